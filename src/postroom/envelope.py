@@ -1,0 +1,186 @@
+"""The values that travel with a message, from the listener to the queue.
+
+They belong to no room: the server makes them, deliveries read them, the queue stores what must
+outlive the session. All but `Envelope` are immutable; a session whose facts change (EHLO, TLS,
+AUTH) gets new facts, so that whoever holds the old ones is not surprised.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from postroom.wire.commands import Mail, Rcpt
+from postroom.wire.paths import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFacts:
+    """What is known of a session's TLS.
+
+    Attributes:
+        version: as in ``TLSv1.3``.
+        cipher: the suite's name.
+        bits: the cipher's key length.
+    """
+
+    version: str
+    cipher: str
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What is known of a session at one moment.
+
+    Attributes:
+        role: the listener's role, ``"mx"`` or ``"submission"``.
+        client: the peer's IP address as text (IPv4-mapped IPv6 unmapped), or ``"unix"``.
+        client_port: the peer's port, 0 for a UNIX socket.
+        helo: the argument of EHLO or HELO; empty before.
+        extended: True after EHLO.
+        tls: None in clear text.
+        identity: the avatar id that authentication gave, None for an anonymous session.
+    """
+
+    role: str
+    client: str
+    client_port: int
+    helo: bytes = b""
+    extended: bool = False
+    tls: TLSFacts | None = None
+    identity: str | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The ``with`` protocol type of Received: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA.
+
+        RFC 3848; RFC 5321 s4.4
+        """
+        if not self.extended:
+            return "SMTP"
+        return "ESMTP" + ("S" if self.tls else "") + ("A" if self.identity is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient that was accepted.
+
+    Attributes:
+        rcpt: the command.
+        route: what the delivery's `validate_recipient` returned for it; only that delivery knows
+            what it is.
+    """
+
+    rcpt: Rcpt
+    route: object
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One transaction's envelope: it grows by recipients and is dropped whole.
+
+    Attributes:
+        id: the queue id, which the 250, the trace headers and the logs show.
+        session: the session's facts when MAIL came.
+        mail: the MAIL command.
+        recipients: those accepted so far, in order.
+    """
+
+    id: str
+    session: SessionFacts
+    mail: Mail
+    recipients: list[Recipient] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A local account.
+
+    Attributes:
+        address: its canonical address, lower case.
+        maildir: absolute path of its Maildir, from the account's own record, never from what a
+            peer sent.
+        enabled: False refuses its mail for now and its logins.
+    """
+
+    address: str
+    maildir: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An alias.
+
+    Attributes:
+        address: lower case.
+        targets: addresses, or ``"discard:"``, which takes the mail and drops it.
+    """
+
+    address: str
+    targets: tuple[str, ...]
+
+
+DISCARD: Final = "discard:"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A local domain.
+
+    Attributes:
+        name: lower case.
+        catch_all: the address that gets what no account or alias takes; None refuses it.
+    """
+
+    name: str
+    catch_all: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be queued.
+
+    Attributes:
+        id: its queue id.
+        sender: the reverse-path; None for the null sender.
+        recipients: the final addresses, aliases expanded, at least one.
+        parameters: MAIL parameters that must reach the next hop (``BODY``), keyword to value.
+        received_at: POSIX time of acceptance, in seconds.
+        identity: who submitted it, for the log; None if nobody logged in.
+    """
+
+    id: str
+    sender: Mailbox | None
+    recipients: tuple[Mailbox, ...]
+    received_at: float
+    parameters: Mapping[str, str | None] = field(default_factory=dict)
+    identity: str | None = None
+
+
+_ALPHABET: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
+_sequence = itertools.count(int.from_bytes(os.urandom(3), "big"))
+
+
+def _digits(number: int, width: int) -> str:
+    """Write a number in the alphabet above: no vowels, so that no id is ever a word."""
+    text = ""
+    while number or len(text) < width:
+        number, rest = divmod(number, len(_ALPHABET))
+        text = _ALPHABET[rest] + text
+    return text
+
+
+_PROCESS: Final = _digits(int.from_bytes(os.urandom(3), "big"), 4)
+
+
+def new_queue_id() -> str:
+    """Make a queue id: unique over processes, nodes and restarts, sortable by second.
+
+    Seconds, then a number that counts up from a random start, then this process's random mark:
+    a clock that is set back or a process id that comes again cannot make an old id anew.
+    """
+    return _digits(int(time.time()), 6) + _digits(next(_sequence) % 7_311_616, 4) + _PROCESS

@@ -1,0 +1,196 @@
+"""Every public extension point of Postroom.
+
+How to read a method: *when* it is called, whether it may answer *later* (a Deferred, or a coroutine
+where it says so), and what *raising* means. Two rules hold throughout: raising
+`postroom.errors.Refusal` gives the peer that reply; raising anything else is a fault of ours, which
+the peer sees as 451 and the log as a failure (`postroom.errors.reply_for`).
+
+Extending Postroom is registering a zope adapter to one of these interfaces, or shipping a Twisted
+plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFactory` and
+`IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.legacy` adapts them to
+`ITransactionDelivery`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from postroom.envelope import (
+    Account,
+    Alias,
+    Domain,
+    Envelope,
+    NewMessage,
+)
+from postroom.wire.commands import Rcpt
+from postroom.wire.paths import Mailbox
+from postroom.wire.replies import Reply
+
+
+class ITransactionDelivery(Interface):
+    """What becomes of the mail of one session: the avatar that the portal gives to the server.
+
+    The portal's mind is the session's `SessionFacts`. An avatar serves one session, transaction
+    after transaction; transactions never overlap.
+    """
+
+    def validate_sender(envelope: Envelope) -> "Reply | None | Deferred[Reply | None]":
+        """Say whether this sender may send.
+
+        Called once for each MAIL that is well formed and in sequence. May answer later.
+
+        Returns:
+            None to accept; a 4yz or 5yz reply to refuse.
+        """
+
+    def validate_recipient(envelope: Envelope, rcpt: Rcpt) -> "object | Deferred[object]":
+        """Say whether this recipient is taken, and where its mail goes.
+
+        Called for each RCPT in order, never before the one ahead of it was answered. May answer
+        later.
+
+        Returns:
+            A `Reply` of 4yz or 5yz to refuse; anything else accepts, and is kept as
+            `Recipient.route`.
+        """
+
+    def begin(envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
+        """Begin to take the content.
+
+        Called at DATA, with at least one recipient, before 354. May answer later. Raising refuses
+        DATA.
+        """
+
+
+class IDeliveryTransaction(Interface):
+    """The content of one message on its way to storage.
+
+    `write` zero or more times, then either `commit` or `abort`, each at most once and nothing
+    after it.
+    """
+
+    def write(chunk: bytes) -> "Deferred[None] | None":
+        """Take a piece of the content, dots unstuffed, line ends CRLF.
+
+        Args:
+            chunk: any length from 1 octet; immutable, and may be kept.
+
+        Returns:
+            None to go on; a Deferred to have the peer paused until it fires. Its failure ends the
+            transaction, and the server calls `abort`.
+        """
+
+    def commit() -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
+        """Store the message.
+
+        A 2yz for a recipient is a promise: that recipient's message survives a power cut from the
+        moment the result is given (RFC 5321 s6.1).
+
+        Returns:
+            One reply for each recipient of the envelope, in order. Raising stands for that failure
+            for all of them, and promises that nothing was kept.
+        """
+
+    def abort() -> None:
+        """Forget the content; leave nothing behind. Must not raise."""
+
+
+class IContent(Interface):
+    """A message's content at rest: header and body, line ends CRLF, no dot stuffing."""
+
+    size_octets = Attribute("Its length, an int.")
+
+    def chunks() -> "Iterator[bytes]":
+        """Give the content in pieces of at most 256 KiB.
+
+        It may read from a disk: call it from a worker thread. Each call begins anew.
+        """
+
+    def in_memory() -> "Sequence[bytes] | None":
+        """Give the content's pieces if all of it is in memory, else None. Never blocks."""
+
+
+class IChunkSource(Interface):
+    """Content that is sent to a next hop piece by piece, as it is asked for."""
+
+    size_octets = Attribute("The whole length, an int.")
+
+    def chunk(index: int) -> "bytes | Deferred[bytes]":
+        """Give piece number ``index``, counted from 0, of at most 256 KiB.
+
+        Returns:
+            Octets; empty past the last piece. Any piece may be asked for again.
+        """
+
+
+class IDirectory(Interface):
+    """Where domains, accounts and aliases are looked up; addresses and names in lower case.
+
+    A look-up that cannot be made now (source down) must raise or fail: the peer is told 451, never
+    "no such user".
+    """
+
+    def revision() -> int:
+        """Give a number that changes when any answer below may have changed. Never blocks.
+
+        The routing keeps positive answers for as long as it stays the same.
+        """
+
+    def find_domain(name: str) -> "Deferred[Domain | None]":
+        """Look a local domain up; None if it is not ours."""
+
+    def find_address(address: str) -> "Deferred[Account | Alias | None]":
+        """Look ``local-part@domain`` up, exactly; None if there is no such account or alias."""
+
+
+class IQueue(Interface):
+    """The durable queue, as deliveries see it."""
+
+    def enqueue(message: NewMessage, content: IContent) -> "Deferred[None]":
+        """Store a message and see to its delivery.
+
+        Fires when the message survives a power cut. Fails if it was not stored, and then nothing of
+        it remains. The content is read before it fires and not after, so it may be closed then.
+        """
+
+
+class ILocalAgent(Interface):
+    """Delivers queued messages to local accounts."""
+
+    def deliver_locally(
+        message: NewMessage, recipient: Mailbox, source: "IChunkSource"
+    ) -> "Deferred[Reply | None]":
+        """Deliver a queued message to one recipient if that recipient is local.
+
+        Delivering the same message to the same recipient again must not make a second copy.
+
+        Returns:
+            None if the recipient is not local (any longer): it is then relayed. Else 2yz, 4yz or
+            5yz as for `IDeliveryTransaction.commit`.
+        """
+
+
+class IResolver(Interface):
+    """DNS, as the relay asks it."""
+
+    def lookup_mx(domain: str) -> "Deferred[Sequence[tuple[int, str]]]":
+        """Look MX records up.
+
+        Returns:
+            (preference, exchange) pairs in the order of the answer, exchanges in lower case without
+            the final dot; the null MX's exchange is empty. No pairs if the domain exists without MX.
+
+        Raises:
+            postroom.errors.Refusal: 550 5.1.2 the domain does not exist, 451 4.4.3 no answer now.
+        """
+
+    def lookup_addresses(host: str) -> "Deferred[Sequence[str]]":
+        """Look A and AAAA records up.
+
+        Returns:
+            IP addresses as text; none if the host exists without addresses.
+
+        Raises:
+            postroom.errors.Refusal: as for `lookup_mx`.
+        """

@@ -1,0 +1,150 @@
+"""What the queue knows: messages, recipients, their states, and who may work on them.
+
+States of a recipient, and all the legal steps between them:
+
+    WAITING --claim--> CLAIMED --2yz--> (row deleted)
+       ^                  |
+       |                  +--4yz, lost connection, crash (the lease runs out)--> WAITING, later
+       |                  |
+       |                  +--5yz, expired--> FAILED --report queued, or none due--> (row deleted)
+       +--retry (admin)
+
+A recipient is *claimed* while ``lease_until`` lies ahead; there is no column for it, so that a
+crash needs no repair: when the lease has run out the recipient is waiting again. A message is
+deleted with its last recipient, in the same commit. A recipient fails in the same commit that puts
+the report into the queue, so FAILED is never stored: either the report exists, or the recipient
+still waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from postroom.envelope import NewMessage
+from postroom.interfaces import IContent
+from postroom.wire.paths import Mailbox
+from postroom.wire.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRecipient:
+    """A recipient that this process may work on until its lease ends.
+
+    Attributes:
+        message_id: the queue id.
+        number: its place in the message, from 0: with the id, the primary key.
+        address: the forward-path.
+        attempts: how often it was tried before.
+    """
+
+    message_id: str
+    number: int
+    address: Mailbox
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A message, or some of its recipients, that this process may work on.
+
+    Attributes:
+        message: as it was queued; its ``recipients`` are those claimed, in order.
+        recipients: the same with their keys.
+        size_octets: the length of the content.
+        lease_until: POSIX time when the lease ends.
+    """
+
+    message: NewMessage
+    recipients: tuple[ClaimedRecipient, ...]
+    size_octets: int
+    lease_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An outcome: try this recipient again.
+
+    Attributes:
+        next_attempt_at: POSIX time, not before which.
+        reply: why, for `queue list`.
+        counts: False if nothing was tried (shutdown), so that attempts stay as they are.
+    """
+
+    recipient: ClaimedRecipient
+    next_attempt_at: float
+    reply: Reply
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An outcome: this recipient needs no more work (delivered, or failed and reported)."""
+
+    recipient: ClaimedRecipient
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A delivery status notification, queued in the same commit as the outcomes it tells of."""
+
+    message: NewMessage
+    content: IContent
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRow:
+    """A recipient as `queue list` and `queue show` print it."""
+
+    address: str
+    attempts: int
+    next_attempt_at: float
+    claimed: bool
+    last_reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as `queue list` and `queue show` print it."""
+
+    id: str
+    sender: str
+    received_at: float
+    size_octets: int
+    recipients: tuple[RecipientRow, ...]
+    parameters: Mapping[str, str | None]
+
+
+class IQueueStore(Interface):
+    """Where the queue is kept. Every method is durable when its Deferred fires."""
+
+    def put(message: NewMessage, content: IContent) -> "Deferred[ClaimedMessage]":
+        """Store a message, already claimed by this process."""
+
+    def claim(now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
+        """Claim up to ``limit`` recipients that are due and unclaimed, the longest due first.
+
+        Due is a recipient whose next attempt lies at or before ``now``, or further ahead than any
+        schedule goes (the clock was set back).
+        """
+
+    def next_due_at(now: float) -> "Deferred[float | None]":
+        """Say when the next recipient is due; None if none is waiting."""
+
+    def renew(
+        claims: "Sequence[ClaimedMessage]", now: float
+    ) -> "Deferred[Sequence[ClaimedMessage]]":
+        """Make leases longer; gives back those that still were ours."""
+
+    def record(
+        outcomes: "Sequence[Done | Retry]", reports: "Sequence[Report]" = ()
+    ) -> "Deferred[Sequence[ClaimedMessage]]":
+        """Record what became of claimed recipients and put reports, all in one commit.
+
+        A claim that ran out and was taken by another process is left to that process. Gives the
+        reports back as messages that are claimed.
+        """
+
+    def chunk(message_id: str, index: int) -> "Deferred[bytes]":
+        """Read one piece of a message's content; empty past the end."""

@@ -1,0 +1,74 @@
+"""What a session may use up, and how a listener is set: the server's whole configuration.
+
+Every figure is the default of the setting of the same name. Times run on the reactor's clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of sessions and of the server as a whole.
+
+    Attributes:
+        command_timeout_seconds: from a reply until the next *whole* command (RFC 5321 s4.5.3.2.7:
+            at least 5 minutes). Octets that complete no command do not extend it.
+        data_timeout_seconds: silence during content.
+        data_minimum_rate: octets a second that content must keep up on average after the first
+            `data_timeout_seconds`.
+        verdict_timeout_seconds: how long a delivery may take to answer before the peer gets 451.
+        stress_timeout_seconds: replaces `command_timeout_seconds` while more than four fifths of
+            `connections` are in use.
+        message_octets: the largest content; offered as SIZE.
+        text_line_octets: the longest line of content, CRLF not counted; 0 for any.
+        recipients: in one transaction (RFC 5321 s4.5.3.1.8: at least 100).
+        errors_before_delay: failed commands after which each further one costs a second.
+        errors: failed commands after which the session ends with 421.
+        idle_commands: commands between two messages that move no mail (NOOP, RSET, VRFY, EHLO …)
+            after which the session ends with 421.
+        connections: in all, over all listeners.
+        connections_per_address: from one IPv4 address or one IPv6 /64.
+    """
+
+    command_timeout_seconds: float = 300
+    data_timeout_seconds: float = 180
+    data_minimum_rate: int = 500
+    verdict_timeout_seconds: float = 300
+    stress_timeout_seconds: float = 10
+    message_octets: int = 52_428_800
+    text_line_octets: int = 998
+    recipients: int = 1000
+    errors_before_delay: int = 10
+    errors: int = 20
+    idle_commands: int = 100
+    connections: int = 10_000
+    connections_per_address: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One listener.
+
+    Attributes:
+        role: ``"mx"`` or ``"submission"``; submission wants TLS and AUTH before MAIL.
+        hostname: our name in the greeting, in EHLO's reply and in trace headers.
+        limits: what sessions may use.
+        mechanisms: SASL mechanisms in the order in which EHLO lists them.
+        clear_text_auth_networks: where AUTH is offered without TLS.
+        normalise_networks: whose bare CR and LF in content become CRLF instead of a refusal.
+        unlimited_networks: not counted against `Limits.connections_per_address`.
+        space_after_colon: take ``MAIL FROM: <a@b>``.
+    """
+
+    role: str
+    hostname: str
+    limits: Limits = Limits()
+    mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
+    clear_text_auth_networks: Sequence[Network] = ()
+    normalise_networks: Sequence[Network] = ()
+    unlimited_networks: Sequence[Network] = ()
+    space_after_colon: bool = False

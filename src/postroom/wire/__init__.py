@@ -1,0 +1,1 @@
+"""What the bytes mean: sans-IO SMTP, on the standard library alone."""

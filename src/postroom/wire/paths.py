@@ -1,0 +1,182 @@
+"""Mailboxes and paths: the addresses of the envelope.
+
+A `Mailbox` is a value. It holds the local part *without* its quoting, so that ``"joe"@a`` and
+``joe@a`` are one mailbox (RFC 5321 s4.1.2), and writes the quotes again when it is sent. Addresses
+of the envelope are octets from socket to disk: no header parser, no RFC 2047 decoding and no
+Unicode folding ever touches them.
+
+The patterns are linear: every repetition is over a character class that the next item cannot
+begin with, or is bounded; and a path is at most 256 octets long before it gets here.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from postroom.wire.errors import LocalViolation
+
+LOCAL_PART_OCTETS = 64  # RFC 5321 s4.5.3.1.1
+DOMAIN_OCTETS = 255  # RFC 5321 s4.5.3.1.2
+PATH_OCTETS = 256  # RFC 5321 s4.5.3.1.3, with the angle brackets
+
+# atext      = ALPHA / DIGIT / "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "/" / "=" /
+#              "?" / "^" / "_" / "`" / "{" / "|" / "}" / "~"         RFC 5322 s3.2.3
+# Dot-string = Atom *("."  Atom)                                     RFC 5321 s4.1.2
+_ATEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]"
+_DOT_STRING = _ATEXT + rb"+(?:\." + _ATEXT + rb"+)*"
+# Quoted-string = DQUOTE *QcontentSMTP DQUOTE
+# qtextSMTP     = %d32-33 / %d35-91 / %d93-126
+# quoted-pairSMTP = %d92 %d32-126                                    RFC 5321 s4.1.2
+_QUOTED_STRING = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"'
+# sub-domain = Let-dig [Ldh-str];  Domain = sub-domain *("." sub-domain)   RFC 5321 s4.1.2
+_SUB_DOMAIN = rb"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = _SUB_DOMAIN + rb"(?:\." + _SUB_DOMAIN + rb")*"
+# address-literal = "[" ( IPv4 / "IPv6:" IPv6 / Standardized-tag ":" 1*dcontent ) "]"
+# dcontent = %d33-90 / %d94-126                                      RFC 5321 s4.1.3
+_LITERAL = rb"\[[\x21-\x5a\x5e-\x7e]+\]"
+
+DOMAIN = re.compile(_DOMAIN)
+_DOT_STRING_ONLY = re.compile(_DOT_STRING)
+_MAILBOX = re.compile(
+    rb"(?P<local>" + _DOT_STRING + rb"|" + _QUOTED_STRING + rb")@"
+    rb"(?P<domain>" + _DOMAIN + rb"|" + _LITERAL + rb")"
+)
+# A-d-l = At-domain *( "," At-domain ), before a colon; to be accepted and ignored.  RFC 5321 s4.1.2
+_SOURCE_ROUTE = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:")
+_QUOTED_PAIR = re.compile(rb"\\(.)")
+_TAG = re.compile(rb"\[([A-Za-z0-9\-]*[A-Za-z0-9]):[\x21-\x5a\x5e-\x7e]+\]")
+
+
+class PathError(ValueError):
+    """A path that breaks the grammar; the message names what and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox of the envelope: ``local-part@domain``.
+
+    Attributes:
+        local_part: the octets without quoting; case is kept, for it may matter (RFC 5321 s2.4).
+        domain: as sent; compare `domain_key`. Empty only for the bare ``postmaster`` of RCPT.
+
+    RFC 5321 s4.1.2
+    """
+
+    local_part: bytes
+    domain: bytes
+
+    @property
+    def domain_key(self) -> str:
+        """The domain in the form in which domains are compared: lower case."""
+        return self.domain.decode("ascii").lower()
+
+    @property
+    def is_literal(self) -> bool:
+        """True if the domain is an address literal such as ``[192.0.2.1]``."""
+        return self.domain.startswith(b"[")
+
+    def __bytes__(self) -> bytes:
+        """Give the mailbox as it is sent, quoted where it has to be."""
+        local = self.local_part
+        if _DOT_STRING_ONLY.fullmatch(local) is None:
+            local = b'"' + re.sub(rb'(["\\])', rb"\\\1", local) + b'"'
+        return local + b"@" + self.domain if self.domain else local
+
+    def __str__(self) -> str:
+        """Give the mailbox as text, for logs and messages."""
+        return bytes(self).decode("ascii", "backslashreplace")
+
+
+def parse_mailbox(octets: bytes) -> Mailbox:
+    """Read ``local-part@domain``, the whole of the input.
+
+    Raises:
+        PathError: what is wrong; the server makes it 501 5.1.3 or 501 5.1.7.
+
+    RFC 5321 s4.1.2, s4.1.3, s4.5.3.1
+    """
+    match = _MAILBOX.fullmatch(octets)
+    if match is None:
+        raise PathError(_what_is_wrong(octets))
+    local, domain = match["local"], match["domain"]
+    if len(local) > LOCAL_PART_OCTETS:
+        raise PathError(f"local part longer than {LOCAL_PART_OCTETS} octets")
+    if len(domain) > DOMAIN_OCTETS:
+        raise PathError(f"domain longer than {DOMAIN_OCTETS} octets")
+    if domain[:1] == b"[":
+        check_literal(domain)
+    if local[:1] == b'"':
+        local = _QUOTED_PAIR.sub(rb"\1", local[1:-1])
+    return Mailbox(local, domain)
+
+
+def parse_path(octets: bytes) -> Mailbox | None:
+    """Read a path with its angle brackets; a source route is taken off.
+
+    Returns:
+        The mailbox, or None for the null path ``<>``.
+
+    Raises:
+        PathError: what is wrong; the server makes it 501 5.1.3 or 501 5.1.7.
+
+    RFC 5321 s4.1.2, s3.3, sC
+    """
+    if octets == b"<>":
+        return None
+    if octets[:1] != b"<" or octets[-1:] != b">":
+        raise PathError("a path is written between < and >")
+    if len(octets) > PATH_OCTETS:
+        raise PathError(f"path longer than {PATH_OCTETS} octets")
+    inner = octets[1:-1]
+    if inner[:1] == b"@":
+        route = _SOURCE_ROUTE.match(inner)
+        if route is None:
+            raise PathError("malformed source route")
+        inner = inner[route.end() :]
+    return parse_mailbox(inner)
+
+
+def check_literal(literal: bytes) -> None:
+    """Check an address literal, brackets included.
+
+    Raises:
+        PathError: it is neither an IPv4 nor an IPv6 nor a tagged general literal.
+
+    RFC 5321 s4.1.3
+    """
+    inner = literal[1:-1].decode("ascii")
+    try:
+        if inner[:5].lower() == "ipv6:":
+            IPv6Address(inner[5:])
+        elif _TAG.fullmatch(literal) is None:
+            IPv4Address(inner)
+    except AddressValueError as error:
+        raise PathError(f"bad address literal: {error}") from None
+
+
+def mailbox(text: str) -> Mailbox:
+    """Make a mailbox from text that we wrote ourselves: a setting, a table, a command line.
+
+    Raises:
+        LocalViolation: it is not an address.
+
+    RFC 5321 s4.1.2
+    """
+    try:
+        return parse_mailbox(text.encode("ascii"))
+    except (PathError, UnicodeEncodeError) as error:
+        raise LocalViolation(f"{text!r} is not a mail address: {error}") from None
+
+
+def _what_is_wrong(octets: bytes) -> str:
+    """Name the first thing that a reader of the reply can mend."""
+    if not octets:
+        return "empty address"
+    at = octets.rfind(b"@")
+    if at < 0:
+        return "no @ in the address"
+    if any(octet > 126 or octet < 32 for octet in octets):
+        return "control or 8-bit character in the address"
+    if DOMAIN.fullmatch(octets[at + 1 :]) is None and octets[at + 1 : at + 2] != b"[":
+        return "malformed domain"
+    return "malformed local part" if octets[at + 1 : at + 2] != b"[" else "malformed address"

@@ -1,0 +1,141 @@
+"""Replies: what the server says, and what the client hears.
+
+A `Reply` is an immutable value that knows its own bytes. The constant replies of the server are
+module-level values and are rendered once; only a reply whose text is made on the spot is rendered
+on the path of a command. Rendering is where the rules of the wire are kept, whatever text comes
+in: no CR, LF, NUL or other control octet, no line over 512 octets.
+
+Who controls the input: the server's own text, which may quote a peer's octets; on the client side
+the remote server, whose every octet is hostile.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from postroom.wire.errors import ReplyViolation
+
+LINE_OCTETS = 512
+"""The longest reply line, CRLF included (RFC 5321 s4.5.3.1.5)."""
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+# Reply-code = %x32-35 %x30-35 %x30-39                              RFC 5321 s4.2
+# The second digit is taken up to 9: the first digit alone decides (s4.2.1), and servers do send 59x.
+_REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
+
+# status-code = class "." subject "." detail                        RFC 3463 s2
+_ENHANCED = re.compile(r"([245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2}))(?: |$)")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply: a code, an enhanced status code, and lines of text.
+
+    Attributes:
+        code: the three-digit reply code.
+        text: the lines, without code or enhanced code; at least one, which may be empty.
+        enhanced: ``"5.1.1"``, or None for the replies that carry none (greeting, EHLO, 334, 354).
+
+    RFC 5321 s4.2; RFC 2034 s3
+    """
+
+    code: int
+    text: tuple[str, ...] = ("",)
+    enhanced: str | None = None
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The octets to send, every line ended by CRLF."""
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        room = LINE_OCTETS - 2 - 4 - len(prefix)
+        lines = [part for line in self.text for part in _cut(_UNPRINTABLE.sub("?", line), room)]
+        first = "".join(f"{self.code}-{prefix}{line}\r\n" for line in lines[:-1])
+        return f"{first}{self.code} {prefix}{lines[-1]}\r\n".encode("ascii")
+
+    @property
+    def positive(self) -> bool:
+        """True for 2yz and 3yz: the command did what it said."""
+        return self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """True for 4yz: trying again later may succeed."""
+        return 400 <= self.code < 500
+
+    def __str__(self) -> str:
+        """Give the reply on one line, as logs and bounces show it."""
+        words = [str(self.code), self.enhanced or "", " ".join(self.text)]
+        return " ".join(word for word in words if word)
+
+
+def reply(code: int, enhanced: str | None, *text: str) -> Reply:
+    """Make a reply from its lines; the shorthand in which the constants are written.
+
+    RFC 5321 s4.2
+    """
+    return Reply(code, text or ("",), enhanced)
+
+
+def _cut(line: str, room: int) -> list[str]:
+    return [line[i : i + room] for i in range(0, len(line), room)] or [""]
+
+
+class ReplyReader:
+    """Reads replies, line by line, as a client.
+
+    Bad input is said to be bad at once: a line without a code, a code that changes within a reply,
+    a NUL or a bare CR, more lines or octets than a server has any reason to send. The connection is
+    of no use after that, for nothing tells which reply belongs to which command.
+
+    RFC 5321 s4.2, s4.2.1
+    """
+
+    def __init__(self, max_lines: int = 100, max_octets: int = 32_768) -> None:
+        """Begin before a reply; the limits hold for one reply."""
+        self._max_lines = max_lines
+        self._max_octets = max_octets
+        self._lines: list[str] = []
+        self._octets = 0
+        self._code = 0
+
+    @property
+    def within(self) -> bool:
+        """True while a multi-line reply has begun and not ended."""
+        return bool(self._lines)
+
+    def feed(self, line: bytes) -> Reply | None:
+        """Take one line, without its CRLF.
+
+        Returns:
+            The reply if this was its last line, else None.
+
+        Raises:
+            ReplyViolation: the peer does not speak SMTP; close the connection.
+        """
+        match = _REPLY_LINE.fullmatch(line)
+        if match is None:
+            raise ReplyViolation("a line that is no reply", line)
+        code, separator, text = int(match[1]), match[2], match[3] or b""
+        if self._lines and code != self._code:
+            raise ReplyViolation(f"code {code} within a reply of code {self._code}", line)
+        self._code = code
+        self._lines.append(text.decode("ascii", "replace"))
+        self._octets += len(line)
+        if len(self._lines) > self._max_lines or self._octets > self._max_octets:
+            raise ReplyViolation("a reply without end", line[:80])
+        if separator == b"-":
+            return None
+        lines, self._lines, self._octets = self._lines, [], 0
+        return _with_enhanced(code, lines)
+
+
+def _with_enhanced(code: int, lines: list[str]) -> Reply:
+    """Take the enhanced code off the lines if the first has one of the right class."""
+    match = _ENHANCED.match(lines[0])
+    if match is None or match[1][0] != str(code)[0]:
+        return Reply(code, tuple(lines))
+    enhanced = match[1]
+    text = tuple(line.removeprefix(enhanced).removeprefix(" ") for line in lines)
+    return Reply(code, text, enhanced)
