@@ -35,7 +35,7 @@ class ITransactionDelivery(Interface):
     after transaction; transactions never overlap.
     """
 
-    def validate_sender(envelope: Envelope) -> "Reply | None | Deferred[Reply | None]":
+    def validate_sender(envelope: Envelope) -> "Reply | Deferred[Reply | None] | None":
         """Say whether this sender may send.
 
         Called once for each MAIL that is well formed and in sequence. May answer later.
@@ -179,7 +179,7 @@ class IResolver(Interface):
 
         Returns:
             (preference, exchange) pairs in the order of the answer, exchanges in lower case without
-            the final dot; the null MX's exchange is empty. No pairs if the domain exists without MX.
+            the final dot; the null MX's exchange is empty. No pairs if the domain has no MX.
 
         Raises:
             postroom.errors.Refusal: 550 5.1.2 the domain does not exist, 451 4.4.3 no answer now.

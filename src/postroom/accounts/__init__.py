@@ -1,1 +1,1 @@
-"""accounts"""
+"""Domains, accounts, aliases and credentials."""

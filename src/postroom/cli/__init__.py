@@ -1,1 +1,1 @@
-"""cli"""
+"""The ``postroom`` admin command."""

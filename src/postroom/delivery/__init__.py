@@ -1,1 +1,1 @@
-"""delivery"""
+"""Where accepted mail goes: routing, Maildirs, trace headers, and the adapters to Twisted's."""

@@ -1,1 +1,1 @@
-"""queue"""
+"""The durable queue: model, schedule, store, relay, delivery status notifications."""

@@ -1,1 +1,1 @@
-"""server"""
+"""The Twisted server: framing, pausing, timeouts, SASL steps, TLS. No grammar, no policy."""

@@ -1,1 +1,1 @@
-"""service"""
+"""Settings, options and assembly of the daemon."""

@@ -31,7 +31,7 @@ from postroom.wire.paths import (
 from postroom.wire.replies import Reply, reply
 
 COMMAND_LINE_OCTETS: Final = 4096
-"""The longest command line, CRLF included: 512 and room for every extension (RFC 5321 s4.5.3.1.4)."""
+"""The longest command line, CRLF included: 512 and room for extensions (RFC 5321 s4.5.3.1.4)."""
 
 AUTH_LINE_OCTETS: Final = 12_288
 """The longest line of an AUTH command or response (RFC 4954 s4)."""
@@ -166,20 +166,8 @@ _NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "Only ASCII addresses are accepted 
 
 # Known to RFC 5321 s4.2.4 and its relatives, not to this server.
 _UNIMPLEMENTED: Final = frozenset(
-    [
-        "ATRN",
-        "BDAT",
-        "BURL",
-        "ETRN",
-        "EXPN",
-        "LHLO",
-        "SAML",
-        "SEND",
-        "SOML",
-        "TURN",
-        "XCLIENT",
-        "XFORWARD",
-    ]
+    ("ATRN", "BDAT", "BURL", "ETRN", "EXPN", "LHLO")
+    + ("SAML", "SEND", "SOML", "TURN", "XCLIENT", "XFORWARD")
 )
 
 # Keyword = Ldh-str;  sasl-mech = 1*20mech-char                     RFC 4422 s3.1
@@ -275,7 +263,7 @@ def _mail(argument: bytes, syntax: Syntax) -> Mail:
 
 
 def _rcpt(argument: bytes, syntax: Syntax) -> Rcpt:
-    """Rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP Rcpt-parameters]. RFC 5321 s4.1.1.3."""
+    """Rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP parameters]. RFC 5321 s4.1.1.3."""
     path, rest = _path_and_rest(_TO, argument, "RCPT TO:<forward-path>", syntax)
     if path.lower() == b"<postmaster>":  # without a domain, in any case: RFC 5321 s4.5.1
         forward_path: Mailbox | None = Mailbox(b"postmaster", b"")

@@ -22,7 +22,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 # Reply-code = %x32-35 %x30-35 %x30-39                              RFC 5321 s4.2
-# The second digit is taken up to 9: the first digit alone decides (s4.2.1), and servers do send 59x.
+# The second digit is taken up to 9: the first digit alone decides (s4.2.1), and 59x is seen.
 _REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
 
 # status-code = class "." subject "." detail                        RFC 3463 s2
