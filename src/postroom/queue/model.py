@@ -119,8 +119,21 @@ class MessageRow:
 class IQueueStore(Interface):
     """Where the queue is kept. Every method is durable when its Deferred fires."""
 
-    def put(message: NewMessage, content: IContent) -> "Deferred[ClaimedMessage]":
-        """Store a message, already claimed by this process."""
+    def put(
+        message: NewMessage, content: IContent, claim: bool = True
+    ) -> "Deferred[ClaimedMessage | None]":
+        """Store a message.
+
+        Args:
+            claim: True stores it already claimed by this process; False as waiting and due now,
+                for whoever claims it next (overload).
+
+        Returns:
+            The claim; None if there is none.
+
+        Raises:
+            OSError: the disk or the database failed; nothing of the message was kept.
+        """
 
     def claim(now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
         """Claim up to ``limit`` recipients that are due and unclaimed, the longest due first.
@@ -130,7 +143,10 @@ class IQueueStore(Interface):
         """
 
     def next_due_at(now: float) -> "Deferred[float | None]":
-        """Say when the next recipient is due; None if none is waiting."""
+        """Say when to `claim` next: when the next recipient is due or the next lease ends.
+
+        None if the queue is empty.
+        """
 
     def renew(
         claims: "Sequence[ClaimedMessage]", now: float

@@ -1,0 +1,11 @@
+"""The database: how it is opened, what its tables are, and how they came to be.
+
+A shared room: the queue and the accounts keep their rows in one database, each declaring its own
+tables in its ``tables.py`` on the one `postroom.database.metadata.metadata`.
+"""
+
+from postroom.database.engine import open_database, storage_error, transaction
+from postroom.database.metadata import metadata
+from postroom.database.revisions import migrate
+
+__all__ = ["metadata", "migrate", "open_database", "storage_error", "transaction"]

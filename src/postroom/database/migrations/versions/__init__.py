@@ -1,0 +1,1 @@
+"""The revisions: ``NNNN_name.py`` has ``revision = "NNNN"`` and follows the number before it."""

@@ -1,0 +1,60 @@
+"""The tables of the queue.
+
+A message has its envelope in one row, its content in rows of at most 256 KiB, so that nobody need
+ever hold a large one whole, and one row for each recipient that still needs work.
+
+``recipient.due_at`` is the POSIX time from which any process may claim the recipient: its next
+attempt while it waits, the end of the lease while it is claimed. One column and one index thus
+answer both questions, who is due and whose lease has run out, and a crash needs no repair.
+``lease_owner`` is the process that claimed it last; NULL while it waits.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+)
+
+from postroom.database.metadata import metadata
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sender", LargeBinary),
+    Column("parameters", JSON, nullable=False),
+    Column("identity", String),
+    Column("received_at", Double, nullable=False),
+    Column("size_octets", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+content = Table(
+    "content",
+    metadata,
+    Column("message_id", ForeignKey(message.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+recipient = Table(
+    "recipient",
+    metadata,
+    Column("message_id", ForeignKey(message.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("domain", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_owner", String(32)),
+    Column("last_reply", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(None, recipient.c.due_at)
