@@ -1,0 +1,273 @@
+"""How a setting is declared, and what the declaration says of itself.
+
+A setting is one field of a pydantic model, made by `setting`. From the declaration come the check
+of a value, the text of the error, ``--help``, ``etc/postroom.toml`` and the reference page: none
+of them repeats what it says.
+
+Values come from a TOML file or from the command line, written by the administrator. They are held
+to their TOML type: ``"12"`` is not a number and ``1`` is not a truth value, so that a slip is an
+error and not a guess.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from postroom.client.model import SmartHost
+from postroom.service.relay_host import parse_relay_host
+from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
+
+Network = IPv4Network | IPv6Network
+ROLES: Final = ("mx", "submission")
+
+
+class Section(BaseModel):
+    """A group of settings: a table of the TOML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a value of a type of ours may be, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What a declaration says beyond the type, the default and the range.
+
+    Attributes:
+        option: the command line's name of it, without dashes; None if it has none.
+        example: shown where the default would say nothing.
+        shown_default: shown instead of a default that depends on the machine.
+        rfc: where it comes from.
+    """
+
+    option: str | None = None
+    example: object = None
+    shown_default: str | None = None
+    rfc: str | None = None
+
+
+def setting(
+    default: object, paragraph: str, *, extra: Extra | None = None, **constraints: Any
+) -> Any:  # pydantic's plug-in free way of typing a field
+    """Declare a setting.
+
+    Args:
+        default: its value when nobody sets it.
+        paragraph: what it does, for whoever has to choose a value.
+        extra: see `Extra`.
+        constraints: pydantic's, as in ``ge=1, le=100``.
+    """
+    if isinstance(default, bool | int | float):
+        constraints["strict"] = True
+    if callable(default):
+        constraints["default_factory"] = default
+    else:
+        constraints["default"] = default
+    return Field(
+        description=" ".join(paragraph.split()),
+        json_schema_extra={"setting": extra or Extra()},  # type: ignore[dict-item]  # never JSON
+        **constraints,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One setting, as the help, the example and the reference page show it.
+
+    Attributes:
+        key: its name in the file, its table's name and a dot in front.
+        field: pydantic's record of it.
+    """
+
+    key: str
+    field: FieldInfo
+
+    @property
+    def extra(self) -> Extra:
+        """The rest of the declaration."""
+        found = self.field.json_schema_extra
+        assert isinstance(found, dict)
+        value: Any = found["setting"]
+        assert isinstance(value, Extra)
+        return value
+
+    @property
+    def paragraph(self) -> str:
+        """What the setting does."""
+        return self.field.description or ""
+
+    @property
+    def default(self) -> object:
+        """Its default; made anew where a function makes it."""
+        return self.field.get_default(call_default_factory=True)
+
+    @property
+    def allowed(self) -> str:
+        """What its value may be, in words."""
+        return allowed(self.field)
+
+
+def declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declaration]:
+    """Give every setting of a model: its own first, in order, then those of its tables."""
+    tables = []
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            tables.append((name, annotation))
+        else:
+            yield Declaration(prefix + name, field)
+    for name, table in tables:
+        yield from declarations(table, f"{prefix}{name}.")
+
+
+_TYPES: Final[dict[object, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    Path: "a path",
+}
+
+
+def _type_text(annotation: Any) -> str:
+    """Say in words what an annotation takes."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return next(
+            (item.text for item in arguments[1:] if isinstance(item, Allowed)),
+            _type_text(arguments[0]),
+        )
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{item}"' for item in arguments)
+    if origin is UnionType or type(None) in arguments:
+        return " or ".join(_type_text(item) for item in arguments if item is not type(None))
+    if origin is tuple:
+        return "a list, each item " + _type_text(arguments[0])
+    if origin is dict:
+        return f"a table of {_type_text(arguments[0])} to {_type_text(arguments[1])}"
+    return _TYPES.get(annotation, str(annotation))
+
+
+def allowed(field: FieldInfo) -> str:
+    """Say in words what a field takes: its type and its range."""
+    words = [item.text for item in field.metadata if isinstance(item, Allowed)]
+    text = words[0] if words else _type_text(field.annotation)
+    least = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
+    above = next((item.gt for item in field.metadata if isinstance(item, Gt)), None)
+    most = next((item.le for item in field.metadata if isinstance(item, Le)), None)
+    if least is not None and most is not None:
+        return f"{text} from {least} to {most}"
+    if least is not None:
+        return f"{text}, at least {least}"
+    if above is not None:
+        return f"{text} above {above}"
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen, and as what.
+
+    Attributes:
+        role: one of `ROLES`.
+        endpoint: a Twisted server endpoint string.
+    """
+
+    role: str
+    endpoint: str
+
+    def __str__(self) -> str:
+        """Give it as it is written in the settings."""
+        return f"{self.role}={self.endpoint}"
+
+
+def parse_listen(text: str) -> Listen:
+    """Read ``ROLE=ENDPOINT``.
+
+    Raises:
+        ValueError: no known role, or no endpoint.
+    """
+    role, equals, endpoint = text.partition("=")
+    if not equals or role not in ROLES or ":" not in endpoint:
+        raise ValueError("not ROLE=ENDPOINT")
+    return Listen(role, endpoint)
+
+
+def parse_network(text: str) -> Network:
+    """Read an address or a network.
+
+    Raises:
+        ValueError: it is neither, or has bits set beyond its prefix.
+    """
+    return ip_network(text)
+
+
+def parse_domain(text: str) -> str:
+    """Read a domain name; gives it in lower case.
+
+    Raises:
+        ValueError: it breaks the grammar of RFC 5321.
+
+    RFC 5321 s4.1.2, s4.5.3.1.2
+    """
+    octets = text.encode("ascii", "replace")
+    if len(octets) > DOMAIN_OCTETS or DOMAIN.fullmatch(octets) is None:
+        raise ValueError("not a domain name")
+    return text.lower()
+
+
+def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Have a string parsed; anything else is refused, what is parsed already is let through."""
+
+    def convert(value: object) -> object:
+        return parse(value) if isinstance(value, str) else value
+
+    return BeforeValidator(convert)
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("not a list")
+    return tuple(value) if isinstance(value, list) else value
+
+
+_NETWORK_WORDS: Final = Allowed(
+    'an IP address or network such as "192.0.2.0/24" or "2001:db8::/32"'
+)
+_DOMAIN_WORDS: Final = Allowed('a domain name such as "example.org"')
+_SMART_HOST_WORDS: Final = Allowed('"[smtp|smtps]://[user:password@]host[:port][?tls=…]"')
+
+NetworkItem = Annotated[Network, _from_text(parse_network), _NETWORK_WORDS]
+Networks = Annotated[tuple[NetworkItem, ...], BeforeValidator(_as_tuple)]
+DomainName = Annotated[str, _from_text(parse_domain), _DOMAIN_WORDS]
+DomainNames = Annotated[tuple[DomainName, ...], BeforeValidator(_as_tuple)]
+ListenItem = Annotated[
+    Listen,
+    _from_text(parse_listen),
+    Allowed('"ROLE=ENDPOINT", ROLE one of mx, submission, ENDPOINT as in "tcp:25"'),
+]
+Listens = Annotated[tuple[ListenItem, ...], BeforeValidator(_as_tuple)]
+RelayHost = Annotated[SmartHost, _from_text(parse_relay_host), _SMART_HOST_WORDS]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Mechanisms = Annotated[tuple[Literal["PLAIN", "LOGIN"], ...], BeforeValidator(_as_tuple)]
+AbsolutePath = Annotated[Path, _from_text(lambda text: Path(text).absolute())]
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:).*@")
+
+
+def without_password(text: str) -> str:
+    """Give a URL with its password blotted out, for messages and logs."""
+    return _PASSWORD.sub(r"\1***@", text)
