@@ -1,0 +1,180 @@
+"""Addresses and domain names as the directory keeps them, and the directory names made from them.
+
+An address is kept in one form only: lower case, with quotes around the local part where it needs
+them and nowhere else. That loses the case of the local part, which RFC 5321 s2.4 lets the
+receiving host treat as it likes: here ``Joe@`` and ``joe@`` are one mailbox.
+
+`maildir_name` turns an address into a relative path without trusting a single octet of it: what is
+not a lower-case letter, a digit, ``.``, ``_`` or ``-`` is percent-encoded, so is a leading dot. No
+address can leave the mail root or meet another's directory, on a file system that ignores case or
+normalises Unicode no more than on one that does not.
+
+Who controls the input: the administrator, and whoever logs in (`login_address`).
+"""
+
+import hashlib
+import re
+from typing import Final
+
+from postroom.envelope import DISCARD
+from postroom.errors import UserError
+from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS, Mailbox, PathError, parse_mailbox
+
+NAME_OCTETS: Final = 200
+"""The longest directory name made here; file systems take 255, and Maildir tools add suffixes."""
+
+_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def parse_address(text: str) -> Mailbox:
+    """Read an address that somebody typed.
+
+    Args:
+        text: ``local-part@domain``; surrounding blanks are an error, for they come from mistakes.
+
+    Returns:
+        The mailbox, all of it in lower case.
+
+    Raises:
+        UserError: it is not an address; says what is wrong with it.
+
+    RFC 5321 s4.1.2
+    """
+    try:
+        octets = text.encode("ascii")
+    except UnicodeEncodeError:
+        raise UserError(_not_ascii(text)) from None
+    try:
+        found = parse_mailbox(octets.lower())
+    except PathError as error:
+        raise UserError(f"{text!r} is not an address: {error}") from None
+    return found
+
+
+def local_address(text: str) -> str:
+    """Read an address that is to be local, in the one form in which the directory keeps it.
+
+    Raises:
+        UserError: it is not an address, or its domain is an address literal.
+    """
+    found = parse_address(text)
+    if found.is_literal:
+        raise UserError(
+            f"{text!r} cannot be a local address: its domain is an address literal, not a name"
+        )
+    return str(found)
+
+
+def parse_target(text: str) -> str:
+    """Read an alias's target: an address, or ``discard:``.
+
+    The local part keeps its case, which may matter to another host (RFC 5321 s2.4).
+
+    Raises:
+        UserError: it is neither.
+    """
+    if text.lower() == DISCARD:
+        return DISCARD
+    if ":" in text.partition("@")[0]:
+        raise UserError(f"{text!r} is not a target: a target is an address, or {DISCARD}")
+    parse_address(text)
+    found = parse_mailbox(text.encode("ascii"))
+    return str(Mailbox(found.local_part, found.domain.lower()))
+
+
+def parse_domain(text: str) -> str:
+    """Read a domain name that is to be local; lower case, without a final dot.
+
+    Raises:
+        UserError: it is not a domain name; says what is wrong with it.
+
+    RFC 5321 s4.1.2, s4.5.3.1.2
+    """
+    try:
+        name = text.encode("ascii").lower().removesuffix(b".")
+    except UnicodeEncodeError:
+        raise UserError(_not_ascii(text)) from None
+    if b"@" in name:
+        raise UserError(f"{text!r} is not a domain name: it has an @; give what follows it")
+    if len(name) > DOMAIN_OCTETS:
+        raise UserError(f"{text!r} is not a domain name: longer than {DOMAIN_OCTETS} octets")
+    if DOMAIN.fullmatch(name) is None:
+        raise UserError(
+            f"{text!r} is not a domain name: labels are letters, digits and inner hyphens, "
+            "63 at most each, joined by dots"
+        )
+    return name.decode("ascii")
+
+
+def domain_of(address: str) -> str:
+    """Give the domain of an address in canonical form."""
+    return address.rpartition("@")[2]
+
+
+def login_address(username: bytes, default_domain: str | None) -> str | None:
+    """Say which address a user name stands for.
+
+    Args:
+        username: as the client sent it: an address, or a local part alone.
+        default_domain: the domain of a bare local part.
+
+    Returns:
+        The address in canonical form, or None if no account can have that name: not UTF-8, a
+        control character in it, not an address.
+
+    RFC 4616 s2; RFC 8265 s3.3
+    """
+    try:
+        text = username.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if _CONTROL.search(text):
+        return None
+    if "@" not in text:
+        text = f"{text}@{default_domain or ''}"
+    try:
+        return local_address(text)
+    except UserError:
+        return None
+
+
+def maildir_name(address: Mailbox) -> str:
+    """Make the path of an account's Maildir, relative to the mail root.
+
+    Args:
+        address: in lower case, with a domain.
+
+    Returns:
+        ``domain/local-part``, both safe as file names; different for different addresses.
+    """
+    return f"{_file_name(address.domain)}/{_file_name(address.local_part)}"
+
+
+def _file_name(octets: bytes) -> str:
+    """Encode octets as a file name: no slash, no leading dot, never empty, never too long.
+
+    A name that would be too long ends in ``~`` and a digest of the whole; no other name can hold
+    a tilde.
+    """
+    parts = [chr(octet) if octet in _PLAIN else f"%{octet:02x}" for octet in octets]
+    if parts and parts[0] == ".":
+        parts[0] = "%2e"
+    name = "".join(parts) or "%"
+    if len(name) <= NAME_OCTETS:
+        return name
+    digest = hashlib.sha256(octets).hexdigest()
+    return f"{name[: NAME_OCTETS - len(digest) - 1]}~{digest}"
+
+
+def _not_ascii(text: str) -> str:
+    """Say that a name is not ASCII, and how its domain is written if it has one in Unicode."""
+    local, at, domain = text.rpartition("@")
+    if local.isascii():
+        try:
+            written = domain.encode("idna").decode("ascii")
+        except UnicodeError:
+            pass
+        else:
+            return f"{text!r} is not ASCII: write the domain as {written!r}"
+    return f"{text!r} is not ASCII: only ASCII {'addresses' if at else 'names'} are supported"

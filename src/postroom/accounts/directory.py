@@ -1,0 +1,159 @@
+"""The directory: domains, accounts and aliases from the database, for the routing of mail.
+
+Theory: a look-up is one or two indexed queries, made in a small pool of threads. The routing keeps
+positive answers for as long as `SQLDirectory.revision` stays the same, so what a busy server asks
+for again and again costs nothing here. The revision is this process's own count: it goes up when a
+poll, once a second, finds that another process has counted `directory_revision` up, and at once
+when a change was made through `SQLDirectory.change`.
+
+Invariants: `revision` never blocks, and never gives a number again that it gave before the last
+change. A look-up that fails fails: trouble with the database is never "no such user". While polls
+fail the revision stays, so that mail for the recipients of today keeps flowing; the log says so
+once, and once when they are well again.
+
+Who controls the input: a peer, by the address that it sends, which reaches the database only as
+a bound value. The Maildir's path comes from the account's row.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from sqlalchemy import Engine, select
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from postroom.accounts.tables import account, alias_target, directory_revision, domain
+from postroom.envelope import Account, Alias, Domain
+from postroom.interfaces import IDirectory
+
+POLL_SECONDS: Final = 1.0
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class IDirectoryReactor(IReactorTime, IReactorFromThreads):
+    """What the directory needs of a reactor."""
+
+
+@implementer(IDirectory)
+class SQLDirectory:
+    """Looks domains, accounts and aliases up in the database."""
+
+    _log = Logger()
+
+    def __init__(
+        self, engine: Engine, mail_root: Path, reactor: IDirectoryReactor, pool: ThreadPool
+    ) -> None:
+        """Make the directory; it answers at once, and polls after `start`.
+
+        Args:
+            engine: the database, migrated.
+            mail_root: the directory below which Maildirs are; absolute.
+            reactor: the clock of the polls, and where answers are given.
+            pool: the threads of look-ups; the caller starts and stops it. Four are plenty.
+        """
+        self._engine = engine
+        self._mail_root = mail_root
+        self._reactor = reactor
+        self._pool = pool
+        self._revision = 0
+        self._stored: int | None = None
+        self._failing = False
+        self._polls = LoopingCall(self._poll)
+        self._polls.clock = reactor
+
+    def start(self) -> None:
+        """Begin to notice the changes of other processes."""
+        self._polls.start(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the polls."""
+        if self._polls.running:
+            self._polls.stop()
+
+    def revision(self) -> int:
+        """See `IDirectory.revision`."""
+        return self._revision
+
+    def find_domain(self, name: str) -> Deferred[Domain | None]:
+        """See `IDirectory.find_domain`."""
+        return self._defer(self._domain, name)
+
+    def find_address(self, address: str) -> Deferred[Account | Alias | None]:
+        """See `IDirectory.find_address`."""
+        return self._defer(self._address, address)
+
+    def change(
+        self,
+        function: Callable[Concatenate[Engine, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        """Make a change with a function of `postroom.accounts.administration`.
+
+        Args:
+            function: it gets the engine, then the other arguments, in a thread.
+            args: for it.
+            kwargs: for it.
+
+        Returns:
+            What it returns; the revision has gone up before. It fails as the function raises.
+        """
+
+        def changed(result: _T | Failure) -> _T | Failure:
+            self._revision += 1
+            return result
+
+        return self._defer(function, self._engine, *args, **kwargs).addBoth(changed)
+
+    def _defer(
+        self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]:
+        return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+
+    def _poll(self) -> Deferred[None]:
+        return self._defer(self._read_revision).addCallbacks(self._polled, self._poll_failed)
+
+    def _polled(self, stored: int) -> None:
+        if stored != self._stored:
+            self._stored = stored
+            self._revision += 1
+        if self._failing:
+            self._failing = False
+            self._log.info("The directory's changes can be read again")
+
+    def _poll_failed(self, failure: Failure) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.failure("Cannot read the directory's changes", failure)
+
+    # In a thread of the pool:
+
+    def _read_revision(self) -> int:
+        with self._engine.connect() as connection:
+            stored: int = connection.execute(select(directory_revision.c.revision)).scalar_one()
+        return stored
+
+    def _domain(self, name: str) -> Domain | None:
+        query = select(domain.c.name, domain.c.catch_all).where(domain.c.name == name)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Domain(*row)
+
+    def _address(self, address: str) -> Account | Alias | None:
+        accounts = select(account.c.maildir, account.c.enabled)
+        aliases = select(alias_target.c.target).order_by(alias_target.c.number)
+        with self._engine.connect() as connection:
+            row = connection.execute(accounts.where(account.c.address == address)).first()
+            if row is not None:
+                return Account(address, str(self._mail_root / row.maildir), row.enabled)
+            targets = connection.scalars(aliases.where(alias_target.c.alias == address)).all()
+        return Alias(address, tuple(targets)) if targets else None

@@ -1,0 +1,101 @@
+"""The pool in which password hashes are made, off the reactor's thread and bounded.
+
+A hash costs tens of milliseconds, so it is made by few threads, and only so many may wait for
+them: a flood of logins is told 454 and cannot stall the mail. The count of what is under way goes
+down when a thread is done with it, not when its caller has lost patience; what was given up before
+a thread took it is skipped.
+
+Known limits: the threads share the machine's cores with the reactor. With as many threads as cores
+a flood of logins makes mail slower, though it never stops it.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from postroom.accounts.hashing import Hashing, Verdict
+from postroom.errors import Refusal
+from postroom.wire.replies import reply
+
+BUSY: Final = reply(454, "4.7.0", "Too many logins at once, try again later")
+
+_T = TypeVar("_T")
+
+
+class PasswordPool:
+    """Verifies passwords and makes hashes in threads of its own."""
+
+    def __init__(
+        self,
+        hashing: Hashing,
+        reactor: IReactorFromThreads,
+        threads: int = 2,
+        waiting: int = 64,
+    ) -> None:
+        """Make the pool; nothing runs before `start`.
+
+        Args:
+            hashing: how hashes are made.
+            reactor: where results are given.
+            threads: how many hashes are made at once, at least 1.
+            waiting: how many more may wait, before further ones are refused.
+        """
+        self._hashing = hashing
+        self._reactor = reactor
+        self._pool = ThreadPool(0, threads, name="passwords")
+        self._room = threads + waiting
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the threads, and let one prepare what unknown users are verified against."""
+        self._pool.start()
+        self._pool.callInThread(self._hashing.prepare)
+
+    def stop(self) -> None:
+        """Finish the hashes under way, give up what waits, and end the threads; blocks for that."""
+        self._stopping = True
+        self._pool.stop()
+
+    def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
+        """Say whether a password is right; see `Hashing.verify`.
+
+        Raises:
+            postroom.errors.Refusal: 454 4.7.0, too many wait already.
+
+        RFC 4954 s6
+        """
+        return self._run(lambda: self._hashing.verify(stored, offered))
+
+    def hash(self, password: bytes) -> Deferred[str]:
+        """Make a hash to store; see `Hashing.hash`.
+
+        Raises:
+            postroom.errors.Refusal: 454 4.7.0, too many wait already.
+
+        RFC 4954 s6
+        """
+        return self._run(lambda: self._hashing.hash(password))
+
+    def _run(self, work: Callable[[], _T]) -> Deferred[_T]:
+        if self._room <= 0:
+            return fail(Refusal(BUSY))
+        self._room -= 1
+        result: Deferred[_T] = Deferred()
+
+        def job() -> _T | None:
+            if self._stopping:
+                raise Refusal(BUSY)
+            return None if result.called else work()
+
+        def done(outcome: _T | Failure | None) -> None:
+            self._room += 1
+            if not result.called:
+                result.callback(outcome)  # type: ignore[arg-type]  # a Failure errs back
+
+        deferToThreadPool(self._reactor, self._pool, job).addBoth(done)
+        return result
