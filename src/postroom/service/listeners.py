@@ -1,0 +1,129 @@
+"""From endpoint strings to bound ports.
+
+The strings are Twisted's, so ``systemd:`` and ``haproxy:`` come for free. Two things are added. An
+``ssl:`` without ``privateKey=`` serves our own certificate, instead of a ``server.pem`` in the
+working directory. And the backlog, where none is given, is what a mail server under load needs
+rather than 50: when it overflows, the kernel makes clients wait whole seconds.
+
+Ports are bound while the daemon is still being put together, before `twistd` forks or sheds
+privileges: only then can a port in use be told on the terminal, and one below 1024 be had at all.
+Connections that arrive before the reactor runs wait in the backlog.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString, wrapServerTLS
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorCore,
+    IStreamServerEndpoint,
+)
+from twisted.python.failure import Failure
+
+from postroom.errors import UserError
+from postroom.service.declarations import Listen
+
+BACKLOG: Final = 511
+_FIELDS: Final = re.compile(r"(?:[^:\\]|\\.)+")
+
+
+def make_endpoint(
+    reactor: IReactorCore, listen: Listen, tls: IOpenSSLServerConnectionCreator
+) -> IStreamServerEndpoint:
+    """Make the endpoint of a listener.
+
+    Args:
+        reactor: what will listen.
+        listen: role and endpoint string.
+        tls: served by ``ssl:`` without ``privateKey=``.
+
+    Raises:
+        UserError: the string means nothing.
+    """
+    kind, *arguments = _FIELDS.findall(listen.endpoint) or [""]
+    named = {item.partition("=")[0] for item in arguments if "=" in item}
+    if kind in ("tcp", "tcp6", "ssl") and "backlog" not in named:
+        arguments.append(f"backlog={BACKLOG}")
+    is_ours = kind == "ssl" and "privateKey" not in named
+    description = ":".join(["tcp" if is_ours else kind, *arguments])
+    try:
+        endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    except Exception as error:  # each endpoint plugin raises what it likes
+        raise UserError(f"listen {listen}: not a server endpoint: {_reason(error)}") from error
+    return wrapServerTLS(tls, endpoint) if is_ours else endpoint
+
+
+def _reason(error: BaseException | None) -> str:
+    """Give an exception on one line."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+@dataclass(slots=True)
+class Listener:
+    """One listener.
+
+    Attributes:
+        listen: role and endpoint string.
+        endpoint: what it binds.
+        factory: makes its sessions.
+        port: what is bound.
+    """
+
+    listen: Listen
+    endpoint: IStreamServerEndpoint
+    factory: IProtocolFactory
+    port: IListeningPort | None = None
+
+
+def bind(listener: Listener) -> None:
+    """Bind a listener.
+
+    Raises:
+        UserError: the address is in use, not ours, or not for us.
+    """
+    failures: list[Failure] = []
+
+    def bound(port: IListeningPort) -> None:
+        listener.port = port
+
+    waiting: Deferred[Any] = listener.endpoint.listen(listener.factory)
+    waiting.addCallbacks(bound, failures.append)
+    for failure in failures:
+        error = failure.value
+        if isinstance(error, CannotListenError):
+            error = error.socketError
+        reason = getattr(error, "strerror", None) or _reason(error)
+        raise UserError(f"listen {listener.listen}: cannot listen: {reason}")
+
+
+def stop_listening(listeners: Sequence[Listener]) -> Deferred[Any]:
+    """Close all ports; connections that were made live on."""
+    closing = []
+    for listener in listeners:
+        port, listener.port = listener.port, None
+        if port is not None:
+            result = port.stopListening()
+            if isinstance(result, Deferred):
+                closing.append(result)
+    return DeferredList(closing, consumeErrors=True)
+
+
+def address_text(listener: Listener) -> str:
+    """Give where a listener listens, for the log."""
+    if listener.port is None:
+        return listener.listen.endpoint
+    address = listener.port.getHost()
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    return str(getattr(address, "name", address))
