@@ -14,7 +14,8 @@ wait for a writer, nor does a writer wait for them.
 
 On PostgreSQL ``synchronous_commit`` is raised from ``off``, which would promise too much.
 
-Who controls the input: the operator, by the URL. A password in it is never shown.
+Who controls the input: the operator, by the URL. A password in it is never shown, nor do errors
+show the values of a statement: they are people's mail.
 
 Known limit: the file must be on a local file system, for the log's index is shared memory.
 """
@@ -40,6 +41,8 @@ BUSY_SECONDS: Final = 15
 _CHECKPOINT_PAGES: Final = 4096
 _LOG_OCTETS: Final = 64 * 1024 * 1024
 """What the write-ahead log is cut back to after it grew for a large message."""
+
+_SQLITE_VERSION: Final = (3, 35)  # RETURNING
 
 _WRITES: Final = "postroom_writes"
 
@@ -144,6 +147,7 @@ def _open_postgresql(url: URL) -> Engine:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={"connect_timeout": 10, "application_name": "postroom"},
         )
     except ModuleNotFoundError:
@@ -165,6 +169,8 @@ def _open_sqlite(url: URL) -> Engine:
     """Make an engine on a file, which is there afterwards."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError("database: sqlite needs the path of a file: sqlite:////path/postroom.db")
+    if sqlite3.sqlite_version_info < _SQLITE_VERSION:
+        raise UserError(f"database: SQLite {sqlite3.sqlite_version} is too old; 3.35 is needed")
     path = Path(url.database).absolute()
     try:
         _make_file(path)
@@ -173,6 +179,7 @@ def _open_sqlite(url: URL) -> Engine:
         raise UserError(f"cannot make the database {path}: {reason}") from error
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
+        hide_parameters=True,
         connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
     )
 

@@ -125,6 +125,8 @@ class IQueueStore(Interface):
         """Store a message.
 
         Args:
+            message: its envelope.
+            content: read in another thread before the Deferred fires, and not after.
             claim: True stores it already claimed by this process; False as waiting and due now,
                 for whoever claims it next (overload).
 

@@ -7,7 +7,13 @@ ever hold a large one whole, and one row for each recipient that still needs wor
 attempt while it waits, the end of the lease while it is claimed. One column and one index thus
 answer both questions, who is due and whose lease has run out, and a crash needs no repair.
 ``lease_owner`` is the process that claimed it last; NULL while it waits.
+
+Addresses are octets as `Mailbox` writes them. `read_mailbox` reads them back without judging them:
+a row that an older or newer version wrote must not stop the queue.
 """
+
+import re
+from typing import Final
 
 from sqlalchemy import (
     JSON,
@@ -23,6 +29,7 @@ from sqlalchemy import (
 )
 
 from postroom.database.metadata import metadata
+from postroom.wire.paths import Mailbox
 
 message = Table(
     "message",
@@ -58,3 +65,15 @@ recipient = Table(
     sqlite_with_rowid=False,
 )
 Index(None, recipient.c.due_at)
+
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"(?:@(.*))?', re.DOTALL)
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def read_mailbox(octets: bytes) -> Mailbox:
+    """Read what ``bytes(mailbox)`` wrote."""
+    quoted = _QUOTED.fullmatch(octets)
+    if quoted is not None:
+        return Mailbox(_QUOTED_PAIR.sub(rb"\1", quoted[1]), quoted[2] or b"")
+    local_part, _, domain = octets.partition(b"@")
+    return Mailbox(local_part, domain)

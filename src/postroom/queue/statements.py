@@ -1,0 +1,93 @@
+"""Statements that work on many rows at once.
+
+Each execution gives the interpreter's lock away and gets it back only when the reactor lets go of
+it, which under load takes longer than the statement itself. So a batch is not executed row by row:
+its rows are cut into blocks whose lengths are powers of two, and a few statements, one for each
+length, which SQLite parses once and keeps, serve batches of any size.
+
+The texts are common to SQLite and PostgreSQL; ``{rows}`` stands for the block, as in
+``(?, ?), (?, ?)``. Both databases name the columns of VALUES ``column1`` and so on.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Table
+
+T = TypeVar("T")
+
+BLOCK_ROWS: Final = 256
+"""The longest block; a power of two."""
+
+FINISH: Final = (
+    "DELETE FROM recipient WHERE lease_owner = ? AND (message_id, number) IN (VALUES {rows})"
+)
+RETRY: Final = (
+    "UPDATE recipient SET due_at = outcome.column3, attempts = attempts + outcome.column4,"
+    " last_reply = outcome.column5, lease_owner = NULL FROM (VALUES {rows}) AS outcome"
+    " WHERE message_id = outcome.column1 AND number = outcome.column2 AND lease_owner = ?"
+)
+RENEW: Final = (
+    "UPDATE recipient SET due_at = ? WHERE lease_owner = ?"
+    " AND (message_id, number) IN (VALUES {rows}) RETURNING message_id, number"
+)
+TAKE: Final = (
+    "UPDATE recipient SET due_at = ?, lease_owner = ? WHERE (message_id, number) IN (VALUES {rows})"
+)
+LOCK_MESSAGES: Final = "SELECT id FROM message WHERE id IN (VALUES {rows}) ORDER BY id FOR UPDATE"
+DELETE_MESSAGES: Final = (
+    "DELETE FROM message WHERE id IN (VALUES {rows})"
+    " AND NOT EXISTS (SELECT 1 FROM recipient WHERE message_id = message.id)"
+)
+
+
+def insert(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows, whose values are in the order of the table's columns."""
+    for block in blocks(rows):
+        execute(connection, _insertion(table), block)
+
+
+def execute(
+    connection: Connection,
+    statement: str,
+    block: Sequence[Sequence[Any]],
+    before: Sequence[Any] = (),
+    after: Sequence[Any] = (),
+) -> CursorResult[Any]:
+    """Execute a statement for a block of rows.
+
+    Args:
+        connection: in a transaction.
+        statement: one of the above.
+        block: what ``{rows}`` stands for.
+        before: the values of the parameters ahead of ``{rows}``.
+        after: those behind.
+    """
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    text = _expand(statement, len(block), len(block[0]), mark)
+    return connection.exec_driver_sql(text, (*before, *chain.from_iterable(block), *after))
+
+
+def blocks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut rows into blocks whose lengths are powers of two, the longest first."""
+    start = 0
+    length = BLOCK_ROWS
+    while rest := len(rows) - start:
+        while length > rest:
+            length //= 2
+        yield rows[start : start + length]
+        start += length
+
+
+@cache
+def _insertion(table: Table) -> str:
+    columns = ", ".join(column.name for column in table.columns)
+    return f"INSERT INTO {table.name} ({columns}) VALUES {{rows}}"
+
+
+@cache
+def _expand(statement: str, length: int, width: int, mark: str) -> str:
+    row = "(" + ", ".join([mark] * width) + ")"
+    return statement.replace("?", mark).replace("{rows}", ", ".join([row] * length))

@@ -1,0 +1,189 @@
+"""The queue store in SQL: SQLite embedded, or a PostgreSQL server that several nodes share.
+
+What is durable is three tables (`postroom.queue.tables`); what a state is, is which rows are there:
+
+    state      message  content  recipient                      who may work on it
+    -----      -------  -------  ---------                      ------------------
+    absent     none     none     none                           nobody: not accepted, or all done
+    waiting    one      whole    lease_owner NULL               anyone, from due_at on
+    claimed    one      whole    lease_owner set, due_at ahead  the owner alone
+    abandoned  one      whole    lease_owner set, due_at past   anyone; what the old owner records
+                                                                counts until someone claims it
+    finished   one      whole    deleted, others remain         nobody: there is no way back
+
+The commit instant is the return of COMMIT: the log of SQLite, or of PostgreSQL, is synced by then.
+Every step between two states is one transaction:
+
+    put      absent -> claimed or waiting: the whole message, or nothing
+    claim    waiting, abandoned -> claimed
+    renew    claimed, abandoned -> claimed
+    record   claimed, abandoned -> waiting (Retry) or finished (Done); absent with the last one.
+             The report of a failure is put by the transaction that finishes the failed recipient.
+
+What a crash can tear, and what mends it:
+
+    before COMMIT returned     the transaction is absent or whole, as the log decides at the next
+                               opening; the peer got no 250, so a whole one may come twice
+    after, before 250          the peer sends it again: twice, never lost
+    claimed, being sent        the lease runs out, or `release_all_leases` ends it: sent twice at
+                               worst, for no outcome was recorded
+    sent, before `record`      the same
+
+Content cannot be torn: its rows are in the transaction of their message, and their sum is checked
+against the announced size before COMMIT.
+
+Invariants: a message has at least one recipient row; a recipient's owner is the only one to change
+it while ``due_at`` lies ahead (an operator's `postroom.queue.admin.remove` excepted).
+
+Threads: one writes (`postroom.queue.writer`), two read. Every Deferred fires in the reactor's.
+
+Who controls the input: peers control addresses, parameters and content, which are only ever values
+of a statement, never its text.
+
+Known limits: leases compare the clocks of the nodes, which must agree to within a few minutes.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from postroom.database import storage_error
+from postroom.envelope import NewMessage
+from postroom.interfaces import IContent
+from postroom.queue.batch import Batch, Claim, Put, Record, Release, Renew
+from postroom.queue.model import ClaimedMessage, Done, IQueueStore, Report, Retry
+from postroom.queue.tables import content, recipient
+from postroom.queue.writer import Writer
+
+T = TypeVar("T")
+
+LEASE_SECONDS: Final = 1800.0
+"""How long a claim lasts.
+
+One attempt may take the timers of a whole transaction, of which the last alone is 10 minutes; so a
+claim need not be renewed while its message is being sent.
+
+RFC 5321 s4.5.3.2.6
+"""
+
+HORIZON_SECONDS: Final = 2 * 86_400.0
+"""Further ahead than this no attempt is ever scheduled: the clock was set back since."""
+
+_READERS: Final = 2
+
+
+@implementer(IQueueStore)
+class SqlQueueStore:
+    """The queue store in SQL."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        reactor: IReactorFromThreads,
+        now: Callable[[], float] = time.time,
+        owner: str | None = None,
+        horizon_seconds: float = HORIZON_SECONDS,
+    ) -> None:
+        """Take the parts; nothing happens before `start`.
+
+        Args:
+            engine: of a database that was migrated.
+            reactor: whose thread calls the methods below.
+            now: the clock, in POSIX seconds.
+            owner: what this process is called in leases, at most 32 characters; a random name by
+                default. Two live processes must not have the same.
+            horizon_seconds: longer than the longest step of the retry schedule.
+        """
+        self.owner = owner or os.urandom(12).hex()
+        self._engine = engine
+        self._reactor = reactor
+        self._now = now
+        self._horizon = max(horizon_seconds, 2 * LEASE_SECONDS)
+        self._writer = Writer(engine, reactor, Batch(self.owner).apply)
+        self._readers = ThreadPool(0, _READERS, "queue-readers")
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._writer.start()
+        self._readers.start()
+
+    async def stop(self) -> None:
+        """Finish what was handed over; everything handed over later fails."""
+        await self._writer.stop()
+        self._readers.stop()
+
+    def put(
+        self, message: NewMessage, content: IContent, claim: bool = True
+    ) -> "Deferred[ClaimedMessage | None]":
+        """See `IQueueStore.put`."""
+        now = self._now()
+        return self._writer.submit(
+            Put(message, content, now, now + LEASE_SECONDS if claim else None)
+        )
+
+    def claim(self, now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
+        """See `IQueueStore.claim`."""
+        return self._writer.submit(Claim(now, now + self._horizon, limit, now + LEASE_SECONDS))
+
+    def renew(
+        self, claims: Sequence[ClaimedMessage], now: float
+    ) -> "Deferred[Sequence[ClaimedMessage]]":
+        """See `IQueueStore.renew`."""
+        return self._writer.submit(Renew(claims, now + LEASE_SECONDS))
+
+    def record(
+        self, outcomes: Sequence[Done | Retry], reports: Sequence[Report] = ()
+    ) -> "Deferred[Sequence[ClaimedMessage]]":
+        """See `IQueueStore.record`."""
+        return self._writer.submit(Record(outcomes, reports, self._now() + LEASE_SECONDS))
+
+    def release_all_leases(self) -> "Deferred[int]":
+        """End every lease there is: the recipients wait, due now. Gives their number.
+
+        Call it at the start, and only where no other process works on this database: where it is a
+        file in a state directory that this process has locked.
+        """
+        return self._writer.submit(Release(self._now(), None))
+
+    def release_own_leases(self) -> "Deferred[int]":
+        """End the leases of an earlier process of the same ``owner``, which is known to be dead."""
+        return self._writer.submit(Release(self._now(), self.owner))
+
+    def next_due_at(self, now: float) -> "Deferred[float | None]":
+        """See `IQueueStore.next_due_at`."""
+
+        def read(connection: Connection) -> float | None:
+            # Two statements: SQLite looks one end of an index up, but scans for both at once.
+            latest = connection.scalar(select(func.max(recipient.c.due_at)))
+            if latest is not None and latest > now + self._horizon:
+                return now
+            earliest: float | None = connection.scalar(select(func.min(recipient.c.due_at)))
+            return earliest
+
+        return self._read(read)
+
+    def chunk(self, message_id: str, index: int) -> "Deferred[bytes]":
+        """See `IQueueStore.chunk`."""
+        statement = select(content.c.octets).where(
+            content.c.message_id == message_id, content.c.number == index
+        )
+        return self._read(lambda connection: connection.scalar(statement) or b"")
+
+    def _read(self, query: Callable[[Connection], T]) -> "Deferred[T]":
+        def in_thread() -> T:
+            try:
+                with self._engine.connect() as connection:
+                    return query(connection)
+            except DBAPIError as error:
+                raise storage_error(error) or error from error
+
+        return deferToThreadPool(self._reactor, self._readers, in_thread)
