@@ -133,6 +133,7 @@ def declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarati
         yield from declarations(table, f"{prefix}{name}.")
 
 
+LIST_WORDS: Final = "a list, each item "
 _TYPES: Final[dict[object, str]] = {
     bool: "true or false",
     int: "a whole number",
@@ -155,7 +156,7 @@ def _type_text(annotation: Any) -> str:
     if origin is UnionType or type(None) in arguments:
         return " or ".join(_type_text(item) for item in arguments if item is not type(None))
     if origin is tuple:
-        return "a list, each item " + _type_text(arguments[0])
+        return LIST_WORDS + _type_text(arguments[0])
     if origin is dict:
         return f"a table of {_type_text(arguments[0])} to {_type_text(arguments[1])}"
     return _TYPES.get(annotation, str(annotation))

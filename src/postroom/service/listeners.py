@@ -55,7 +55,7 @@ def make_endpoint(
     is_ours = kind == "ssl" and "privateKey" not in named
     description = ":".join(["tcp" if is_ours else kind, *arguments])
     try:
-        endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+        endpoint = serverFromString(reactor, description)
     except Exception as error:  # each endpoint plugin raises what it likes
         raise UserError(f"listen {listen}: not a server endpoint: {_reason(error)}") from error
     return wrapServerTLS(tls, endpoint) if is_ours else endpoint

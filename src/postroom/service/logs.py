@@ -256,7 +256,7 @@ class LineObserver:
             self.flush()
         elif not self._is_due:
             self._is_due = True
-            if isInIOThread():  # type: ignore[no-untyped-call]
+            if isInIOThread():
                 self._reactor.callLater(FLUSH_SECONDS, self.flush)
             else:
                 self._reactor.callFromThread(self._reactor.callLater, FLUSH_SECONDS, self.flush)

@@ -14,7 +14,13 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from postroom.errors import UserError
-from postroom.service.declarations import Declaration, Section, declarations, without_password
+from postroom.service.declarations import (
+    LIST_WORDS,
+    Declaration,
+    Section,
+    declarations,
+    without_password,
+)
 
 SectionType = TypeVar("SectionType", bound=Section)
 _SHOWN_CHARACTERS = 120
@@ -108,8 +114,8 @@ def _line(
     option = declared.extra.option if key in overrides else None
     place = f"--{option}" if option else f"{source}: {key}"
     item = f"[{rest[0]}]" if rest else ""
-    why = _reason(error)
-    return f"{place}{item} = {shown(error['input'])}{why}; allowed: {declared.allowed}"
+    allowed = declared.allowed.removeprefix(LIST_WORDS) if rest else declared.allowed
+    return f"{place}{item} = {shown(error['input'])}{_reason(error)}; allowed: {allowed}"
 
 
 def _reason(error: Any) -> str:

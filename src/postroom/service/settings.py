@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from postroom.delivery.settings import DeliverySettings
 from postroom.errors import UserError
+from postroom.queue.schedule import Schedule
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,
@@ -58,6 +60,14 @@ def _default(kind: Any, name: str) -> Any:
     """Give the default of a field of another room's settings."""
     found = next(item for item in fields(kind) if item.name == name)
     return found.default
+
+
+def _delivery(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
+    return setting(_default(DeliverySettings, name), paragraph, extra=extra, **constraints)
+
+
+def _retry(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
+    return setting(_default(Schedule, name), paragraph, extra=extra, **constraints)
 
 
 def _limit(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
@@ -207,6 +217,105 @@ class AuthSection(Section):
     )
 
 
+class DeliverySection(Section):
+    """Deliveries to accounts and into the queue."""
+
+    sub_address_separator: str = _delivery(
+        "sub_address_separator",
+        """What divides user from tag in user+tag@example.org, which is delivered to user; empty
+        switches sub-addresses off.""",
+        max_length=1,
+        extra=Extra(rfc="RFC 5233 s1"),
+    )
+    memory_octets: int = _delivery(
+        "memory_octets",
+        """Content up to this size is kept in memory while it arrives; what is larger goes into an
+        unnamed file in the state directory.""",
+        ge=0,
+        le=1_073_741_824,
+    )
+    header_octets: int = _delivery(
+        "header_octets",
+        "The largest header section that is taken; a message with more gets 552.",
+        ge=4096,
+        le=1_073_741_824,
+    )
+    header_lines: int = _delivery(
+        "header_lines",
+        "The most lines in a header section; a message with more gets 552.",
+        ge=100,
+        le=10_000_000,
+    )
+    received_fields: int = _delivery(
+        "received_fields",
+        "So many Received fields mean that a message goes in circles; it gets 554.",
+        ge=100,
+        le=10_000,
+        extra=Extra(rfc="RFC 5321 s6.3"),
+    )
+    alias_depth: int = _delivery(
+        "alias_depth", "How many aliases may lead to one another.", ge=1, le=100
+    )
+    alias_targets: int = _delivery(
+        "alias_targets",
+        "How many addresses one recipient may come to by aliases.",
+        ge=1,
+        le=100_000,
+    )
+    cached_routes: int = _delivery(
+        "cached_routes",
+        "How many recipients are remembered with the way their mail goes.",
+        ge=0,
+        le=10_000_000,
+    )
+    cached_maildirs: int = _delivery(
+        "cached_maildirs",
+        "How many Maildirs are kept open, at two open files each.",
+        ge=1,
+        le=100_000,
+    )
+    batch_files: int = _delivery(
+        "batch_files",
+        "How many messages are written into Maildirs before their directories are synced.",
+        ge=1,
+        le=10_000,
+    )
+    batch_octets: int = _delivery(
+        "batch_octets",
+        "How much content such a batch may hold before no more is added to it.",
+        ge=1,
+        le=1_073_741_824,
+    )
+
+
+class RetrySection(Section):
+    """When mail that could not be sent is tried again, and when it is given up."""
+
+    first_seconds: float = _retry(
+        "first_seconds", "From the first attempt to the second.", ge=1, le=86_400
+    )
+    factor: float = _retry(
+        "factor", "How much longer each step is than the one before.", ge=1, le=100
+    )
+    longest_seconds: float = _retry(
+        "longest_seconds", "No step is longer than this; it repeats.", ge=1, le=604_800
+    )
+    lifetime_seconds: float = _retry(
+        "lifetime_seconds",
+        "The age at which a message goes back to its sender, after a fair number of attempts.",
+        ge=0,
+        le=31_536_000,
+        extra=Extra(rfc="RFC 5321 s4.5.4.1"),
+    )
+    jitter: float = _retry(
+        "jitter",
+        """Each step is longer or shorter by up to this share of it, so that messages that failed
+        together do not come back together.""",
+        ge=0,
+        le=0.9,
+    )
+
+
 class TLSSection(Section):
     """The certificate."""
 
@@ -251,10 +360,14 @@ class Settings(Section):
         ),
     )
     domains: DomainNames = setting(
-        ("localhost",),
-        """Domains whose mail is delivered here. Each gets the account postmaster at start if it
-        has none; "postroom domain" and "postroom account" add more at any time.""",
-        extra=Extra(option="domain", example=["example.org"]),
+        (),
+        """Domains whose mail is delivered here, besides those that "postroom domain add" made. Each
+        gets the account postmaster at start if it has none.""",
+        extra=Extra(
+            option="domain",
+            example=["example.org"],
+            shown_default="localhost, while the database has no other domain",
+        ),
     )
     state_dir: AbsolutePath = setting(
         lambda: Path("postroom-state").absolute(),
@@ -317,15 +430,48 @@ class Settings(Section):
     session: SessionSection = Field(default_factory=SessionSection)
     auth: AuthSection = Field(default_factory=AuthSection)
     tls: TLSSection = Field(default_factory=TLSSection)
+    delivery: DeliverySection = Field(default_factory=DeliverySection)
+    retry: RetrySection = Field(default_factory=RetrySection)
     log: LogSection = Field(default_factory=LogSection)
 
     def database_url(self) -> str:
         """Give the SQLAlchemy URL of the database."""
-        return self.database or f"sqlite:///{self.state_dir / 'postroom.db'}"
+        if self.database:
+            return self.database
+        # SQLAlchemy costs more to import than all that is read here.
+        from sqlalchemy import URL
+
+        return str(URL.create("sqlite", database=str(self.state_dir / "postroom.db")))
 
     def mail_root(self) -> Path:
         """Give the directory below which accounts get their Maildirs."""
         return self.state_dir / "mail"
+
+    def schedule(self) -> Schedule:
+        """Give the plan of attempts.
+
+        Raises:
+            UserError: its steps contradict each other.
+        """
+        try:
+            return values_of(self.retry, Schedule)
+        except ValueError as error:
+            raise UserError(f"[retry]: {error}") from error
+
+    def deliveries(self, postmaster_domain: str | None) -> DeliverySettings:
+        """Give the settings of deliveries.
+
+        Args:
+            postmaster_domain: whose postmaster answers for the bare ``<postmaster>``.
+        """
+        return values_of(
+            self.delivery,
+            DeliverySettings,
+            hostname=self.hostname,
+            relay_networks=self.relay_networks,
+            postmaster_domain=postmaster_domain,
+            spool_directory=str(self.state_dir),
+        )
 
     def listener(self, role: str, limits: Limits) -> ListenerSettings:
         """Give the server's settings of a listener."""
@@ -358,4 +504,5 @@ def load_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
     settings = check(Settings, merge(data, overrides), overrides, source)
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         raise UserError(f"{source}: tls.certificate and tls.key come together; one is missing")
+    settings.schedule()
     return settings

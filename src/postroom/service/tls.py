@@ -33,7 +33,7 @@ from postroom.errors import UserError
 
 SELF_SIGNED_DAYS: Final = 3650
 _COMMON_NAME_CHARACTERS: Final = 64  # RFC 5280 sA.1, ub-common-name
-CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString(  # type: ignore[no-untyped-call]
+CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString(
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
