@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from postroom.envelope import NewMessage, TLSFacts
-from postroom.interfaces import IChunkSource
 from postroom.wire.replies import Reply
+
+if TYPE_CHECKING:  # the settings use this module, and the admin command them: it needs no Twisted
+    from postroom.interfaces import IChunkSource
 
 
 class TLSMode(Enum):
@@ -80,4 +83,4 @@ class Outgoing:
     """
 
     message: NewMessage
-    source: IChunkSource
+    source: "IChunkSource"
