@@ -194,3 +194,10 @@ class IResolver(Interface):
         Raises:
             postroom.errors.Refusal: as for `lookup_mx`.
         """
+
+
+class IIdentified(Interface):
+    """An add-on for avatars that know a better name for their user than the one typed at login."""
+
+    def identity() -> str:
+        """Give the name for trace headers, logs and `SessionFacts.identity`."""

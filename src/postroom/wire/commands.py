@@ -166,8 +166,7 @@ _NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "Only ASCII addresses are accepted 
 
 # Known to RFC 5321 s4.2.4 and its relatives, not to this server.
 _UNIMPLEMENTED: Final = frozenset(
-    ("ATRN", "BDAT", "BURL", "ETRN", "EXPN", "LHLO")
-    + ("SAML", "SEND", "SOML", "TURN", "XCLIENT", "XFORWARD")
+    "ATRN BDAT BURL ETRN EXPN LHLO SAML SEND SOML TURN XCLIENT XFORWARD".split()
 )
 
 # Keyword = Ldh-str;  sasl-mech = 1*20mech-char                     RFC 4422 s3.1

@@ -1,0 +1,153 @@
+"""All sessions of a process: how many there are, from where, and which have waited too long.
+
+Every listener's factory shares one `Connections`. It sweeps over the sessions once a second, so a
+session's time-out costs an assignment and not a timer.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+_SWEEP_SECONDS = 1.0
+_CROWDED = 0.8
+
+
+class Session(Protocol):
+    """What is asked of a session."""
+
+    deadline: float
+    idle_since: float
+
+    def expire(self, now: float) -> None:
+        """End the wait that is under way."""
+
+    def shut_down(self) -> None:
+        """Say 421, now or after what is under way."""
+
+    def idle(self) -> bool:
+        """Tell whether nothing but the next command is waited for."""
+
+
+class Connections:
+    """The sessions of all listeners.
+
+    Attributes:
+        draining: True once the service is shutting down.
+        limit: sessions in all.
+    """
+
+    def __init__(self, clock: IReactorTime, limit: int, stress_timeout_seconds: float) -> None:
+        """Begin without sessions; `start` begins the sweep."""
+        self.draining = False
+        self.limit = limit
+        self._clock = clock
+        self._stress_timeout = stress_timeout_seconds
+        self._sessions: set[Session] = set()
+        self._by_peer: dict[str, int] = {}
+        self._sweep = LoopingCall(self._sweep_once)
+        self._sweep.clock = clock
+        self._drained: Deferred[None] | None = None
+
+    def __len__(self) -> int:
+        """Count the sessions."""
+        return len(self._sessions)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._sweep.start(_SWEEP_SECONDS, now=False)
+
+    def stop(self) -> None:
+        """End the sweep."""
+        if self._sweep.running:
+            self._sweep.stop()
+
+    @property
+    def full(self) -> bool:
+        """True if one more session would be too many."""
+        return len(self._sessions) >= self.limit
+
+    def count_from(self, client: str) -> int:
+        """Count the sessions from a peer: an IPv4 address or an IPv6 /64."""
+        return self._by_peer.get(peer_key(client), 0)
+
+    def add(self, session: Session, client: str) -> None:
+        """Count a session."""
+        self._sessions.add(session)
+        key = peer_key(client)
+        self._by_peer[key] = self._by_peer.get(key, 0) + 1
+
+    def remove(self, session: Session, client: str) -> None:
+        """Stop counting a session; one that was never counted is no matter."""
+        if session not in self._sessions:
+            return
+        self._sessions.remove(session)
+        key = peer_key(client)
+        left = self._by_peer[key] - 1
+        if left:
+            self._by_peer[key] = left
+        else:
+            del self._by_peer[key]
+        if not self._sessions and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def drain(self) -> "Deferred[None]":
+        """Ask every session to end; fires when the last has.
+
+        Whoever waits sets the deadline, and calls `abort` after it.
+        """
+        self.draining = True
+        self._drained = Deferred()
+        for session in list(self._sessions):
+            session.shut_down()
+        if not self._sessions:
+            self._drained.callback(None)
+        return self._drained
+
+    def abort(self) -> None:
+        """Cut off whoever is left."""
+        now = self._clock.seconds()
+        for session in list(self._sessions):
+            session.expire(now)
+            session.expire(now)
+
+    def _sweep_once(self) -> None:
+        now = self._clock.seconds()
+        crowded = len(self._sessions) > _CROWDED * self.limit
+        hurry = now - self._stress_timeout if crowded else None
+        overdue = [
+            session
+            for session in self._sessions
+            if session.deadline <= now
+            or (hurry is not None and session.idle_since <= hurry and session.idle())
+        ]
+        for session in overdue:
+            session.expire(now)
+
+
+@lru_cache(maxsize=4096)
+def peer_key(client: str) -> str:
+    """Give what counts as one peer: an IPv4 address, an IPv6 /64, or ``"unix"``."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    return client if address.version == 4 else str(IPv6Network((address, 64), strict=False))
+
+
+def in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
+    """Tell whether an address lies in one of the networks; a name lies in none."""
+    return bool(networks) and _in_networks(client, networks)
+
+
+@lru_cache(maxsize=4096)
+def _in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

@@ -1,0 +1,167 @@
+"""One listener: who is let in, and what each session is offered.
+
+Over a limit a peer hears 421 and is gone; it comes again later (RFC 5321 s3.8).
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IOpenSSLContextFactory,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import ServerFactory as TwistedServerFactory
+
+from postroom.interfaces import IIdentified
+from postroom.server.connections import Connections, in_networks
+from postroom.server.limits import ListenerSettings
+from postroom.server.protocol import SHUTTING_DOWN, SMTPServerProtocol
+from postroom.wire.replies import Reply, reply
+from postroom.wire.session import (
+    AUTH_DONE,
+    AUTH_FIRST,
+    AUTH_NEEDS_TLS,
+    TLS_ACTIVE,
+    TLS_FIRST,
+    Capabilities,
+)
+
+_TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
+_TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
+
+
+class TurnedAway(Protocol):
+    """A connection that is told why it cannot stay."""
+
+    def __init__(self, farewell: Reply) -> None:
+        """Take the 421."""
+        self._farewell = farewell
+
+    def connectionMade(self) -> None:
+        """Say it and hang up."""
+        assert self.transport is not None
+        self.transport.write(self._farewell.wire)
+        self.transport.loseConnection()
+
+
+class ServerFactory(TwistedServerFactory):
+    """Makes the sessions of one listener.
+
+    Attributes:
+        settings: how the listener is set.
+        portal: where credentials and anonymous sessions go.
+        tls: what STARTTLS upgrades with; None offers no STARTTLS.
+        greeting: the 220.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        portal: Portal,
+        settings: ListenerSettings,
+        connections: Connections,
+        tls: IOpenSSLContextFactory | None = None,
+    ) -> None:
+        """Take what sessions need; nothing listens yet."""
+        self.portal = portal
+        self.settings = settings
+        self.tls = tls
+        self.greeting = reply(220, None, f"{settings.hostname} ESMTP Postroom")
+        self.seconds: Callable[[], float] = clock.seconds
+        self._clock = clock
+        self._connections = connections
+        self._capabilities = cache(self._make_capabilities)
+        self._normalised = tuple(settings.normalise_networks)
+        self._unlimited = tuple(settings.unlimited_networks)
+        self._clear_text = tuple(settings.clear_text_auth_networks)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Make the session of a new connection, or turn it away."""
+        client, port = _peer(addr)
+        refusal = self._refusal(client)
+        if refusal is not None:
+            return TurnedAway(refusal)
+        return SMTPServerProtocol(self, client, port)
+
+    def _refusal(self, client: str) -> Reply | None:
+        connections = self._connections
+        if connections.draining:
+            return SHUTTING_DOWN
+        if connections.full:
+            return _TOO_BUSY
+        most = self.settings.limits.connections_per_address
+        if connections.count_from(client) >= most and not in_networks(client, self._unlimited):
+            return _TOO_MANY
+        return None
+
+    def opened(self, session: SMTPServerProtocol) -> None:
+        """Count a session that has begun."""
+        self._connections.add(session, session.facts.client)
+
+    def closed(self, session: SMTPServerProtocol) -> None:
+        """Stop counting a session."""
+        self._connections.remove(session, session.facts.client)
+
+    @property
+    def draining(self) -> bool:
+        """True while the service shuts down."""
+        return self._connections.draining
+
+    def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> IDelayedCall:
+        """Call something later, on the reactor's clock."""
+        return self._clock.callLater(delay, call, *args)
+
+    def normalises(self, client: str) -> bool:
+        """Tell whether this peer's bare CR and LF are mended instead of refused."""
+        return in_networks(client, self._normalised)
+
+    def identity_of(self, avatar: object, username: bytes) -> str:
+        """Name who has logged in, for trace headers and logs."""
+        if IIdentified.providedBy(avatar):
+            return avatar.identity()
+        return username.decode("utf-8", "replace")
+
+    def capabilities(self, tls: bool, authenticated: bool, client: str) -> Capabilities:
+        """Give what a session offers and asks for in this state."""
+        clear_text = in_networks(client, self._clear_text)
+        return self._capabilities(tls, authenticated, tls or clear_text)
+
+    def _make_capabilities(self, tls: bool, authenticated: bool, may_log_in: bool) -> Capabilities:
+        settings = self.settings
+        starttls = self.tls is not None and not tls
+        extensions = {
+            "PIPELINING": "",
+            "SIZE": str(settings.limits.message_octets),
+            "8BITMIME": "",
+            "ENHANCEDSTATUSCODES": "",
+        }
+        if starttls:
+            extensions["STARTTLS"] = ""
+        if may_log_in and settings.mechanisms:
+            extensions["AUTH"] = " ".join(settings.mechanisms)
+        extensions["HELP"] = ""
+        barred: dict[str, Reply] = {}
+        if tls:
+            barred["STARTTLS"] = TLS_ACTIVE
+        if authenticated:
+            barred["AUTH"] = AUTH_DONE
+        elif not may_log_in and settings.mechanisms:
+            barred["AUTH"] = AUTH_NEEDS_TLS
+        if settings.role == "submission" and not authenticated:
+            barred["MAIL"] = AUTH_FIRST if may_log_in else TLS_FIRST
+        return Capabilities(settings.hostname, extensions, barred, settings.space_after_colon)
+
+
+def _peer(address: Any) -> tuple[str, int]:
+    """Give a peer's address as text and its port; IPv4 within IPv6 is IPv4."""
+    host = getattr(address, "host", None)
+    if host is None:
+        return "unix", 0
+    return host.removeprefix("::ffff:") if "." in host else host, address.port

@@ -1,0 +1,177 @@
+"""A `LineReceiver` for a protocol whose peer may talk while we think.
+
+It keeps `LineReceiver`'s interface (`lineReceived`, `rawDataReceived`, the two modes, pausing) and
+differs in how it moves octets:
+
+- Replies gather in `say` and leave in one write when the input that caused them is used up, so a
+  pipelined group gets its replies in one segment (RFC 2920 s3.2).
+- Pausing stops our own loop at once, but the transport only when the peer really sends more. A peer
+  that waits for its reply costs no system calls, and one that hangs up is noticed.
+- A line that is too long is dropped up to its end, and `lineLengthExceeded` told once. What follows
+  its end is a line again, and what belongs to it never is.
+- Replies go to a plain socket directly, and through the transport only when it is full.
+- The work is linear in the input, however it is cut.
+
+Who controls the input: the peer, every octet and every chunk border.
+"""
+
+from socket import socket
+from typing import cast
+
+from twisted.internet.interfaces import IPushProducer, ISystemHandle, ITCPTransport
+from twisted.protocols.basic import LineReceiver
+
+
+class LineStream(LineReceiver):
+    """Lines and raw octets in, replies out.
+
+    Attributes:
+        MAX_LENGTH: the longest line, CRLF not counted.
+        finished: True once we have hung up; nothing that arrives after that is looked at.
+        transport: the connection.
+    """
+
+    transport: ITCPTransport
+
+    delimiter = b"\r\n"
+    MAX_LENGTH = 4094
+    finished = False
+
+    _buffer = b""
+    _at = 0
+    _transport_paused = False
+    _dropping = False
+    # Between two segments a connection holds no list: thousands of them are idle.
+    _said: list[bytes] | None = None
+    _socket: socket | None = None
+
+    def say(self, octets: bytes) -> None:
+        """Send octets, together with whatever else this segment gives rise to.
+
+        While input is held they wait for `go_on` or `finish`.
+        """
+        if self._said is None:
+            self._said = [octets]
+        else:
+            self._said.append(octets)
+        if not (self._busyReceiving or self.paused):
+            self._flush()
+
+    def _flush(self) -> None:
+        said, self._said = self._said, None
+        if said is None:
+            return
+        octets = said[0] if len(said) == 1 else b"".join(said)
+        if self._socket is not None:
+            octets = self._send_now(self._socket, octets)
+        if octets:
+            self.transport.write(octets)
+
+    def _send_now(self, peer: socket, octets: bytes) -> bytes:
+        """Hand octets to the kernel at once; give back what it does not take.
+
+        `write` would have the reactor wait until the socket is ready for a reply that nearly always
+        fits: two system calls and a turn of the loop for each. Once the kernel has taken less than
+        everything the transport has octets waiting, and all that follows must queue behind them.
+        """
+        try:
+            sent = peer.send(octets)
+        except OSError:  # full, or broken: the transport finds out which
+            sent = 0
+        if sent < len(octets):
+            self._socket = None
+        return octets[sent:]
+
+    def send_directly(self) -> None:
+        """Let replies pass the transport by, if it is a plain socket; before anything is written."""
+        system = ISystemHandle(self.transport, None)
+        handle = system.getHandle() if system is not None else None
+        self._socket = handle if isinstance(handle, socket) else None
+
+    def send_through_transport(self) -> None:
+        """End `send_directly`, as TLS must."""
+        self._socket = None
+
+    def finish(self) -> None:
+        """Send what was said, then hang up."""
+        if not self.finished:
+            self.finished = True
+            self._flush()
+            self.transport.loseConnection()
+
+    def hold(self) -> None:
+        """Take no more input until `go_on`; what arrives meanwhile waits."""
+        self.paused = True
+
+    def go_on(self) -> None:
+        """Take up input again where `hold` left it."""
+        self.paused = False
+        if self._transport_paused:
+            self._transport_paused = False
+            cast(IPushProducer, self.transport).resumeProducing()
+        if not self._busyReceiving:
+            self.dataReceived(b"")
+
+    def clearLineBuffer(self) -> bytes:
+        """Throw away what has arrived and was not used; give it back."""
+        rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return rest
+
+    def setRawMode(self) -> None:
+        """Give what comes next to `rawDataReceived`."""
+        self.line_mode = 0
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Go back to lines, first of octets that `rawDataReceived` was given and did not want."""
+        self.line_mode = 1
+        self._buffer, self._at = extra + self._buffer[self._at :], 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take a segment; the transport calls this."""
+        if self.finished:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if self._busyReceiving or self.paused:
+            if data and not self._transport_paused:
+                self._transport_paused = True
+                cast(IPushProducer, self.transport).pauseProducing()
+            return
+        self._busyReceiving = True
+        try:
+            self._consume()
+        finally:
+            self._busyReceiving = False
+            self._flush()
+
+    def _consume(self) -> None:
+        while self._at < len(self._buffer) and not (self.paused or self.finished):
+            if not self.line_mode:
+                self.rawDataReceived(self.clearLineBuffer())
+            elif not self._consume_line():
+                break
+        if self._at:
+            self._buffer, self._at = self._buffer[self._at :], 0
+
+    def _consume_line(self) -> bool:
+        """Deliver one line if there is a whole one."""
+        end = self._buffer.find(b"\r\n", self._at)
+        if end < 0:
+            self._bound_unfinished_line()
+            return False
+        line, self._at = self._buffer[self._at : end], end + 2
+        if self._dropping:
+            self._dropping = False
+        elif len(line) > self.MAX_LENGTH:
+            self.lineLengthExceeded(line)
+        else:
+            self.lineReceived(line)
+        return True
+
+    def _bound_unfinished_line(self) -> None:
+        """Keep no more of an over-long line than the CR that may belong to its end."""
+        rest = self._buffer[self._at :]
+        if not self._dropping and len(rest) > self.MAX_LENGTH + 1:
+            self._dropping = True
+            self.lineLengthExceeded(rest)
+        if self._dropping:
+            self._buffer, self._at = (b"\r" if rest.endswith(b"\r") else b""), 0

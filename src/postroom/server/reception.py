@@ -1,0 +1,90 @@
+"""The content of one message, from the stream into a delivery transaction.
+
+A reception decodes what arrives, keeps count, and passes it on chunk by chunk. Content that turns
+out unfit or too large is let go of at once, its delivery transaction aborted, and the rest is read
+away to the true end: only there does the peer hear of it (RFC 5321 s4.1.1.4).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from postroom.interfaces import IDeliveryTransaction
+from postroom.server.limits import Limits
+from postroom.wire.data import DotDecoder, Flaw
+from postroom.wire.replies import Reply, reply
+
+TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the size limit")
+_REFUSALS: Final = {
+    Flaw.BARE_CR_OR_LF: reply(550, "5.5.2", "Bare CR or LF in the content, lines end with CRLF"),
+    Flaw.NUL: reply(550, "5.5.2", "NUL in the content"),
+    Flaw.LONG_LINE: reply(550, "5.5.2", "Line too long in the content"),
+}
+
+
+class Reception:
+    """One message on its way in.
+
+    Attributes:
+        octets: how much content was decoded so far.
+        refusal: why the message will be refused, or None.
+    """
+
+    __slots__ = ("_decoder", "_limit", "_transaction", "octets", "refusal")
+
+    def __init__(
+        self, transaction: IDeliveryTransaction, limits: Limits, normalise: bool = False
+    ) -> None:
+        """Begin right after 354."""
+        self._decoder = DotDecoder(limits.text_line_octets, normalise)
+        self._limit = limits.message_octets
+        self._transaction: IDeliveryTransaction | None = transaction
+        self.octets = 0
+        self.refusal: Reply | None = None
+
+    def feed(self, data: bytes) -> "Deferred[None] | None":
+        """Take octets of the stream; a Deferred asks the peer to be held until it fires."""
+        chunk = self._decoder.feed(data)
+        flaw = self._decoder.flaw
+        if flaw is not None and self.refusal is None:
+            self.refuse(_REFUSALS[flaw])
+        # What is read away counts as well: a peer cannot go on for ever behind a flaw.
+        self.octets += len(chunk) if flaw is None else len(data)
+        if self.octets > self._limit and self.refusal is None:
+            self.refuse(TOO_BIG)
+        if chunk and self._transaction is not None:
+            return self._transaction.write(chunk)
+        return None
+
+    @property
+    def endless(self) -> bool:
+        """True when a refused message goes on for longer than a taken one could."""
+        return self.refusal is not None and self.octets > 2 * self._limit
+
+    @property
+    def ended(self) -> bool:
+        """True once the end of the content was seen."""
+        return self._decoder.ended
+
+    @property
+    def rest(self) -> bytes:
+        """What the peer sent after the end."""
+        return self._decoder.rest
+
+    def refuse(self, refusal: Reply) -> None:
+        """Let go of the content; the refusal is given at the end."""
+        self.refusal = refusal
+        self.abort()
+
+    def abort(self) -> None:
+        """Forget the content: the peer or the session is gone."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.abort()
+
+    def commit(self) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
+        """Store the message, after its end; as `IDeliveryTransaction.commit`."""
+        transaction, self._transaction = self._transaction, None
+        assert transaction is not None  # a refused message is not committed
+        return transaction.commit()
