@@ -1,1 +1,1 @@
-"""The ``postroom`` admin command."""
+"""The ``postroom`` command, for whoever runs the server."""

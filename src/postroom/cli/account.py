@@ -1,0 +1,172 @@
+"""``postroom account``."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from postroom.cli.output import document, note, table
+from postroom.cli.site import Site, json_option, pass_site
+from postroom.errors import UserError
+
+if TYPE_CHECKING:
+    from postroom.accounts.administration import AccountRow
+
+_password_stdin = click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password from standard input instead of asking for it.",
+)
+
+
+@click.group("account")
+def commands() -> None:
+    """Add, list, change and remove accounts."""
+
+
+@commands.command()
+@click.argument("address")
+@_password_stdin
+@json_option
+@pass_site
+def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
+    """Add the account ADDRESS, in a domain that exists."""
+    from postroom.accounts import administration
+
+    # Whoever gets the address wrong should learn so before typing a password twice.
+    wanted = administration.check_new_account(site.engine, address)
+    row = administration.add_account(site.engine, wanted, _new_hash(wanted, password_stdin))
+    if as_json:
+        document(_fields(site, row))
+    else:
+        click.echo(f"Added {row.address}; its mail goes to {site.maildir(row.maildir)}")
+    if site.maildir(row.maildir).exists():
+        note(f"mail of an earlier account is there already: {site.maildir(row.maildir)}")
+
+
+@commands.command("list")
+@json_option
+@pass_site
+def list_(site: Site, as_json: bool) -> None:
+    """List all accounts."""
+    from postroom.accounts import administration
+
+    rows = administration.list_accounts(site.engine)
+    if as_json:
+        document([_fields(site, row) for row in rows])
+    else:
+        table(
+            ("address", "login", "maildir"),
+            [(row.address, _login(row), site.maildir(row.maildir)) for row in rows],
+        )
+
+
+@commands.command()
+@click.argument("address")
+@_password_stdin
+@json_option
+@pass_site
+def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
+    """Give the account ADDRESS another password."""
+    from postroom.accounts import administration
+
+    known = administration.find_account(site.engine, address).address
+    row = administration.set_password(site.engine, known, _new_hash(known, password_stdin))
+    if as_json:
+        document(_fields(site, row))
+    else:
+        click.echo(f"Changed the password of {row.address}")
+
+
+@commands.command()
+@click.argument("address")
+@json_option
+@pass_site
+def enable(site: Site, address: str, as_json: bool) -> None:
+    """Let the account ADDRESS log in and get mail again."""
+    _switch(site, address, as_json, enabled=True)
+
+
+@commands.command()
+@click.argument("address")
+@json_option
+@pass_site
+def disable(site: Site, address: str, as_json: bool) -> None:
+    """Refuse logins and, for now, mail of the account ADDRESS."""
+    _switch(site, address, as_json, enabled=False)
+
+
+@commands.command()
+@click.argument("address")
+@json_option
+@pass_site
+def remove(site: Site, address: str, as_json: bool) -> None:
+    """Remove the account ADDRESS; its Maildir is kept."""
+    from postroom.accounts import administration
+
+    removed = administration.remove_account(site.engine, address)
+    maildir = site.maildir(removed.maildir)
+    if as_json:
+        fields = {"address": removed.address, "maildir": str(maildir)}
+        document({**fields, "maildir_kept": maildir.exists(), "referrers": removed.referrers})
+    elif maildir.exists():
+        click.echo(f"Removed {removed.address}; its mail is kept in {maildir}")
+    else:
+        click.echo(f"Removed {removed.address}; it had no mail yet (no {maildir})")
+    for referrer in removed.referrers:
+        what = "the catch-all of " if referrer.startswith("@") else "the alias "
+        note(f"{what}{referrer.removeprefix('@')} still points to {removed.address}")
+
+
+def _switch(site: Site, address: str, as_json: bool, *, enabled: bool) -> None:
+    from postroom.accounts import administration
+
+    row = administration.set_enabled(site.engine, address, enabled)
+    if as_json:
+        document(_fields(site, row))
+    else:
+        click.echo(f"{'Enabled' if enabled else 'Disabled'} {row.address}")
+
+
+def _fields(site: Site, row: "AccountRow") -> dict[str, Any]:
+    return {
+        "address": row.address,
+        "enabled": row.enabled,
+        "has_password": row.has_password,
+        "maildir": str(site.maildir(row.maildir)),
+    }
+
+
+def _login(row: "AccountRow") -> str:
+    if not row.enabled:
+        return "disabled"
+    return "password" if row.has_password else "none"
+
+
+def _new_hash(address: str, from_stdin: bool) -> str:
+    """Get a new password, and make the hash to store."""
+    from postroom.accounts.hashing import SHORT_CHARACTERS, Hashing, new_password
+
+    text = _read_password() if from_stdin else _ask_password(address)
+    octets = new_password(text)
+    if len(text) < SHORT_CHARACTERS:
+        note(f"the password is shorter than {SHORT_CHARACTERS} characters")
+    return Hashing().hash(octets)
+
+
+def _read_password() -> str:
+    octets = sys.stdin.buffer.read()
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError("the password on standard input is not UTF-8") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _ask_password(address: str) -> str:
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for the password: use --password-stdin")
+    answer: str = click.prompt(
+        f"Password of {address}", hide_input=True, confirmation_prompt="Once more", err=True
+    )
+    return answer

@@ -1,0 +1,69 @@
+"""``postroom config``."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from postroom.cli.output import document, table
+from postroom.cli.site import Site, json_option, pass_site
+
+if TYPE_CHECKING:
+    from postroom.service.settings import Settings
+
+
+@click.group("config")
+def commands() -> None:
+    """Look at the settings."""
+
+
+@commands.command()
+@json_option
+@pass_site
+def check(site: Site, as_json: bool) -> None:
+    """Check the settings, and print those that are in force."""
+    values = _in_force(site.settings)
+    if as_json:
+        document(values)
+    else:
+        table(("setting", "value"), [(key, _shown(value)) for key, value in values.items()])
+
+
+def _in_force(settings: "Settings") -> dict[str, Any]:
+    """Give every setting's value by its dotted key, in JSON's types and without passwords."""
+    from postroom.service.declarations import declarations
+
+    values = {}
+    for declaration in declarations(type(settings)):
+        value: Any = settings
+        for name in declaration.key.split("."):
+            value = getattr(value, name)
+        values[declaration.key] = _plain(value)
+    return values
+
+
+def _plain(value: object) -> Any:
+    from postroom.client.model import SmartHost
+    from postroom.service.declarations import without_password
+    from postroom.service.relay_host import relay_host_text
+
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, SmartHost):
+        return f"{relay_host_text(value)}?tls={value.tls.value}"
+    return without_password(str(value))
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return str(value)

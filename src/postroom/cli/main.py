@@ -1,0 +1,85 @@
+"""The ``postroom`` command: its options, its subcommands, and what becomes of errors.
+
+What a person can mend is one line on standard error and exit status 1, what click says of a wrong
+command line is status 2. A traceback is for whoever asks for it (``--debug``).
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from postroom.cli import account, alias, config, domain, mailbox, queue
+from postroom.cli.output import printable
+from postroom.cli.site import Site
+from postroom.errors import UserError
+
+
+class _Commands(click.Group):
+    """A group whose errors end as one line each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except UserError as error:
+            _fail(str(error))
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _fail(_explain(error))
+
+
+def _fail(text: str) -> NoReturn:
+    for line in text.splitlines() or [""]:
+        click.echo(f"postroom: {printable(line)}", err=True)
+    raise click.exceptions.Exit(1)
+
+
+def _explain(error: Exception) -> str:
+    """Say in one line what went wrong that nobody foresaw."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    cause = getattr(error, "orig", None) or error  # the driver's error, without SQLAlchemy's lines
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The directory of database and mail; by default as the settings say, else postroom-state.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The settings, in TOML."
+)
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="POSTROOM_DEBUG",
+    help="Show a traceback when something unforeseen goes wrong.",
+)
+@click.version_option(package_name="postroom", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: bool) -> None:
+    """Look after a Postroom mail server: its domains, accounts, aliases, mailboxes and queue.
+
+    Works while the server runs and while it does not; a running server takes changes up within
+    a second.
+    """
+    ctx.obj = Site(state_dir, config)
+
+
+for group in (account, domain, alias, mailbox, queue, config):
+    cli.add_command(group.commands)
+
+
+def main() -> None:
+    """Run the command, and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # always files
+    cli(prog_name="postroom")

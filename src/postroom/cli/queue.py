@@ -1,0 +1,146 @@
+"""``postroom queue``."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from postroom.cli.output import document, octets, printable, table
+from postroom.cli.site import Site, json_option, pass_site
+
+if TYPE_CHECKING:
+    from postroom.queue.model import MessageRow, RecipientRow
+
+
+@click.group("queue")
+def commands() -> None:
+    """See what waits to be delivered, and hurry or drop it."""
+
+
+@commands.command("list")
+@json_option
+@pass_site
+def list_(site: Site, as_json: bool) -> None:
+    """List the messages in the queue, the oldest first."""
+    from postroom.queue import admin
+
+    now = time.time()
+    messages = admin.list_messages(site.engine, now)
+    if as_json:
+        document([_fields(each) for each in messages])
+    else:
+        table(
+            ("id", "received", "size", "sender", "recipients", "next attempt", "last reply"),
+            [_line(each, now) for each in messages],
+            right=("size",),
+        )
+
+
+@commands.command()
+@click.argument("queue_id", metavar="ID")
+@click.option("--content", is_flag=True, help="Print the message itself instead.")
+@json_option
+@pass_site
+def show(site: Site, queue_id: str, content: bool, as_json: bool) -> None:
+    """Show the envelope of the message ID, and what became of its recipients so far."""
+    from postroom.queue import admin
+
+    if content and as_json:
+        raise click.UsageError("--content and --json exclude each other")
+    if content:
+        for piece in admin.read_content(site.engine, queue_id):
+            click.echo(piece, nl=False)
+        return
+    now = time.time()
+    message = admin.show_message(site.engine, queue_id, now)
+    if as_json:
+        document(_fields(message))
+    else:
+        _describe(message, now)
+
+
+@commands.command()
+@click.argument("queue_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that wait.")
+@json_option
+@pass_site
+def retry(site: Site, queue_ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Try the messages with these IDs now, whatever their schedule says."""
+    from postroom.queue import admin
+
+    if bool(queue_ids) == everything:
+        raise click.UsageError("give the IDs of messages, or --all")
+    changed = admin.retry(site.engine, None if everything else queue_ids, time.time())
+    if as_json:
+        document({"recipients": changed})
+    else:
+        click.echo(f"{changed} {'recipient is' if changed == 1 else 'recipients are'} due now")
+
+
+@commands.command()
+@click.argument("queue_id", metavar="ID")
+@json_option
+@pass_site
+def remove(site: Site, queue_id: str, as_json: bool) -> None:
+    """Take the message ID out of the queue; its sender is not told."""
+    from postroom.queue import admin
+
+    admin.remove(site.engine, queue_id)
+    if as_json:
+        document({"id": queue_id})
+    else:
+        click.echo(f"Removed {queue_id}; its sender is not told")
+
+
+def _fields(message: "MessageRow") -> dict[str, Any]:
+    return {**asdict(message), "parameters": dict(message.parameters)}
+
+
+def _line(message: "MessageRow", now: float) -> tuple[object, ...]:
+    """Give a message's row; of several recipients the one that is tried next stands for all."""
+    ordered = sorted(message.recipients, key=lambda each: (not each.claimed, each.next_attempt_at))
+    first = ordered[0]
+    more = f" (+{len(ordered) - 1})" if len(ordered) > 1 else ""
+    return (
+        message.id,
+        _moment(message.received_at),
+        octets(message.size_octets),
+        message.sender or "<>",
+        first.address + more,
+        _next_attempt(first, now),
+        first.last_reply or "-",
+    )
+
+
+def _describe(message: "MessageRow", now: float) -> None:
+    parameters = " ".join(
+        key if value is None else f"{key}={value}" for key, value in message.parameters.items()
+    )
+    for name, value in (
+        ("id", message.id),
+        ("received", _moment(message.received_at)),
+        ("size", octets(message.size_octets)),
+        ("sender", message.sender or "<>"),
+        ("parameters", parameters or "-"),
+    ):
+        click.echo(f"{name + ':':<12}{printable(value)}")
+    click.echo()
+    table(
+        ("recipient", "attempts", "next attempt", "last reply"),
+        [
+            (each.address, each.attempts, _next_attempt(each, now), each.last_reply or "-")
+            for each in message.recipients
+        ],
+        right=("attempts",),
+    )
+
+
+def _next_attempt(recipient: "RecipientRow", now: float) -> str:
+    if recipient.claimed:
+        return "under way"
+    return "due" if recipient.next_attempt_at <= now else _moment(recipient.next_attempt_at)
+
+
+def _moment(posix_time: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(posix_time))
