@@ -12,7 +12,8 @@ error and not a guess.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -151,8 +152,9 @@ def _type_text(annotation: Any) -> str:
             (item.text for item in arguments[1:] if isinstance(item, Allowed)),
             _type_text(arguments[0]),
         )
-    if origin is Literal:
-        return "one of " + ", ".join(f'"{item}"' for item in arguments)
+    if origin is Literal or (isinstance(annotation, type) and issubclass(annotation, Enum)):
+        choices = arguments or [item.value for item in annotation]
+        return "one of " + ", ".join(f'"{item}"' for item in choices)
     if origin is UnionType or type(None) in arguments:
         return " or ".join(_type_text(item) for item in arguments if item is not type(None))
     if origin is tuple:
@@ -169,13 +171,11 @@ def allowed(field: FieldInfo) -> str:
     least = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
     above = next((item.gt for item in field.metadata if isinstance(item, Gt)), None)
     most = next((item.le for item in field.metadata if isinstance(item, Le)), None)
-    if least is not None and most is not None:
-        return f"{text} from {least} to {most}"
     if least is not None:
-        return f"{text}, at least {least}"
-    if above is not None:
-        return f"{text} above {above}"
-    return text
+        text += f" from {least}"
+    elif above is not None:
+        text += f" above {above}"
+    return text if most is None else f"{text} to {most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +216,15 @@ def parse_network(text: str) -> Network:
     return ip_network(text)
 
 
+def parse_address(text: str) -> str:
+    """Read an IP address; gives its usual form.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return str(ip_address(text))
+
+
 def parse_domain(text: str) -> str:
     """Read a domain name; gives it in lower case.
 
@@ -252,6 +261,12 @@ _DOMAIN_WORDS: Final = Allowed('a domain name such as "example.org"')
 _SMART_HOST_WORDS: Final = Allowed('"[smtp|smtps]://[user:password@]host[:port][?tls=…]"')
 
 NetworkItem = Annotated[Network, _from_text(parse_network), _NETWORK_WORDS]
+Addresses = Annotated[
+    tuple[
+        Annotated[str, _from_text(parse_address), Allowed('an IP address such as "192.0.2.1"')], ...
+    ],
+    BeforeValidator(_as_tuple),
+]
 Networks = Annotated[tuple[NetworkItem, ...], BeforeValidator(_as_tuple)]
 DomainName = Annotated[str, _from_text(parse_domain), _DOMAIN_WORDS]
 DomainNames = Annotated[tuple[DomainName, ...], BeforeValidator(_as_tuple)]

@@ -7,7 +7,10 @@ python -m postroom.service.example --rst > docs/settings.rst
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from postroom.client.model import SmartHost
 from postroom.service.declarations import Declaration, declarations
@@ -34,6 +37,8 @@ def toml_value(value: object) -> str:
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, SmartHost):
         return toml_value(relay_host_text(value))
+    if isinstance(value, Enum):
+        return toml_value(value.value)
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -81,6 +86,16 @@ def toml_entry(declaration: Declaration) -> str:
     return f"{comment}\n#{name} = {toml_value(value)}\n"
 
 
+def section_type(dotted: str) -> type[BaseModel]:
+    """Give the model of a table."""
+    model: type[BaseModel] = Settings
+    for name in dotted.split("."):
+        found = model.model_fields[name].annotation
+        assert isinstance(found, type) and issubclass(found, BaseModel)  # noqa: PT018
+        model = found
+    return model
+
+
 def toml_text() -> str:
     """Write the commented example file."""
     parts, tables = [_HEADING], []
@@ -92,8 +107,7 @@ def toml_text() -> str:
             tables.append(entry)
             continue
         if section != table:
-            field = Settings.model_fields[section].annotation
-            parts.append(f"\n[{section}]\n# {field.__doc__}\n")
+            parts.append(f"\n[{section}]\n# {section_type(section).__doc__}\n")
             table = section
         parts.append("\n" + entry)
     return "".join(parts) + "".join("\n" + entry for entry in tables)
@@ -103,9 +117,10 @@ def rst_text() -> str:
     """Write the reference page."""
     parts = [
         "Settings\n========\n\n"
-        "A settings file is TOML; ``twistd smtp --config FILE`` reads it. A setting whose name has\n"
-        "a dot stands in the table before the dot: ``limits.recipients`` is ``recipients`` below\n"
-        "``[limits]``. Unknown names are errors. ``etc/postroom.toml`` is a file to begin with.\n"
+        "A settings file is TOML; ``twistd smtp --config FILE`` reads it, and\n"
+        "``etc/postroom.toml`` is one to begin with. A setting whose name has a dot stands in the\n"
+        "table before the dot: ``limits.recipients`` is ``recipients`` below ``[limits]``. Unknown\n"
+        "names are errors.\n"
     ]
     for declaration in declarations(Settings):
         title = f"``{declaration.key}``"

@@ -126,7 +126,7 @@ def _reason(error: Any) -> str:
 
 def _split(location: list[str], known: Mapping[str, Declaration]) -> tuple[str, list[str]]:
     """Divide where pydantic found an error into a setting's key and the place in its value."""
-    for length in (2, 1):
+    for length in range(len(location), 0, -1):
         key = ".".join(location[:length])
         if key in known:
             return key, location[length:]
