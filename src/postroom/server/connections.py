@@ -28,7 +28,7 @@ class Session(Protocol):
     def shut_down(self) -> None:
         """Say 421, now or after what is under way."""
 
-    def idle(self) -> bool:
+    def expects_command(self) -> bool:
         """Tell whether nothing but the next command is waited for."""
 
 
@@ -123,7 +123,7 @@ class Connections:
             session
             for session in self._sessions
             if session.deadline <= now
-            or (hurry is not None and session.idle_since <= hurry and session.idle())
+            or (hurry is not None and session.idle_since <= hurry and session.expects_command())
         ]
         for session in overdue:
             session.expire(now)

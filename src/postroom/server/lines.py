@@ -83,7 +83,7 @@ class LineStream(LineReceiver):
         return octets[sent:]
 
     def send_directly(self) -> None:
-        """Let replies pass the transport by, if it is a plain socket; before anything is written."""
+        """Let replies pass a plain socket's transport by; call it before anything is written."""
         system = ISystemHandle(self.transport, None)
         handle = system.getHandle() if system is not None else None
         self._socket = handle if isinstance(handle, socket) else None

@@ -147,13 +147,14 @@ class SMTPServerProtocol(LineStream):
         else:
             self._hang_up(_TIMED_OUT)
 
-    def idle(self) -> bool:
+    def expects_command(self) -> bool:
         """Tell whether nothing but the next command is waited for."""
-        return not self.finished and not self.session.waiting and not self.session.in_transaction
+        busy = self.session.waiting or self.session.phase is Phase.CONTENT
+        return not (self.finished or busy)
 
     def shut_down(self) -> None:
         """Say 421 now if nothing is under way, else after what is."""
-        if self.idle():
+        if self.expects_command() and not self.session.in_transaction:
             self._hang_up(SHUTTING_DOWN)
 
     def _hang_up(self, farewell: Reply) -> None:
@@ -219,16 +220,17 @@ class SMTPServerProtocol(LineStream):
     def _answer(self, verdict: Reply) -> None:
         """Give the peer the verdict on its last command."""
         octets = self.session.answer(verdict)
-        if not self.session.in_transaction:
-            self._envelope = None
-        if verdict.code >= 400:
+        failed = verdict.code >= 400
+        if failed:
             self._errors += 1
             self._note_refusal(verdict)
-            if self._errors > self.limits.errors_before_delay and verdict.code != 421:
-                self._delay(octets)
-                return
-        self._octets_out(octets)
-        self._after_answer(verdict)
+        if not self.session.in_transaction:
+            self._envelope = None
+        if failed and self._errors > self.limits.errors_before_delay and verdict.code != 421:
+            self._delay(octets)
+        else:
+            self._octets_out(octets)
+            self._after_answer(verdict)
 
     def _after_answer(self, verdict: Reply) -> None:
         if verdict.code == 421 or self.session.phase is Phase.CLOSED:

@@ -169,6 +169,10 @@ _UNIMPLEMENTED: Final = frozenset(
     "ATRN BDAT BURL ETRN EXPN LHLO SAML SEND SOML TURN XCLIENT XFORWARD".split()
 )
 
+# A browser that was lured here: whatever follows is not meant as SMTP, whoever wrote it.
+_HTTP_METHODS: Final = frozenset("CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
+NOT_HTTP: Final = reply(421, "4.7.0", "This is SMTP, not HTTP, closing connection")
+
 # Keyword = Ldh-str;  sasl-mech = 1*20mech-char                     RFC 4422 s3.1
 _MECHANISM = re.compile(rb"[A-Za-z0-9\-_]{1,20}")
 # The greeting's domain tolerates underscores, which hosts do send; nothing is decided by it.
@@ -208,6 +212,8 @@ def parse_command(line: bytes, syntax: Syntax) -> Command:
     verb = word.decode("ascii", "replace").upper()
     parser = _PARSERS.get(verb)
     if parser is None:
+        if verb in _HTTP_METHODS:
+            raise SyntaxViolation(NOT_HTTP)
         if _PRINTABLE.fullmatch(line) is None:
             raise SyntaxViolation(NOT_PRINTABLE)
         raise SyntaxViolation(NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else UNKNOWN_VERB)
