@@ -7,10 +7,21 @@ Each raises `postroom.errors.UserError` for a queue id that is not there, and wh
 cannot be used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, delete, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    or_,
+    select,
+    update,
+)
 
 from postroom.database import transaction, user_errors
 from postroom.errors import UserError
@@ -119,14 +130,14 @@ def _rows(connection: Connection, ids: Select[tuple[str]], now: float) -> list[M
         .join(recipient, recipient.c.message_id == message.c.id)
         .order_by(message.c.received_at, message.c.id, recipient.c.number)
     )
-    messages: dict[str, tuple[Mapping[str, Any], list[RecipientRow]]] = {}
+    messages: dict[str, tuple[RowMapping, list[RecipientRow]]] = {}
     for row in connection.execute(statement):
         _, recipients = messages.setdefault(row.id, (row._mapping, []))
         recipients.append(_recipient_row(row, now))
     return [_message_row(row, tuple(recipients)) for row, recipients in messages.values()]
 
 
-def _message_row(row: Mapping[str, Any], recipients: tuple[RecipientRow, ...]) -> MessageRow:
+def _message_row(row: RowMapping, recipients: tuple[RecipientRow, ...]) -> MessageRow:
     return MessageRow(
         id=row["id"],
         sender="" if row["sender"] is None else str(read_mailbox(row["sender"])),

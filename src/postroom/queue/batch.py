@@ -190,10 +190,10 @@ class Batch:
 
     def _renew(self, connection: Connection, job: Renew) -> None:
         keys = sorted((r.message_id, r.number) for claim in job.claims for r in claim.recipients)
-        before = [job.lease_until, self._owner]
         ours: set[tuple[Any, ...]] = set()
         for block in blocks(keys):
-            ours.update(tuple(row) for row in execute(connection, RENEW, block, before))
+            rows = execute(connection, RENEW, block, [job.lease_until], [self._owner])
+            ours.update(tuple(row) for row in rows)
         renewed = (_still_ours(claim, ours, job.lease_until) for claim in job.claims)
         job.result = [claim for claim in renewed if claim is not None]
 

@@ -6,7 +6,9 @@ its rows are cut into blocks whose lengths are powers of two, and a few statemen
 length, which SQLite parses once and keeps, serve batches of any size.
 
 The texts are common to SQLite and PostgreSQL; ``{rows}`` stands for the block, as in
-``(?, ?), (?, ?)``. Both databases name the columns of VALUES ``column1`` and so on.
+``(?, ?), (?, ?)``. Both databases name the columns of VALUES ``column1`` and so on. SQLite would
+scan the whole table for ``(message_id, number) IN (VALUES …)``; by way of a SELECT or FROM it looks
+each key up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,8 @@ BLOCK_ROWS: Final = 256
 """The longest block; a power of two."""
 
 FINISH: Final = (
-    "DELETE FROM recipient WHERE lease_owner = ? AND (message_id, number) IN (VALUES {rows})"
+    "DELETE FROM recipient WHERE lease_owner = ? AND (message_id, number) IN"
+    " (SELECT column1, column2 FROM (VALUES {rows}) AS outcome)"
 )
 RETRY: Final = (
     "UPDATE recipient SET due_at = outcome.column3, attempts = attempts + outcome.column4,"
@@ -30,11 +33,13 @@ RETRY: Final = (
     " WHERE message_id = outcome.column1 AND number = outcome.column2 AND lease_owner = ?"
 )
 RENEW: Final = (
-    "UPDATE recipient SET due_at = ? WHERE lease_owner = ?"
-    " AND (message_id, number) IN (VALUES {rows}) RETURNING message_id, number"
+    "UPDATE recipient SET due_at = ? FROM (VALUES {rows}) AS claim"
+    " WHERE message_id = claim.column1 AND number = claim.column2 AND lease_owner = ?"
+    " RETURNING message_id, number"
 )
 TAKE: Final = (
-    "UPDATE recipient SET due_at = ?, lease_owner = ? WHERE (message_id, number) IN (VALUES {rows})"
+    "UPDATE recipient SET due_at = ?, lease_owner = ? FROM (VALUES {rows}) AS claim"
+    " WHERE message_id = claim.column1 AND number = claim.column2"
 )
 LOCK_MESSAGES: Final = "SELECT id FROM message WHERE id IN (VALUES {rows}) ORDER BY id FOR UPDATE"
 DELETE_MESSAGES: Final = (
