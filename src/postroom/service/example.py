@@ -119,8 +119,8 @@ def rst_text() -> str:
         "Settings\n========\n\n"
         "A settings file is TOML; ``twistd smtp --config FILE`` reads it, and\n"
         "``etc/postroom.toml`` is one to begin with. A setting whose name has a dot stands in the\n"
-        "table before the dot: ``limits.recipients`` is ``recipients`` below ``[limits]``. Unknown\n"
-        "names are errors.\n"
+        "table before the dot: ``limits.recipients`` is ``recipients`` below ``[limits]``.\n"
+        "Unknown names are errors.\n"
     ]
     for declaration in declarations(Settings):
         title = f"``{declaration.key}``"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,9 +43,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _is_path(annotation: Any) -> bool:
-    if get_origin(annotation) is UnionType:
+    if get_origin(annotation) in (UnionType, Union):
         return any(_is_path(item) for item in get_args(annotation))
-    return annotation is Path or Path in get_args(annotation)[:1]
+    return annotation is Path or Path in get_args(annotation)[:1]  # within Annotated
 
 
 def anchor(data: Mapping[str, Any], model: type[BaseModel], folder: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _line(
     overrides: Mapping[str, object],
     source: str,
 ) -> str:
-    location = [str(step) for step in error["loc"] if isinstance(step, str | int)]
+    location = [_escape(str(step)) for step in error["loc"]]
     key, rest = _split(location, known)
     declared = known.get(key)
     if declared is None:
@@ -148,11 +148,15 @@ def _unknown(key: str, known: Mapping[str, Declaration], source: str, *, is_tabl
     return f"{source}: unknown key {name}{where}{hint}"
 
 
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
 def shown(value: object) -> str:
     """Write a value as it goes into a message: on one line, cut, without passwords."""
     if isinstance(value, str):
         text = without_password(value)
-        text = '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
+        text = '"' + _escape(text).replace('"', '\\"') + '"'
     elif isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, list | tuple):

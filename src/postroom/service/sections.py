@@ -4,7 +4,7 @@ A default that another room declares (`postroom.server.limits` and its like) is 
 that a program which embeds that room and one that reads a file run alike.
 """
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field

@@ -1,0 +1,74 @@
+"""What is kept: the state directory and the database, opened and checked before anything runs.
+
+All of it is done as the user that the daemon becomes, so that what is made belongs to them and what
+they may not touch is found out now. The database is opened, brought to the newest schema and let go
+again: `twistd` may fork after this, and a connection must not live in two processes. The engine
+opens new ones when it is next used.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from postroom.accounts.administration import ensure_defaults, list_domains
+from postroom.database import migrate, open_database
+from postroom.errors import UserError
+from postroom.service.settings import Settings
+from postroom.service.state import Owner, StateDirectory, open_state_directory
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What is kept, ready for use.
+
+    Attributes:
+        state: the locked state directory.
+        engine: the database, migrated; holds no connection.
+        domains: the local domains, the oldest first.
+        owns_database: True if no other process can be working on the queue, because the database
+            lies in the locked directory.
+    """
+
+    state: StateDirectory
+    engine: Engine
+    domains: tuple[str, ...]
+    owns_database: bool
+
+    def close(self) -> None:
+        """Let go of the database and then of the directory."""
+        self.engine.dispose()
+        self.state.close()
+
+
+def open_storage(settings: Settings, owner: Owner) -> Storage:
+    """Open all that is kept; makes what is missing.
+
+    Raises:
+        UserError: the directory or the database cannot be used, or another process uses them.
+    """
+    state = open_state_directory(settings.state_dir, owner)
+    try:
+        with owner.acting():
+            engine = _open_database(settings)
+            domains = tuple(row.name for row in list_domains(engine))
+            engine.dispose()
+    except BaseException:
+        state.close()
+        raise
+    return Storage(state, engine, domains, owns_database=not settings.database)
+
+
+def _open_database(settings: Settings) -> Engine:
+    mail_root = settings.mail_root()
+    try:
+        mail_root.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{mail_root}: cannot be made: {error.strerror}") from error
+    engine = open_database(settings.database_url())
+    try:
+        migrate(engine)
+        ensure_defaults(engine, settings.domains, mail_root)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
