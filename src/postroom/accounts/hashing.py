@@ -7,8 +7,7 @@ have changed since) are one piece of work.
 Everything here blocks, for tens of milliseconds and with some 19 MiB, on purpose: the daemon calls
 it through `postroom.accounts.passwords`. argon2 runs without the interpreter's lock.
 
-Who controls the input: a password to verify is the peer's; a stored hash is ours. A stored hash
-that cannot be read never matches.
+Who controls the input: a password to verify is the peer's; a stored hash is ours.
 """
 
 import unicodedata
@@ -84,6 +83,8 @@ class Hashing:
 
         Raises:
             argon2.exceptions.VerificationError: it could not be computed (no memory).
+            argon2.exceptions.InvalidHashError: the stored hash cannot be read. Both are trouble of
+                ours (454), not a wrong password.
 
         RFC 9106 s3.1; RFC 8265 s4.2
         """
@@ -93,8 +94,6 @@ class Hashing:
             self._hasher.verify(usable, password or b"")
         except argon2.exceptions.VerifyMismatchError:
             return Verdict(False)
-        except argon2.exceptions.InvalidHashError:
-            return self.verify(None, offered)
         if password is None or usable is self._nobody:
             return Verdict(False)
         again = self._hasher.check_needs_rehash(usable)

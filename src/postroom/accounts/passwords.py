@@ -58,8 +58,9 @@ class PasswordPool:
 
     def stop(self) -> None:
         """Finish the hashes under way, give up what waits, and end the threads; blocks for that."""
-        self._stopping = True
-        self._pool.stop()
+        if not self._stopping:
+            self._stopping = True
+            self._pool.stop()
 
     def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
         """Say whether a password is right; see `Hashing.verify`.

@@ -1,0 +1,263 @@
+"""Changing the directory."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.accounts import administration as admin
+from postroom.accounts.tables import account, directory_revision
+from postroom.envelope import Alias, Domain
+from postroom.errors import UserError
+from tests.accounts.support import fresh_database
+
+
+class _DatabaseTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.engine = fresh_database(self)
+
+    def revision(self) -> int:
+        with self.engine.connect() as connection:
+            return connection.execute(select(directory_revision.c.revision)).scalar_one()
+
+    def assert_refused(self, why: str, function: Callable[..., Any], *args: Any) -> None:
+        """The change is refused in one line, and leaves no trace."""
+        before = self.revision()
+        error = self.assertRaises(UserError, function, self.engine, *args)
+        self.assertIn(why, str(error))
+        self.assertEqual(len(str(error).splitlines()), 1)
+        self.assertEqual(self.revision(), before)
+
+
+class DomainTests(_DatabaseTestCase):
+    def test_domains_are_listed_in_the_order_in_which_they_came(self) -> None:
+        for name in ("Zebra.example", "ant.example."):
+            admin.add_domain(self.engine, name)
+        names = [row.name for row in admin.list_domains(self.engine)]
+        self.assertEqual(names, ["zebra.example", "ant.example"])
+
+    def test_a_domain_counts_its_accounts_and_aliases(self) -> None:
+        admin.add_domain(self.engine, "a.example", "Joe@A.example")
+        admin.add_account(self.engine, "joe@a.example", None)
+        admin.add_alias(self.engine, "x@a.example", ["joe@a.example"])
+        admin.add_alias(self.engine, "y@a.example", ["joe@a.example"])
+        self.assertEqual(
+            admin.list_domains(self.engine),
+            (admin.DomainRow("a.example", "joe@a.example", 1, 2),),
+        )
+
+    def test_a_domain_is_added_once(self) -> None:
+        admin.add_domain(self.engine, "a.example")
+        self.assert_refused("exists already", admin.add_domain, "A.example")
+
+    def test_a_catch_all_has_to_be_an_address(self) -> None:
+        self.assert_refused("'joe' is not an address", admin.add_domain, "a.example", "joe")
+
+    def test_a_catch_all_is_set_and_taken_away(self) -> None:
+        admin.add_domain(self.engine, "a.example")
+        changed = admin.set_catch_all(self.engine, "a.example", "joe@b.example")
+        self.assertEqual(changed, Domain("a.example", "joe@b.example"))
+        self.assertEqual(admin.list_domains(self.engine)[0].catch_all, "joe@b.example")
+        admin.set_catch_all(self.engine, "a.example", None)
+        self.assertIsNone(admin.list_domains(self.engine)[0].catch_all)
+
+    def test_a_domain_in_use_is_not_removed(self) -> None:
+        admin.add_domain(self.engine, "a.example")
+        admin.add_account(self.engine, "joe@a.example", None)
+        admin.add_alias(self.engine, "x@a.example", ["discard:"])
+        self.assert_refused("still has joe@a.example", admin.remove_domain, "a.example")
+        admin.remove_account(self.engine, "joe@a.example")
+        self.assert_refused("'postroom alias remove", admin.remove_domain, "a.example")
+        admin.remove_alias(self.engine, "x@a.example")
+        admin.remove_domain(self.engine, "a.example")
+        self.assertEqual(admin.list_domains(self.engine), ())
+
+    def test_an_unknown_domain_is_answered_with_those_there_are(self) -> None:
+        self.assert_refused("there is no domain yet", admin.remove_domain, "b.example")
+        for number in range(10):
+            admin.add_domain(self.engine, f"a{number}.example")
+        self.assert_refused("a7.example and 2 more", admin.remove_domain, "b.example")
+        self.assert_refused(
+            "'postroom domain add b.example'", admin.set_catch_all, "b.example", None
+        )
+
+
+class AccountTests(_DatabaseTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        admin.add_domain(self.engine, "a.example")
+
+    def test_an_account_gets_a_maildir_of_its_own(self) -> None:
+        row = admin.add_account(self.engine, "Joe@A.example", "hash")
+        self.assertEqual(row, admin.AccountRow("joe@a.example", "a.example/joe", True, True))
+        self.assertEqual(admin.list_accounts(self.engine), (row,))
+        self.assertEqual(admin.find_account(self.engine, "JOE@a.example"), row)
+
+    def test_an_account_needs_a_domain_that_exists(self) -> None:
+        for function in (admin.check_new_account, lambda e, a: admin.add_account(e, a, None)):
+            self.assert_refused(
+                "unknown domain b.example: the domains are a.example; 'postroom domain add",
+                function,
+                "joe@b.example",
+            )
+
+    def test_an_address_is_given_once(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        admin.add_alias(self.engine, "jim@a.example", ["joe@a.example"])
+        self.assert_refused("it is an account", admin.add_account, "JOE@a.example", None)
+        self.assert_refused("it is an alias", admin.add_account, "jim@a.example", None)
+        self.assert_refused("it is an account", admin.add_alias, "joe@a.example", ["x@y.example"])
+        self.assert_refused("it is an alias", admin.add_alias, "jim@a.example", ["x@y.example"])
+
+    def test_an_unknown_account_is_answered_with_the_nearest(self) -> None:
+        admin.add_account(self.engine, "joseph@a.example", None)
+        admin.add_alias(self.engine, "jim@a.example", ["discard:"])
+        self.assert_refused("did you mean joseph@", admin.find_account, "josef@a.example")
+        self.assert_refused("it is an alias", admin.remove_account, "jim@a.example")
+        self.assert_refused("no account q@b.example", admin.set_password, "q@b.example", "hash")
+
+    def test_a_password_is_changed_and_taken_away(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        self.assertTrue(admin.set_password(self.engine, "joe@a.example", "hash").has_password)
+        self.assertFalse(admin.set_password(self.engine, "joe@a.example", None).has_password)
+
+    def test_an_account_is_switched_off_and_on(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        self.assertFalse(admin.set_enabled(self.engine, "joe@a.example", False).enabled)
+        self.assertTrue(admin.set_enabled(self.engine, "joe@a.example", True).enabled)
+
+    def test_removing_an_account_names_what_still_points_to_it(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        admin.add_alias(self.engine, "x@a.example", ["JOE@a.example", "discard:"])
+        admin.set_catch_all(self.engine, "a.example", "joe@a.example")
+        removed = admin.remove_account(self.engine, "joe@a.example")
+        self.assertEqual(removed.referrers, ("x@a.example", "@a.example"))
+        self.assertEqual(removed.maildir, "a.example/joe")
+        self.assertEqual(admin.list_accounts(self.engine), ())
+
+    def test_a_new_hash_does_not_undo_a_change_of_password(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", "old")
+        admin.upgrade_hash(self.engine, "joe@a.example", "old", "stronger")
+        admin.upgrade_hash(self.engine, "joe@a.example", "old", "late")
+        with self.engine.connect() as connection:
+            self.assertEqual(connection.scalar(select(account.c.password_hash)), "stronger")
+
+
+class AliasTests(_DatabaseTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        admin.add_domain(self.engine, "a.example")
+
+    def test_targets_keep_their_order_and_come_once(self) -> None:
+        added = admin.add_alias(
+            self.engine, "X@a.example", ["Zoe@b.example", "discard:", "Zoe@B.example"]
+        )
+        self.assertEqual(added, Alias("x@a.example", ("Zoe@b.example", "discard:")))
+        self.assertEqual(admin.list_aliases(self.engine), (added,))
+
+    def test_an_alias_that_leads_to_itself_is_refused(self) -> None:
+        self.assert_refused(
+            "x@a.example -> x@a.example", admin.add_alias, "x@a.example", ["X@a.example"]
+        )
+
+    def test_an_alias_that_leads_back_through_others_is_refused(self) -> None:
+        admin.add_alias(self.engine, "x@a.example", ["y@a.example", "out@b.example"])
+        admin.add_alias(self.engine, "y@a.example", ["Z@a.example"])
+        self.assert_refused(
+            "z@a.example -> x@a.example -> y@a.example -> z@a.example",
+            admin.add_alias,
+            "z@a.example",
+            ["x@a.example"],
+        )
+
+    def test_two_ways_to_one_target_are_no_loop(self) -> None:
+        admin.add_alias(self.engine, "x@a.example", ["t@b.example"])
+        admin.add_alias(self.engine, "y@a.example", ["x@a.example", "t@b.example"])
+
+    def test_an_alias_needs_a_target(self) -> None:
+        self.assert_refused("at least one target", admin.add_alias, "x@a.example", [])
+
+    def test_an_alias_needs_a_domain_that_exists(self) -> None:
+        self.assert_refused("unknown domain", admin.add_alias, "x@b.example", ["x@c.example"])
+
+    def test_removing_an_alias_takes_its_targets_along(self) -> None:
+        admin.add_alias(self.engine, "x@a.example", ["t@b.example"])
+        gone = admin.remove_alias(self.engine, "x@a.example")
+        self.assertEqual(gone, Alias("x@a.example", ("t@b.example",)))
+        admin.add_alias(self.engine, "x@a.example", ["u@b.example"])
+        self.assertEqual(admin.list_aliases(self.engine)[0].targets, ("u@b.example",))
+
+    def test_an_unknown_alias_is_refused(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        self.assert_refused("it is an account", admin.remove_alias, "joe@a.example")
+        self.assert_refused("no alias q@a.example", admin.remove_alias, "q@a.example")
+
+    def test_local_addresses_that_nobody_has_are_told(self) -> None:
+        admin.add_account(self.engine, "joe@a.example", None)
+        found = admin.untaken(
+            self.engine, ["Joe@a.example", "nobody@a.example", "x@b.example", "discard:"]
+        )
+        self.assertEqual(found, ("nobody@a.example",))
+
+
+class RevisionTests(_DatabaseTestCase):
+    def test_every_change_counts_the_revision_up(self) -> None:
+        for change in (
+            lambda: admin.add_domain(self.engine, "a.example"),
+            lambda: admin.set_catch_all(self.engine, "a.example", "joe@a.example"),
+            lambda: admin.add_account(self.engine, "joe@a.example", None),
+            lambda: admin.set_password(self.engine, "joe@a.example", "hash"),
+            lambda: admin.set_enabled(self.engine, "joe@a.example", False),
+            lambda: admin.add_alias(self.engine, "x@a.example", ["joe@a.example"]),
+            lambda: admin.remove_alias(self.engine, "x@a.example"),
+            lambda: admin.remove_account(self.engine, "joe@a.example"),
+            lambda: admin.remove_domain(self.engine, "a.example"),
+            lambda: admin.ensure_defaults(self.engine, (), Path("/mail")),
+        ):
+            before = self.revision()
+            change()
+            self.assertEqual(self.revision(), before + 1)
+
+
+class DefaultsTests(_DatabaseTestCase):
+    def ensure(self, *domains: str) -> list[str]:
+        made = admin.ensure_defaults(self.engine, domains, Path("/mail"))
+        return [each.address for each in made]
+
+    def test_without_any_domain_there_is_localhost_with_its_postmaster_as_catch_all(self) -> None:
+        made = admin.ensure_defaults(self.engine, (), Path("/mail"))
+        self.assertEqual(made[0].maildir, "/mail/localhost/postmaster")
+        self.assertEqual(
+            admin.list_domains(self.engine),
+            (admin.DomainRow("localhost", "postmaster@localhost", 1, 0),),
+        )
+        self.assertFalse(admin.find_account(self.engine, "postmaster@localhost").has_password)
+
+    def test_the_second_time_changes_nothing(self) -> None:
+        self.ensure("a.example")
+        before = self.revision()
+        self.assertEqual(self.ensure("A.example"), [])
+        self.assertEqual(self.ensure(), [])
+        self.assertEqual(self.revision(), before)
+
+    def test_domains_of_the_settings_get_a_postmaster_and_no_catch_all(self) -> None:
+        made = self.ensure("a.example", "b.example", "a.example")
+        self.assertEqual(made, ["postmaster@a.example", "postmaster@b.example"])
+        domains = admin.list_domains(self.engine)
+        self.assertEqual([each.catch_all for each in domains], [None, None])
+
+    def test_a_domain_that_is_there_keeps_its_catch_all(self) -> None:
+        admin.add_domain(self.engine, "localhost", "joe@localhost")
+        self.assertEqual(self.ensure("localhost"), ["postmaster@localhost"])
+        self.assertEqual(admin.list_domains(self.engine)[0].catch_all, "joe@localhost")
+
+    def test_a_postmaster_that_is_an_alias_stays_one(self) -> None:
+        admin.add_domain(self.engine, "a.example")
+        admin.add_alias(self.engine, "postmaster@a.example", ["joe@b.example"])
+        self.assertEqual(self.ensure("a.example"), [])
+
+    def test_a_database_with_a_domain_needs_no_localhost(self) -> None:
+        admin.add_domain(self.engine, "a.example")
+        self.assertEqual(self.ensure(), [])
