@@ -1,0 +1,121 @@
+"""From the TCP connection to a session that is ready for mail: greeting, EHLO, STARTTLS, AUTH.
+
+Done once for each connection, so it is a coroutine that reads like the dialogue. Whatever goes
+wrong is a `HostFailed`; `TLSFailed` if the same host may be tried again in clear text, which the
+sender decides.
+
+Credentials are sent inside TLS only, whatever the policy is, but for a peer on a loopback address:
+a password sent in clear text over a network is no longer a secret (RFC 4954 s9). That the server is
+the right one is checked under `TLSMode.REQUIRED` and `IMPLICIT` alone.
+"""
+
+import base64
+from typing import Protocol
+
+from postroom.client import failures
+from postroom.client.failures import HostFailed, TLSFailed
+from postroom.client.model import TLSMode
+from postroom.client.target import Policy, Target
+from postroom.wire import encode
+from postroom.wire.client_session import ClientSession, Phase
+from postroom.wire.replies import Reply
+
+
+class Dialogue(Protocol):
+    """What the introduction needs of a connection."""
+
+    target: Target
+    policy: Policy
+    session: ClientSession
+    secure: bool
+
+    async def answer(self) -> Reply:
+        """Wait for the reply to what was sent last; raise `HostFailed` if none comes."""
+
+    async def ask(self, phase: Phase, line: bytes) -> Reply:
+        """Send a command and wait for its reply; raise `HostFailed` if none comes."""
+
+    async def start_tls(self) -> None:
+        """Negotiate TLS; raise `HostFailed` if that fails."""
+
+
+async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
+    """Bring a new connection to the point where it takes mail.
+
+    Args:
+        dialogue: the connection.
+        hostname: our name for EHLO.
+
+    Raises:
+        HostFailed: this host cannot be used now.
+
+    RFC 5321 s3.1, s3.2; RFC 3207 s4; RFC 8314 s3.3
+    """
+    if dialogue.policy.tls is TLSMode.IMPLICIT:
+        await dialogue.start_tls()
+    greeting = await dialogue.answer()
+    if greeting.code >= 400:
+        raise HostFailed(greeting, answered=True)
+    await _hello(dialogue, hostname)
+    if dialogue.policy.tls in (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED):
+        await _upgrade(dialogue, hostname)
+    if dialogue.policy.user is not None:
+        await _log_in(dialogue, dialogue.policy.user, dialogue.policy.password or "")
+
+
+async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
+    """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers."""
+    reply = await dialogue.ask(Phase.EHLO, encode.ehlo(hostname))
+    if reply.code < 400:
+        return
+    remote = str(dialogue.target)
+    if reply.code >= 500 and dialogue.policy.tls is TLSMode.REQUIRED and not dialogue.secure:
+        raise HostFailed(failures.tls_failed(remote, f"EHLO was refused: {reply}"))
+    if reply.code >= 500 and dialogue.policy.user is None:
+        reply = await dialogue.ask(Phase.HELO, encode.helo(hostname))
+        if reply.code < 400:
+            return
+    raise HostFailed(reply, answered=True)
+
+
+async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
+    remote = str(dialogue.target)
+    if "STARTTLS" not in dialogue.session.capabilities:
+        if dialogue.policy.tls is TLSMode.REQUIRED:
+            raise HostFailed(failures.tls_failed(remote, "STARTTLS is not offered"))
+        return
+    reply = await dialogue.ask(Phase.STARTTLS, encode.STARTTLS)
+    if reply.code >= 400:
+        raise TLSFailed(failures.tls_failed(remote, f"STARTTLS was refused: {reply}"))
+    dialogue.session = dialogue.session.secured()
+    await dialogue.start_tls()
+    await _hello(dialogue, hostname)
+
+
+async def _log_in(dialogue: Dialogue, user: str, password: str) -> None:
+    """AUTH PLAIN, or LOGIN where that is all there is. RFC 4954 s4; RFC 4616 s2."""
+    remote = str(dialogue.target)
+    if not dialogue.secure and not dialogue.target.loopback:
+        raise HostFailed(failures.login_failed(remote, "no TLS, and no password in clear text"))
+    offered = dialogue.session.capabilities.mechanisms
+    name, secret = user.encode(), password.encode()
+    if "PLAIN" in offered:
+        response = b"\0" + name + b"\0" + secret
+        line = encode.auth("PLAIN", base64.b64encode(response))
+        reply = await _exchange(dialogue, line, response)
+    elif "LOGIN" in offered:
+        reply = await _exchange(dialogue, encode.auth("LOGIN"), name, secret)
+    else:
+        raise HostFailed(failures.login_failed(remote, "neither AUTH PLAIN nor LOGIN is offered"))
+    if reply.code // 100 != 2:
+        raise HostFailed(failures.login_failed(remote, str(reply)), answered=True)
+
+
+async def _exchange(dialogue: Dialogue, line: bytes, *responses: bytes) -> Reply:
+    """Answer each challenge with the next response."""
+    reply = await dialogue.ask(Phase.AUTH, line)
+    for response in responses:
+        if reply.code != 334:
+            break
+        reply = await dialogue.ask(Phase.AUTH, encode.auth_response(response))
+    return reply

@@ -1,0 +1,603 @@
+"""One connection to another mail server.
+
+Theory of operation. A `Connection` joins a transport to a `ClientSession`, which knows what may be
+sent and what a reply belongs to. Its life has three parts. First the introduction, a coroutine
+(`postroom.client.introduction`). Then attempt after attempt: `deliver` starts one, `dataReceived`
+drives its transactions without Deferreds, and the owner hears `delivered`. In the end, whatever the
+cause, the owner hears `ended` exactly once, with the attempt that was running.
+
+Invariants:
+- One attempt at a time. After `delivered` and after `ended` the connection knows nothing of it.
+- Replies that a recipient has got are kept whatever happens later. Recipients that the host did not
+  decide on are left undecided when the connection ends, so that another host may be tried; but not
+  after the final dot, when the message may have been taken: then they get a temporary reply.
+- The final dot is sent after the whole content, or not at all: trouble in the content aborts the
+  connection.
+- One DelayedCall for each connection, which looks every few seconds whether the deadline has
+  passed. Deadlines are set by assigning a number.
+
+Who controls the input: the remote server. What it says goes through `ClientSession`; how long it
+takes is bounded by a deadline for each reply, which octets that complete no reply do not extend.
+
+Known limits: a piece of content (256 KiB) has to be taken within `Timeouts.content_seconds`, which
+is some 1,500 octets a second.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Contract
+from typing import cast
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IDelayedCall,
+    IHandshakeListener,
+    IReactorTCP,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postroom.client import failures
+from postroom.client.attempt import Attempt
+from postroom.client.content import ContentStream, Stopped
+from postroom.client.failures import HostFailed, TLSFailed
+from postroom.client.introduction import introduce
+from postroom.client.model import TLSMode
+from postroom.client.settings import ClientSettings
+from postroom.client.target import Policy, Target
+from postroom.client.tls import ClientContexts, check_name, facts_of
+from postroom.envelope import TLSFacts
+from postroom.errors import LOCAL_ERROR, Refusal
+from postroom.wire import encode
+from postroom.wire.client_session import ClientSession, Phase, Transaction
+from postroom.wire.encode import DotEncoder
+from postroom.wire.errors import LocalViolation, RemoteViolation
+from postroom.wire.replies import Reply
+
+
+class IClientReactor(IReactorTCP, IReactorTime):
+    """What connections need of the reactor."""
+
+
+class Owner(Contract):
+    """Who gives a connection its work."""
+
+    def delivered(self, connection: "Connection", attempt: Attempt) -> None:
+        """The attempt's recipients are all decided on; the connection is free."""
+
+    def ended(
+        self, connection: "Connection", attempt: Attempt | None, failure: HostFailed | None
+    ) -> None:
+        """The connection is over.
+
+        Args:
+            connection: it takes no more work.
+            attempt: what was running, perhaps with undecided recipients.
+            failure: why; None if it was closed as planned.
+        """
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all connections of a sender share.
+
+    Attributes:
+        reactor: the clock of all deadlines too.
+        settings: of the client.
+        contexts: for TLS.
+        times: how long to wait in each phase, in seconds.
+    """
+
+    reactor: IClientReactor
+    settings: ClientSettings
+    contexts: ClientContexts
+    times: Mapping[Phase, float]
+
+
+@implementer(IHandshakeListener)
+class Connection(Protocol):
+    """An SMTP session as the client, from the TCP connection to QUIT.
+
+    Attributes:
+        target: where it goes.
+        policy: on which terms.
+        session: what was said and what may be said.
+        secure: True inside TLS.
+        tls: TLS facts; None in clear text.
+        messages: how many attempts it was given.
+        opened: fires with this connection when it is ready for mail; fails with `HostFailed`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
+    ) -> None:
+        """Prepare a connection; `connect` makes it."""
+        self.target = target
+        self.policy = policy
+        self.session = ClientSession()
+        self.secure = False
+        self.tls: TLSFacts | None = None
+        self.messages = 0
+        self.opened: Deferred[Connection] = Deferred()
+        self._remote = str(target)
+        self._owner = owner
+        self._around = surroundings
+        self._ready = False
+        self._over = False
+        self._quitting = False
+        # True from STARTTLS until something was said inside: what fails then is TLS's fault.
+        self._upgrading = False
+        self._waiting: Deferred[Reply] | None = None
+        self._handshake: Deferred[None] | None = None
+        self._attempt: Attempt | None = None
+        self._transaction: Transaction | None = None
+        self._places: Sequence[int] = ()
+        self._mail = b""
+        self._first = b""
+        self._payload: bytes | None = None
+        self._clock = surroundings.reactor
+        self._times = surroundings.times
+        self._tick = max(1.0, min(self._times.values()))
+        self._deadline = 0.0
+        self._alarm: IDelayedCall | None = None
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Begin the introduction."""
+        transport = self.transport
+        assert transport is not None
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._arm()
+        self._check_deadline()
+        hostname = self._around.settings.hostname.encode("ascii")
+        introduction = Deferred.fromCoroutine(introduce(self, hostname))
+        introduction.addCallbacks(self._introduced, self._not_introduced)
+
+    def connect_failed(self, reason: Failure) -> None:
+        """There is no TCP connection."""
+        self._over = True
+        why = reason.getErrorMessage().rstrip(".")
+        self.opened.errback(HostFailed(failures.unreachable(self._remote, why)))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the server says."""
+        if self._over:
+            self._farewell()
+            return
+        session = self.session
+        try:
+            session.receive(data)
+            while not self._over and (answer := self.session.next_answer()) is not None:
+                self._arm()
+                self._answered(*answer)
+        except RemoteViolation as error:
+            phase = self._phase
+            self._abort(HostFailed(failures.not_smtp(self._remote, phase, str(error))))
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default
+        """The transport is gone, by whosever will."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._over:
+            return
+        phase = self._phase
+        if phase is Phase.HANDSHAKE:
+            why = _openssl_words(reason)
+            self._end(HostFailed(failures.tls_failed(self._remote, why)))
+        else:
+            self._end(HostFailed(failures.lost(self._remote, phase)))
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there; see to whom."""
+        connection: SSL.Connection = self.transport.getHandle()  # type: ignore[union-attr]  # as TLS transports have
+        problem = check_name(connection, self.target.name) if self._verified else None
+        if problem is not None:
+            self._abort(HostFailed(failures.tls_failed(self._remote, problem)))
+            return
+        handshake, self._handshake = self._handshake, None
+        if handshake is None:
+            return
+        self.secure = True
+        self.tls = facts_of(connection)
+        self._arm()
+        handshake.callback(None)
+
+    # What the introduction calls.
+
+    async def answer(self) -> Reply:
+        """Wait for the reply to what was sent last.
+
+        Raises:
+            HostFailed: there will be none.
+        """
+        self._waiting = Deferred()
+        return await self._waiting
+
+    async def ask(self, phase: Phase, line: bytes) -> Reply:
+        """Send a command and wait for its reply.
+
+        Raises:
+            HostFailed: there will be none.
+        """
+        self._send(self.session.command(phase, line))
+        return await self.answer()
+
+    async def start_tls(self) -> None:
+        """Negotiate TLS, with the checks that the policy asks for.
+
+        Raises:
+            HostFailed: there is no TLS, and the connection is over.
+        """
+        self._handshake = Deferred()
+        self._upgrading = self.policy.tls is TLSMode.OPPORTUNISTIC
+        self._arm()
+        creator = self._around.contexts.creator(self.target.name, self._verified)
+        cast(ITLSTransport, self.transport).startTLS(creator)
+        await self._handshake
+
+    @property
+    def _verified(self) -> bool:
+        return self.policy.tls in (TLSMode.REQUIRED, TLSMode.IMPLICIT)
+
+    def _introduced(self, _: None) -> None:
+        self._ready = True
+        self._arm()
+        self.opened.callback(self)
+
+    def _not_introduced(self, failure: Failure) -> None:
+        """Leave politely if the host still listens, and say why it is of no use."""
+        error = failure.value
+        if not self._over:
+            self._over = True
+            if isinstance(error, HostFailed):
+                self._say_goodbye()
+            else:
+                self._cut()
+        if isinstance(error, RemoteViolation):
+            error = HostFailed(failures.not_smtp(self._remote, Phase.STARTTLS, str(error)))
+        elif not isinstance(error, HostFailed):
+            self._log.failure("Introduction to {remote} failed", failure, remote=self._remote)
+            error = HostFailed(LOCAL_ERROR)
+        self.opened.errback(error)
+
+    # Work.
+
+    def deliver(self, attempt: Attempt) -> None:
+        """Send a message to its undecided recipients; `Owner.delivered` or `Owner.ended` follows.
+
+        The connection must have been opened and be free.
+        """
+        self._attempt = attempt
+        self.messages += 1
+        attempt.remote = self._remote
+        attempt.tls = self.tls
+        try:
+            first = attempt.outgoing.source.chunk(0)
+        except Exception:
+            self._content_failed(Failure(), attempt)
+            return
+        if isinstance(first, Deferred):
+            self._arm()
+            first.addCallback(self._begin, attempt)
+            first.addErrback(self._content_failed, attempt)
+        else:
+            self._begin(first, attempt)
+
+    def quit(self) -> None:
+        """Close a free connection."""
+        if not self._over:
+            self._over = True
+            self._say_goodbye()
+            self._owner.ended(self, None, None)
+
+    def abort(self, reply: Reply) -> None:
+        """Close at once, whatever is running."""
+        self._abort(HostFailed(reply))
+
+    def _forget(self) -> None:
+        """Be free: nothing of the last attempt is left."""
+        self._attempt = None
+        self._transaction = None
+        self._first = b""
+        self._payload = None
+
+    def _begin(self, first: bytes, attempt: Attempt) -> None:
+        """Look whether the message can be sent at all, and send the first envelope."""
+        if attempt is not self._attempt:
+            return
+        try:
+            self._prepare(first, attempt)
+            self._transact(attempt)
+        except Refusal as refusal:
+            attempt.settle(refusal.reply)
+            # Not from within `deliver`, or the owner would call it again from there, and again.
+            self._clock.callLater(0, self._finished, attempt)
+        except LocalViolation as error:
+            self._log.failure("Message {id} cannot be sent", id=attempt.outgoing.message.id)
+            attempt.settle(failures.unsendable(str(error)))
+            self._clock.callLater(0, self._finished, attempt)
+
+    def _prepare(self, first: bytes, attempt: Attempt) -> None:
+        """Make MAIL and, if the content is in one piece, the whole content."""
+        capabilities = self.session.capabilities
+        message, size = attempt.outgoing.message, attempt.outgoing.source.size_octets
+        limit = capabilities.size_octets
+        if 0 < limit < size:
+            raise Refusal(failures.too_big(self._remote, limit))
+        whole = len(first) >= size
+        eight_bit = not first.isascii()
+        if eight_bit and "8BITMIME" not in capabilities:
+            raise Refusal(failures.no_8bit(self._remote))
+        parameters: dict[str, str | None] = {}
+        if "SIZE" in capabilities:
+            parameters["SIZE"] = str(size)
+        if "8BITMIME" in capabilities and (eight_bit or not whole):
+            parameters["BODY"] = "8BITMIME"
+        self._mail = encode.mail(message.sender, parameters)
+        encoder = DotEncoder()
+        try:
+            content = encoder.feed(first)
+            self._payload = content + encoder.finish() if whole else None
+        except LocalViolation as error:
+            raise Refusal(failures.unclean(str(error))) from None
+        self._first = b"" if whole else first
+
+    def _transact(self, attempt: Attempt) -> None:
+        """Begin a transaction for the recipients that come next."""
+        self._places = attempt.undecided(self._around.settings.recipients_per_transaction)
+        recipients = attempt.outgoing.message.recipients
+        rcpts = [encode.rcpt(recipients[place]) for place in self._places]
+        self._transaction = Transaction(self._mail, rcpts)
+        self._send(self.session.begin(self._transaction))
+
+    def _answered(self, phase: Phase, reply: Reply) -> None:
+        """Go on after a reply."""
+        self._upgrading = self._upgrading and not self.secure
+        if reply.code == 421 or phase is Phase.IDLE:
+            self._end(HostFailed(reply, answered=True))
+            self._lose()
+        elif phase is Phase.CONTENT:  # refused before its end
+            assert self._transaction is not None
+            self._transaction.settle(reply)
+            self._abort(HostFailed(reply, answered=True))
+        elif self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(reply)
+        elif not self.session.awaiting:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Do what comes next in the transaction: commands, content, or its end."""
+        octets = self.session.proceed()
+        if octets:
+            self._send(octets)
+        elif self.session.transaction is not None:
+            self._send_content()
+        else:
+            self._transaction_over()
+
+    def _transaction_over(self) -> None:
+        attempt = self._attempt
+        assert attempt is not None
+        self._keep_replies(attempt)
+        if attempt.open:
+            self._transact(attempt)
+        else:
+            self._finished(attempt)
+
+    def _finished(self, attempt: Attempt) -> None:
+        if self._over or attempt is not self._attempt:
+            return
+        self._forget()
+        self._arm()
+        self._owner.delivered(self, attempt)
+
+    def _keep_replies(self, attempt: Attempt) -> None:
+        """Enter the transaction's replies into the attempt.
+
+        Recipients beyond the host's own limit stay undecided if others went through: they go in
+        another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
+        """
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        progress = any(reply and reply.code < 400 for reply in transaction.replies)
+        for place, reply in zip(self._places, transaction.replies, strict=True):
+            if not (progress and reply is not None and _is_too_many(reply)):
+                attempt.replies[place] = reply
+
+    # Content.
+
+    def _send_content(self) -> None:
+        if self._payload is not None:
+            self._send(self._payload)
+            self.session.content_sent()
+            self._arm()
+            return
+        attempt = self._attempt
+        assert attempt is not None
+        assert self.transport is not None
+        takes_8bit = "8BITMIME" in self.session.capabilities
+        stream = ContentStream(
+            self.transport,  # type: ignore[arg-type]  # every transport of ours is a consumer
+            attempt.outgoing.source,
+            None if takes_8bit else self._remote,
+            self._arm,
+        )
+        self._arm()
+        sending = Deferred.fromCoroutine(stream.run(self._first))
+        sending.addCallback(self._content_sent, attempt)
+        sending.addErrback(self._content_failed, attempt)
+
+    def _content_sent(self, _: None, attempt: Attempt) -> None:
+        if not self._over and attempt is self._attempt:
+            self.session.content_sent()
+            self._arm()
+
+    def _content_failed(self, failure: Failure, attempt: Attempt) -> None:
+        """The content could not be read, or must not be sent: never end it."""
+        if failure.check(Stopped) or self._over or attempt is not self._attempt:
+            return
+        error = failure.value
+        if not isinstance(error, Refusal):
+            self._log.failure(
+                "Reading message {id} failed", failure, id=attempt.outgoing.message.id
+            )
+        reply = error.reply if isinstance(error, Refusal) else LOCAL_ERROR
+        self._keep_replies(attempt)
+        attempt.settle(reply)
+        self._abort(HostFailed(reply))
+
+    # Time.
+
+    @property
+    def _phase(self) -> Phase:
+        """What is waited for."""
+        if self._handshake is not None:
+            return Phase.HANDSHAKE
+        phase = self.session.phase
+        # While the first piece of content is being fetched nothing has been said yet.
+        return Phase.CONTENT if phase is Phase.IDLE and self._attempt is not None else phase
+
+    def _arm(self) -> None:
+        self._deadline = self._clock.seconds() + self._times[self._phase]
+
+    def _check_deadline(self) -> None:
+        """Look whether the deadline has passed, and look again before the next can."""
+        remaining = self._deadline - self._clock.seconds()
+        if remaining > 0:
+            delay = min(remaining, self._tick)
+            self._alarm = self._clock.callLater(delay, self._check_deadline)
+            return
+        self._alarm = None
+        if self._over:
+            self._cut()
+        elif self._ready and self._attempt is None:
+            self.quit()
+        else:
+            self._abort(HostFailed(failures.timed_out(self._remote, self._phase)))
+
+    # The end.
+
+    def _send(self, octets: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(octets)
+
+    def _say_goodbye(self) -> None:
+        """Send QUIT if nothing is unanswered, and close when it is answered."""
+        if self.session.awaiting or self._handshake is not None:
+            self._lose()
+            return
+        self._quitting = True
+        self._send(self.session.command(Phase.QUIT, encode.QUIT))
+        self._arm()
+        if self._alarm is None:
+            self._check_deadline()
+
+    def _farewell(self) -> None:
+        """Whatever comes after QUIT is its answer, or nothing that matters."""
+        if self._quitting:
+            self._lose()
+
+    def _lose(self) -> None:
+        """Close, without waiting for ever for a peer that does not read."""
+        assert self.transport is not None
+        self._deadline = self._clock.seconds() + self._times[Phase.QUIT]
+        if self._alarm is None:
+            self._check_deadline()
+        self.transport.loseConnection()
+
+    def _cut(self) -> None:
+        assert self.transport is not None
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def _abort(self, failure: HostFailed) -> None:
+        self._end(failure)
+        self._cut()
+
+    def _end(self, failure: HostFailed) -> None:
+        """End the session, and tell whoever waits for something."""
+        if self._over:
+            return
+        self._over = True
+        phase = self._phase
+        if self._upgrading or (phase is Phase.STARTTLS and not failure.answered):
+            failure = TLSFailed(failure.reply)
+        waiting, self._waiting = self._waiting, None
+        handshake, self._handshake = self._handshake, None
+        if waiting is not None:
+            waiting.errback(failure)
+        if handshake is not None:
+            handshake.errback(failure)
+        if not self._ready:
+            return
+        attempt = self._attempt
+        if attempt is not None:
+            if phase is Phase.FINAL_DOT and self._transaction is not None:
+                self._transaction.settle(failure.reply)
+            self._keep_replies(attempt)
+        self._forget()
+        self._owner.ended(self, attempt, failure)
+
+
+def _is_too_many(reply: Reply) -> bool:
+    """Tell "too many recipients" from "mailbox full", which is 452 too. RFC 3463 s3.6."""
+    return reply.code == 452 and reply.enhanced in (None, "4.5.3")
+
+
+def _openssl_words(reason: Failure) -> str:
+    """Say in OpenSSL's last words why a handshake failed."""
+    if isinstance(reason.value, SSL.Error) and reason.value.args and reason.value.args[0]:
+        return str(reason.value.args[0][-1][-1])
+    return str(reason.getErrorMessage())
+
+
+class _ConnectionFactory(ClientFactory):
+    """Hands one prepared connection to the reactor."""
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self._connection
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._connection.connect_failed(reason)
+
+
+def connect(
+    target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
+) -> "Deferred[Connection]":
+    """Connect to a host and introduce ourselves.
+
+    Returns:
+        The connection, ready for mail and free; fails with `HostFailed`.
+
+    RFC 5321 s3.1
+    """
+    connection = Connection(target, policy, owner, surroundings)
+    sources = surroundings.settings.source_addresses
+    source = next((each for each in sources if (":" in each) == (":" in target.address)), None)
+    surroundings.reactor.connectTCP(
+        target.address,
+        target.port,
+        _ConnectionFactory(connection),
+        surroundings.settings.timeouts.connect_seconds,
+        (source, 0) if source is not None else None,
+    )
+    return connection.opened

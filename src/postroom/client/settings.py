@@ -1,0 +1,99 @@
+"""How mail is sent: the client's whole configuration, as plain values.
+
+Every figure is the default of the setting of the same name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from postroom.client.model import TLSMode
+from postroom.wire.client_session import Phase
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a remote server may take. RFC 5321 s4.5.3.2 asks for no less than the defaults.
+
+    Attributes:
+        connect_seconds: until the TCP connection stands.
+        greeting_seconds: until 220.
+        handshake_seconds: for the TLS handshake.
+        command_seconds: for any command but DATA.
+        data_seconds: from DATA to 354.
+        content_seconds: for each piece of content, of at most 256 KiB, to be taken.
+        final_dot_seconds: from the final dot to its answer. Shorter makes duplicates.
+        idle_seconds: how long a connection without work is kept for the next message.
+    """
+
+    connect_seconds: float = 30
+    greeting_seconds: float = 300
+    handshake_seconds: float = 60
+    command_seconds: float = 300
+    data_seconds: float = 120
+    content_seconds: float = 180
+    final_dot_seconds: float = 600
+    idle_seconds: float = 5
+
+    def by_phase(self) -> Mapping[Phase, float]:
+        """Give the table that a connection looks its deadlines up in."""
+        table = {phase: phase.timeout_seconds for phase in (Phase.RSET, Phase.QUIT)}
+        for phase in (Phase.EHLO, Phase.HELO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL, Phase.RCPT):
+            table[phase] = self.command_seconds
+        return table | {
+            Phase.GREETING: self.greeting_seconds,
+            Phase.HANDSHAKE: self.handshake_seconds,
+            Phase.DATA: self.data_seconds,
+            Phase.CONTENT: self.content_seconds,
+            Phase.FINAL_DOT: self.final_dot_seconds,
+            Phase.IDLE: self.idle_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Settings of everything that is sent.
+
+    Attributes:
+        hostname: our name in EHLO, a domain name or an address literal in brackets. An MX of this
+            name is ourselves.
+        own_names: other names of ours, in lower case, by which an MX may mean us.
+        own_addresses: our public IP addresses, by which an MX may mean us.
+        tls: for hosts found by MX; a smarthost has its own mode.
+        ca_file: certificates in PEM that are trusted instead of the system's; None for the
+            system's.
+        timeouts: see there.
+        allowed_networks: private, loopback and other special networks that an MX may point into.
+        source_addresses: at most one IPv4 and one IPv6 address to connect from; the system chooses
+            for a family that has none here.
+        port: of hosts found by MX.
+        connections: in all, over all destinations.
+        connections_per_destination: how many messages go to one destination at a time.
+        messages_per_connection: after which QUIT is sent.
+        recipients_per_transaction: more go in several transactions of one connection
+            (RFC 5321 s4.5.3.1.8: every host takes 100).
+        hosts_per_domain: how many MX are looked at.
+        addresses_per_host: how many addresses of each.
+        tries: how many addresses in all one message is tried at before it waits for its retry.
+        dead_host_seconds: how long a host that did not answer is passed over.
+    """
+
+    hostname: str
+    own_names: frozenset[str] = frozenset()
+    own_addresses: frozenset[str] = frozenset()
+    tls: TLSMode = TLSMode.OPPORTUNISTIC
+    ca_file: str | None = None
+    timeouts: Timeouts = Timeouts()
+    allowed_networks: tuple[Network, ...] = ()
+    source_addresses: tuple[str, ...] = ()
+    port: int = 25
+    connections: int = 500
+    connections_per_destination: int = 20
+    messages_per_connection: int = 100
+    recipients_per_transaction: int = 100
+    hosts_per_domain: int = 10
+    addresses_per_host: int = 5
+    tries: int = 10
+    dead_host_seconds: float = 60

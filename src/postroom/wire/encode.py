@@ -1,0 +1,257 @@
+"""Writing: commands and content as the octets that a client sends.
+
+Every command has its function here, or its constant if it takes no argument, and nothing else in
+Postroom builds a command line. Whatever is put into one must be printable ASCII: a CR, LF, NUL or
+any other control or 8-bit octet raises `LocalViolation` before a single octet is sent, so that no
+address, parameter, name or password can ever become a second command.
+
+`DotEncoder` does the same for content, chunk by chunk. It never mends: a bare CR, a bare LF or a
+NUL is refused, because some server somewhere takes it for a line end and the rest of the message
+for commands (SMTP smuggling).
+
+Who controls the input: addresses and parameters came from a peer and passed its parser; content is
+whatever a peer sent. Both are checked here again, for the next hop trusts us, not them.
+
+Known limit: lines of content longer than 998 octets are sent as they are. Folding them would break
+signatures, and the hosts that mind say so.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from postroom.wire.commands import (
+    AUTH_LINE_OCTETS,
+    COMMAND_LINE_OCTETS,
+    Auth,
+    Command,
+    Data,
+    Ehlo,
+    Helo,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    Starttls,
+    Vrfy,
+)
+from postroom.wire.errors import LocalViolation
+from postroom.wire.paths import Mailbox
+
+DATA: Final = b"DATA\r\n"
+RSET: Final = b"RSET\r\n"
+NOOP: Final = b"NOOP\r\n"
+QUIT: Final = b"QUIT\r\n"
+STARTTLS: Final = b"STARTTLS\r\n"
+
+END_OF_DATA: Final = b".\r\n"
+"""Ends content whose last line has been ended; alone, it is a message without content."""
+
+_printable = re.compile(rb"[\x20-\x7e]*").fullmatch
+# esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
+# esmtp-value   = 1*(%d33-60 / %d62-126)                            RFC 5321 s4.1.2
+_keyword = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*").fullmatch
+_value = re.compile(r"[\x21-\x3c\x3e-\x7e]+").fullmatch
+# sasl-mech = 1*20mech-char                                          RFC 4422 s3.1
+_mechanism = re.compile(r"[A-Z0-9\-_]{1,20}").fullmatch
+
+_NO_PARAMETERS: Final[Mapping[str, str | None]] = {}
+
+
+def encode(command: Command) -> bytes:
+    """Write any command; the inverse of `postroom.wire.commands.parse_command`.
+
+    Raises:
+        LocalViolation: it holds something that no command line may hold.
+
+    RFC 5321 s4.1.1, s2.4
+    """
+    match command:
+        case Ehlo() | Helo():
+            line = _argument(command.verb, command.domain)
+        case Mail():
+            line = mail(command.reverse_path, command.parameters)
+        case Rcpt():
+            line = rcpt(command.forward_path, command.parameters)
+        case Vrfy():
+            line = _argument(command.verb, command.text)
+        case Help():
+            line = _argument(command.verb, command.topic) if command.topic else b"HELP\r\n"
+        case Auth():
+            line = auth(command.mechanism, command.initial_response)
+        case Data() | Rset() | Noop() | Quit() | Starttls():
+            line = command.verb.encode("ascii") + b"\r\n"
+    return line
+
+
+def ehlo(domain: bytes) -> bytes:
+    """Write EHLO.
+
+    Args:
+        domain: our name, or our address literal with its brackets.
+
+    Raises:
+        LocalViolation: the name is empty or not printable.
+
+    RFC 5321 s4.1.1.1
+    """
+    return _argument("EHLO", domain)
+
+
+def helo(domain: bytes) -> bytes:
+    """Write HELO, for a host that does not know EHLO.
+
+    Raises:
+        LocalViolation: the name is empty or not printable.
+
+    RFC 5321 s4.1.1.1
+    """
+    return _argument("HELO", domain)
+
+
+def mail(
+    reverse_path: Mailbox | None, parameters: Mapping[str, str | None] = _NO_PARAMETERS
+) -> bytes:
+    """Write MAIL.
+
+    Args:
+        reverse_path: None for the null sender.
+        parameters: keyword to value, None for a keyword without one. Their extensions must have
+            been offered; that is the session's affair.
+
+    Raises:
+        LocalViolation: the path or a parameter cannot be written.
+
+    RFC 5321 s4.1.1.2, s4.1.1.11
+    """
+    path = bytes(reverse_path) if reverse_path is not None else b""
+    line = b"MAIL FROM:<" + path + b">"
+    return _line(line + _parameters(parameters) if parameters else line)
+
+
+def rcpt(forward_path: Mailbox, parameters: Mapping[str, str | None] = _NO_PARAMETERS) -> bytes:
+    """Write RCPT.
+
+    Raises:
+        LocalViolation: the path or a parameter cannot be written.
+
+    RFC 5321 s4.1.1.3, s4.1.1.11
+    """
+    line = b"RCPT TO:<" + bytes(forward_path) + b">"
+    return _line(line + _parameters(parameters) if parameters else line)
+
+
+def auth(mechanism: str, initial_response: bytes | None = None) -> bytes:
+    """Write AUTH.
+
+    Args:
+        mechanism: its name in upper case.
+        initial_response: already in base64; ``b"="`` for an empty one, None to send none.
+
+    Raises:
+        LocalViolation: the mechanism is no name, or the line is longer than 12,288 octets.
+
+    RFC 4954 s4
+    """
+    if _mechanism(mechanism) is None:
+        raise LocalViolation(f"{mechanism!r} is not the name of a SASL mechanism")
+    line = b"AUTH " + mechanism.encode("ascii")
+    if initial_response is not None:
+        line += b" " + initial_response
+    return _line(line, AUTH_LINE_OCTETS)
+
+
+def auth_response(octets: bytes) -> bytes:
+    """Write an answer to a 334 challenge, in base64.
+
+    Raises:
+        LocalViolation: the line would be longer than 12,288 octets.
+
+    RFC 4954 s4
+    """
+    return _line(base64.b64encode(octets), AUTH_LINE_OCTETS)
+
+
+def _argument(verb: str, argument: bytes) -> bytes:
+    if not argument:
+        raise LocalViolation(f"{verb} needs an argument")
+    return _line(verb.encode("ascii") + b" " + argument)
+
+
+def _parameters(parameters: Mapping[str, str | None]) -> bytes:
+    words = []
+    for keyword, value in parameters.items():
+        if _keyword(keyword) is None or (value is not None and _value(value) is None):
+            raise LocalViolation(f"parameter {keyword!r}={value!r} cannot be sent")
+        words.append(f" {keyword}" if value is None else f" {keyword}={value}")
+    return "".join(words).encode("ascii")
+
+
+def _line(octets: bytes, limit: int = COMMAND_LINE_OCTETS) -> bytes:
+    """End a line; the one gate through which every command goes. RFC 5321 s4.5.3.1.4."""
+    if _printable(octets) is None:
+        raise LocalViolation(f"unprintable octet in a command: {octets[:80]!r}")
+    if len(octets) > limit - 2:
+        raise LocalViolation(f"command longer than {limit} octets: {octets[:80]!r}")
+    return octets + b"\r\n"
+
+
+class DotEncoder:
+    r"""Makes content ready for DATA: dots stuffed, the end marked, nothing ambiguous let through.
+
+    One encoder serves one message: `feed` each chunk, then `finish`. Chunks may be cut anywhere,
+    within a CRLF or before a dot. All work is done on whole chunks, and a chunk that needs no
+    change is given back without a copy.
+
+    RFC 5321 s4.5.2, s4.1.1.4, s2.3.8
+    """
+
+    __slots__ = ("_held", "_line_begins")
+
+    def __init__(self) -> None:
+        """Begin at the start of a line."""
+        self._line_begins = True
+        self._held = False  # a CR that ended the last chunk waits for its LF
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Encode a chunk of any length.
+
+        Returns:
+            What to send now; a CR at the end is kept until its LF has come.
+
+        Raises:
+            LocalViolation: a bare CR, a bare LF or a NUL. Nothing of this chunk may be sent, and
+                what was sent of the message must not be ended: close the connection.
+        """
+        if self._held:
+            chunk = b"\r" + chunk
+        self._held = chunk.endswith(b"\r")
+        if self._held:
+            chunk = chunk[:-1]
+        pairs = chunk.count(b"\r\n")
+        if chunk.count(b"\n") != pairs or chunk.count(b"\r") != pairs or b"\0" in chunk:
+            raise LocalViolation(f"{_what_is_unclean(chunk)} in the content")
+        if not chunk:
+            return chunk
+        begins, self._line_begins = self._line_begins, chunk.endswith(b"\r\n")
+        chunk = chunk.replace(b"\r\n.", b"\r\n..")
+        return b"." + chunk if begins and chunk.startswith(b".") else chunk
+
+    def finish(self) -> bytes:
+        """Give the end of the content: a CRLF if the last line had none, and the final dot.
+
+        Raises:
+            LocalViolation: the content ended with a bare CR.
+        """
+        if self._held:
+            raise LocalViolation("a bare CR in the content")
+        return END_OF_DATA if self._line_begins else b"\r\n" + END_OF_DATA
+
+
+def _what_is_unclean(chunk: bytes) -> str:
+    if b"\0" in chunk:
+        return "a NUL"
+    return "a bare LF" if chunk.replace(b"\r\n", b"").count(b"\n") else "a bare CR"
