@@ -1,0 +1,76 @@
+"""The realm, and the whole table of adapters.
+
+A portal with this realm gives every session its `SessionDelivery`: logged in, it may write to any
+domain; anonymous, to local ones, and from the relay networks to any.
+
+A portal with another realm may give avatars that provide Twisted's `IMessageDelivery` or
+`IMessageDeliveryFactory` instead; here they get adapters to `ITransactionDelivery`. Whoever has
+avatars of a third kind registers one adapter more.
+
+`twisted.mail.smtp` is a large module that only such avatars need: it is imported with the first of
+them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred.checkers import ANONYMOUS
+from twisted.cred.portal import IRealm
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.python.components import registerAdapter
+from zope.interface import Interface, implementer
+
+from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
+from postroom.envelope import SessionFacts
+from postroom.interfaces import ITransactionDelivery
+
+
+@implementer(IRealm)
+class MailRealm:
+    """Gives sessions their deliveries."""
+
+    def __init__(self, room: DeliveryRoom) -> None:
+        """Take what all deliveries share."""
+        self._room = room
+
+    def requestAvatar(
+        self, avatarId: object, mind: object, *interfaces: type[Interface]
+    ) -> tuple[type[Interface], SessionDelivery, Callable[[], None]]:
+        """Make a session's avatar.
+
+        Args:
+            avatarId: what the checker gave; cred's ``ANONYMOUS`` for a session without login.
+            mind: the session's `SessionFacts`.
+            interfaces: `ITransactionDelivery` must be among them.
+
+        Raises:
+            NotImplementedError: it is not; cred asks for this exception.
+
+        RFC 4954 s4
+        """
+        if ITransactionDelivery not in interfaces:
+            raise NotImplementedError("this realm has only ITransactionDelivery")
+        if not isinstance(mind, SessionFacts):
+            raise TypeError("the mind of a mail session is its SessionFacts")
+        avatar = SessionDelivery(self._room, mind, authenticated=avatarId != ANONYMOUS)
+        return ITransactionDelivery, avatar, _logout
+
+
+def _logout() -> None:
+    """Nothing outlives the session."""
+
+
+def _adapt_delivery(delivery: Any) -> Any:
+    from postroom.delivery.legacy import LegacyDelivery
+
+    return LegacyDelivery(lambda: delivery)
+
+
+def _adapt_factory(factory: Any) -> Any:
+    from postroom.delivery.legacy import LegacyDelivery
+
+    return LegacyDelivery(factory.getMessageDelivery)
+
+
+registerAdapter(_adapt_delivery, IMessageDelivery, ITransactionDelivery)
+registerAdapter(_adapt_factory, IMessageDeliveryFactory, ITransactionDelivery)

@@ -1,0 +1,293 @@
+"""Writing a batch of messages into Maildirs, durably.
+
+The order of calls was measured (ext4, two cores, files of 4 KiB; `tests/bench/maildir.py`). Writing
+all files, starting their write-back with ``posix_fadvise(DONTNEED)`` and only then syncing them
+lets the first sync commit the journal for all: 1.3 to 1.7 times the rate of syncing file by file,
+from batches of 5 on. ``fdatasync`` gains nothing for new files; ``link`` and ``unlink`` instead of
+``rename`` cost a call more; ``O_TMPFILE`` with ``link`` is slower, for the inode passes through the
+list of orphans; ``syncfs`` is as fast and makes mail wait for everybody's data.
+
+Durability: a message may be delivered twice, never lost. *The commit instant is the return of the
+sync of* ``new/``; only after it is success told. F is the file, K its key (`maildir.message_key`),
+the same for each delivery of this message to this account.
+
+    state                         after a crash      repair
+    ----------------------------  -----------------  -------------------------------------------
+    0 nothing                     the sender or the  none
+                                  queue has it
+    1 F in tmp/, partly written   as 0               its name is random and in nobody's way; swept
+    2 F in tmp/, synced           as 0               with all that is 36 hours old when the
+                                                     Maildir is next opened (mail readers do too)
+    3 F in new/, new/ not synced  F is there whole,  from a peer: it tries again, with a new id:
+                                  or as 2            the copy that RFC 5321 s6.1 allows.
+                                                     from the queue: K is looked for in new/ and
+                                                     cur/ first; if found, that directory is synced
+                                                     and the delivery is done, else as 0
+    4 F in new/, new/ synced      delivered          none; the queue may ask again, see 3
+    5 F moved or removed by its   delivered          a queue that asks again finds K in cur/; if F
+      reader                                         was removed or filed, it makes a second copy
+
+    failure                       what is done
+    ----------------------------  ---------------------------------------------------------------
+    open, write or sync of F,     F is closed and unlinked, and its caller gets the error. Never a
+    or rename                     second sync of the same file: after the first failure the kernel
+                                  holds the lost pages for clean. The rest of the batch goes on
+    sync of new/                  all of the batch in it fail, and are unlinked from new/; where
+                                  that fails too it is state 3
+
+Who controls the input: nothing here looks at content, which is hostile; its size was limited
+before. Names come from `maildir`.
+
+RFC 5321 s4.2.5, s6.1
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from postroom.delivery.maildir import Maildir, OpenMaildirs, host_part
+from postroom.delivery.spool import FileContent, write_all
+from postroom.interfaces import IContent
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
+_COPY_OCTETS: Final = 1 << 30
+
+Outcome = Exception | None
+"""What became of a write: None if it is durable."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaildirWrite:
+    """One file to be written.
+
+    Attributes:
+        maildir: absolute path of the Maildir.
+        key: from `maildir.message_key`.
+        head: trace fields, before the content.
+        content: at rest until the result is known.
+        cuts: ``(start, end)`` of what is left out of the content, in order.
+        repeated: True if this very delivery may have been made before: it is looked for first.
+    """
+
+    maildir: str
+    key: str
+    head: bytes
+    content: IContent
+    cuts: Sequence[tuple[int, int]] = ()
+    repeated: bool = False
+
+    @property
+    def size_octets(self) -> int:
+        """The file's length."""
+        whole: int = len(self.head) + self.content.size_octets
+        return whole - sum(end - start for start, end in self.cuts) if self.cuts else whole
+
+
+class MaildirFile:
+    """A write on its way through a batch, and in the end its outcome.
+
+    Attributes:
+        write: what is to be written.
+        outcome: valid when the batch is done.
+    """
+
+    __slots__ = ("descriptor", "maildir", "new_name", "outcome", "tmp_name", "write")
+
+    def __init__(self, write: MaildirWrite) -> None:
+        """Begin in state 0."""
+        self.write = write
+        self.outcome: Outcome = None
+        self.descriptor = -1
+        self.maildir: Maildir | None = None
+        self.tmp_name = ""
+        self.new_name = ""
+
+
+class BatchStore:
+    """Stores batches and keeps the Maildirs open in between. For one thread only."""
+
+    def __init__(self, hostname: str, cached_maildirs: int) -> None:
+        """Take what names are made of."""
+        self._maildirs = OpenMaildirs(cached_maildirs)
+        self._host = host_part(hostname)
+        # time.unique.host, as for any Maildir; the unique part is random, so that a file which a
+        # crash has left is never in the way of the same message's next attempt.
+        self._tmp_prefix = f"R{secrets.token_hex(8)}Q"
+        self._counter = count()
+
+    def store(self, files: Sequence[MaildirFile]) -> None:
+        """Write files durably; sets each one's ``outcome``. Does not raise for the disk's faults.
+
+        RFC 5321 s6.1
+        """
+        missing = [file for file in files if not (file.write.repeated and self._is_done(file))]
+        written = [file for file in missing if _attempt(self._create, file)]
+        if len(written) > 1:
+            _start_write_back(written)
+        synced = [file for file in written if _attempt(_sync, file)]
+        renamed = [file for file in synced if _attempt(self._rename, file)]
+        _sync_directories(renamed)
+        self._maildirs.trim()
+
+    def remove(self, files: Sequence[MaildirFile]) -> None:
+        """Remove files from ``new/`` that `store` put there, unless their reader was faster."""
+        for file in files:
+            try:
+                new = self._maildirs.get(file.write.maildir).new
+                os.unlink(self._name(file.write), dir_fd=new)
+            except OSError as error:
+                file.outcome = error
+        self._maildirs.trim()
+
+    def close(self) -> None:
+        """Close all directories."""
+        self._maildirs.close()
+
+    def _is_done(self, file: MaildirFile) -> bool:
+        """Say whether a file needs no more work: it was stored before, or that cannot be known."""
+        try:
+            return self._maildirs.get(file.write.maildir).sync_if_present(file.write.key)
+        except OSError as error:
+            file.outcome = error
+            return True
+
+    def _create(self, file: MaildirFile) -> None:
+        """State 0 to 1: an open file in ``tmp/`` with all its octets, in the page cache."""
+        write = file.write
+        file.maildir = self._maildirs.get(write.maildir)
+        time = write.key.partition(".")[0]
+        name = f"{time}.{self._tmp_prefix}{next(self._counter)}.{self._host}"
+        file.descriptor = os.open(name, _CREATE, 0o600, dir_fd=file.maildir.tmp)
+        file.tmp_name = name
+        _fill(file.descriptor, write)
+
+    def _rename(self, file: MaildirFile) -> None:
+        """State 2 to 3. A file of that name is the same message: replacing it is as good."""
+        maildir, name = file.maildir, self._name(file.write)
+        if maildir is not None:
+            os.rename(file.tmp_name, name, src_dir_fd=maildir.tmp, dst_dir_fd=maildir.new)
+        file.new_name = name
+
+    def _name(self, write: MaildirWrite) -> str:
+        return f"{write.key}{self._host},S={write.size_octets}"
+
+
+def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
+    """Take one file one step on; False if it fell out of the batch."""
+    try:
+        step(file)
+    except Exception as error:
+        _discard(file, error)
+        return False
+    return True
+
+
+def _start_write_back(files: Iterable[MaildirFile]) -> None:
+    """Have the kernel write all files while we sync the first: only a hint, whatever it answers."""
+    with suppress(OSError):
+        for file in files:
+            os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync(file: MaildirFile) -> None:
+    """State 1 to 2. The descriptor is closed whatever happens, and so never synced again."""
+    descriptor, file.descriptor = file.descriptor, -1
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directories(files: Sequence[MaildirFile]) -> None:
+    """State 3 to 4, with one sync for each directory."""
+    by_directory: dict[Maildir | None, list[MaildirFile]] = {}
+    for file in files:
+        by_directory.setdefault(file.maildir, []).append(file)
+    for maildir, together in by_directory.items():
+        try:
+            if maildir is not None:
+                os.fsync(maildir.new)
+        except OSError as error:
+            for file in together:
+                _discard(file, error)
+
+
+def _discard(file: MaildirFile, error: Exception) -> None:
+    """Record a failure and go back to state 0, as far as the disk lets us."""
+    file.outcome = error
+    if file.descriptor >= 0:
+        os.close(file.descriptor)
+        file.descriptor = -1
+    if file.maildir is None:
+        return
+    try:
+        if file.new_name:
+            os.unlink(file.new_name, dir_fd=file.maildir.new)
+        elif file.tmp_name:
+            os.unlink(file.tmp_name, dir_fd=file.maildir.tmp)
+    except OSError:
+        # The first error is the one to tell; what stays is state 1, 2 or 3 of the table.
+        return
+
+
+def _fill(descriptor: int, write: MaildirWrite) -> None:
+    """Write the head and the content into a new file."""
+    content, cuts = write.content, write.cuts
+    pieces = content.in_memory()
+    if pieces is not None:
+        write_all(descriptor, [write.head, *(without(pieces, cuts) if cuts else pieces)])
+    elif isinstance(content, FileContent):
+        write_all(descriptor, [write.head])
+        start = 0
+        for cut_start, cut_end in (*cuts, (content.size_octets, content.size_octets)):
+            _copy(content.fileno, start, cut_start, descriptor)
+            start = cut_end
+    else:
+        write_all(descriptor, [write.head])
+        for piece in without(content.chunks(), cuts):
+            write_all(descriptor, [piece])
+
+
+def without(pieces: Iterable[bytes], cuts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Give pieces without what is cut out of them.
+
+    Args:
+        pieces: in order.
+        cuts: ``(start, end)`` in octets from the start of the first piece; in order, apart.
+    """
+    offset = 0
+    for piece in pieces:
+        at = 0
+        for start, end in cuts:
+            if start < offset + len(piece) and end > offset:
+                if start - offset > at:
+                    yield piece[at : start - offset]
+                at = min(end - offset, len(piece))
+        if at < len(piece):
+            yield piece[at:] if at else piece
+        offset += len(piece)
+
+
+def _copy(source: int, start: int, end: int, target: int) -> None:
+    """Append ``source[start:end]`` to a file, inside the kernel.
+
+    Raises:
+        OSError: the disk is full or failed, or the source is shorter than it was.
+    """
+    while start < end:
+        octets = min(end - start, _COPY_OCTETS)
+        try:
+            copied = os.copy_file_range(source, target, octets, offset_src=start)
+        except OSError as error:
+            if error.errno not in _NO_COPY_RANGE:
+                raise
+            copied = os.sendfile(target, source, start, octets)
+        if not copied:
+            raise OSError(errno.EIO, f"spool file ends at octet {start} instead of {end}")
+        start += copied

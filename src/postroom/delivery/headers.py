@@ -1,0 +1,109 @@
+"""A scan of the header section of content that is passing by.
+
+It knows three things of a header: where it ends, how many Received fields it has, and where its
+Return-Path fields lie. It decodes nothing, and never looks at a body.
+
+Theory: chunks are kept until the header section has ended, which is at the first empty line or,
+for content that has no header or a broken one, at the first line that is neither a field nor the
+continuation of one. Each whole line is matched once, by one pattern whose repetitions are all
+possessive, so that nothing is ever tried twice; a chunk that ends no line costs a search for LF.
+The time is linear in the octets whatever the chunks are, and so is the memory, up to the limit.
+
+Who controls the input: the sender, every octet.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from postroom.delivery.settings import DeliverySettings
+from postroom.errors import Refusal
+from postroom.wire.replies import reply
+
+# fields     = *(field-name ":" unstructured CRLF);  ftext = %d33-57 / %d59-126     RFC 5322 s3.6.8
+# obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
+_FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
+_RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
+
+TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
+TOO_MANY_LINES: Final = reply(552, "5.3.4", "Too many lines in the header section")
+TOO_MANY_HOPS: Final = reply(554, "5.4.6", "Too many hops: this message is in a loop")
+
+
+class HeaderScan:
+    """Reads the header section of one message, chunk by chunk.
+
+    Attributes:
+        body_at: where the body begins, counted in octets from the start of the content; until the
+            section has ended, how far it is known to reach.
+        received: the number of Received fields; 0 until the section has ended.
+        return_paths: the ``(start, end)`` of each Return-Path field, its line ends included.
+
+    RFC 5322 s2.1, s2.2
+    """
+
+    def __init__(self, settings: DeliverySettings) -> None:
+        """Begin before the first octet."""
+        self._settings = settings
+        self._head: bytearray | None = None
+        self.body_at = 0
+        self.received = 0
+        self.return_paths: Sequence[tuple[int, int]] = ()
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next piece of the content.
+
+        Returns:
+            True if the header section ended in it: no further piece is of interest.
+
+        Raises:
+            Refusal: 552 5.3.4 the section is too large or has too many lines, 554 5.4.6 a loop.
+
+        RFC 5321 s6.3
+        """
+        if self._head is None:
+            head: bytes | bytearray = chunk  # nearly always the whole section: not copied
+        else:
+            self._head += chunk
+            head = self._head
+        if b"\n" in chunk and self._advance(head):
+            return True
+        if len(head) > self._settings.header_octets:
+            raise Refusal(TOO_LARGE)
+        if self._head is None:
+            self._head = bytearray(chunk)
+        return False
+
+    def end(self) -> None:
+        """Say that the content is over, though its header section is not.
+
+        Raises:
+            Refusal: as `feed`.
+        """
+        if self._head is not None:
+            self._finish(bytes(self._head))
+
+    def _advance(self, head: bytes | bytearray) -> bool:
+        """Match whole lines from where the last match ended; say whether the section ended."""
+        match = _FIELD_LINES.match(head, self.body_at)
+        end = self.body_at = match.end() if match is not None else self.body_at
+        line_end = head.find(b"\n", end)
+        if line_end < 0:
+            return False
+        if head[end : line_end + 1] in (b"\r\n", b"\n"):
+            self.body_at = line_end + 1
+        self._finish(bytes(head[:end]))
+        return True
+
+    def _finish(self, section: bytes) -> None:
+        self._head = None
+        if len(section) > self._settings.header_octets:
+            raise Refusal(TOO_LARGE)
+        if section.count(b"\n") > self._settings.header_lines:
+            raise Refusal(TOO_MANY_LINES)
+        folded = b"\n" + section.lower()
+        self.received = folded.count(b"\nreceived:") + folded.count(b"\nreceived :")
+        if self.received >= self._settings.received_fields:
+            raise Refusal(TOO_MANY_HOPS)
+        if b"\nreturn-path" in folded:
+            self.return_paths = [match.span() for match in _RETURN_PATH.finditer(section)]

@@ -1,0 +1,143 @@
+"""Delivers to local accounts what comes out of the queue.
+
+Two kinds of mail come this way: copies that a Maildir could not take within the session, and
+reports of failure to senders who live here. The recipient is resolved anew, for much may have
+changed since. Any delivery may be a repetition, for the queue asks again when it was stopped before
+it could note the outcome: the committer is told to look for the message first, and what is not
+protected in this way, the queueing of an alias's foreign targets, comes last.
+
+Who controls the input: the sender, content and reverse-path; the content was limited when it was
+accepted.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postroom.delivery.batch import MaildirWrite
+from postroom.delivery.committer import Committer
+from postroom.delivery.headers import HeaderScan
+from postroom.delivery.maildir import message_key
+from postroom.delivery.routing import Route, Router
+from postroom.delivery.settings import DeliverySettings
+from postroom.delivery.spool import Spool, SpoolArea
+from postroom.delivery.trace import delivered_to_field, return_path_field
+from postroom.envelope import NewMessage, new_queue_id
+from postroom.errors import reply_for
+from postroom.interfaces import IChunkSource, IContent, ILocalAgent
+from postroom.wire.paths import Mailbox
+from postroom.wire.replies import Reply, reply
+
+DELIVERED: Final = reply(250, "2.1.5", "Delivered to the mailbox")
+_log = Logger()
+
+Enqueue = Callable[[NewMessage, IContent], Awaitable[None]]
+"""`IQueue.enqueue`, as a callable, because the queue is made after the agent that it uses."""
+
+
+@implementer(ILocalAgent)
+class LocalAgent:
+    """Takes mail from the queue into Maildirs."""
+
+    def __init__(
+        self,
+        settings: DeliverySettings,
+        router: Router,
+        committer: Committer,
+        spools: SpoolArea,
+        enqueue: Enqueue,
+    ) -> None:
+        """Take what a `DeliveryRoom` has too, and where to queue what an alias sends away."""
+        self._settings = settings
+        self._router = router
+        self._committer = committer
+        self._spools = spools
+        self._enqueue = enqueue
+
+    def deliver_locally(
+        self, message: NewMessage, recipient: Mailbox, source: IChunkSource
+    ) -> "Deferred[Reply | None]":
+        """See `ILocalAgent`. Never fails: a failure is a reply, 451 or 452 if it was ours.
+
+        RFC 5321 s4.4, s6.1
+        """
+        return Deferred.fromCoroutine(self._deliver(message, recipient, source))
+
+    async def _deliver(
+        self, message: NewMessage, recipient: Mailbox, source: IChunkSource
+    ) -> Reply | None:
+        resolved = self._router.resolve(recipient)
+        if isinstance(resolved, Deferred):
+            resolved = await resolved
+        if isinstance(resolved, Reply):
+            return resolved
+        if resolved.foreign:
+            return None
+        spool = self._spools.new_spool()
+        try:
+            await self._store(message, resolved, source, spool)
+        except Exception as error:
+            answer = reply_for(error)
+            if not answer.temporary:
+                return answer
+            _log.failure("{id}: delivery to {recipient} failed", id=message.id, recipient=recipient)
+            return answer
+        finally:
+            spool.close()
+        return DELIVERED
+
+    async def _store(
+        self, message: NewMessage, route: Route, source: IChunkSource, spool: Spool
+    ) -> None:
+        scan = await self._fill(spool, source)
+        content = spool.finish()
+        if isinstance(content, Deferred):
+            content = await content
+        return_path = return_path_field(message.sender)
+        writes = [
+            MaildirWrite(
+                account.maildir,
+                message_key(int(message.received_at), message.id, account.address),
+                return_path + delivered_to_field(account.address),
+                content,
+                scan.return_paths,
+                repeated=True,
+            )
+            for account in route.accounts
+        ]
+        for outcome in await self._committer.deliver(writes) if writes else ():
+            if outcome is not None:
+                raise outcome
+        if route.queued:
+            forwarded = NewMessage(
+                new_queue_id(),
+                message.sender,
+                route.queued,
+                message.received_at,
+                message.parameters,
+                message.identity,
+            )
+            await self._enqueue(forwarded, content)
+
+    async def _fill(self, spool: Spool, source: IChunkSource) -> HeaderScan:
+        """Read the content, once, whatever its size."""
+        scan = HeaderScan(self._settings)
+        in_header = True
+        index = 0
+        while chunk := await _now(source.chunk(index)):
+            if in_header:
+                in_header = not scan.feed(chunk)
+            room = spool.write(chunk)
+            if room is not None:
+                await room
+            index += 1
+        if in_header:
+            scan.end()
+        return scan
+
+
+async def _now(chunk: "bytes | Deferred[bytes]") -> bytes:
+    return await chunk if isinstance(chunk, Deferred) else chunk

@@ -1,0 +1,51 @@
+"""The whole configuration of this room: one frozen value, made by `postroom.service`.
+
+Every figure is the default of the setting of the same name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """What deliveries need to know of the site.
+
+    Attributes:
+        hostname: our name in trace headers and in the names of Maildir files.
+        relay_networks: clients whose mail to other domains is queued without login.
+        sub_address_separator: what divides ``user`` from ``tag``; empty turns sub-addresses off.
+        postmaster_domain: whose postmaster answers for the bare ``<postmaster>`` and for local
+            domains that have none; usually the first local domain. None if there is none.
+        spool_directory: where large content waits until it is stored; its files have no name, and
+            so are gone when the process is.
+        memory_octets: content up to this size stays in memory.
+        header_octets: the largest header section (552 5.3.4 beyond).
+        header_lines: the most lines in a header section (552 5.3.4 beyond).
+        received_fields: so many Received fields mean a loop (RFC 5321 s6.3: at least 100).
+        alias_depth: how many aliases may lead to each other.
+        alias_targets: how many addresses one recipient may expand to.
+        cached_routes: how many recipients' routes are kept.
+        cached_maildirs: how many Maildirs are kept open, at two file descriptors each.
+        batch_files: how many files are written between two directory syncs.
+        batch_octets: how much content a batch may hold before no more is added to it.
+    """
+
+    hostname: str
+    relay_networks: Sequence[Network] = ()
+    sub_address_separator: str = "+"
+    postmaster_domain: str | None = None
+    spool_directory: str = "."
+    memory_octets: int = 262_144
+    header_octets: int = 262_144
+    header_lines: int = 5000
+    received_fields: int = 100
+    alias_depth: int = 10
+    alias_targets: int = 1000
+    cached_routes: int = 10_000
+    cached_maildirs: int = 128
+    batch_files: int = 64
+    batch_octets: int = 8_388_608

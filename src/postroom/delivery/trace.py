@@ -1,0 +1,166 @@
+"""Trace fields: Received at every hop, Return-Path and Delivered-To at final delivery.
+
+    Received: from client.example ([192.0.2.1])
+            by mx.example.org with ESMTPS id 1kD3vB0007Qwbz (TLSv1.3
+            TLS_AES_256_GCM_SHA384 256 bits)
+            for <user@example.org>; Sat, 22 Nov 2025 14:03:07 +0100
+
+Invariants: what these functions return ends with CRLF, holds no other CR, LF or control octet, and
+has no line over 998 octets; lines stay under 78 unless a single name is longer than that.
+
+The client's name is hostile. Only a domain or an address literal is copied, as they hold no octet
+that means anything in a header; of anything else nothing is shown. The address that the client
+connects from is ours to know, and always stands beside its name. The recipient is named only when
+there is one, so that no blind copy shows (RFC 5321 s7.2).
+"""
+
+import re
+import time
+from functools import lru_cache
+from typing import Final
+
+from postroom.envelope import SessionFacts
+from postroom.wire.paths import Mailbox, PathError, check_literal
+
+# From-domain = "FROM" FWS Extended-Domain                                  RFC 5321 s4.4
+# An underscore is not LDH, but hosts have them, and it means nothing in a header.
+_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\.?")
+_LITERAL_OCTETS = re.compile(rb"\[[A-Za-z0-9.:_-]+\]")
+_WORD = re.compile(r"[^A-Za-z0-9_.-]")
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+_LINE_OCTETS: Final = 78  # RFC 5322 s2.1.1
+
+
+@lru_cache(maxsize=4)
+def header_date(seconds: int) -> str:
+    """Write a date as headers have it, with a numeric offset from UTC.
+
+    Names are ours, not `time.strftime`'s, which depend on the locale. Messages of the same second
+    share one.
+
+    Args:
+        seconds: POSIX time.
+
+    RFC 5322 s3.3; RFC 5321 s4.4
+    """
+    local = time.localtime(seconds)
+    offset = (local.tm_gmtoff or 0) // 60
+    hours, minutes = divmod(abs(offset), 60)
+    return (
+        f"{_DAYS[local.tm_wday]}, {local.tm_mday} {_MONTHS[local.tm_mon - 1]} {local.tm_year:04}"
+        f" {local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02}"
+        f" {'-' if offset < 0 else '+'}{hours:02}{minutes:02}"
+    )
+
+
+def received_field(
+    facts: SessionFacts, hostname: str, queue_id: str, only_recipient: Mailbox | None, at: float
+) -> bytes:
+    """Make our Received field.
+
+    Args:
+        facts: the session's, when MAIL came.
+        hostname: our name.
+        queue_id: the message's id.
+        only_recipient: the forward-path if the message has exactly one, else None.
+        at: POSIX time of acceptance.
+
+    RFC 5321 s4.4; RFC 3848; RFC 5322 s3.6.7
+    """
+    name, comment = _client(facts)
+    by = f"\tby {hostname} with {facts.protocol} id {queue_id}"
+    parts = [f"Received: from {name}", comment, by]
+    if facts.tls is not None:
+        tls = facts.tls
+        parts += f"({_word(tls.version)}", f"{_word(tls.cipher)} {tls.bits} bits)"
+    date = header_date(int(at))
+    if only_recipient is None:
+        parts[-1] += ";"
+        parts.append(date)
+    else:
+        parts += f"for <{only_recipient}>;", date
+    return _fold(parts).encode("ascii", "replace")
+
+
+def return_path_field(sender: Mailbox | None) -> bytes:
+    """Make the Return-Path field of final delivery.
+
+    Args:
+        sender: the reverse-path; None for the null sender.
+
+    RFC 5321 s4.4
+    """
+    return b"Return-Path: <" + (bytes(sender) if sender is not None else b"") + b">\r\n"
+
+
+def delivered_to_field(address: str) -> bytes:
+    """Make the Delivered-To field, which tells a later reader which account took the message.
+
+    Args:
+        address: the account's own.
+
+    RFC 9228 s2
+    """
+    return b"Delivered-To: " + address.encode("ascii", "replace") + b"\r\n"
+
+
+def _client(facts: SessionFacts) -> tuple[str, str]:
+    """Extended-Domain = Domain / ( Domain FWS "(" TCP-info ")" ) / … RFC 5321 s4.4."""
+    address = facts.client.partition("%")[0]
+    if address == "unix":
+        literal, comment = "localhost", "(local socket)"
+    else:
+        literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+        comment = f"({literal})"
+    helo = facts.helo
+    if _DOMAIN.fullmatch(helo) is not None or _is_literal(helo):
+        return helo.decode("ascii"), comment
+    return literal, comment
+
+
+def _is_literal(helo: bytes) -> bool:
+    if helo[:1] != b"[" or helo[-1:] != b"]" or len(helo) > 255 or not helo.isascii():
+        return False
+    try:
+        check_literal(helo)
+    except PathError:
+        return False
+    return _LITERAL_OCTETS.fullmatch(helo) is not None
+
+
+def _word(text: str) -> str:
+    return _WORD.sub("", text)[:80]
+
+
+def _fold(parts: list[str]) -> str:
+    """Join parts by blanks, or by a line end where the line would get too long.
+
+    A part that begins with a tab begins a line.
+    """
+    text = line = parts[0]
+    for part in parts[1:]:
+        if part[0] == "\t":
+            text += "\r\n" + part
+            line = part
+        elif len(line) + 8 + len(part) < _LINE_OCTETS:
+            text += " " + part
+            line += " " + part
+        else:
+            text += "\r\n\t" + part
+            line = "\t" + part
+    return text + "\r\n"

@@ -1,0 +1,335 @@
+"""One session's deliveries, and one message's way into Maildirs and the queue.
+
+Theory: RCPT resolves each recipient to a `Route`; at DATA the routes of all are merged, so that an
+account or an address that is reached twice gets one copy. Content goes into a `Spool`, after the
+header section was looked at for loops and limits. At the commit the Maildir files go to the
+committer and the rest to the queue, both at once, and both are awaited.
+
+One answer has to be true for all recipients, for SMTP has only one, so a commit ends in one of two
+ways:
+
+- *Everything is stored*: 250. A Maildir that fails for now does not stop that: its copy is queued
+  for the account's own address, and the queue tries the Maildir again. It is queued under an id of
+  its own if the queue holds the message's id already, for other recipients.
+- *Something could not be stored at all*: 4yz, and the copies in Maildirs are taken back, so that
+  the peer's next attempt makes no second one. That is a best effort, for a reader may have been
+  faster, and what is queued stays queued: a message may be delivered twice, never lost.
+
+Who controls the input: the peer, envelope and content; the directory, paths and aliases.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postroom.delivery.batch import MaildirWrite, Outcome
+from postroom.delivery.committer import Committer
+from postroom.delivery.headers import HeaderScan
+from postroom.delivery.maildir import message_key
+from postroom.delivery.routing import Resolved, Route, Router
+from postroom.delivery.settings import DeliverySettings, Network
+from postroom.delivery.spool import PrefixedContent, SpoolArea
+from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
+from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
+from postroom.errors import reply_for
+from postroom.interfaces import IContent, IDeliveryTransaction, IQueue, ITransactionDelivery
+from postroom.wire.commands import Rcpt
+from postroom.wire.paths import Mailbox, mailbox
+from postroom.wire.replies import Reply, reply
+
+RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRoom:
+    """What the deliveries of all sessions share.
+
+    Attributes:
+        settings: the site's.
+        router: says where mail goes.
+        committer: writes Maildirs.
+        spools: where content waits.
+        queue: takes what is not for a Maildir.
+        now: gives POSIX time, in seconds.
+    """
+
+    settings: DeliverySettings
+    router: Router
+    committer: Committer
+    spools: SpoolArea
+    queue: IQueue
+    now: Callable[[], float]
+
+
+@implementer(ITransactionDelivery)
+class SessionDelivery:
+    """The avatar: what one session, logged in or not, may do with mail."""
+
+    def __init__(self, room: DeliveryRoom, facts: SessionFacts, authenticated: bool) -> None:
+        """Decide once whether this session may write to other domains."""
+        self._room = room
+        self.may_relay = authenticated or is_within(facts.client, room.settings.relay_networks)
+
+    def validate_sender(self, envelope: Envelope) -> None:
+        """Take any sender: which ones are fit is a matter of policy."""
+
+    def validate_recipient(self, envelope: Envelope, rcpt: Rcpt) -> "Resolved | Deferred[Resolved]":
+        """Find the recipient's route; see `ITransactionDelivery` and `Router.resolve`.
+
+        RFC 5321 s3.6.2, s7.9
+        """
+        resolved = self._room.router.resolve(rcpt.forward_path)
+        if isinstance(resolved, Deferred):
+            return resolved.addCallback(self._permit)
+        return self._permit(resolved)
+
+    def begin(self, envelope: Envelope) -> "MessageDelivery | DiscardedMessage":
+        """Merge the routes; see `ITransactionDelivery`."""
+        accounts: dict[str, Account] = {}
+        queued: dict[tuple[bytes, str], Mailbox] = {}
+        for recipient in envelope.recipients:
+            route = recipient.route
+            if isinstance(route, Route):
+                for account in route.accounts:
+                    accounts[account.address] = account
+                for address in route.queued:
+                    queued.setdefault((address.local_part, address.domain_key), address)
+        if not accounts and not queued:
+            return DiscardedMessage(envelope)
+        return MessageDelivery(self._room, envelope, (*accounts.values(),), (*queued.values(),))
+
+    def _permit(self, resolved: Resolved) -> Resolved:
+        if isinstance(resolved, Route) and resolved.foreign and not self.may_relay:
+            return RELAYING_DENIED
+        return resolved
+
+
+def is_within(client: str, networks: Sequence[Network]) -> bool:
+    """Say whether a client's address lies in one of the networks; a local socket lies in none."""
+    if not networks:
+        return False
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+@implementer(IDeliveryTransaction)
+class DiscardedMessage:
+    """A message all of whose recipients are aliases for ``discard:``: nothing is kept of it."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        """Begin with nothing, and keep to it."""
+        self._envelope = envelope
+        self._octets = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Count, for the log."""
+        self._octets += len(chunk)
+
+    def commit(self) -> Sequence[Reply]:
+        """See `IDeliveryTransaction`: there is nothing to wait for."""
+        answer = queued_as(self._envelope.id)
+        log_message(self._envelope, self._octets, answer)
+        return [answer] * len(self._envelope.recipients)
+
+    def abort(self) -> None:
+        """See `IDeliveryTransaction`."""
+
+
+@implementer(IDeliveryTransaction)
+class MessageDelivery:
+    """A message on its way to Maildirs, the queue, or both."""
+
+    def __init__(
+        self,
+        room: DeliveryRoom,
+        envelope: Envelope,
+        accounts: tuple[Account, ...],
+        queued: tuple[Mailbox, ...],
+    ) -> None:
+        """Begin before the content."""
+        self._room = room
+        self._envelope = envelope
+        self._accounts = accounts
+        self._queued = queued
+        self._spool = room.spools.new_spool()
+        self._scan = HeaderScan(room.settings)
+        self._in_header = True
+        self._received_at = room.now()
+
+    def write(self, chunk: bytes) -> "Deferred[None] | None":
+        """See `IDeliveryTransaction`.
+
+        Raises:
+            Refusal: 552 5.3.4 the header section is too large, 554 5.4.6 a loop.
+            OSError: the spool failed: 451 or 452.
+        """
+        if self._in_header:
+            self._in_header = not self._scan.feed(chunk)
+        return self._spool.write(chunk)
+
+    def abort(self) -> None:
+        """See `IDeliveryTransaction`."""
+        self._spool.close()
+
+    def commit(self) -> "Deferred[Sequence[Reply]]":
+        """See `IDeliveryTransaction`.
+
+        RFC 5321 s4.2.5, s6.1
+        """
+        try:
+            if self._in_header:
+                self._scan.end()
+            content = self._spool.finish()
+        except BaseException:
+            self._spool.close()
+            raise
+        stored: Deferred[Sequence[Reply]]
+        if isinstance(content, Deferred):
+            stored = content.addCallback(self._store)
+        else:
+            stored = self._store(content)
+        return stored.addBoth(self._finish)
+
+    def _finish(self, result: "Sequence[Reply] | Failure") -> "Sequence[Reply] | Failure":
+        answer = reply_for(result.value) if isinstance(result, Failure) else result[0]
+        log_message(self._envelope, self._spool.size_octets, answer)
+        self._spool.close()
+        return result
+
+    def _store(self, content: IContent) -> "Deferred[Sequence[Reply]]":
+        envelope, settings = self._envelope, self._room.settings
+        only = envelope.recipients[0].rcpt.forward_path if len(envelope.recipients) == 1 else None
+        received = received_field(
+            envelope.session, settings.hostname, envelope.id, only, self._received_at
+        )
+        writes = [self._write_for(account, received, content) for account in self._accounts]
+        # The usual message has Maildirs only, and one Deferred is all it costs.
+        if not self._queued:
+            stored = self._room.committer.deliver(writes)
+            return stored.addCallback(self._check, writes, PrefixedContent(received, content))
+        return Deferred.fromCoroutine(
+            self._store_and_queue(writes, PrefixedContent(received, content))
+        )
+
+    def _write_for(self, account: Account, received: bytes, content: IContent) -> MaildirWrite:
+        envelope = self._envelope
+        return MaildirWrite(
+            account.maildir,
+            message_key(int(self._received_at), envelope.id, account.address),
+            return_path_field(envelope.mail.reverse_path)
+            + delivered_to_field(account.address)
+            + received,
+            content,
+            self._scan.return_paths,
+        )
+
+    def _check(
+        self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
+    ) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
+        if outcomes.count(None) == len(outcomes):
+            return self._replies()
+        return Deferred.fromCoroutine(self._queue_failed(outcomes, writes, content))
+
+    async def _store_and_queue(
+        self, writes: Sequence[MaildirWrite], content: IContent
+    ) -> Sequence[Reply]:
+        queueing = self._enqueue(self._envelope.id, self._queued, content)
+        outcomes = await self._room.committer.deliver(writes) if writes else ()
+        try:
+            await queueing
+        except Exception:
+            await self._withdraw(outcomes, writes)
+            raise
+        if outcomes.count(None) != len(outcomes):
+            return await self._queue_failed(outcomes, writes, content)
+        return self._replies()
+
+    async def _queue_failed(
+        self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
+    ) -> Sequence[Reply]:
+        """Queue what Maildirs refused, or give up.
+
+        Raises:
+            Exception: the first Maildir's failure, when nothing else helped.
+        """
+        failed = [
+            (account, outcome)
+            for account, outcome in zip(self._accounts, outcomes, strict=True)
+            if outcome is not None
+        ]
+        for account, outcome in failed:
+            _log.warn(
+                "{id}: the Maildir of {account} failed: {error}; trying the queue",
+                id=self._envelope.id,
+                account=account.address,
+                error=str(outcome),
+            )
+        queue_id = new_queue_id() if self._queued else self._envelope.id
+        addresses = tuple(mailbox(account.address) for account, _ in failed)
+        try:
+            await self._enqueue(queue_id, addresses, content)
+        except Exception as error:
+            await self._withdraw(outcomes, writes)
+            raise failed[0][1] from error
+        return self._replies()
+
+    def _enqueue(
+        self, queue_id: str, recipients: tuple[Mailbox, ...], content: IContent
+    ) -> "Deferred[None]":
+        mail = self._envelope.mail
+        body = mail.parameters.get("BODY")
+        message = NewMessage(
+            queue_id,
+            mail.reverse_path,
+            recipients,
+            self._received_at,
+            {"BODY": body} if body else {},
+            self._envelope.session.identity,
+        )
+        return maybeDeferred(self._room.queue.enqueue, message, content)
+
+    async def _withdraw(self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite]) -> None:
+        stored = [w for w, outcome in zip(writes, outcomes, strict=True) if outcome is None]
+        if stored:
+            await self._room.committer.withdraw(stored)
+
+    def _replies(self) -> Sequence[Reply]:
+        return [queued_as(self._envelope.id)] * len(self._envelope.recipients)
+
+
+def queued_as(queue_id: str) -> Reply:
+    """Make the reply that tells the sender what to ask us about.
+
+    RFC 5321 s4.2.5
+    """
+    return reply(250, "2.0.0", f"Ok: queued as {queue_id}")
+
+
+def log_message(envelope: Envelope, size_octets: int, result: Reply) -> None:
+    """Log that a message came in, or did not; the one event for it.
+
+    The format is for people; the keyed fields are what structured logs carry.
+    """
+    session = envelope.session
+    _log.info(
+        "{id}: from=<{sender}> to={recipients} size={size} client={client} tls={tls}"
+        " identity={identity} result={result}",
+        id=envelope.id,
+        sender=str(envelope.mail.reverse_path or ""),
+        recipients=[str(recipient.rcpt.forward_path) for recipient in envelope.recipients],
+        size=size_octets,
+        client=session.client,
+        tls=session.tls.version if session.tls is not None else None,
+        identity=session.identity,
+        result=str(result),
+    )
