@@ -25,7 +25,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
-from tests.crash.daemon import Daemon, free_port
+from tests.daemon import Daemon, free_port
 
 LOCAL, REMOTE = "ann@local.test", "bob@remote.test"
 _NUMBER = re.compile(rb"X-Number: (\d+)")
