@@ -1,0 +1,68 @@
+"""The queue as deliveries see it: a message goes in, and on its way.
+
+A message is stored first and sent second. When the store says that it is durable, the relay gets it
+at once, claimed already and with its content still in memory: nothing is read back, and no poll
+stands between. Content too large to be in memory is read from the store as it is sent. When the
+room for all that is used up, or the relay is stopping, the message is stored unclaimed instead and
+the relay fetches it later.
+
+Invariant: what became of the message in the relay never changes the answer to the delivery.
+"""
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postroom.envelope import NewMessage
+from postroom.interfaces import IContent, IQueue
+from postroom.queue.model import ClaimedMessage, IQueueStore
+from postroom.queue.relay import Relay
+from postroom.queue.sources import MemorySource, Source, StoreSource
+
+_log = Logger()
+
+
+@implementer(IQueue)
+class Queue:
+    """The durable queue, in front of its store and its relay."""
+
+    def __init__(self, store: IQueueStore, relay: Relay) -> None:
+        """Take both; neither is started nor closed here."""
+        self._store = store
+        self._relay = relay
+
+    def enqueue(self, message: NewMessage, content: IContent) -> Deferred[None]:
+        """See `IQueue.enqueue`."""
+        relay = self._relay
+        pieces = content.in_memory()
+        size: int = content.size_octets
+        if relay.stopping or not relay.budget.take(size if pieces is not None else 0):
+            return self._store.put(message, content, claim=False).addCallback(_nothing)
+        source: Source
+        if pieces is not None:
+            source = MemorySource(tuple(pieces), size, relay.budget)
+        else:
+            source = StoreSource(self._store, message.id, size, relay.budget)
+        stored = self._store.put(message, content)
+        return stored.addCallbacks(self._submit, _close, (source,), {}, (source,))
+
+    def _submit(self, claimed: ClaimedMessage | None, source: Source) -> None:
+        """Give the stored message to the relay; if that fails, its lease runs out."""
+        try:
+            if claimed is None:
+                source.close()
+            else:
+                self._relay.submit(claimed, source)
+        except Exception:
+            source.close()
+            _log.failure("A message was queued but could not be started")
+
+
+def _nothing(_: object) -> None:
+    """Turn the store's answer into the queue's."""
+
+
+def _close(failure: Failure, source: Source) -> Failure:
+    source.close()
+    return failure
