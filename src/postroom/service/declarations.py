@@ -27,6 +27,7 @@ from postroom.service.relay_host import parse_relay_host
 from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
 
 Network = IPv4Network | IPv6Network
+_DNS_SERVER: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?")
 ROLES: Final = ("mx", "submission")
 
 
@@ -225,6 +226,20 @@ def parse_address(text: str) -> str:
     return str(ip_address(text))
 
 
+def parse_dns_server(text: str) -> tuple[str, int]:
+    """Read the address of a DNS server, with its port if that is not 53.
+
+    Raises:
+        ValueError: not an IP address, or not a port.
+    """
+    match = _DNS_SERVER.fullmatch(text)
+    host, port = (match[1] or match[2], match[3]) if match else (text, None)
+    number = 53 if port is None else int(port)
+    if not 0 < number < 65_536:
+        raise ValueError("not a port")
+    return parse_address(host), number
+
+
 def parse_domain(text: str) -> str:
     """Read a domain name; gives it in lower case.
 
@@ -264,6 +279,17 @@ NetworkItem = Annotated[Network, _from_text(parse_network), _NETWORK_WORDS]
 Addresses = Annotated[
     tuple[
         Annotated[str, _from_text(parse_address), Allowed('an IP address such as "192.0.2.1"')], ...
+    ],
+    BeforeValidator(_as_tuple),
+]
+DNSServers = Annotated[
+    tuple[
+        Annotated[
+            tuple[str, int],
+            _from_text(parse_dns_server),
+            Allowed('an IP address such as "192.0.2.53", "192.0.2.53:5353" or "[::1]:5353"'),
+        ],
+        ...,
     ],
     BeforeValidator(_as_tuple),
 ]

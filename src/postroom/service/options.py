@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted.cred import credentials, strcred
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import (
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
 from twisted.python import usage
 
 from postroom import __version__
@@ -30,6 +33,10 @@ _BY_OPTION = {
 
 def _help(declaration: Declaration) -> str:
     return f"{declaration.paragraph} [default: {default_text(declaration)}]"
+
+
+def _octets(value: str | bytes) -> bytes:
+    return value.encode("utf-8") if isinstance(value, str) else value
 
 
 class Options(usage.Options, strcred.AuthOptionMixin):
@@ -129,6 +136,15 @@ class Options(usage.Options, strcred.AuthOptionMixin):
             raise usage.UsageError(str(error)) from error
         for description in self.settings.auth.checkers:
             self.opt_auth(description)  # type: ignore[no-untyped-call]
+
+    def addChecker(self, checker: ICredentialsChecker) -> None:
+        """Take a checker of ``--auth``.
+
+        Twisted's ``memory:`` keeps names and passwords as text, and compares them with octets.
+        """
+        if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+            checker.users = {_octets(name): _octets(word) for name, word in checker.users.items()}
+        super().addChecker(checker)  # type: ignore[no-untyped-call]
 
     @property
     def checkers(self) -> list[ICredentialsChecker]:

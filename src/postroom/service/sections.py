@@ -9,14 +9,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from postroom.client.dns import DNSSettings
 from postroom.client.model import TLSMode
 from postroom.client.settings import ClientSettings, Timeouts
 from postroom.delivery.settings import DeliverySettings
+from postroom.queue.relay import RelaySettings
 from postroom.queue.schedule import Schedule
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,
     Addresses,
+    DNSServers,
     DomainNames,
     Extra,
     Mechanisms,
@@ -53,6 +56,14 @@ def _client(name: str, paragraph: str, *, extra: Extra | None = None, **constrai
 def _timeout(name: str, paragraph: str, section: str | None = None) -> Any:
     extra = Extra(rfc=f"RFC 5321 {section}") if section else None
     return setting(_default(Timeouts, name), paragraph, extra=extra, gt=0, le=86_400)
+
+
+def _dns(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
+    return setting(_default(DNSSettings, name), paragraph, extra=extra, **constraints)
+
+
+def _queue(name: str, paragraph: str, **constraints: Any) -> Any:
+    return setting(_default(RelaySettings, name), paragraph, **constraints)
 
 
 def _retry(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
@@ -370,6 +381,57 @@ class ClientSection(Section):
         "dead_host_seconds", "How long a host that did not answer is passed over.", ge=0, le=86_400
     )
     timeouts: ClientTimeoutsSection = Field(default_factory=ClientTimeoutsSection)
+
+
+class DNSSection(Section):
+    """How names are looked up for sending."""
+
+    servers: DNSServers = _dns(
+        "servers",
+        "Recursive DNS servers. Without one those of /etc/resolv.conf are asked.",
+        extra=Extra(
+            example=["192.0.2.53", "[2001:db8::53]:5353"], shown_default="those of the system"
+        ),
+    )
+    timeout_seconds: float = _dns(
+        "timeout_seconds", "How long a server may take for an answer.", gt=0, le=60
+    )
+    rounds: int = _dns("rounds", "How often all servers are asked in turn.", ge=1, le=100)
+    cache_entries: int = _dns("cache_entries", "How many answers are kept.", ge=0, le=10_000_000)
+    longest_ttl_seconds: float = _dns(
+        "longest_ttl_seconds", "How long an answer is kept at most.", ge=0, le=604_800
+    )
+    longest_negative_ttl_seconds: float = _dns(
+        "longest_negative_ttl_seconds",
+        'How long "there is none" is kept at most.',
+        ge=0,
+        le=604_800,
+        extra=Extra(rfc="RFC 2308 s5"),
+    )
+    hosts_file: AbsolutePath | None = _dns(
+        "hosts_file", "Addresses that are known without DNS, in the form of /etc/hosts."
+    )
+
+
+class QueueSection(Section):
+    """The queue of mail on its way out."""
+
+    in_all: int = _queue("in_all", "Messages that are being sent at once.", ge=1, le=100_000)
+    fetched: int = _queue(
+        "fetched",
+        "Recipients taken from the store at once; what waits beyond them costs no memory.",
+        ge=1,
+        le=1_000_000,
+    )
+    memory_octets: int = _queue(
+        "memory_octets",
+        "Content of messages just accepted that is kept in memory until it is sent.",
+        ge=0,
+        le=68_719_476_736,
+    )
+    memory_messages: int = _queue(
+        "memory_messages", "How many such messages there may be.", ge=0, le=10_000_000
+    )
 
 
 class RetrySection(Section):

@@ -15,9 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
+from postroom.client.dns import DNSSettings
+from postroom.client.model import SmartHost
 from postroom.client.settings import ClientSettings, Timeouts
 from postroom.delivery.settings import DeliverySettings
 from postroom.errors import UserError
+from postroom.queue.relay import RelaySettings
 from postroom.queue.schedule import Schedule
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.service.declarations import (
@@ -38,8 +41,10 @@ from postroom.service.sections import (
     AuthSection,
     ClientSection,
     DeliverySection,
+    DNSSection,
     LimitsSection,
     LogSection,
+    QueueSection,
     RetrySection,
     SessionSection,
     TLSSection,
@@ -145,6 +150,8 @@ class Settings(Section):
     tls: TLSSection = Field(default_factory=TLSSection)
     delivery: DeliverySection = Field(default_factory=DeliverySection)
     client: ClientSection = Field(default_factory=ClientSection)
+    dns: DNSSection = Field(default_factory=DNSSection)
+    queue: QueueSection = Field(default_factory=QueueSection)
     retry: RetrySection = Field(default_factory=RetrySection)
     log: LogSection = Field(default_factory=LogSection)
 
@@ -197,6 +204,29 @@ class Settings(Section):
             ca_file=None if section.ca_file is None else str(section.ca_file),
             timeouts=values_of(section.timeouts, Timeouts),
         )
+
+    def resolving(self) -> DNSSettings:
+        """Give the settings of look-ups."""
+        hosts = self.dns.hosts_file
+        return values_of(
+            self.dns.model_copy(update={"hosts_file": None if hosts is None else str(hosts)}),
+            DNSSettings,
+        )
+
+    def relaying(self) -> RelaySettings:
+        """Give the settings of the relay."""
+        return values_of(
+            self.queue,
+            RelaySettings,
+            hostname=self.hostname,
+            schedule=self.schedule(),
+            per_destination=self.client.connections_per_destination,
+            stop_seconds=self.shutdown_deadline_seconds,
+        )
+
+    def next_hop(self, domain: str) -> SmartHost | None:
+        """Give the fixed next hop of a domain, in lower case; None for its MX records."""
+        return self.routes.get(domain, self.relay_host)
 
     def listener(self, role: str, limits: Limits) -> ListenerSettings:
         """Give the server's settings of a listener."""
