@@ -1,14 +1,14 @@
 """What a command works on: the settings, the state directory and the database in it.
 
 All of it is opened when it is first asked for, and works whether or not a daemon runs or ever ran.
-A command that root gives acts as the owner of the state directory from the moment it opens the
-database: a file made as root beside it would keep the daemon out.
+Where root gives the first command in the state directory of a daemon that runs as somebody else,
+the database is made as that user, or it would keep the daemon out. The log files beside it need no
+care: SQLite gives what it makes as root to the owner of the database.
 
 Without a settings file the places are where the settings' defaults put them. They are told here
 once more, and a test compares: reading the settings takes longer than most commands do.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from postroom.service.settings import Settings
+    from postroom.service.state import Owner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,8 +93,8 @@ class Site:
         from postroom.database import migrate, open_database
 
         places = self.places
-        _enter_state_dir(places.state_dir)
-        engine = open_database(places.database_url)
+        with _owner_of(_made(places.state_dir)).acting():
+            engine = open_database(places.database_url)
         click.get_current_context().find_root().call_on_close(engine.dispose)
         migrate(engine)
         ensure_defaults(engine, places.domains, places.mail_root)
@@ -104,21 +105,27 @@ class Site:
         return self.places.mail_root / relative
 
 
-def _enter_state_dir(path: Path) -> None:
-    """Make the state directory if it is missing, and act as its owner until the end."""
+def _made(path: Path) -> Path:
+    """Make the state directory if it is missing."""
     try:
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True)
-        status = path.stat()
     except FileExistsError:
         raise UserError(f"the state directory {path} is not a directory") from None
     except OSError as error:
         raise UserError(f"the state directory {path}: {error.strerror}") from error
-    if os.geteuid() == 0 and status.st_uid != 0:
-        from postroom.service.state import Owner
+    return path
 
-        owner = Owner(status.st_uid, status.st_gid)
-        click.get_current_context().find_root().with_resource(owner.acting())
+
+def _owner_of(path: Path) -> "Owner":
+    """Give the user to act as where a file is made in a directory: its owner, if we are root."""
+    # Loaded while we are who we are: the owner may not be allowed to read root's libraries.
+    import sqlalchemy.dialects.sqlite  # noqa: F401
+
+    from postroom.service.state import Owner
+
+    status = path.stat()
+    return Owner() if status.st_uid == 0 else Owner(status.st_uid, status.st_gid)
 
 
 def json_option(command: Command) -> Command:
