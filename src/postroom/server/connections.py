@@ -8,9 +8,12 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+_log = Logger()
 
 _SWEEP_SECONDS = 1.0
 _CROWDED = 0.8
@@ -28,8 +31,11 @@ class Session(Protocol):
     def shut_down(self) -> None:
         """Say 421, now or after what is under way."""
 
+    def cut_off(self) -> None:
+        """Close at once."""
+
     def expects_command(self) -> bool:
-        """Tell whether nothing but the next command is waited for."""
+        """Tell whether it is the peer's turn to send a line."""
 
 
 class Connections:
@@ -101,19 +107,19 @@ class Connections:
         Whoever waits sets the deadline, and calls `abort` after it.
         """
         self.draining = True
-        self._drained = Deferred()
+        if not self._sessions:
+            return succeed(None)
+        # A session may be gone, and the last of them with it, before `shut_down` returns.
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
         for session in list(self._sessions):
             session.shut_down()
-        if not self._sessions:
-            self._drained.callback(None)
-        return self._drained
+        return drained
 
     def abort(self) -> None:
         """Cut off whoever is left."""
-        now = self._clock.seconds()
         for session in list(self._sessions):
-            session.expire(now)
-            session.expire(now)
+            session.cut_off()
 
     def _sweep_once(self) -> None:
         now = self._clock.seconds()
@@ -126,7 +132,10 @@ class Connections:
             or (hurry is not None and session.idle_since <= hurry and session.expects_command())
         ]
         for session in overdue:
-            session.expire(now)
+            try:
+                session.expire(now)
+            except Exception:  # one session's trouble must not end the sweep for all
+                _log.failure("a session could not be ended")
 
 
 @lru_cache(maxsize=4096)

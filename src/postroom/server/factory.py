@@ -5,7 +5,7 @@ Over a limit a peer hears 421 and is gone; it comes again later (RFC 5321 s3.8).
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import (
@@ -13,14 +13,16 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IOpenSSLContextFactory,
     IReactorTime,
+    ITCPTransport,
 )
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.protocol import ServerFactory as TwistedServerFactory
+from twisted.python.failure import Failure
 
 from postroom.interfaces import IIdentified
 from postroom.server.connections import Connections, in_networks
 from postroom.server.limits import ListenerSettings
-from postroom.server.protocol import SHUTTING_DOWN, SMTPServerProtocol
+from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import (
     AUTH_DONE,
@@ -38,15 +40,24 @@ _TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
 class TurnedAway(Protocol):
     """A connection that is told why it cannot stay."""
 
-    def __init__(self, farewell: Reply) -> None:
+    _cut_off: IDelayedCall | None = None
+
+    def __init__(self, farewell: Reply, clock: IReactorTime) -> None:
         """Take the 421."""
         self._farewell = farewell
+        self._clock = clock
 
     def connectionMade(self) -> None:
-        """Say it and hang up."""
-        assert self.transport is not None
-        self.transport.write(self._farewell.wire)
-        self.transport.loseConnection()
+        """Say it and hang up, even on a peer that takes nothing or never ends its handshake."""
+        transport = cast(ITCPTransport, self.transport)
+        self._cut_off = self._clock.callLater(LINGER_SECONDS, transport.abortConnection)
+        transport.write(self._farewell.wire)
+        transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection."""
+        if self._cut_off is not None and self._cut_off.active():
+            self._cut_off.cancel()
 
 
 class ServerFactory(TwistedServerFactory):
@@ -87,7 +98,7 @@ class ServerFactory(TwistedServerFactory):
         client, port = _peer(addr)
         refusal = self._refusal(client)
         if refusal is not None:
-            return TurnedAway(refusal)
+            return TurnedAway(refusal, self._clock)
         return SMTPServerProtocol(self, client, port)
 
     def _refusal(self, client: str) -> Reply | None:
@@ -155,7 +166,10 @@ class ServerFactory(TwistedServerFactory):
         elif not may_log_in and settings.mechanisms:
             barred["AUTH"] = AUTH_NEEDS_TLS
         if settings.role == "submission" and not authenticated:
-            barred["MAIL"] = AUTH_FIRST if may_log_in else TLS_FIRST
+            if may_log_in:
+                barred["MAIL"] = AUTH_FIRST
+            else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
+                barred.update(dict.fromkeys(("MAIL", "RCPT", "DATA", "RSET", "VRFY"), TLS_FIRST))
         return Capabilities(settings.hostname, extensions, barred, settings.space_after_colon)
 
 

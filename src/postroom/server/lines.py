@@ -8,7 +8,7 @@ differs in how it moves octets:
 - Pausing stops our own loop at once, but the transport only when the peer really sends more. A peer
   that waits for its reply costs no system calls, and one that hangs up is noticed.
 - A line that is too long is dropped up to its end, and `lineLengthExceeded` told once. What follows
-  its end is a line again, and what belongs to it never is.
+  its end is a line again, and what belongs to it never is. One that goes on for ever is the end.
 - Replies go to a plain socket directly, and through the transport only when it is full.
 - The work is linear in the input, however it is cut.
 
@@ -27,6 +27,7 @@ class LineStream(LineReceiver):
 
     Attributes:
         MAX_LENGTH: the longest line, CRLF not counted.
+        MAX_DROPPED: how much of one over-long line is read away before `lineEndless` is told.
         finished: True once we have hung up; nothing that arrives after that is looked at.
         transport: the connection.
     """
@@ -35,12 +36,13 @@ class LineStream(LineReceiver):
 
     delimiter = b"\r\n"
     MAX_LENGTH = 4094
+    MAX_DROPPED = 65_536
     finished = False
 
     _buffer = b""
     _at = 0
     _transport_paused = False
-    _dropping = False
+    _dropped = 0  # octets of the over-long line under way; 0 if there is none
     # Between two segments a connection holds no list: thousands of them are idle.
     _said: list[bytes] | None = None
     _socket: socket | None = None
@@ -159,8 +161,8 @@ class LineStream(LineReceiver):
             self._bound_unfinished_line()
             return False
         line, self._at = self._buffer[self._at : end], end + 2
-        if self._dropping:
-            self._dropping = False
+        if self._dropped:
+            self._dropped = 0
         elif len(line) > self.MAX_LENGTH:
             self.lineLengthExceeded(line)
         else:
@@ -170,8 +172,16 @@ class LineStream(LineReceiver):
     def _bound_unfinished_line(self) -> None:
         """Keep no more of an over-long line than the CR that may belong to its end."""
         rest = self._buffer[self._at :]
-        if not self._dropping and len(rest) > self.MAX_LENGTH + 1:
-            self._dropping = True
+        if not self._dropped:
+            if len(rest) <= self.MAX_LENGTH + 1:
+                return
             self.lineLengthExceeded(rest)
-        if self._dropping:
-            self._buffer, self._at = (b"\r" if rest.endswith(b"\r") else b""), 0
+        kept = b"\r" if rest.endswith(b"\r") else b""
+        self._buffer, self._at = kept, 0
+        self._dropped += len(rest) - len(kept)
+        if self._dropped > self.MAX_DROPPED:
+            self.lineEndless()
+
+    def lineEndless(self) -> None:
+        """Hang up, after too much of a line that does not end."""
+        self.finish()

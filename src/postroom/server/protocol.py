@@ -15,7 +15,7 @@ Invariants:
 Who controls the input: the peer, until `wire` has read it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.cred.credentials import Anonymous, UsernamePassword
@@ -66,10 +66,11 @@ _VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again late
 _TIMED_OUT: Final = reply(421, "4.4.2", "Timeout, closing connection")
 _TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing connection")
 _TOO_MUCH_IDLING: Final = reply(421, "4.7.0", "Too many commands without mail, closing connection")
+_LINE_WITHOUT_END: Final = reply(421, "4.7.0", "Line without end, closing connection")
 _ENDLESS: Final = reply(421, "4.3.4", "Message without end, closing connection")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Service shutting down, closing connection")
 
-_LINGER_SECONDS: Final = 10
+LINGER_SECONDS: Final = 10
 """How long a peer may take to close after we have said good-bye."""
 
 _log = Logger()
@@ -95,6 +96,7 @@ class SMTPServerProtocol(LineStream):
     _awaited: "Deferred[Any] | None" = None
     _penalty: IDelayedCall | None = None
     _errors = 0
+    _excess = 0
     _idle_commands = 0
     _content_since = 0.0
 
@@ -110,19 +112,29 @@ class SMTPServerProtocol(LineStream):
     def connectionMade(self) -> None:
         """Greet the peer, or turn it away."""
         self.factory.opened(self)
-        self._begin_session(Phase.GREETING)
+        self._begin_session(Phase.GREETING, ISSLTransport.providedBy(self.transport))
         self.transport.setTcpNoDelay(True)
         self.send_directly()
         self._octets_out(self.session.greet(self.factory.greeting))
 
-    def _begin_session(self, phase: Phase) -> None:
-        self._over_tls = ISSLTransport.providedBy(self.transport)
+    def _begin_session(self, phase: Phase, over_tls: bool) -> None:
+        self._over_tls = over_tls
         self.session = ServerSession(self._capabilities(), phase)
 
     def _octets_out(self, octets: bytes) -> None:
         self.idle_since = now = self.factory.seconds()
-        self.deadline = now + self.limits.command_timeout_seconds
+        limits = self.limits
+        self.deadline = now + (
+            limits.command_timeout_seconds
+            if self._reception is None
+            else limits.data_timeout_seconds
+        )
         self.say(octets)
+
+    def finish(self) -> None:
+        """Hang up; the peer has a little time to take what was said and close."""
+        self.deadline = self.factory.seconds() + LINGER_SECONDS
+        super().finish()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Let go of everything; a message that is being stored is stored all the same."""
@@ -130,16 +142,16 @@ class SMTPServerProtocol(LineStream):
         self.factory.closed(self)
         if self._penalty is not None:
             self._penalty.cancel()
-        if self._reception is not None:
-            self._reception.abort()
         if self._awaited is not None and self.session.phase is not Phase.CONTENT:
             self._awaited.cancel()
+        if self._reception is not None:
+            self._reception.abort()
         if self._logout is not None:
             self._logout()
 
     def expire(self, now: float) -> None:
         """End a wait that has lasted too long; the factory's sweep calls this."""
-        self.deadline = now + _LINGER_SECONDS
+        self.deadline = now + LINGER_SECONDS
         if self.finished:
             self.transport.abortConnection()
         elif self._awaited is not None and self.session.waiting:
@@ -157,6 +169,12 @@ class SMTPServerProtocol(LineStream):
         if self.expects_command() and not self.session.in_transaction:
             self._hang_up(SHUTTING_DOWN)
 
+    def cut_off(self) -> None:
+        """Say 421 whatever is under way, and close without waiting for the peer."""
+        if not self.finished:
+            self._hang_up(SHUTTING_DOWN)
+        self.transport.abortConnection()
+
     def _hang_up(self, farewell: Reply) -> None:
         self.say(farewell.wire)
         self.finish()
@@ -173,7 +191,11 @@ class SMTPServerProtocol(LineStream):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line longer than any may be."""
-        self._answer(self.session.receive_too_long())
+        self._answer(self.session.receive_too_long(line))
+
+    def lineEndless(self) -> None:
+        """Hang up on a peer that sends no line end."""
+        self._hang_up(_LINE_WITHOUT_END)
 
     def _decide(self, action: Callable[..., object], *args: object) -> None:
         try:
@@ -222,12 +244,13 @@ class SMTPServerProtocol(LineStream):
         octets = self.session.answer(verdict)
         failed = verdict.code >= 400
         if failed:
-            self._errors += 1
+            if not self._forgiven(verdict):
+                self._errors += 1
             self._note_refusal(verdict)
         if not self.session.in_transaction:
             self._envelope = None
         if failed and self._errors > self.limits.errors_before_delay and verdict.code != 421:
-            self._delay(octets)
+            self._delay(octets, verdict)
         else:
             self._octets_out(octets)
             self._after_answer(verdict)
@@ -244,6 +267,16 @@ class SMTPServerProtocol(LineStream):
         elif self.factory.draining and not self.session.in_transaction:
             self._hang_up(SHUTTING_DOWN)
 
+    def _forgiven(self, verdict: Reply) -> bool:
+        """Let a peer offer more recipients than fit, or it would never get to DATA.
+
+        RFC 5321 s4.5.3.1.10
+        """
+        if verdict is not _TOO_MANY_RECIPIENTS:
+            return False
+        self._excess += 1
+        return self._excess <= self.limits.recipients
+
     def _note_refusal(self, verdict: Reply) -> None:
         _log.info(
             "refused client={client} helo={helo} sender={sender} reply={reply}",
@@ -253,18 +286,19 @@ class SMTPServerProtocol(LineStream):
             reply=str(verdict),
         )
 
-    def _delay(self, octets: bytes) -> None:
+    def _delay(self, octets: bytes, verdict: Reply) -> None:
         """Make a peer that errs on and on wait for its reply."""
         self.hold()
         self.deadline = self.factory.seconds() + self.limits.command_timeout_seconds
-        self._penalty = self.factory.call_later(1, self._end_penalty, octets)
+        self._penalty = self.factory.call_later(1, self._end_penalty, octets, verdict)
 
-    def _end_penalty(self, octets: bytes) -> None:
+    def _end_penalty(self, octets: bytes, verdict: Reply) -> None:
         self._penalty = None
+        if self.finished:
+            return
         self._octets_out(octets)
-        if self._errors >= self.limits.errors:
-            self._hang_up(_TOO_MANY_ERRORS)
-        else:
+        self._after_answer(verdict)
+        if not self.finished:
             self.go_on()
 
     # Greeting
@@ -308,7 +342,7 @@ class SMTPServerProtocol(LineStream):
         return then(settled(delivery.validate_sender(envelope)), self._sender_judged, envelope)
 
     def _sender_judged(self, refusal: Reply | None, envelope: Envelope) -> Reply:
-        if refusal is not None:
+        if refusal is not None and not refusal.positive:
             return refusal
         self._envelope = envelope
         return SENDER_OK
@@ -321,7 +355,7 @@ class SMTPServerProtocol(LineStream):
         return then(route, self._recipient_judged, envelope, command)
 
     def _recipient_judged(self, route: object, envelope: Envelope, command: Rcpt) -> Reply:
-        if isinstance(route, Reply):
+        if isinstance(route, Reply) and not route.positive:
             return route
         envelope.recipients.append(Recipient(command, route))
         return RECIPIENT_OK
@@ -400,7 +434,13 @@ class SMTPServerProtocol(LineStream):
             ).addCallback(lambda _: self._store(reception, None))
         if reception.refusal is not None:
             return reception.refusal
-        return then(settled(reception.commit()), one_for_all)
+        return then(settled(reception.commit()), self._stored)
+
+    def _stored(self, results: Sequence[Reply]) -> Reply:
+        verdict = one_for_all(results)
+        if verdict.positive:
+            self._errors = self._excess = 0
+        return verdict
 
     # Authentication
 
@@ -451,8 +491,10 @@ class SMTPServerProtocol(LineStream):
         """Tell a wrong password from a source that is down (RFC 4954 s6)."""
         if failure.check(LoginFailed):
             return Failure(Refusal(REJECTED))
-        if failure.check(Refusal, CancelledError):
+        if failure.check(Refusal):
             return failure
+        if failure.check(CancelledError):
+            return Failure(Refusal(_AUTH_UNAVAILABLE))
         _log.failure("authentication is unavailable", failure)
         return Failure(Refusal(_AUTH_UNAVAILABLE))
 
@@ -488,7 +530,8 @@ class SMTPServerProtocol(LineStream):
             self._logout()
         self._delivery = self._logout = self._exchange = None
         self.facts = SessionFacts(self.facts.role, self.facts.client, self.facts.client_port)
-        self._begin_session(Phase.HELLO)
+        # A transport that stands between us and the socket would not know of it.
+        self._begin_session(Phase.HELLO, over_tls=True)
 
     # The rest
 

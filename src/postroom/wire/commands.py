@@ -162,6 +162,7 @@ Command = Ehlo | Helo | Mail | Rcpt | Data | Rset | Noop | Quit | Vrfy | Help | 
 UNKNOWN_VERB: Final = reply(500, "5.5.2", "Command not recognized")
 NOT_IMPLEMENTED: Final = reply(502, "5.5.1", "Command not implemented")
 NOT_PRINTABLE: Final = reply(500, "5.5.2", "Control or 8-bit character in the command")
+_ARGUMENT_NOT_PRINTABLE: Final = reply(501, "5.5.2", "Control or 8-bit character in the argument")
 _NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "Only ASCII addresses are accepted here")
 
 # Known to RFC 5321 s4.2.4 and its relatives, not to this server.
@@ -226,7 +227,7 @@ def _unprintable(verb: str, argument: bytes) -> Reply:
     """An 8-bit address is one thing, a control character is another."""
     if verb in ("MAIL", "RCPT") and not any(octet < 0x20 or octet == 0x7F for octet in argument):
         return _NEEDS_SMTPUTF8
-    return NOT_PRINTABLE
+    return _ARGUMENT_NOT_PRINTABLE
 
 
 def _bad(code: int, enhanced: str, text: str) -> SyntaxViolation:

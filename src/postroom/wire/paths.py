@@ -147,6 +147,8 @@ def check_literal(literal: bytes) -> None:
     inner = literal[1:-1].decode("ascii")
     try:
         if inner[:5].lower() == "ipv6:":
+            if "%" in inner:  # a zone, which Python would take, means nothing to another host
+                raise PathError("bad address literal: no zone is allowed")
             IPv6Address(inner[5:])
         elif _TAG.fullmatch(literal) is None:
             IPv4Address(inner)

@@ -136,6 +136,6 @@ def _with_enhanced(code: int, lines: list[str]) -> Reply:
     match = _ENHANCED.match(lines[0])
     if match is None or match[1][0] != str(code)[0]:
         return Reply(code, tuple(lines))
-    enhanced = match[1]
-    text = tuple(line.removeprefix(enhanced).removeprefix(" ") for line in lines)
+    enhanced, prefix = match[1], match[1] + " "
+    text = tuple("" if line == enhanced else line.removeprefix(prefix) for line in lines)
     return Reply(code, text, enhanced)

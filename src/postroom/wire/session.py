@@ -130,7 +130,7 @@ class ServerSession:
             be given to `answer` like any verdict.
 
         Raises:
-            LocalViolation: the command before was not answered.
+            LocalViolation: the command before was not answered, or no command can come now.
         """
         if self._pending is not None:
             raise LocalViolation(f"{self._pending} is still unanswered")
@@ -145,19 +145,31 @@ class ServerSession:
             command = parse_command(line, self._syntax)
         except SyntaxViolation as violation:
             return NO_SERVICE if self.phase is Phase.TURNED_AWAY else violation.reply
-        step = self._steps[command.verb]
+        verb = command.verb
+        barred = self.capabilities.barred.get(verb)
+        if barred is not None and self.phase is not Phase.TURNED_AWAY:
+            return barred
+        step = self._steps.get(verb)
+        if step is None:
+            self._pending = None
+            raise LocalViolation(f"no command can come {self.phase.value}")
         if isinstance(step, Reply):
             return step
-        refusal = self._refusal_of(command.verb)
-        if refusal is not None:
-            return refusal
-        self._pending = command.verb
+        if verb in ("AUTH", "STARTTLS"):
+            if not self.extended:
+                return EXTENSION_NEEDS_EHLO
+            if verb not in self.capabilities.extensions:
+                return NOT_OFFERED
+        self._pending = verb
         return command
 
-    def receive_too_long(self) -> Reply:
+    def receive_too_long(self, line: bytes) -> Reply:
         """Take note of a line longer than any may be; as `receive` when it refuses.
 
-        RFC 5321 s4.5.3.1.4; RFC 4954 s4
+        Args:
+            line: the line, or its beginning.
+
+        RFC 5321 s4.5.3.1.4; RFC 4954 s4, s6
         """
         if self._pending is not None:
             raise LocalViolation(f"{self._pending} is still unanswered")
@@ -165,7 +177,7 @@ class ServerSession:
             self._pending = RESPONSE
             return RESPONSE_TOO_LONG
         self._pending = _NO_COMMAND
-        return LINE_TOO_LONG
+        return RESPONSE_TOO_LONG if line[:5].upper() == b"AUTH " else LINE_TOO_LONG
 
     def end_of_content(self) -> None:
         """Take note that the content ended; the session is paused until `answer`."""
@@ -216,14 +228,3 @@ class ServerSession:
     def waiting(self) -> bool:
         """True while a verdict is owed."""
         return self._pending is not None
-
-    def _refusal_of(self, verb: str) -> Reply | None:
-        barred = self.capabilities.barred.get(verb)
-        if barred is not None:
-            return barred
-        if verb in ("AUTH", "STARTTLS"):
-            if not self.extended:
-                return EXTENSION_NEEDS_EHLO
-            if verb not in self.capabilities.extensions:
-                return NOT_OFFERED
-        return None
