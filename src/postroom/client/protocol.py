@@ -33,6 +33,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
+    IConsumer,
     IDelayedCall,
     IHandshakeListener,
     IReactorTCP,
@@ -51,6 +52,7 @@ from postroom.client.content import ContentStream, Stopped
 from postroom.client.failures import HostFailed, TLSFailed
 from postroom.client.introduction import introduce
 from postroom.client.model import TLSMode
+from postroom.client.outlet import Outlet
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target
 from postroom.client.tls import ClientContexts, check_name, facts_of
@@ -159,6 +161,7 @@ class Connection(Protocol):
         assert transport is not None
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        self._outlet = Outlet(transport)
         self._arm()
         self._check_deadline()
         hostname = self._around.settings.hostname.encode("ascii")
@@ -176,12 +179,14 @@ class Connection(Protocol):
         if self._over:
             self._farewell()
             return
-        session = self.session
+        answered = False
         try:
-            session.receive(data)
+            self.session.receive(data)
             while not self._over and (answer := self.session.next_answer()) is not None:
-                self._arm()
+                answered = True
                 self._answered(*answer)
+            if answered and not self._over:
+                self._arm()
         except RemoteViolation as error:
             phase = self._phase
             self._abort(HostFailed(failures.not_smtp(self._remote, phase, str(error))))
@@ -245,7 +250,7 @@ class Connection(Protocol):
         self._upgrading = self.policy.tls is TLSMode.OPPORTUNISTIC
         self._arm()
         creator = self._around.contexts.creator(self.target.name, self._verified)
-        cast(ITLSTransport, self.transport).startTLS(creator)
+        cast(ITLSTransport, self._outlet.shared()).startTLS(creator)
         await self._handshake
 
     @property
@@ -429,10 +434,9 @@ class Connection(Protocol):
             return
         attempt = self._attempt
         assert attempt is not None
-        assert self.transport is not None
         takes_8bit = "8BITMIME" in self.session.capabilities
         stream = ContentStream(
-            self.transport,  # type: ignore[arg-type]  # every transport of ours is a consumer
+            cast(IConsumer, self._outlet.shared()),
             attempt.outgoing.source,
             None if takes_8bit else self._remote,
             self._arm,
@@ -493,8 +497,7 @@ class Connection(Protocol):
     # The end.
 
     def _send(self, octets: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(octets)
+        self._outlet.write(octets)
 
     def _say_goodbye(self) -> None:
         """Send QUIT if nothing is unanswered, and close when it is answered."""
