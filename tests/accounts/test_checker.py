@@ -22,6 +22,7 @@ class _Passwords:
         self.hashing = hashing
         self.stored: list[str | None] = []
         self.failure: Exception | None = None
+        self.full = False
 
     def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
         self.stored.append(stored)
@@ -106,6 +107,13 @@ class CheckerTests(SynchronousTestCase):
 
     def test_a_full_pool_is_told_as_it_is(self) -> None:
         self.passwords.failure = Refusal(BUSY)
+        failure = self.failureResultOf(self.log_in(b"joe", b"right"), Refusal)
+        self.assertIs(failure.value.reply, BUSY)
+
+    def test_a_full_pool_is_told_before_anybody_is_looked_up(self) -> None:
+        self.passwords.full = True
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE account RENAME TO lost")
         failure = self.failureResultOf(self.log_in(b"joe", b"right"), Refusal)
         self.assertIs(failure.value.reply, BUSY)
 

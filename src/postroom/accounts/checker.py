@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from postroom.accounts.addresses import login_address
 from postroom.accounts.administration import upgrade_hash
-from postroom.accounts.passwords import PasswordPool
+from postroom.accounts.passwords import BUSY, PasswordPool
 from postroom.accounts.tables import account, domain
 from postroom.errors import Refusal
 from postroom.wire.replies import reply
@@ -71,6 +71,8 @@ class SQLCredentialsChecker:
         return Deferred.fromCoroutine(self._check(credentials.username, credentials.password))
 
     async def _check(self, username: bytes, password: bytes) -> bytes | tuple[()]:
+        if self._passwords.full:  # a flood must not cost a look-up each
+            raise Refusal(BUSY)
         try:
             address, stored = await deferToThreadPool(
                 self._reactor, self._pool, self._find, username

@@ -89,12 +89,12 @@ class Hashing:
         RFC 9106 s3.1; RFC 8265 s4.2
         """
         password = _offered_password(offered)
-        usable = stored if password is not None and stored is not None else self._nobody
+        usable = self._nobody if stored is None else stored
         try:
             self._hasher.verify(usable, password or b"")
         except argon2.exceptions.VerifyMismatchError:
             return Verdict(False)
-        if password is None or usable is self._nobody:
+        if password is None or stored is None:
             return Verdict(False)
         again = self._hasher.check_needs_rehash(usable)
         return Verdict(True, self._hasher.hash(password) if again else None)

@@ -62,6 +62,11 @@ class PasswordPool:
             self._stopping = True
             self._pool.stop()
 
+    @property
+    def full(self) -> bool:
+        """True while nothing more is taken: so a caller can save the work that comes before."""
+        return self._room <= 0
+
     def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
         """Say whether a password is right; see `Hashing.verify`.
 
@@ -83,7 +88,7 @@ class PasswordPool:
         return self._run(lambda: self._hashing.hash(password))
 
     def _run(self, work: Callable[[], _T]) -> Deferred[_T]:
-        if self._room <= 0:
+        if self.full:
             return fail(Refusal(BUSY))
         self._room -= 1
         result: Deferred[_T] = Deferred()
