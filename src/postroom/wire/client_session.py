@@ -36,34 +36,38 @@ REPLY_LINE_OCTETS: Final = 4096
 """The longest reply line that is read; some servers pass the 512 of RFC 5321 s4.5.3.1.5."""
 
 
+_2YZ, _2YZ_3YZ, _354, _NOTHING = range(200, 300), range(200, 400), range(354, 355), range(0)
+
+
 class Phase(Enum):
-    """What a client waits for: how to say it, how long, and the first digits of success.
+    """What a client waits for: how to say it, how long, and what success is.
 
     The time is that of RFC 5321 s4.5.3.2 where it names one.
 
     Attributes:
         phrase: completes "lost connection with …" and "… timed out".
         timeout_seconds: how long to wait by default.
-        success: first digits of a positive reply. A positive reply with another digit means that
-            the two sides no longer speak of the same command.
+        success: the codes of success: by the first digit (RFC 5321 s4.2.1), but content is sent
+            after 354 alone. Any other positive reply means that the two sides no longer speak of
+            the same command.
     """
 
-    GREETING = ("while waiting for the greeting", 300.0, (2,))
-    EHLO = ("while sending EHLO", 300.0, (2,))
-    HELO = ("while sending HELO", 300.0, (2,))
-    STARTTLS = ("while sending STARTTLS", 300.0, (2,))
-    HANDSHAKE = ("during the TLS handshake", 60.0, ())
-    AUTH = ("while logging in", 300.0, (2, 3))
-    MAIL = ("while sending MAIL FROM", 300.0, (2,))
-    RCPT = ("while sending RCPT TO", 300.0, (2,))
-    DATA = ("while sending DATA", 120.0, (3,))
-    CONTENT = ("while sending the content", 180.0, ())
-    FINAL_DOT = ("after the final dot: the message may be sent twice", 600.0, (2,))
-    RSET = ("while sending RSET", 20.0, (2,))
-    QUIT = ("while sending QUIT", 20.0, (2,))
-    IDLE = ("while idle", 10.0, ())
+    GREETING = ("while waiting for the greeting", 300.0, _2YZ)
+    EHLO = ("while sending EHLO", 300.0, _2YZ)
+    HELO = ("while sending HELO", 300.0, _2YZ)
+    STARTTLS = ("while sending STARTTLS", 300.0, _2YZ)
+    HANDSHAKE = ("during the TLS handshake", 60.0, _NOTHING)
+    AUTH = ("while logging in", 300.0, _2YZ_3YZ)
+    MAIL = ("while sending MAIL FROM", 300.0, _2YZ)
+    RCPT = ("while sending RCPT TO", 300.0, _2YZ)
+    DATA = ("while sending DATA", 120.0, _354)
+    CONTENT = ("while sending the content", 180.0, _NOTHING)
+    FINAL_DOT = ("after the final dot: the message may be sent twice", 600.0, _2YZ)
+    RSET = ("while sending RSET", 20.0, _2YZ)
+    QUIT = ("while sending QUIT", 20.0, _2YZ)
+    IDLE = ("while idle", 10.0, _NOTHING)
 
-    def __init__(self, phrase: str, timeout_seconds: float, success: tuple[int, ...]) -> None:
+    def __init__(self, phrase: str, timeout_seconds: float, success: range) -> None:
         """Spread the table's line."""
         self.phrase = phrase
         self.timeout_seconds = timeout_seconds
@@ -303,7 +307,7 @@ class ClientSession:
                 raise ReplyViolation("a reply to nothing", _start_of(reply))
             return self.phase
         phase = self._awaited[0]
-        if reply.code < 400 and reply.code // 100 not in phase.success:
+        if reply.code < 400 and reply.code not in phase.success:
             raise ReplyViolation("a reply to something else", _start_of(reply))
         if phase is Phase.RSET and reply.code >= 400:
             raise ReplyViolation("RSET was refused", _start_of(reply))
