@@ -34,7 +34,10 @@ class MailRealm:
         self._room = room
 
     def requestAvatar(
-        self, avatarId: object, mind: object, *interfaces: type[Interface]
+        self,
+        avatarId: object,  # noqa: N803  # cred passes it by this name
+        mind: object,
+        *interfaces: type[Interface],
     ) -> tuple[type[Interface], SessionDelivery, Callable[[], None]]:
         """Make a session's avatar.
 

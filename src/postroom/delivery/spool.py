@@ -224,10 +224,11 @@ class Spool:
             self._failure.raiseException()
         if not self._writing_octets and not self._pieces and self._file is not None:
             return FileContent(self._file, self._written)
-        self._flushed = Deferred()
+        flushed: Deferred[IContent] = Deferred()
+        self._flushed = flushed
         if not self._writing_octets:
             self._start_write()
-        return self._flushed
+        return flushed
 
     def close(self) -> None:
         """Release everything; a write that is running is let finish first.

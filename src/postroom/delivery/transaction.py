@@ -37,7 +37,7 @@ from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
 from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
-from postroom.errors import reply_for
+from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import IContent, IDeliveryTransaction, IQueue, ITransactionDelivery
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
@@ -197,11 +197,14 @@ class MessageDelivery:
         if isinstance(content, Deferred):
             stored = content.addCallback(self._store)
         else:
-            stored = self._store(content)
+            stored = maybeDeferred(self._store, content)
         return stored.addBoth(self._finish)
 
     def _finish(self, result: "Sequence[Reply] | Failure") -> "Sequence[Reply] | Failure":
-        answer = reply_for(result.value) if isinstance(result, Failure) else result[0]
+        if isinstance(result, Failure):
+            answer = reply_for(result.value) if result.value is not None else LOCAL_ERROR
+        else:
+            answer = result[0]
         log_message(self._envelope, self._spool.size_octets, answer)
         self._spool.close()
         return result
@@ -275,8 +278,8 @@ class MessageDelivery:
                 error=str(outcome),
             )
         queue_id = new_queue_id() if self._queued else self._envelope.id
-        addresses = tuple(mailbox(account.address) for account, _ in failed)
         try:
+            addresses = tuple(mailbox(account.address) for account, _ in failed)
             await self._enqueue(queue_id, addresses, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)

@@ -1,0 +1,110 @@
+"""Claims about the delivery of queued messages to local accounts."""
+
+import errno
+import os
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from postroom.delivery import batch
+from postroom.delivery.headers import TOO_MANY_HOPS
+from postroom.delivery.local_agent import DELIVERED, LocalAgent
+from postroom.delivery.routing import UNKNOWN_USER
+from postroom.envelope import NewMessage
+from postroom.errors import LOCAL_ERROR
+from postroom.interfaces import ILocalAgent
+from postroom.wire.replies import Reply
+from tests.delivery.support import HEADER, MESSAGE, Chunks, box, files_in
+from tests.delivery.test_transaction import make_room
+
+QUEUED = b"Received: from x\r\nReturn-Path: <old@x>\r\n" + MESSAGE
+
+
+class LocalAgentCase(TestCase):
+    def setUp(self) -> None:
+        room = make_room(self)
+        self.queue: Any = room.queue
+        self.agent = LocalAgent(
+            room.settings, room.router, room.committer, room.spools, room.queue.enqueue
+        )
+        verifyObject(ILocalAgent, self.agent)
+
+    async def deliver(
+        self,
+        address: str,
+        *chunks: bytes,
+        deferred: bool = False,
+        sender: str | None = "a@c.example",
+    ) -> Reply | None:
+        recipient = box(address)
+        message = NewMessage("Q1", box(sender) if sender else None, (recipient,), 1_763_812_987.5)
+        source = Chunks(*(chunks or (QUEUED,)), deferred=deferred)
+        return await self.agent.deliver_locally(message, recipient, source)
+
+    def new(self, account: str) -> list[bytes]:
+        path = f"{self.root}/{account}/new"  # type: ignore[attr-defined]
+        return list(files_in(path).values()) if os.path.exists(path) else []
+
+    async def test_delivers_with_exactly_one_return_path(self) -> None:
+        self.assertEqual(await self.deliver("joe@here.example"), DELIVERED)
+        self.assertEqual(
+            self.new("joe"),
+            [
+                b"Return-Path: <a@c.example>\r\nDelivered-To: joe@here.example\r\n"
+                b"Received: from x\r\n" + MESSAGE
+            ],
+        )
+
+    async def test_a_report_has_an_empty_return_path(self) -> None:
+        await self.deliver("joe@here.example", sender=None)
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\r\n"))
+
+    async def test_a_repetition_makes_no_second_copy(self) -> None:
+        for _ in range(2):
+            self.assertEqual(await self.deliver("joe@here.example"), DELIVERED)
+        self.assertEqual(len(self.new("joe")), 1)
+
+    async def test_large_content_comes_piece_by_piece_now_or_later(self) -> None:
+        chunks = [HEADER, *(os.urandom(200_000) for _ in range(4))]
+        for name, deferred in (("joe", False), ("ann", True)):
+            answer = await self.deliver(f"{name}@here.example", *chunks, deferred=deferred)
+            self.assertEqual(answer, DELIVERED)
+            self.assertTrue(self.new(name)[0].endswith(b"".join(chunks)))
+
+    async def test_who_is_not_local_is_left_to_the_relay(self) -> None:
+        self.assertIsNone(await self.deliver("x@there.example"))
+
+    async def test_who_is_gone_is_an_unknown_user(self) -> None:
+        self.assertEqual(await self.deliver("who@here.example"), UNKNOWN_USER)
+
+    async def test_an_alias_is_followed_home_and_away(self) -> None:
+        self.assertEqual(await self.deliver("away@here.example"), DELIVERED)
+        self.assertEqual(len(self.new("joe")), 1)
+        ((message, octets),) = self.queue.messages
+        self.assertEqual((message.recipients, octets), ((box("x@there.example"),), QUEUED))
+        self.assertNotEqual(message.id, "Q1")
+
+    async def test_what_is_discarded_is_delivered(self) -> None:
+        self.assertEqual(await self.deliver("null@here.example"), DELIVERED)
+
+    async def test_a_failing_maildir_is_temporary_and_forwards_nothing(self) -> None:
+        self.patch(batch.os, "fsync", lambda _: self.eio())
+        self.assertEqual(await self.deliver("away@here.example"), LOCAL_ERROR)
+        self.assertEqual((self.new("joe"), self.queue.messages), ([], []))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def eio(self) -> None:
+        raise OSError(errno.EIO, "lost")
+
+    async def test_a_loop_ends_here(self) -> None:
+        answer = await self.deliver("joe@here.example", b"Received: x\r\n" * 100)
+        self.assertEqual(answer, TOO_MANY_HOPS)
+
+    async def test_a_source_that_fails_is_temporary(self) -> None:
+        source = Chunks(QUEUED)
+        source.chunk = lambda index: self.eio()  # type: ignore[assignment,method-assign,return-value]
+        message = NewMessage("Q1", None, (box("joe@here.example"),), 1.0)
+        answer = await self.agent.deliver_locally(message, message.recipients[0], source)
+        self.assertEqual(answer, LOCAL_ERROR)
+        self.flushLoggedErrors(OSError)

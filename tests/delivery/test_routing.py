@@ -1,0 +1,331 @@
+"""Claims about routing."""
+
+from ipaddress import ip_network
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.delivery.routing import (
+    DIRECTORY_DOWN,
+    DISABLED,
+    MISCONFIGURED,
+    UNKNOWN_USER,
+    Resolved,
+    Route,
+    Router,
+)
+from postroom.delivery.transaction import is_within
+from postroom.envelope import Account, Alias, Domain
+from postroom.errors import Refusal
+from postroom.wire.paths import Mailbox
+from tests.delivery.support import MemoryDirectory, box, settings
+
+JOE = Account("joe@here.example", "/mail/joe")
+ANN = Account("ann@here.example", "/mail/ann")
+OFF = Account("off@here.example", "/mail/off", enabled=False)
+HERE = Domain("here.example")
+
+
+class RouterCase(SynchronousTestCase):
+    domains = [HERE]
+
+    def router(self, *entries: Account | Alias, **changes: object) -> Router:
+        self.directory = MemoryDirectory(self.domains, JOE, ANN, OFF, *entries)
+        return Router(self.directory, settings(**changes))
+
+    def resolve(
+        self, address: str | Mailbox, *entries: Account | Alias, **changes: object
+    ) -> Resolved:
+        mailbox = box(address) if isinstance(address, str) else address
+        resolved = self.router(*entries, **changes).resolve(mailbox)
+        assert not isinstance(resolved, Deferred)
+        return resolved
+
+
+class LocalAddresses(RouterCase):
+    def test_an_account_gets_its_mail_in_any_case(self) -> None:
+        for address in ("joe@here.example", "JOE@Here.EXAMPLE", '"joe"@here.example'):
+            self.assertEqual(self.resolve(address), Route((JOE,)), address)
+
+    def test_an_unknown_user_is_refused(self) -> None:
+        self.assertEqual(self.resolve("who@here.example"), UNKNOWN_USER)
+
+    def test_a_disabled_account_is_refused_for_now(self) -> None:
+        self.assertEqual(self.resolve("off@here.example"), DISABLED)
+
+    def test_a_tag_is_taken_off(self) -> None:
+        for address in ("joe+tag@here.example", "joe++@here.example", "Joe+a+b@here.example"):
+            self.assertEqual(self.resolve(address), Route((JOE,)), address)
+
+    def test_a_tagged_address_of_its_own_comes_first(self) -> None:
+        tagged = Alias("joe+x@here.example", ("ann@here.example",))
+        self.assertEqual(self.resolve("joe+x@here.example", tagged), Route((ANN,)))
+
+    def test_the_separator_is_a_setting(self) -> None:
+        self.assertEqual(
+            self.resolve("joe--x@here.example", sub_address_separator="--"), Route((JOE,))
+        )
+        self.assertEqual(self.resolve("joe+x@here.example", sub_address_separator=""), UNKNOWN_USER)
+
+    def test_a_tag_alone_is_no_sub_address(self) -> None:
+        self.assertEqual(self.resolve("+joe@here.example"), UNKNOWN_USER)
+
+    def test_odd_local_parts_are_names_and_nothing_more(self) -> None:
+        for address in (
+            '"a b"@here.example',
+            '"a@b"@here.example',
+            "joe%here.example@here.example",
+            "here.example!joe@here.example",
+            r'"a\"b"@here.example',
+            '"../joe"@here.example',
+        ):
+            self.assertEqual(self.resolve(address), UNKNOWN_USER, address)
+            odd = Account(str(box(address)), "/mail/odd")
+            self.assertEqual(self.resolve(address, odd), Route((odd,)), address)
+
+
+class OtherDomains(RouterCase):
+    def test_are_queued_and_said_to_be_foreign(self) -> None:
+        there = box("Joe@There.example")
+        self.assertEqual(self.resolve(there), Route((), (there,), foreign=True))
+
+    def test_literals_are_foreign_unless_listed(self) -> None:
+        for address in ("joe@[192.0.2.1]", "joe@[IPv6:2001:db8::1]", "joe@192.0.2.1"):
+            resolved = self.resolve(address)
+            assert isinstance(resolved, Route)
+            self.assertTrue(resolved.foreign, address)
+
+    def test_a_listed_literal_is_local(self) -> None:
+        self.domains = [HERE, Domain("[192.0.2.1]")]
+        joe = Account("joe@[192.0.2.1]", "/mail/joe")
+        self.assertEqual(self.resolve("Joe@[192.0.2.1]", joe), Route((joe,)))
+
+
+class Aliases(RouterCase):
+    def test_lead_to_accounts_and_addresses_elsewhere(self) -> None:
+        alias = Alias(
+            "all@here.example", ("joe@here.example", "X@there.example", "Ann@here.example")
+        )
+        self.assertEqual(
+            self.resolve("all@here.example", alias), Route((JOE, ANN), (box("X@there.example"),))
+        )
+
+    def test_lead_to_aliases_and_each_target_counts_once(self) -> None:
+        aliases = (
+            Alias("all@here.example", ("a@here.example", "b@here.example", "joe@here.example")),
+            Alias("a@here.example", ("joe@here.example", "x@there.example")),
+            Alias("b@here.example", ("x@there.example", "joe+tag@here.example")),
+        )
+        self.assertEqual(
+            self.resolve("all@here.example", *aliases), Route((JOE,), (box("x@there.example"),))
+        )
+
+    def test_may_discard(self) -> None:
+        self.assertEqual(
+            self.resolve("null@here.example", Alias("null@here.example", ("discard:",))), Route()
+        )
+
+    def test_discarding_beside_others_changes_nothing_for_them(self) -> None:
+        alias = Alias("a@here.example", ("discard:", "joe@here.example"))
+        self.assertEqual(self.resolve("a@here.example", alias), Route((JOE,)))
+
+    def test_that_lead_in_a_circle_are_our_fault(self) -> None:
+        aliases = (
+            Alias("a@here.example", ("b@here.example",)),
+            Alias("b@here.example", ("a@here.example", "b@here.example")),
+        )
+        self.assertEqual(self.resolve("a@here.example", *aliases), MISCONFIGURED)
+
+    def test_a_circle_with_a_way_out_is_left_by_it(self) -> None:
+        aliases = (
+            Alias("a@here.example", ("b@here.example",)),
+            Alias("b@here.example", ("A@here.example", "joe@here.example")),
+        )
+        self.assertEqual(self.resolve("a@here.example", *aliases), Route((JOE,)))
+
+    def chain(self, length: int) -> list[Alias]:
+        links = [
+            Alias(f"a{n}@here.example", (f"a{n + 1}@here.example",)) for n in range(length - 1)
+        ]
+        return [*links, Alias(f"a{length - 1}@here.example", ("joe@here.example",))]
+
+    def test_have_a_greatest_depth(self) -> None:
+        self.assertEqual(self.resolve("a0@here.example", *self.chain(10)), Route((JOE,)))
+        self.assertEqual(self.resolve("a0@here.example", *self.chain(11)), MISCONFIGURED)
+
+    def test_have_a_greatest_number_of_targets(self) -> None:
+        alias = Alias("a@here.example", tuple(f"x{n}@there.example" for n in range(5)))
+        resolved = self.resolve("a@here.example", alias, alias_targets=5)
+        assert isinstance(resolved, Route)
+        self.assertEqual(len(resolved.queued), 5)
+        self.assertEqual(self.resolve("a@here.example", alias, alias_targets=4), MISCONFIGURED)
+
+    def test_lose_targets_that_are_gone_but_not_the_last(self) -> None:
+        alias = Alias("a@here.example", ("gone@here.example", "no address", "joe@here.example"))
+        self.assertEqual(self.resolve("a@here.example", alias), Route((JOE,)))
+        alias = Alias("a@here.example", ("gone@here.example",))
+        self.assertEqual(self.resolve("a@here.example", alias), MISCONFIGURED)
+
+    def test_queue_the_copy_of_a_disabled_account(self) -> None:
+        alias = Alias("a@here.example", ("off@here.example", "joe@here.example"))
+        self.assertEqual(
+            self.resolve("a@here.example", alias), Route((JOE,), (box("off@here.example"),))
+        )
+
+    def test_to_a_disabled_account_alone_are_refused_for_now(self) -> None:
+        alias = Alias("a@here.example", ("off@here.example",))
+        self.assertEqual(self.resolve("a@here.example", alias), DISABLED)
+
+
+class CatchAll(RouterCase):
+    domains = [
+        Domain("here.example", catch_all="joe@here.example"),
+        Domain("away.example", "x@there.example"),
+    ]
+
+    def test_gets_what_nobody_takes(self) -> None:
+        self.assertEqual(self.resolve("who@here.example"), Route((JOE,)))
+        self.assertEqual(self.resolve("ann@here.example"), Route((ANN,)))
+
+    def test_may_be_elsewhere(self) -> None:
+        self.assertEqual(self.resolve("who@away.example"), Route((), (box("x@there.example"),)))
+
+    def test_that_does_not_exist_is_our_fault(self) -> None:
+        self.domains = [Domain("here.example", catch_all="gone@here.example")]
+        self.assertEqual(self.resolve("who@here.example"), MISCONFIGURED)
+
+
+class Postmaster(RouterCase):
+    domains = [HERE, Domain("other.example"), Domain("caught.example", "ann@here.example")]
+    first = Account("postmaster@here.example", "/mail/pm")
+    own = Account("postmaster@other.example", "/mail/pm-other")
+    BARE = Mailbox(b"Postmaster", b"")
+
+    def test_is_its_domains_own(self) -> None:
+        self.assertEqual(
+            self.resolve("PostMaster@other.example", self.first, self.own), Route((self.own,))
+        )
+
+    def test_else_is_the_first_domains(self) -> None:
+        for address in ("postmaster@other.example", "postmaster@caught.example", self.BARE):
+            self.assertEqual(self.resolve(address, self.first), Route((self.first,)), str(address))
+
+    def test_else_is_the_catch_all(self) -> None:
+        self.assertEqual(self.resolve("postmaster@caught.example"), Route((ANN,)))
+
+    def test_else_is_the_first_domains_catch_all(self) -> None:
+        self.domains = [Domain("here.example", "ann@here.example"), Domain("other.example")]
+        for address in ("postmaster@other.example", self.BARE):
+            self.assertEqual(self.resolve(address), Route((ANN,)), str(address))
+
+    def test_is_never_an_unknown_user(self) -> None:
+        for address in ("postmaster@other.example", "postmaster@here.example", self.BARE):
+            self.assertEqual(self.resolve(address), MISCONFIGURED, str(address))
+        self.assertEqual(self.resolve(self.BARE, postmaster_domain=None), MISCONFIGURED)
+
+
+class Keeping(RouterCase):
+    def test_a_route_is_looked_up_once(self) -> None:
+        router = self.router()
+        first = router.resolve(box("joe@here.example"))
+        self.directory.asked.clear()
+        self.assertIs(router.resolve(box("joe@here.example")), first)
+        self.assertEqual(self.directory.asked, [])
+
+    def test_whose_a_domain_is_is_looked_up_once(self) -> None:
+        router = self.router()
+        for address in ("a@there.example", "b@there.example", "who@here.example"):
+            router.resolve(box(address))
+        self.directory.asked.clear()
+        router.resolve(box("c@There.Example"))
+        router.resolve(box("ann@here.example"))
+        self.assertEqual(self.directory.asked, ["ann@here.example"])
+
+    def test_refusals_are_not_kept(self) -> None:
+        router = self.router()
+        self.assertEqual(router.resolve(box("new@here.example")), UNKNOWN_USER)
+        new = self.directory.entries["new@here.example"] = Account("new@here.example", "/mail/new")
+        self.assertEqual(router.resolve(box("new@here.example")), Route((new,)))
+
+    def test_a_new_revision_forgets_everything(self) -> None:
+        router = self.router()
+        router.resolve(box("joe@here.example"))
+        router.resolve(box("x@there.example"))
+        del self.directory.entries["joe@here.example"]
+        self.directory.domains["there.example"] = Domain("there.example")
+        self.directory.number += 1
+        self.assertEqual(router.resolve(box("joe@here.example")), UNKNOWN_USER)
+        self.assertEqual(router.resolve(box("x@there.example")), UNKNOWN_USER)
+
+    def test_what_was_asked_before_a_change_is_not_kept(self) -> None:
+        router = self.router()
+        self.directory.later = []
+        resolving = router.resolve(box("joe@here.example"))
+        assert isinstance(resolving, Deferred)
+        self.directory.later.pop().callback(None)
+        self.directory.number += 1
+        router.resolve(box("other@here.example"))
+        for waiting in self.directory.later:
+            waiting.callback(None)
+        self.successResultOf(resolving)
+        self.directory.later = None
+        self.directory.asked.clear()
+        router.resolve(box("joe@here.example"))
+        self.assertIn("joe@here.example", self.directory.asked)
+
+    def test_the_number_is_bounded_and_the_least_used_goes(self) -> None:
+        router = self.router(cached_routes=2)
+        extra = [Account(f"u{n}@here.example", "/mail/u") for n in range(2)]
+        self.directory.entries |= {account.address: account for account in extra}
+        for address in ("joe", "u0", "joe", "u1"):
+            router.resolve(box(f"{address}@here.example"))
+        self.directory.asked.clear()
+        router.resolve(box("joe@here.example"))
+        self.assertEqual(self.directory.asked, [])
+        router.resolve(box("u0@here.example"))
+        self.assertEqual(self.directory.asked, ["u0@here.example"])
+
+
+class SlowAndBroken(RouterCase):
+    def test_lookups_of_the_same_address_share_one(self) -> None:
+        router = self.router()
+        self.directory.later = []
+        both = [router.resolve(box("joe@here.example")) for _ in range(2)]
+        for _ in range(2):
+            self.directory.later.pop().callback(None)
+        for resolving in both:
+            assert isinstance(resolving, Deferred)
+            self.assertEqual(self.successResultOf(resolving), Route((JOE,)))
+        self.assertEqual(self.directory.asked, ["here.example", "joe@here.example"])
+
+    def test_giving_up_on_one_leaves_the_other(self) -> None:
+        router = self.router()
+        self.directory.later = []
+        first, second = (router.resolve(box("joe@here.example")) for _ in range(2))
+        assert isinstance(first, Deferred)
+        assert isinstance(second, Deferred)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        for _ in range(2):
+            self.directory.later.pop().callback(None)
+        self.assertEqual(self.successResultOf(second), Route((JOE,)))
+
+    def test_a_directory_that_is_down_is_temporary_and_logged(self) -> None:
+        for error in (OSError("down"), Refusal(UNKNOWN_USER)):
+            router = self.router()
+            self.directory.down = error
+            self.assertEqual(router.resolve(box("joe@here.example")), DIRECTORY_DOWN)
+            self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
+            self.directory.down = None
+            self.assertEqual(router.resolve(box("joe@here.example")), Route((JOE,)))
+
+
+class Networks(SynchronousTestCase):
+    NETWORKS = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+
+    def test_hold_addresses_of_both_kinds(self) -> None:
+        for client in ("192.0.2.77", "2001:db8::1"):
+            self.assertTrue(is_within(client, self.NETWORKS))
+        for client in ("192.0.3.1", "2001:db9::1", "unix", ""):
+            self.assertFalse(is_within(client, self.NETWORKS))
+        self.assertFalse(is_within("192.0.2.77", ()))

@@ -1,0 +1,359 @@
+"""Claims about sessions' deliveries, with real Maildirs and a real committer."""
+
+import errno
+import os
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from postroom.delivery import batch
+from postroom.delivery.avatars import MailRealm
+from postroom.delivery.committer import Committer
+from postroom.delivery.headers import TOO_MANY_HOPS
+from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
+from postroom.delivery.spool import SpoolArea
+from postroom.delivery.transaction import (
+    RELAYING_DENIED,
+    DeliveryRoom,
+    DiscardedMessage,
+    SessionDelivery,
+)
+from postroom.envelope import Account, Alias, Domain, Envelope
+from postroom.errors import NO_SPACE, Refusal, reply_for
+from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.wire.commands import Rcpt
+from postroom.wire.replies import Reply
+from tests.delivery.support import (
+    FACTS,
+    HEADER,
+    MESSAGE,
+    TLS,
+    MemoryDirectory,
+    MemoryQueue,
+    Threads,
+    box,
+    envelope,
+    files_in,
+    open_descriptors,
+    settings,
+)
+
+NOW = 1_763_812_987.25
+
+
+def make_room(case: Any, **changes: Any) -> DeliveryRoom:
+    """Everything real but the directory, the queue and the pool's threads."""
+    root = os.path.abspath(case.mktemp())
+    os.mkdir(root)
+    made = settings(spool_directory=root, relay_networks=[ip_network("198.51.100.0/24")], **changes)
+    entries = [Account(f"{name}@here.example", f"{root}/{name}") for name in ("joe", "ann", "bob")]
+    aliases = [
+        Alias("both@here.example", ("joe@here.example", "ann@here.example")),
+        Alias("away@here.example", ("x@there.example", "joe@here.example")),
+        Alias("null@here.example", ("discard:",)),
+    ]
+    directory = MemoryDirectory([Domain("here.example")], *entries, *aliases)
+    committer = Committer(reactor, made)  # type: ignore[arg-type]
+    case.addCleanup(committer.stop)
+    threads = Threads(at_once=True)
+    case.root = root
+    return DeliveryRoom(
+        made,
+        Router(directory, made),
+        committer,
+        SpoolArea(threads, threads, made),  # type: ignore[arg-type]
+        MemoryQueue(),
+        lambda: NOW,
+    )
+
+
+class SessionCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.room = make_room(self)
+
+    def recipient(
+        self, address: str, authenticated: bool = False, client: str = "192.0.2.1"
+    ) -> object:
+        facts = replace(FACTS, client=client)
+        delivery = SessionDelivery(self.room, facts, authenticated)
+        verifyObject(ITransactionDelivery, delivery)
+        empty = envelope(session=facts)
+        self.assertIsNone(delivery.validate_sender(empty))
+        return delivery.validate_recipient(empty, Rcpt(box(address)))
+
+
+class WhoMayWriteWhere(SessionCase):
+    def test_anybody_to_local_users_and_through_their_aliases(self) -> None:
+        for address in ("joe@here.example", "away@here.example", "null@here.example"):
+            self.assertNotIsInstance(self.recipient(address), Reply)
+
+    def test_nobody_to_unknown_users(self) -> None:
+        self.assertEqual(self.recipient("who@here.example", authenticated=True), UNKNOWN_USER)
+
+    def test_only_who_logged_in_or_is_in_a_relay_network_to_other_domains(self) -> None:
+        self.assertEqual(self.recipient("x@there.example"), RELAYING_DENIED)
+        self.assertEqual(self.recipient("x@there.example", client="unix"), RELAYING_DENIED)
+        self.assertNotIsInstance(self.recipient("x@there.example", authenticated=True), Reply)
+        self.assertNotIsInstance(self.recipient("x@there.example", client="198.51.100.9"), Reply)
+
+    def test_the_same_when_the_directory_answers_later(self) -> None:
+        directory: Any = self.room.router._directory
+        directory.later = []
+        answer = self.recipient("x@there.example")
+        assert isinstance(answer, Deferred)
+        directory.later.pop().callback(None)
+        self.assertEqual(self.successResultOf(answer), RELAYING_DENIED)
+
+    def test_a_directory_that_is_down_refuses_for_now(self) -> None:
+        directory: Any = self.room.router._directory
+        directory.down = OSError("down")
+        self.assertEqual(self.recipient("joe@here.example"), DIRECTORY_DOWN)
+        self.flushLoggedErrors(OSError)
+
+
+class MessageCase(TestCase):
+    def setUp(self) -> None:
+        self.room = make_room(self)
+        self.queue: Any = self.room.queue
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)  # type: ignore[arg-type]
+
+    def envelope(self, *addresses: str, **more: Any) -> Envelope:
+        return envelope(*((a, self.room.router.resolve(box(a))) for a in addresses), **more)
+
+    def begin(self, made: Envelope) -> Any:
+        transaction = SessionDelivery(self.room, made.session, True).begin(made)
+        verifyObject(IDeliveryTransaction, transaction)
+        return transaction
+
+    async def send(self, *addresses: str, octets: bytes = MESSAGE, **more: Any) -> list[Reply]:
+        transaction = self.begin(self.envelope(*addresses, **more))
+        for start in range(0, len(octets), 65_536):
+            transaction.write(octets[start : start + 65_536])
+        return list(await maybeDeferred(transaction.commit))
+
+    def new(self, account: str) -> list[bytes]:
+        path = f"{self.root}/{account}/new"  # type: ignore[attr-defined]
+        return list(files_in(path).values()) if os.path.exists(path) else []
+
+    def summary(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if "recipients" in event]
+
+    def fail(self, function: str, error: int, times: int) -> None:  # type: ignore[override]
+        """Make some calls of the batch's fail."""
+        true = getattr(os, function)
+        left = [times]
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise OSError(error, os.strerror(error))
+            return true(*args, **kwargs)
+
+        self.patch(batch.os, function, failing)
+
+
+class Storing(MessageCase):
+    async def test_a_local_message_gets_its_trace_fields_in_order(self) -> None:
+        (answer,) = await self.send("Joe+tag@here.example")
+        self.assertEqual(str(answer), "250 2.0.0 Ok: queued as 1kD3vB0007Qwbz")
+        (octets,) = self.new("joe")
+        self.assertTrue(
+            octets.startswith(
+                b"Return-Path: <a@client.example>\r\n"
+                b"Delivered-To: joe@here.example\r\n"
+                b"Received: from client.example ([192.0.2.1])\r\n"
+            )
+        )
+        self.assertIn(b"for <Joe+tag@here.example>", octets)
+        self.assertTrue(octets.endswith(MESSAGE))
+
+    async def test_older_return_paths_are_replaced_at_final_delivery_only(self) -> None:
+        old = b"Return-Path: <old@x>\r\nX: y\r\nReturn-Path: <older@x>\r\n"
+        await self.send("away@here.example", octets=old + MESSAGE)
+        (octets,) = self.new("joe")
+        self.assertEqual(octets.lower().count(b"return-path:"), 1)
+        self.assertTrue(octets.endswith(b"X: y\r\n" + MESSAGE))
+        ((_, queued),) = self.queue.messages
+        self.assertTrue(queued.startswith(b"Received: from client.example"))
+        self.assertTrue(queued.endswith(old + MESSAGE))
+
+    async def test_several_recipients_are_not_named_to_each_other(self) -> None:
+        await self.send("joe@here.example", "ann@here.example")
+        for name in ("joe", "ann"):
+            (octets,) = self.new(name)
+            self.assertNotIn(b" for ", octets)
+            self.assertNotIn(b"\tfor ", octets)
+
+    async def test_an_account_reached_twice_gets_one_copy(self) -> None:
+        answers = await self.send("joe@here.example", "joe+x@here.example", "both@here.example")
+        self.assertEqual([answer.code for answer in answers], [250] * 3)
+        self.assertEqual((len(self.new("joe")), len(self.new("ann"))), (1, 1))
+
+    async def test_an_address_elsewhere_reached_twice_is_queued_once(self) -> None:
+        await self.send(
+            "x@there.example", "x@There.Example", "away@here.example", "X@there.example"
+        )
+        ((message, _),) = self.queue.messages
+        self.assertEqual(message.recipients, (box("x@there.example"), box("X@there.example")))
+
+    async def test_the_queue_gets_the_envelope(self) -> None:
+        session = replace(FACTS, tls=TLS, identity="joe@here.example")
+        await self.send("x@there.example", session=session, BODY="8BITMIME", SIZE="100")
+        ((message, octets),) = self.queue.messages
+        self.assertEqual((message.id, message.sender), ("1kD3vB0007Qwbz", box("a@client.example")))
+        self.assertEqual((message.received_at, message.identity), (NOW, "joe@here.example"))
+        self.assertEqual(message.parameters, {"BODY": "8BITMIME"})
+        self.assertIn(b"with ESMTPSA id 1kD3vB0007Qwbz", octets)
+
+    async def test_the_null_sender_has_an_empty_return_path(self) -> None:
+        await self.send("joe@here.example", sender=None)
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\r\n"))
+
+    async def test_a_large_message_goes_through_the_spool(self) -> None:
+        octets = b"Return-Path: <old@x>\r\n" + HEADER + b"x" * 998 + b"\r\n" + os.urandom(900_000)
+        await self.send("joe@here.example", "x@there.example", octets=octets)
+        (local,) = self.new("joe")
+        self.assertTrue(local.endswith(octets[len(b"Return-Path: <old@x>\r\n") :]))
+        self.assertTrue(self.queue.messages[0][1].endswith(octets))
+        self.assertEqual([path for path in open_descriptors() if "deleted" in path], [])
+
+    async def test_what_is_aborted_leaves_nothing(self) -> None:
+        transaction = self.begin(self.envelope("joe@here.example"))
+        transaction.write(MESSAGE)
+        transaction.abort()
+        self.assertEqual(self.new("joe"), [])
+        self.assertEqual(self.summary(), [])
+
+
+class Discarding(MessageCase):
+    async def test_stores_nothing_and_answers_at_once(self) -> None:
+        transaction = self.begin(self.envelope("null@here.example"))
+        self.assertIsInstance(transaction, DiscardedMessage)
+        self.assertIsNone(transaction.write(b"x" * 10_000_000))
+        self.assertEqual([answer.code for answer in transaction.commit()], [250])
+        self.assertEqual(self.summary()[0]["size"], 10_000_000)
+        self.assertEqual(self.queue.messages, [])
+
+    async def test_beside_others_is_one_answer_more(self) -> None:
+        answers = await self.send("null@here.example", "joe@here.example")
+        self.assertEqual([answer.code for answer in answers], [250, 250])
+        self.assertEqual(len(self.new("joe")), 1)
+
+
+class Refusing(MessageCase):
+    def test_a_loop_is_refused_while_it_comes(self) -> None:
+        transaction = self.begin(self.envelope("joe@here.example"))
+        loop = b"Received: x\r\n" * 100 + b"\r\n"
+        self.assertEqual(self.assertRaises(Refusal, transaction.write, loop).reply, TOO_MANY_HOPS)
+        transaction.abort()
+
+    async def test_a_loop_without_a_body_is_refused_at_the_end(self) -> None:
+        with self.assertRaises(Refusal):
+            await self.send("joe@here.example", octets=b"Received: x\r\n" * 100)
+        self.assertEqual(self.new("joe"), [])
+
+
+class FailingMaildirs(MessageCase):
+    async def test_a_local_copy_that_fails_is_queued_instead(self) -> None:
+        self.fail("fsync", errno.EIO, 1)
+        answers = await self.send("joe@here.example", "ann@here.example")
+        self.assertEqual([answer.code for answer in answers], [250, 250])
+        self.assertEqual((len(self.new("joe")), len(self.new("ann"))), (0, 1))
+        ((message, octets),) = self.queue.messages
+        self.assertEqual(message.id, "1kD3vB0007Qwbz")
+        self.assertEqual(message.recipients, (box("joe@here.example"),))
+        self.assertTrue(octets.startswith(b"Received: "))
+
+    async def test_beside_remote_ones_it_is_queued_under_its_own_id(self) -> None:
+        self.fail("fsync", errno.EIO, 1)
+        await self.send("joe@here.example", "x@there.example")
+        (first, _), (second, _) = self.queue.messages
+        self.assertEqual(first.recipients, (box("x@there.example"),))
+        self.assertEqual(second.recipients, (box("joe@here.example"),))
+        self.assertNotEqual(first.id, second.id)
+        self.assertEqual(second.received_at, NOW)
+
+    async def test_if_the_queue_fails_too_nothing_is_kept(self) -> None:
+        self.fail("fsync", errno.ENOSPC, 1)
+        self.queue.failures.append(RuntimeError("no queue"))
+        try:
+            await self.send("joe@here.example", "ann@here.example")
+        except OSError as error:
+            self.assertEqual(reply_for(error), NO_SPACE)
+        else:
+            self.assertTrue(False, "it was said to be stored")
+        self.assertEqual((self.new("joe"), self.new("ann")), ([], []))
+        self.assertEqual(self.summary()[0]["result"], str(NO_SPACE))
+
+    async def test_if_only_the_queue_fails_the_local_copy_is_taken_back(self) -> None:
+        self.queue.failures.append(RuntimeError("no queue"))
+        with self.assertRaises(RuntimeError):
+            await self.send("joe@here.example", "x@there.example")
+        self.assertEqual(self.new("joe"), [])
+
+    async def test_both_are_started_before_either_is_waited_for(self) -> None:
+        self.queue.later = []
+        sending = ensureDeferred(self.send("joe@here.example", "x@there.example"))
+        while not self.new("joe"):
+            await deferToThread(lambda: None)
+        self.assertNoResult(sending)
+        self.queue.later.pop().callback(None)
+        self.assertEqual([answer.code for answer in await sending], [250, 250])
+
+    async def test_a_spool_that_fails_fails_the_commit(self) -> None:
+        transaction = self.begin(self.envelope("joe@here.example"))
+        os.rmdir(self.root)  # type: ignore[attr-defined]
+        transaction.write(HEADER + b"x" * 300_000)
+        with self.assertRaises(OSError):
+            await maybeDeferred(transaction.commit)
+
+
+class Logging(MessageCase):
+    async def test_one_event_tells_of_a_message(self) -> None:
+        session = replace(FACTS, tls=TLS, identity="joe@here.example")
+        await self.send("joe@here.example", "x@there.example", session=session)
+        (event,) = self.summary()
+        self.assertEqual(
+            {key: event[key] for key in ("id", "sender", "recipients", "size", "client")},
+            {
+                "id": "1kD3vB0007Qwbz",
+                "sender": "a@client.example",
+                "recipients": ["joe@here.example", "x@there.example"],
+                "size": len(MESSAGE),
+                "client": "192.0.2.1",
+            },
+        )
+        self.assertEqual((event["tls"], event["identity"]), ("TLSv1.3", "joe@here.example"))
+        self.assertEqual(event["result"], "250 2.0.0 Ok: queued as 1kD3vB0007Qwbz")
+
+
+class Realm(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.realm = MailRealm(make_room(self))
+
+    def test_gives_a_delivery_for_each_session(self) -> None:
+        from twisted.cred.checkers import ANONYMOUS
+
+        for avatar_id, may_relay in ((ANONYMOUS, False), (b"joe@here.example", True)):
+            interface, avatar, logout = self.realm.requestAvatar(
+                avatar_id, FACTS, ITransactionDelivery
+            )
+            self.assertIs(interface, ITransactionDelivery)
+            self.assertEqual(avatar.may_relay, may_relay)
+            self.assertIs(ITransactionDelivery(avatar), avatar)
+            logout()
+
+    def test_has_nothing_else(self) -> None:
+        self.assertRaises(
+            NotImplementedError, self.realm.requestAvatar, b"x", FACTS, IDeliveryTransaction
+        )
+        self.assertRaises(TypeError, self.realm.requestAvatar, b"x", None, ITransactionDelivery)
