@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from postroom.errors import UserError
 
@@ -87,6 +87,23 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(**{_WRITES: True})
         with connection.begin():
             yield connection
+
+
+def write_log_back(engine: Engine, connection: PoolProxiedConnection, wait: bool) -> None:
+    """Write SQLite's log back into the database, so that it begins anew; nothing on PostgreSQL.
+
+    Args:
+        engine: of the connection.
+        connection: of ``engine.raw_connection()``, not in a transaction.
+        wait: for those who still read from the log; else only what nobody needs is written back.
+
+    Raises:
+        sqlite3.Error: the disk failed; the log is as it was.
+    """
+    if engine.dialect.name == "sqlite":
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
+        cursor.close()
 
 
 def storage_error(error: DBAPIError) -> OSError | None:

@@ -10,25 +10,36 @@ What fails:
 - The disk or the database server (`postroom.database.storage_error`): final for the whole batch.
   It is rolled back, every job fails, and the connections are closed, so that the next batch begins
   with a new one. Nothing is tried again, for after a failed sync nobody knows what the disk holds.
+  One idle connection, the anchor, stays open: see below.
 - Anything else, such as content that cannot be read or a row that breaks a constraint: the batch is
   rolled back and done again in halves, down to the one job whose fault it is, which alone fails.
+
+The anchor: when a sync fails, the rolled back frames still stand at the end of SQLite's log, whole
+to whoever reads the file and perhaps never on the disk. While any connection is open, the shared
+index says where the log truly ends, and the next commit writes over them. Were the last connection
+closed, the next one would take them for a commit, and every later commit would hang on a part of
+the log that a power cut may take away. For the same reason, in case an earlier process died at that
+point, the log is written back into the database before the first batch.
 
 Invariant: a job's Deferred fires exactly once, after the commit or the rollback of what it did.
 """
 
 import errno
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import PoolProxiedConnection
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 
 from postroom.database import storage_error, transaction
+from postroom.database.engine import write_log_back
 
 T = TypeVar("T")
 
@@ -107,16 +118,28 @@ class Writer:
         return job.deferred
 
     def _run(self) -> None:
+        anchor = None
         more = True
         while more:
             batch, more = self._gather()
+            if anchor is None:
+                anchor = self._drop_anchor()
             self._commit(batch)
             self._reactor.callFromThread(_fire, batch)
+        if anchor is not None:
+            anchor.close()
         self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
         if self._stopped is not None:
             self._stopped.callback(None)
+
+    def _drop_anchor(self) -> PoolProxiedConnection | None:
+        with suppress(SQLAlchemyError, sqlite3.Error):
+            anchor = self._engine.raw_connection()
+            write_log_back(self._engine, anchor, wait=True)
+            return anchor
+        return None
 
     def _gather(self) -> tuple[list[Job[Any]], bool]:
         """Wait for a job, then take what else is there, up to the limits of a batch."""
@@ -153,11 +176,9 @@ class Writer:
         for job in batch:
             job.fail(error)
         self._engine.dispose()
-        if self._engine.dialect.name == "sqlite":
-            # A full disk may be full of our own log: written back, its space can be used again.
-            with suppress(DBAPIError), self._engine.connect() as connection:
-                connection.exec_driver_sql("COMMIT")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        # A full disk may be full of our own log: written back, its space can be used again.
+        with suppress(SQLAlchemyError, sqlite3.Error), closing(self._engine.raw_connection()) as it:
+            write_log_back(self._engine, it, wait=False)
 
 
 def _fire(batch: Sequence[Job[Any]]) -> None:
