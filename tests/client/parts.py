@@ -137,7 +137,7 @@ class Peer:
         self.contents: list[bytes] = []
         self._buffer = b""
         self._in_content = False
-        self._hung = False
+        self.hung = False
         self.protocol = protocol
         self.transport = PeerTransport(protocol)
         protocol.makeConnection(self.transport)
@@ -154,7 +154,7 @@ class Peer:
                 pass
 
     def _step(self) -> bool:
-        if self.transport.closed or self._hung:
+        if self.transport.closed or self.hung:
             return False
         if self._in_content:
             end = self._buffer.find(b"\r\n.\r\n")
@@ -183,7 +183,7 @@ class Peer:
         if answer == CLOSE:
             self.transport.close()
         elif answer == SILENCE:
-            self._hung = True
+            self.hung = True
         else:
             self.hear(answer.encode("latin-1") + b"\r\n")
         return answer

@@ -123,11 +123,6 @@ class Lane:
             connection.quit()
         self._next()
 
-    def abort(self, reply: Reply) -> None:
-        """Cut what is still at work."""
-        for connection in list(self._working):
-            connection.abort(reply)
-
     # What connections say (`postroom.client.protocol.Owner`).
 
     def delivered(self, connection: Connection, attempt: Attempt) -> None:

@@ -23,7 +23,7 @@ Known limits: a piece of content (256 KiB) has to be taken within `Timeouts.cont
 is some 1,500 octets a second.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Contract
 from typing import cast
@@ -96,12 +96,16 @@ class Surroundings:
         settings: of the client.
         contexts: for TLS.
         times: how long to wait in each phase, in seconds.
+        connections: all that have a socket, from the first SYN until it is closed.
+        closed: called when one has left `connections`.
     """
 
     reactor: IClientReactor
     settings: ClientSettings
     contexts: ClientContexts
     times: Mapping[Phase, float]
+    connections: "set[Connection]"
+    closed: Callable[[], None]
 
 
 @implementer(IHandshakeListener)
@@ -115,6 +119,7 @@ class Connection(Protocol):
         secure: True inside TLS.
         tls: TLS facts; None in clear text.
         messages: how many attempts it was given.
+        connector: what makes the TCP connection.
         opened: fires with this connection when it is ready for mail; fails with `HostFailed`.
     """
 
@@ -131,6 +136,7 @@ class Connection(Protocol):
         self.tls: TLSFacts | None = None
         self.messages = 0
         self.opened: Deferred[Connection] = Deferred()
+        self.connector: IConnector | None = None
         self._remote = str(target)
         self._owner = owner
         self._around = surroundings
@@ -171,6 +177,7 @@ class Connection(Protocol):
     def connect_failed(self, reason: Failure) -> None:
         """There is no TCP connection."""
         self._over = True
+        self._closed()
         why = reason.getErrorMessage().rstrip(".")
         self.opened.errback(HostFailed(failures.unreachable(self._remote, why)))
 
@@ -196,6 +203,7 @@ class Connection(Protocol):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        self._closed()
         if self._over:
             return
         phase = self._phase
@@ -278,6 +286,10 @@ class Connection(Protocol):
             error = HostFailed(LOCAL_ERROR)
         self.opened.errback(error)
 
+    def _closed(self) -> None:
+        self._around.connections.discard(self)
+        self._around.closed()
+
     # Work.
 
     def deliver(self, attempt: Attempt) -> None:
@@ -310,7 +322,11 @@ class Connection(Protocol):
 
     def abort(self, reply: Reply) -> None:
         """Close at once, whatever is running."""
-        self._abort(HostFailed(reply))
+        if self.transport is None:
+            assert self.connector is not None
+            self.connector.stopConnecting()
+        else:
+            self._abort(HostFailed(reply))
 
     def _forget(self) -> None:
         """Be free: nothing of the last attempt is left."""
@@ -596,7 +612,8 @@ def connect(
     connection = Connection(target, policy, owner, surroundings)
     sources = surroundings.settings.source_addresses
     source = next((each for each in sources if (":" in each) == (":" in target.address)), None)
-    surroundings.reactor.connectTCP(
+    surroundings.connections.add(connection)
+    connection.connector = surroundings.reactor.connectTCP(
         target.address,
         target.port,
         _ConnectionFactory(connection),

@@ -59,13 +59,17 @@ class Sender:
         contexts = ClientContexts(settings.ca_file)
         self._clock = reactor
         self._settings = settings
-        self._around = Surroundings(reactor, settings, contexts, settings.timeouts.by_phase())
+        times = settings.timeouts.by_phase()
+        self._around = Surroundings(
+            reactor, settings, contexts, times, set(), self._look_whether_stopped
+        )
         self._finder = HostFinder(resolver, settings, random or SystemRandom())
         self._lanes: dict[Destination, Lane] = {}
         self._connections = 0
         self._waiting: deque[Deferred[None]] = deque()
         self._dead: dict[tuple[str, int], tuple[float, Reply]] = {}
         self._stopped: Deferred[None] | None = None
+        self._late = False
 
     def send(self, destination: Destination, outgoing: Outgoing) -> "Deferred[Sent]":
         """Send a message to its recipients at one destination.
@@ -100,34 +104,38 @@ class Sender:
 
         Args:
             deadline_seconds: how long running transactions may take.
+
+        Returns:
+            Fires when the last socket is closed, shortly after the deadline at the latest.
         """
-        if self._stopped is not None:
-            return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopped = stopped
-        for lane in list(self._lanes.values()):
-            lane.stop(STOPPING)
-        if not self._lanes:
-            self._all_stopped()
-        else:
+        if self._stopped is None:
+            self._stopped = stopped = Deferred[None]()
             cut = self._clock.callLater(deadline_seconds, self._cut)
             stopped.addBoth(lambda _: cut.cancel() if cut.active() else None)
-        return stopped
+            for lane in list(self._lanes.values()):
+                lane.stop(STOPPING)
+            self._look_whether_stopped()
+        waiting: Deferred[None] = Deferred()
+        self._stopped.chainDeferred(waiting)
+        return waiting
 
     def _cut(self) -> None:
-        for lane in list(self._lanes.values()):
-            lane.abort(STOPPING)
-        self._all_stopped()
+        """The deadline has passed."""
+        self._late = True
+        for connection in list(self._around.connections):
+            connection.abort(STOPPING)
+        self._look_whether_stopped()
 
-    def _all_stopped(self) -> None:
-        if self._stopped is not None and not self._stopped.called:
+    def _look_whether_stopped(self) -> None:
+        if self._stopped is None or self._stopped.called or self._around.connections:
+            return
+        if self._late or not self._lanes:
             self._stopped.callback(None)
 
     def _lane_emptied(self, lane: Lane) -> None:
         if self._lanes.get(lane.destination) is lane:
             del self._lanes[lane.destination]
-        if self._stopped is not None and not self._lanes:
-            self._all_stopped()
+        self._look_whether_stopped()
 
     # What lanes ask (`postroom.client.pool.Opener`).
 
@@ -144,6 +152,8 @@ class Sender:
         failed = [attempt.last] if attempt.last is not None else []
         tries = self._settings.tries - len(attempt.tried)
         for target in targets:
+            if self._stopped is not None:
+                raise Refusal(STOPPING)
             if target.address in attempt.tried:
                 continue
             dead = self._dead_reply(target)

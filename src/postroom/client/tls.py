@@ -11,7 +11,7 @@ Who controls the input: the remote server, its certificate and the handshake.
 from ipaddress import ip_address
 from typing import Any, cast
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from service_identity.exceptions import CertificateError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
@@ -112,8 +112,11 @@ def _trust_in(ca_file: str) -> Any:  # Twisted keeps the interface to itself
     try:
         with open(ca_file, "rb") as file:
             blocks = file.read().split(_PEM_END)[:-1]
-        return trustRootFromCertificates([Certificate.loadPEM(b + _PEM_END) for b in blocks])
+        found = [Certificate.loadPEM(block + _PEM_END) for block in blocks]
     except OSError as error:
         raise UserError(f"cannot read CA file {ca_file}: {error.strerror}") from None
-    except (SSL.Error, ValueError) as error:
-        raise UserError(f"CA file {ca_file} holds no readable certificate: {error}") from None
+    except (crypto.Error, ValueError):
+        raise UserError(f"CA file {ca_file}: a certificate in it cannot be read") from None
+    if not found:
+        raise UserError(f"CA file {ca_file} holds no certificate in PEM")
+    return trustRootFromCertificates(found)
