@@ -224,9 +224,11 @@ def parse_command(line: bytes, syntax: Syntax) -> Command:
 
 
 def _unprintable(verb: str, argument: bytes) -> Reply:
-    """An 8-bit address is one thing, a control character is another."""
+    """An 8-bit address is one thing, a control character or an 8-bit parameter another."""
     if verb in ("MAIL", "RCPT") and not any(octet < 0x20 or octet == 0x7F for octet in argument):
-        return _NEEDS_SMTPUTF8
+        path = argument[: argument.rfind(b">") + 1]
+        if not path.isascii():
+            return _NEEDS_SMTPUTF8
     return _ARGUMENT_NOT_PRINTABLE
 
 
