@@ -1,4 +1,4 @@
-"""Puts the rooms together: `server` and `delivery`, `queue` and `client` meet here and nowhere else.
+"""Puts the rooms together: servers and deliveries, queue and client meet here and nowhere else.
 
     listeners -> sessions -> portal -> deliveries -> committer (Maildirs)
                                |            |
@@ -6,11 +6,176 @@
                                |            |
                             accounts      relay -> sender -> other servers
 
-Nothing here starts a thread or opens a connection, so that `twistd` may fork afterwards; that is
-`Rooms`' own business once the service starts.
+Nothing here starts a thread or opens a connection, so that `twistd` may fork afterwards.
 """
 
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.internet.ssl import CertificateOptions
+from twisted.python.threadpool import ThreadPool
 
+from postroom.accounts.checker import SQLCredentialsChecker
+from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
+from postroom.accounts.hashing import Hashing
+from postroom.accounts.passwords import PasswordPool
+from postroom.client.dns import IDNSReactor, Resolver
+from postroom.client.model import Destination
+from postroom.client.protocol import IClientReactor
+from postroom.client.sender import Sender
+from postroom.delivery.avatars import MailRealm
+from postroom.delivery.committer import Committer
+from postroom.delivery.local_agent import LocalAgent
+from postroom.delivery.routing import Router
+from postroom.delivery.spool import SpoolArea
+from postroom.delivery.transaction import DeliveryRoom
+from postroom.envelope import NewMessage
+from postroom.interfaces import IContent
+from postroom.queue.queue import Queue
+from postroom.queue.relay import Exits, Relay
+from postroom.queue.store import HORIZON_SECONDS, SqlQueueStore
+from postroom.server.connections import Connections
+from postroom.server.factory import ServerFactory
+from postroom.server.limits import Limits
+from postroom.service.listeners import Listener, make_endpoint
+from postroom.service.logins import make_portal
+from postroom.service.logs import ILogReactor
+from postroom.service.settings import Settings
+from postroom.service.storage import Storage
 
 _LOOK_UP_THREADS = 4
+_SPOOL_THREADS = 4
+
+
+class IServiceReactor(IClientReactor, IDNSReactor, IDirectoryReactor, ILogReactor, IReactorCore):
+    """What the daemon needs of a reactor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The parts of a daemon that have to be started and stopped.
+
+    Attributes:
+        connections: all sessions.
+        directory: accounts and domains.
+        passwords: verifies passwords.
+        store: the queue's.
+        relay: sends what is queued.
+        sender: the relay's way to other servers.
+        committer: writes Maildirs.
+        look_ups: threads that ask the database.
+        spools: threads that write large content.
+        portal: where sessions get their deliveries.
+    """
+
+    connections: Connections
+    directory: SQLDirectory
+    passwords: PasswordPool
+    store: SqlQueueStore
+    relay: Relay
+    sender: Sender
+    committer: Committer
+    look_ups: ThreadPool
+    spools: ThreadPool
+    portal: Portal
+
+
+def next_hops(settings: Settings) -> Callable[[str], Destination]:
+    """Make the relay's route: a domain's fixed next hop, or its MX records."""
+
+    def route(domain: str) -> Destination:
+        hop = settings.next_hop(domain)
+        return Destination(domain) if hop is None else Destination("", hop)
+
+    return route
+
+
+def assemble(
+    reactor: IServiceReactor,
+    settings: Settings,
+    storage: Storage,
+    limits: Limits,
+    checkers: Sequence[ICredentialsChecker],
+) -> Rooms:
+    """Put the rooms together.
+
+    Args:
+        reactor: everybody's.
+        settings: everybody's.
+        storage: opened.
+        limits: the server's, cut to what the process may have.
+        checkers: further sources of logins.
+
+    Raises:
+        UserError: the certificates that the client is to trust cannot be read.
+    """
+    look_ups = ThreadPool(0, _LOOK_UP_THREADS, "look-ups")
+    spools = ThreadPool(0, _SPOOL_THREADS, "spools")
+    directory = SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups)
+    passwords = PasswordPool(Hashing(), reactor)
+    own = SQLCredentialsChecker(storage.engine, passwords, reactor, look_ups)
+    longest = settings.schedule().longest_step_seconds
+    horizon = max(HORIZON_SECONDS, 2 * longest)
+    store = SqlQueueStore(storage.engine, reactor, horizon_seconds=horizon)
+    sender = Sender(reactor, Resolver(reactor, settings.resolving()), settings.sending())
+
+    postmaster = next(iter(settings.domains or storage.domains), None)
+    delivery = settings.deliveries(postmaster)
+    router = Router(directory, delivery)
+    committer = Committer(reactor, delivery)
+    area = SpoolArea(reactor, spools, delivery)
+
+    def enqueue(message: NewMessage, content: IContent) -> Deferred[None]:
+        # The queue needs the relay, the relay the agent, and the agent the queue.
+        return queue.enqueue(message, content)
+
+    agent = LocalAgent(delivery, router, committer, area, enqueue)
+    exits = Exits(sender, next_hops(settings), directory, agent)
+    relay = Relay(store, exits, reactor, settings.relaying())
+    queue = Queue(store, relay)
+    realm = MailRealm(DeliveryRoom(delivery, router, committer, area, queue, time.time))
+    return Rooms(
+        connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
+        directory=directory,
+        passwords=passwords,
+        store=store,
+        relay=relay,
+        sender=sender,
+        committer=committer,
+        look_ups=look_ups,
+        spools=spools,
+        portal=make_portal(realm, [own, *checkers]),
+    )
+
+
+def make_listeners(
+    reactor: IServiceReactor,
+    settings: Settings,
+    rooms: Rooms,
+    limits: Limits,
+    tls: CertificateOptions,
+) -> list[Listener]:
+    """Make the listeners; none is bound yet.
+
+    Raises:
+        UserError: an endpoint string means nothing.
+    """
+    return [
+        Listener(
+            listen,
+            make_endpoint(reactor, listen, tls),
+            ServerFactory(
+                reactor,
+                rooms.portal,
+                settings.listener(listen.role, limits),
+                rooms.connections,
+                tls,
+            ),
+        )
+        for listen in settings.listen
+    ]

@@ -19,6 +19,7 @@ import atexit
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -282,8 +283,28 @@ class LineObserver:
         except OSError as error:
             _log.error("The log could not be opened anew: {error}", error=error.strerror)
 
+    @property
+    def has_file(self) -> bool:
+        """True if there is a file that can be rotated."""
+        return isinstance(self._sink, FileSink)
+
 
 _log = Logger(namespace="postroom.log")
+
+
+def reopen_on_signals(reactor: ILogReactor, observer: LineObserver) -> None:
+    """Have SIGHUP and SIGUSR1 open the log file anew.
+
+    Without a file they keep their meaning: a daemon in the foreground ends with its terminal.
+    """
+    if not observer.has_file:
+        return
+
+    def reopen(number: int, frame: object) -> None:
+        reactor.callFromThread(observer.reopen)
+
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, reopen)
 
 
 def make_observer(

@@ -1,0 +1,112 @@
+"""Makes the service of ``twistd smtp``, or says in one line why it cannot be.
+
+`twistd` calls `makeService` before it opens the log, forks, and sheds privileges. All that can fail
+for a reason that a person can mend is done here, while there is a terminal to say it on and root to
+do it as: the log and the key files are opened, the ports bound, and, as the user that the daemon
+becomes, the state directory and the database. What needs threads or connections waits for
+`MailService.startService`.
+"""
+
+import datetime
+from pathlib import Path
+
+from postroom.errors import UserError
+from postroom.service.assembly import IServiceReactor, assemble, make_listeners
+from postroom.service.banner import banner, expiry_warning
+from postroom.service.daemon import MailService
+from postroom.service.listeners import bind
+from postroom.service.logs import LineObserver, make_observer
+from postroom.service.open_files import affordable_connections, raise_open_files_limit
+from postroom.service.options import Options
+from postroom.service.settings import Settings
+from postroom.service.state import Owner
+from postroom.service.storage import open_storage
+from postroom.service.tls import Identity, read_identity, self_signed_identity
+
+__all__ = ["Options", "makeService"]
+
+_DEFAULT_LOG = "twistd.log"
+
+
+def makeService(options: Options) -> MailService:
+    """Make the service, its ports bound.
+
+    Args:
+        options: parsed.
+
+    Raises:
+        SystemExit: it cannot be; the text says why, for standard error, and the status is 1.
+    """
+    from twisted.internet import reactor
+
+    try:
+        return _make(options, reactor)  # type: ignore[arg-type]  # a module to mypy
+    except UserError as error:
+        lines = [f"twistd smtp: {line}" for line in str(error).splitlines()]
+        raise SystemExit("\n".join(lines)) from error
+
+
+def _make(options: Options, reactor: IServiceReactor) -> MailService:
+    settings, owner = options.settings, options.owner
+    if options.of_twistd("chroot"):
+        raise UserError("--chroot is not supported: paths would change after they were opened")
+    observer = _observer(options, owner)
+    identity = _identity_from_files(settings)
+    storage = open_storage(settings, owner)
+    try:
+        if identity is None:
+            with owner.acting():
+                identity = _self_signed(settings)
+        limits = settings.limits.as_limits(
+            affordable_connections(raise_open_files_limit(), settings.client.connections)
+        )
+        rooms = assemble(reactor, settings, storage, limits, options.checkers)
+        listeners = make_listeners(reactor, settings, rooms, limits, identity.options())
+        for listener in listeners:
+            bind(listener)
+    except BaseException:
+        storage.close()
+        raise
+    service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
+    service.log = observer
+    config = Path(options["config"]).absolute() if options["config"] else None
+    service.banner = list(banner(settings, config, storage.domains, listeners, identity))
+    warning = expiry_warning(identity, _now())
+    service.banner += [warning] if warning else []
+    return service
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _identity_from_files(settings: Settings) -> Identity | None:
+    certificate, key = settings.tls.certificate, settings.tls.key
+    return read_identity(certificate, key) if certificate and key else None
+
+
+def _self_signed(settings: Settings) -> Identity:
+    path = settings.state_dir / "self-signed.pem"
+    return self_signed_identity(path, settings.hostname, _now())
+
+
+def _observer(options: Options, owner: Owner) -> LineObserver | None:
+    """Make the log where the settings say, or else where twistd's options do.
+
+    Returns:
+        None if twistd was told to log in another way.
+
+    Raises:
+        UserError: the file cannot be opened, or a daemon would write to standard output.
+    """
+    settings = options.settings.log
+    if options.parent is None or options.of_twistd("logger") or options.of_twistd("syslog"):
+        return None
+    if settings.file is not None:
+        return make_observer(settings.format, settings.file, owner)
+    name, stays = options.of_twistd("logfile"), options.of_twistd("nodaemon")
+    if name == "-" and not stays:
+        raise UserError("--logfile=-: a daemon has no standard output; use -n or another file")
+    if name == "-" or (stays and not name):
+        return make_observer(settings.format, None, owner)
+    return make_observer(settings.format, Path(name or _DEFAULT_LOG), owner)
