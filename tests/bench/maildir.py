@@ -1,6 +1,7 @@
 """How fast mail gets into Maildirs, durably.
 
-    PYTHONPATH=src python tests/bench/maildir.py [--orders] [--seconds 2] [DIRECTORY]
+    PYTHONPATH=src python tests/bench/maildir.py [--orders] [--seconds 2]
+        [--switch-interval 0.0001] [DIRECTORY]
 
 Without options: the committer, with a number of sessions that each deliver a message of 4 KiB,
 wait for it and deliver the next; then with a reactor thread that computes all the time, as a busy
@@ -241,8 +242,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--orders", action="store_true", help="compare orders of system calls")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each figure")
+    parser.add_argument("--switch-interval", type=float, help="sys.setswitchinterval, in seconds")
     parser.add_argument("directory", nargs="?", default=".", help="on the disk to measure")
     options = parser.parse_args()
+    if options.switch_interval is not None:
+        sys.setswitchinterval(options.switch_interval)
     root = tempfile.mkdtemp(prefix="maildir-bench-", dir=options.directory)
     try:
         if options.orders:

@@ -245,6 +245,9 @@ class WhatDeliveriesSee(LegacyCase):
         address = LegacyAddress(box(r'"a b"@here.example'), b"mx.example")
         self.assertEqual(address.dequote(address.local), b"a b")
         self.assertEqual(address.dequote("joe"), b"joe")
+        self.begun("u@here.example")
+        (user,) = (seen for where, seen in self.delivery.seen if where == "to")
+        self.assertEqual(user.dest.dequote(b'"x y"'), b"x y")
         self.assertEqual(address.dequote(rb"a\"b"), b'a"b')
 
     def test_an_address_can_be_refused_by_name(self) -> None:

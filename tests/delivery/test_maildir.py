@@ -127,7 +127,9 @@ class LookingForAMessage(MaildirCase):
         self.patch(module.os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
         open(f"{self.path}/cur/{KEY}mx,S=5:2,S", "w").close()
         opened.sync_if_present(KEY)
-        self.assertEqual(synced, [f"{self.path}/cur"])
+        open(f"{self.path}/new/{KEY}mx,S=5", "w").close()
+        opened.sync_if_present(KEY)
+        self.assertEqual(synced, [f"{self.path}/cur", f"{self.path}/new"])
 
 
 class KeepingOpen(MaildirCase):

@@ -120,6 +120,12 @@ class Aliases(RouterCase):
             self.resolve("all@here.example", *aliases), Route((JOE,), (box("x@there.example"),))
         )
 
+    def test_leave_the_case_of_foreign_local_parts_alone(self) -> None:
+        alias = Alias("a@here.example", ("X@there.example", "x@there.example"))
+        resolved = self.resolve("a@here.example", alias)
+        assert isinstance(resolved, Route)
+        self.assertEqual([str(one) for one in resolved.queued], list(alias.targets))
+
     def test_may_discard(self) -> None:
         self.assertEqual(
             self.resolve("null@here.example", Alias("null@here.example", ("discard:",))), Route()

@@ -93,6 +93,12 @@ class LargeContent(WithSpool):
         self.finished()
         self.assertLessEqual(self.threads.hops, 40 + 1)
 
+    def test_what_is_too_little_for_a_write_waits_for_more(self) -> None:
+        self.spool.write(b"a" * 300 * KIB)
+        self.spool.write(b"b")
+        self.threads.run()
+        self.assertEqual(self.threads.hops, 1)
+
     def test_holds_the_peer_while_a_mebibyte_is_unsaved(self) -> None:
         held = None
         unsaved = 0

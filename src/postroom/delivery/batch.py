@@ -268,7 +268,7 @@ def without(pieces: Iterable[bytes], cuts: Sequence[tuple[int, int]]) -> Iterato
             if start < offset + len(piece) and end > offset:
                 if start - offset > at:
                     yield piece[at : start - offset]
-                at = min(end - offset, len(piece))
+                at = end - offset
         if at < len(piece):
             yield piece[at:] if at else piece
         offset += len(piece)

@@ -234,9 +234,9 @@ class _Expansion:
 
     def is_new(self, target: str) -> bool:
         """Say whether a target is to be followed: met for the first time, and not one too many."""
-        if target.lower() in self._met:
+        if target in self._met:
             return False
-        self._met.add(target.lower())
+        self._met.add(target)
         self._left -= 1
         return self._left >= 0
 
