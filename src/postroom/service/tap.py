@@ -8,7 +8,9 @@ becomes, the state directory and the database. What needs threads or connections
 """
 
 import datetime
+import time
 from pathlib import Path
+from typing import Any
 
 from postroom.errors import UserError
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
@@ -39,11 +41,21 @@ def makeService(options: Options) -> MailService:
     """
     from twisted.internet import reactor
 
+    run_by_steady_clock(reactor)
     try:
         return _make(options, reactor)  # type: ignore[arg-type]  # a module to mypy
     except UserError as error:
         lines = [f"twistd smtp: {line}" for line in str(error).splitlines()]
         raise SystemExit("\n".join(lines)) from error
+
+
+def run_by_steady_clock(reactor: Any) -> None:
+    """Have a reactor's timers run by the monotonic clock; call it before there are any.
+
+    A reactor's own clock is the time of day. If that is set ahead all time-outs would pass at once,
+    and if it is set back none would pass for as long.
+    """
+    reactor.seconds = time.monotonic
 
 
 def _make(options: Options, reactor: IServiceReactor) -> MailService:
