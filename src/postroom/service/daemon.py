@@ -21,7 +21,8 @@ from twisted.python.components import Componentized
 
 from postroom.service.assembly import IServiceReactor, Rooms
 from postroom.service.listeners import Listener, stop_listening
-from postroom.service.logs import LineObserver, reopen_on_signals
+from postroom.service.logs import LineObserver
+from postroom.service.signals import reopen_log
 from postroom.service.storage import Storage
 
 _GRACE_SECONDS = 10.0
@@ -78,7 +79,7 @@ class MailService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if self.log is not None:
             self.log.run_on(self._reactor)
-            reopen_on_signals(self._reactor, self.log)
+            reopen_log(self._reactor, self.log)
         rooms = self.rooms
         self.storage.state.sign()
         rooms.look_ups.start()
@@ -124,6 +125,8 @@ class MailService(Service):
             pool.stop()
         await self._step("the queue's store", rooms.store.stop)
         self.storage.close()
+        if self.log is not None:
+            self.log.write_through()
 
     async def _step(self, what: str, stop: Callable[[], Awaitable[Any]]) -> None:
         async def stopped() -> None:

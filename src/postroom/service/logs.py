@@ -19,12 +19,11 @@ import atexit
 import json
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Final, Literal, Protocol, TextIO
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -90,6 +89,12 @@ def _message(event: LogEvent) -> str:
     return text
 
 
+def _namespace(event: LogEvent) -> str:
+    """Say who logs; Twisted's oldest messages know only a "system"."""
+    namespace: str = event.get("log_namespace", "-")
+    return str(event.get("system", "-")) if namespace == "log_legacy" else namespace
+
+
 class TextFormat:
     """Lines to read: time, level, namespace, message."""
 
@@ -101,7 +106,7 @@ class TextFormat:
         """Format an event."""
         level = event.get("log_level")
         name = level.name if level is not None else "-"
-        namespace = event.get("log_namespace", "-")
+        namespace = _namespace(event)
         return one_line(
             f"{self._clock(event.get('log_time', 0.0))} {name} [{namespace}] {_message(event)}"
         )
@@ -136,7 +141,7 @@ class JSONFormat:
         record: dict[str, object] = {
             "time": self._clock(event.get("log_time", 0.0)),
             "level": level.name if level is not None else None,
-            "namespace": event.get("log_namespace"),
+            "namespace": _namespace(event),
             "message": _message(event)[:LINE_CHARACTERS],
         }
         for key, value in event.items():
@@ -233,7 +238,8 @@ class LineObserver:
         self._sink = sink
         self._line = line
         self._lines: list[str] = []
-        self._lock = Lock()
+        # Signal handlers log, too, and may come while a line is being written.
+        self._lock = RLock()
         self._reactor: ILogReactor | None = None
         self._is_due = False
         atexit.register(self.flush)
@@ -242,15 +248,21 @@ class LineObserver:
         """Gather lines from now on, and have this reactor write them."""
         self._reactor = reactor
 
+    def write_through(self) -> None:
+        """Write each line at once from now on: the process may end by a signal, without warning."""
+        self._reactor = None
+        self.flush()
+
     def __call__(self, event: LogEvent) -> None:
         """Take an event, on any thread."""
+        reactor = self._reactor
         try:
             line = self._line(event)
         except Exception as error:  # an event that breaks must not break who logs it
             line = one_line(f"an event could not be formatted: {type(error).__name__}: {error}")
         self._lines.append(line)
         if (
-            self._reactor is None
+            reactor is None
             or event.get("log_level") in _URGENT
             or len(self._lines) >= _PENDING_LINES
         ):
@@ -258,9 +270,9 @@ class LineObserver:
         elif not self._is_due:
             self._is_due = True
             if isInIOThread():
-                self._reactor.callLater(FLUSH_SECONDS, self.flush)
+                reactor.callLater(FLUSH_SECONDS, self.flush)
             else:
-                self._reactor.callFromThread(self._reactor.callLater, FLUSH_SECONDS, self.flush)
+                reactor.callFromThread(reactor.callLater, FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what has gathered. A log that cannot be written is no reason to stop mail."""
@@ -290,21 +302,6 @@ class LineObserver:
 
 
 _log = Logger(namespace="postroom.log")
-
-
-def reopen_on_signals(reactor: ILogReactor, observer: LineObserver) -> None:
-    """Have SIGHUP and SIGUSR1 open the log file anew.
-
-    Without a file they keep their meaning: a daemon in the foreground ends with its terminal.
-    """
-    if not observer.has_file:
-        return
-
-    def reopen(number: int, frame: object) -> None:
-        reactor.callFromThread(observer.reopen)
-
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, reopen)
 
 
 def make_observer(

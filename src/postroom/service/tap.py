@@ -21,6 +21,7 @@ from postroom.service.logs import LineObserver, make_observer
 from postroom.service.open_files import affordable_connections, raise_open_files_limit
 from postroom.service.options import Options
 from postroom.service.settings import Settings
+from postroom.service.signals import stop_once
 from postroom.service.state import Owner
 from postroom.service.storage import open_storage
 from postroom.service.tls import Identity, read_identity, self_signed_identity
@@ -81,6 +82,8 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         raise
     service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
     service.log = observer
+    if options.parent is not None:
+        reactor.callWhenRunning(stop_once)
     config = Path(options["config"]).absolute() if options["config"] else None
     service.banner = list(banner(settings, config, storage.domains, listeners, identity))
     warning = expiry_warning(identity, _now())
