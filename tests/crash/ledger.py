@@ -37,7 +37,7 @@ class Sink:
     def __init__(self) -> None:
         self.seen: collections.Counter[int] = collections.Counter()
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """Take a message."""
         self.seen[int(message_from_bytes(envelope.content)["X-Number"])] += 1
         return "250 2.0.0 Ok"
@@ -115,9 +115,8 @@ def run(messages: int, kills: int, folder: Path, seed: int = 1) -> Outcome:
             thread.start()
         done = 0
         while any(thread.is_alive() for thread in threads):
-            due = (done + random_source.random()) * messages / kills if done < kills else 1e9
-            if len(ledger.accepted) >= min(due, messages - 1):
-                time.sleep(random_source.random() / 5)
+            if done < kills and len(ledger.accepted) >= (done + 0.5) * messages / kills:
+                time.sleep(random_source.random() / 20)
                 daemon.kill()
                 daemon.start()
                 done += 1
