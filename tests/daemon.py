@@ -96,6 +96,7 @@ class Daemon:
             self.options += ["--config", str(folder / "postroom.toml")]
         self.twistd = twistd
         self.process: subprocess.Popen[bytes] | None = None
+        self._maildirs: dict[str, Path] = {}
 
     @property
     def port(self) -> int:
@@ -176,4 +177,6 @@ class Daemon:
 
     def maildir(self, address: str) -> Path:
         """Give an account's Maildir."""
-        return Path(self.admin("mailbox", "path", address).strip())
+        if address not in self._maildirs:
+            self._maildirs[address] = Path(self.admin("mailbox", "path", address).strip())
+        return self._maildirs[address]
