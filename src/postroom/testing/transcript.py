@@ -16,7 +16,7 @@ each of them::
 
 - ``C:`` sends a line, CRLF added; ``C-raw:`` sends just these octets. ``C*20:`` sends it twenty
   times.
-- ``S:`` expects one reply: its code, the enhanced code if one is given, and if text is given it must
+- ``S:`` expects one reply: its code, an enhanced code if one is given, and text, if any, that must
   occur in the reply's. ``S*20:`` expects it twenty times. Lines ``S: 250-…`` up to one without the
   hyphen expect a reply of exactly these lines.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.

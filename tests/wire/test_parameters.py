@@ -1,0 +1,86 @@
+"""Tests for `postroom.wire.parameters`."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.wire.errors import SyntaxViolation
+from postroom.wire.parameters import (
+    MAIL_PARAMETERS,
+    RCPT_PARAMETERS,
+    decode_xtext,
+    parse_parameters,
+)
+
+OFFERED = {"SIZE": "1000", "8BITMIME": "", "AUTH": "PLAIN"}
+
+
+def parse(octets: bytes, offered: dict[str, str] = OFFERED) -> dict[str, str | None]:
+    return parse_parameters(octets, MAIL_PARAMETERS, offered)
+
+
+class ParameterTests(SynchronousTestCase):
+    """Tests for `parse_parameters`."""
+
+    def refused(self, octets: bytes, code: int, text: str = "") -> None:
+        violation = self.assertRaises(SyntaxViolation, parse, octets)
+        self.assertEqual((violation.reply.code, violation.reply.enhanced), (code, "5.5.4"), octets)
+        self.assertIn(text, violation.reply.text[0])
+
+    def test_what_is_read(self) -> None:
+        self.assertEqual(parse(b""), {})
+        self.assertEqual(parse(b"SIZE=5"), {"SIZE": "5"})
+        self.assertEqual(
+            parse(b"size=5  Body=8BitMime   auth=<>"),
+            {"SIZE": "5", "BODY": "8BitMime", "AUTH": "<>"},
+        )
+
+    def test_numbers_are_ascii_digits(self) -> None:
+        for value in (b"1_000", b"+5", b"-1", b"5.0", b"0x5", b"", b"5" * 21, b"9" * 5000):
+            self.refused(b"SIZE=" + value, 501)
+        self.assertEqual(parse(b"SIZE=" + b"9" * 20), {"SIZE": "9" * 20})
+
+    def test_a_parameter_that_is_not_offered_does_not_exist(self) -> None:
+        self.refused(b"SMTPUTF8", 555, "SMTPUTF8")
+        self.refused(b"RET=FULL", 555, "RET")
+        for word in (b"SIZE=5", b"BODY=7BIT", b"AUTH=<>"):
+            violation = self.assertRaises(SyntaxViolation, parse, word, {})
+            self.assertEqual(violation.reply.code, 555)
+        violation = self.assertRaises(
+            SyntaxViolation, parse_parameters, b"SIZE=5", RCPT_PARAMETERS, OFFERED
+        )
+        self.assertEqual(violation.reply.code, 555)
+
+    def test_a_parameter_comes_once(self) -> None:
+        self.refused(b"SIZE=5 SIZE=5", 501, "twice")
+        self.refused(b"SIZE=5 BODY=7BIT size=6", 501, "twice")
+
+    def test_what_is_no_parameter(self) -> None:
+        for word in (
+            b"=",
+            b"=5",
+            b"SIZE==5",
+            b"SIZE=5=6",
+            b"-a=b",
+            b"a_b=c",
+            b"SIZE=",
+            b'"SIZE"=5',
+        ):
+            self.refused(word, 501, "Malformed")
+
+    def test_auth_is_xtext_without_controls(self) -> None:
+        for value in ("+0A", "+00", "+7F", "+80", "+20", "+zz", "+4", "+", "a+4g", "+0d"):
+            self.refused(b"AUTH=" + value.encode(), 501)
+        self.assertEqual(parse(b"AUTH=e+3Dmc2@example"), {"AUTH": "e+3Dmc2@example"})
+
+    def test_the_reply_shows_no_more_than_the_beginning(self) -> None:
+        violation = self.assertRaises(SyntaxViolation, parse, b"x" * 4000 + b"=")
+        self.assertLess(len(violation.reply.wire), 200)
+
+    @given(st.binary(max_size=60))
+    def test_xtext_is_undone(self, octets: bytes) -> None:
+        written = "".join(
+            chr(each) if 0x21 <= each <= 0x7E and each not in b"+=" else f"+{each:02X}"
+            for each in octets
+        )
+        self.assertEqual(decode_xtext(written), octets)

@@ -1,0 +1,164 @@
+"""Tests for `postroom.wire.paths`."""
+
+from hypothesis import given
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.wire.errors import LocalViolation
+from postroom.wire.paths import (
+    Mailbox,
+    PathError,
+    check_literal,
+    mailbox,
+    parse_mailbox,
+    parse_path,
+)
+from tests.wire.addresses import FOLDED, MAILBOXES
+
+READ = {
+    b"a@b": (b"a", b"b"),
+    b"A.b@C.D": (b"A.b", b"C.D"),
+    b'"a b"@c': (b"a b", b"c"),
+    b'"a"@c': (b"a", b"c"),
+    b'"\\a\\b"@c': (b"ab", b"c"),
+    b'"a\\"b\\\\c"@d': (b'a"b\\c', b"d"),
+    b'""@c': (b"", b"c"),
+    b'"@"@c': (b"@", b"c"),
+    b"!#$%&'*+-/=?^_`{|}~@c": (b"!#$%&'*+-/=?^_`{|}~", b"c"),
+    b"a@xn--nxasmq6b": (b"a", b"xn--nxasmq6b"),
+    b"a@1.2.3": (b"a", b"1.2.3"),
+    b"a@[192.0.2.1]": (b"a", b"[192.0.2.1]"),
+    b"a@[IPv6:2001:db8::1]": (b"a", b"[IPv6:2001:db8::1]"),
+    b"a@[tag:x!y]": (b"a", b"[tag:x!y]"),
+}
+REFUSED = {
+    b"": "empty",
+    b"a": "no @",
+    b"@": "domain",
+    b"a@": "domain",
+    b"@a": "local part",
+    b".a@b": "local part",
+    b"a.@b": "local part",
+    b"a..b@c": "local part",
+    b"a b@c": "local part",
+    b"a@b.": "domain",
+    b"a@-b": "domain",
+    b"a@b-": "domain",
+    b"a@b_c": "domain",
+    b"a@b@c": "local part",
+    b"a\n@b": "control",
+    b"a@b\n": "control",
+    b"a@b\r\n": "control",
+    b'"a\n"@b': "control",
+    b'"a\\\n"@b': "control",
+    b"a\x80@b": "8-bit",
+    b"a@[1]": "literal",
+    b"a@[IPv6:fe80::1%1]": "zone",
+    b"a@[]": "malformed",
+    b"a@[192.0.2.1": "malformed",
+    b"l" * 65 + b"@a": "64 octets",
+    b"a@" + b"a" * 64: "domain",
+    b"a@" + b".".join([b"a" * 50] * 6): "255 octets",
+}
+
+
+class MailboxTests(SynchronousTestCase):
+    """Tests for `parse_mailbox` and `Mailbox`."""
+
+    def test_what_is_read(self) -> None:
+        for octets, parts in READ.items():
+            self.assertEqual(parse_mailbox(octets), Mailbox(*parts), octets)
+
+    def test_what_is_refused_and_why(self) -> None:
+        for octets, why in REFUSED.items():
+            error = self.assertRaises(PathError, parse_mailbox, octets)
+            self.assertIn(why, str(error), octets)
+
+    @given(MAILBOXES)
+    def test_what_is_written_reads_back(self, written: Mailbox) -> None:
+        try:
+            self.assertEqual(parse_mailbox(bytes(written)), written)
+        except PathError as error:  # quoting has made it too long
+            self.assertIn("longer than", str(error))
+
+    @given(FOLDED)
+    def test_what_is_read_is_written_in_one_form_only(self, octets: bytes) -> None:
+        try:
+            read = parse_mailbox(octets)
+        except PathError:
+            return
+        self.assertLessEqual(len(bytes(read)), len(octets))
+        self.assertEqual(bytes(parse_mailbox(bytes(read))), bytes(read))
+        self.assertFalse(set(bytes(read)) & set(b"\r\n\0"))
+
+    def test_only_what_needs_quotes_is_quoted(self) -> None:
+        for local, written in ((b"a.b", b"a.b"), (b"a b", b'"a b"'), (b'a"\\', b'"a\\"\\\\"')):
+            self.assertEqual(bytes(Mailbox(local, b"c")), written + b"@c")
+
+    def test_domains_are_compared_in_lower_case_and_local_parts_as_they_are(self) -> None:
+        read = parse_mailbox(b"User@Here.EXAMPLE")
+        self.assertEqual((read.domain_key, read.local_part), ("here.example", b"User"))
+        self.assertNotEqual(read, parse_mailbox(b"user@Here.EXAMPLE"))
+
+    def test_a_literal_says_that_it_is_one(self) -> None:
+        self.assertTrue(parse_mailbox(b"a@[192.0.2.1]").is_literal)
+        self.assertFalse(parse_mailbox(b"a@192.0.2.1").is_literal)
+
+    def test_text_of_ours_becomes_a_mailbox_or_is_our_error(self) -> None:
+        self.assertEqual(mailbox("a@b"), Mailbox(b"a", b"b"))
+        for wrong in ("a", "a@b\r\nDATA", "ü@b", "a@\u2028b", ""):
+            self.assertRaises(LocalViolation, mailbox, wrong)
+
+    def test_any_length_is_refused_in_linear_time(self) -> None:
+        # Were it quadratic, this would take minutes.
+        for octet in (b'"', b"\\", b"@", b"(", b"a.", b"a", b"<", b'"\\"', b"[", b"-"):
+            for tail in (b"", b"@b", b'"@b', b'"'):
+                self.assertRaises(PathError, parse_mailbox, octet * 40_000 + tail)
+                self.assertRaises(PathError, parse_mailbox, b"a@" + octet * 40_000 + tail + b"!")
+
+
+class PathTests(SynchronousTestCase):
+    """Tests for `parse_path`."""
+
+    def test_the_null_path(self) -> None:
+        self.assertIsNone(parse_path(b"<>"))
+
+    def test_a_source_route_is_left_out(self) -> None:
+        for route in (b"", b"@a:", b"@a,@b.c:"):
+            self.assertEqual(parse_path(b"<" + route + b"u@d>"), Mailbox(b"u", b"d"))
+
+    def test_what_is_refused(self) -> None:
+        for octets in (b"", b"<", b">", b"u@d", b"<u@d", b"u@d>", b"< >", b"<<u@d>>", b"<@a>"):
+            self.assertRaises(PathError, parse_path, octets)
+        for octets in (
+            b"<@a,b:u@d>",
+            b"<@a:@b:u@d>",
+            b"<@:u@d>",
+            b"<@a,@b>",
+            b"<@[192.0.2.1]:u@d>",
+        ):
+            self.assertRaises(PathError, parse_path, octets)
+
+    def test_a_path_has_256_octets_with_its_brackets(self) -> None:
+        domain = b".".join([b"a" * 63] * 3 + [b"a" * 60])
+        self.assertEqual(parse_path(b"<u@" + domain[:252] + b">"), Mailbox(b"u", domain[:252]))
+        error = self.assertRaises(PathError, parse_path, b"<uu@" + domain[:252] + b">")
+        self.assertIn("256", str(error))
+
+
+class LiteralTests(SynchronousTestCase):
+    """Tests for `check_literal`."""
+
+    def test_literals(self) -> None:
+        for right in (b"[192.0.2.1]", b"[IPv6:::1]", b"[ipv6:::ffff:192.0.2.1]", b"[a-b:c]"):
+            check_literal(right)
+        for wrong in (
+            b"[1.2.3]",
+            b"[1.2.3.4.5]",
+            b"[256.1.1.1]",
+            b"[::1]",
+            b"[IPv6:]",
+            b"[IPv6:1]",
+        ):
+            self.assertRaises(PathError, check_literal, wrong)
+        for wrong in (b"[a-:b]", b"[a:]", b"[:b]", b"[1_0.1.1.1]", b"[01.2.3.4]"):
+            self.assertRaises(PathError, check_literal, wrong)
