@@ -3,9 +3,10 @@
 The order of calls was measured (ext4, two cores, files of 4 KiB; `tests/bench/maildir.py`). Writing
 all files, starting their write-back with ``posix_fadvise(DONTNEED)`` and only then syncing them
 lets the first sync commit the journal for all: on a quiet machine 1.4 to 1.7 times the rate of
-syncing file by file, in batches of 5 to 50. ``fdatasync`` gains nothing for new files; ``link`` and ``unlink`` instead of
-``rename`` cost a call more; ``O_TMPFILE`` with ``link`` is slower, for the inode passes through the
-list of orphans; ``syncfs`` is as fast and makes mail wait for everybody's data.
+syncing file by file, in batches of 5 to 50. ``fdatasync`` gains nothing for new files; ``link`` and
+``unlink`` instead of ``rename`` cost a call more; ``O_TMPFILE`` with ``link`` is slower, for the
+inode passes through the list of orphans; ``syncfs`` is as fast and makes mail wait for everybody's
+data.
 
 Durability: a message may be delivered twice, never lost. *The commit instant is the return of the
 sync of* ``new/``; only after it is success told. F is the file, K its key (`maildir.message_key`),
