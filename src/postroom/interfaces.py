@@ -199,5 +199,8 @@ class IResolver(Interface):
 class IIdentified(Interface):
     """An add-on for avatars that know a better name for their user than the one typed at login."""
 
-    def identity() -> str:
-        """Give the name for trace headers, logs and `SessionFacts.identity`."""
+    def identity() -> "str | None":
+        """Give the name for trace headers, logs and `SessionFacts.identity`.
+
+        Called once, right after the login that made the avatar; None if the avatar is anonymous.
+        """

@@ -82,7 +82,7 @@ class SessionCase(SynchronousTestCase):
         self, address: str, authenticated: bool = False, client: str = "192.0.2.1"
     ) -> object:
         facts = replace(FACTS, client=client)
-        delivery = SessionDelivery(self.room, facts, authenticated)
+        delivery = SessionDelivery(self.room, facts, "ann@here.example" if authenticated else None)
         verifyObject(ITransactionDelivery, delivery)
         empty = envelope(session=facts)
         self.assertIsNone(delivery.validate_sender(empty))
@@ -130,7 +130,7 @@ class MessageCase(TestCase):
         return envelope(*((a, self.room.router.resolve(box(a))) for a in addresses), **more)
 
     def begin(self, made: Envelope) -> Any:
-        transaction = SessionDelivery(self.room, made.session, True).begin(made)
+        transaction = SessionDelivery(self.room, made.session, "ann@here.example").begin(made)
         verifyObject(IDeliveryTransaction, transaction)
         return transaction
 
@@ -349,6 +349,7 @@ class Realm(SynchronousTestCase):
             )
             self.assertIs(interface, ITransactionDelivery)
             self.assertEqual(avatar.may_relay, may_relay)
+            self.assertEqual(avatar.identity(), "joe@here.example" if may_relay else None)
             self.assertIs(ITransactionDelivery(avatar), avatar)
             logout()
 

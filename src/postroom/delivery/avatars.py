@@ -55,8 +55,15 @@ class MailRealm:
             raise NotImplementedError("this realm has only ITransactionDelivery")
         if not isinstance(mind, SessionFacts):
             raise TypeError("the mind of a mail session is its SessionFacts")
-        avatar = SessionDelivery(self._room, mind, authenticated=avatarId != ANONYMOUS)
+        avatar = SessionDelivery(self._room, mind, _name_of(avatarId))
         return ITransactionDelivery, avatar, _logout
+
+
+def _name_of(avatar_id: object) -> str | None:
+    """Read what a checker gave; they are not agreed on bytes or text."""
+    if avatar_id == ANONYMOUS:
+        return None
+    return avatar_id.decode("utf-8", "replace") if isinstance(avatar_id, bytes) else str(avatar_id)
 
 
 def _logout() -> None:

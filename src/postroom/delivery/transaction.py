@@ -38,7 +38,13 @@ from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
 from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
 from postroom.errors import LOCAL_ERROR, reply_for
-from postroom.interfaces import IContent, IDeliveryTransaction, IQueue, ITransactionDelivery
+from postroom.interfaces import (
+    IContent,
+    IDeliveryTransaction,
+    IIdentified,
+    IQueue,
+    ITransactionDelivery,
+)
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import Reply, reply
@@ -68,14 +74,25 @@ class DeliveryRoom:
     now: Callable[[], float]
 
 
-@implementer(ITransactionDelivery)
+@implementer(ITransactionDelivery, IIdentified)
 class SessionDelivery:
     """The avatar: what one session, logged in or not, may do with mail."""
 
-    def __init__(self, room: DeliveryRoom, facts: SessionFacts, authenticated: bool) -> None:
-        """Decide once whether this session may write to other domains."""
+    def __init__(self, room: DeliveryRoom, facts: SessionFacts, user: str | None) -> None:
+        """Decide once whether this session may write to other domains.
+
+        Args:
+            room: shared.
+            facts: the session's.
+            user: who has logged in, None for an anonymous session.
+        """
         self._room = room
-        self.may_relay = authenticated or is_within(facts.client, room.settings.relay_networks)
+        self._user = user
+        self.may_relay = user is not None or is_within(facts.client, room.settings.relay_networks)
+
+    def identity(self) -> str | None:
+        """See `IIdentified`."""
+        return self._user
 
     def validate_sender(self, envelope: Envelope) -> None:
         """Take any sender: which ones are fit is a matter of policy."""

@@ -135,9 +135,8 @@ class ServerFactory(TwistedServerFactory):
 
     def identity_of(self, avatar: object, username: bytes) -> str:
         """Name who has logged in, for trace headers and logs."""
-        if IIdentified.providedBy(avatar):
-            return avatar.identity()
-        return username.decode("utf-8", "replace")
+        identity = avatar.identity() if IIdentified.providedBy(avatar) else None
+        return identity or username.decode("utf-8", "replace")
 
     def capabilities(self, tls: bool, authenticated: bool, client: str) -> Capabilities:
         """Give what a session offers and asks for in this state."""
