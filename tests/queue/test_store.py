@@ -304,9 +304,10 @@ class StoreContract:
         puts = [store.put(new_message(), Content(b"x")) for _ in range(50)]
         await store.stop()
         self.assertEqual(len(await gatherResults(puts)), 50)
-        with self.assertRaises(OSError) as caught:
-            await store.put(new_message(), Content(b"x"))
-        self.assertEqual(reply_for(caught.exception), LOCAL_ERROR)
+        for late in (store.put(new_message(), Content(b"x")), store.chunk("x", 0)):
+            with self.assertRaises(OSError) as caught:
+                await late
+            self.assertEqual(reply_for(caught.exception), LOCAL_ERROR)
         self.assertEqual(self.rows(), (50, 50, 50))
 
     async def test_a_batch_of_any_length_is_stored(self) -> None:

@@ -89,21 +89,19 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def write_log_back(engine: Engine, connection: PoolProxiedConnection, wait: bool) -> None:
-    """Write SQLite's log back into the database, so that it begins anew; nothing on PostgreSQL.
+def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
+    """Write SQLite's log back into the database, so that it begins anew.
 
     Args:
-        engine: of the connection.
         connection: of ``engine.raw_connection()``, not in a transaction.
         wait: for those who still read from the log; else only what nobody needs is written back.
 
     Raises:
         sqlite3.Error: the disk failed; the log is as it was.
     """
-    if engine.dialect.name == "sqlite":
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
-        cursor.close()
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
+    cursor.close()
 
 
 def storage_error(error: DBAPIError) -> OSError | None:

@@ -57,8 +57,7 @@ def migrate(engine: Engine) -> None:
                     f"the database {engine.url.render_as_string()} has schema {stored}, newer than "
                     f"this Postroom's {known[-1]}: upgrade Postroom"
                 )
-            if stored != known[-1]:
-                _upgrade(connection)
+            _upgrade(connection)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -25,6 +25,7 @@ What a crash can tear, and what mends it:
     before COMMIT returned     the transaction is absent or whole, as the log decides at the next
                                opening; the peer got no 250, so a whole one may come twice
     after, before 250          the peer sends it again: twice, never lost
+    COMMIT failed              refused with 4yz; a power cut may bring it to light nevertheless
     claimed, being sent        the lease runs out, or `release_all_leases` ends it: sent twice at
                                worst, for no outcome was recorded
     sent, before `record`      the same
@@ -43,6 +44,7 @@ of a statement, never its text.
 Known limits: leases compare the clocks of the nodes, which must agree to within a few minutes.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -50,7 +52,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -109,6 +111,7 @@ class SqlQueueStore:
         self._now = now
         self._horizon = max(horizon_seconds, 2 * LEASE_SECONDS)
         self._writer = Writer(engine, reactor, Batch(self.owner).apply)
+        self._stopping = False
         self._readers = ThreadPool(0, _READERS, "queue-readers")
 
     def start(self) -> None:
@@ -117,7 +120,8 @@ class SqlQueueStore:
         self._readers.start()
 
     async def stop(self) -> None:
-        """Finish what was handed over; everything handed over later fails."""
+        """Finish what was handed over; whatever comes later fails. Call it once, after `start`."""
+        self._stopping = True
         await self._writer.stop()
         self._readers.stop()
 
@@ -186,4 +190,6 @@ class SqlQueueStore:
             except DBAPIError as error:
                 raise storage_error(error) or error from error
 
+        if self._stopping:
+            return fail(OSError(errno.ESHUTDOWN, "the queue is closed"))
         return deferToThreadPool(self._reactor, self._readers, in_thread)

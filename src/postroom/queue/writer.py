@@ -93,15 +93,19 @@ class Writer:
         self._reactor = reactor
         self._apply = apply
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        # A daemon thread: a reactor that ends without `stop` must not be held up by it.
+        self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Begin to take jobs."""
-        # A daemon thread: a reactor that ends without `stop` must not be held up by it.
-        threading.Thread(target=self._run, name="queue-writer", daemon=True).start()
+        """Begin to work on jobs; they may be handed over before."""
+        self._thread.start()
 
     def stop(self) -> "Deferred[None]":
-        """Take no more jobs; fires when all that were handed over are done."""
+        """Take no more jobs; fires when all that were handed over are done.
+
+        Call it once, after `start`.
+        """
         self._stopped = Deferred()
         self._jobs.put(None)
         return self._stopped
@@ -135,10 +139,11 @@ class Writer:
             self._stopped.callback(None)
 
     def _drop_anchor(self) -> PoolProxiedConnection | None:
-        with suppress(SQLAlchemyError, sqlite3.Error):
-            anchor = self._engine.raw_connection()
-            write_log_back(self._engine, anchor, wait=True)
-            return anchor
+        if self._engine.dialect.name == "sqlite":
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                anchor = self._engine.raw_connection()
+                write_log_back(anchor, wait=True)
+                return anchor
         return None
 
     def _gather(self) -> tuple[list[Job[Any]], bool]:
@@ -176,9 +181,13 @@ class Writer:
         for job in batch:
             job.fail(error)
         self._engine.dispose()
-        # A full disk may be full of our own log: written back, its space can be used again.
+        if self._engine.dialect.name == "sqlite":
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """A full disk may be full of our own log: written back, its space can be used again."""
         with suppress(SQLAlchemyError, sqlite3.Error), closing(self._engine.raw_connection()) as it:
-            write_log_back(self._engine, it, wait=False)
+            write_log_back(it, wait=False)
 
 
 def _fire(batch: Sequence[Job[Any]]) -> None:
