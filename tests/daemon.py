@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from postroom.cli.main import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 # The checkout's own code and plugin, whatever directory a command runs in.
 ENVIRONMENT = {
@@ -18,7 +22,6 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
 }
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-POSTROOM = [sys.executable, "-c", "from postroom.cli.main import main; main()"]
 LISTENERS = {
     "mx": "mx=tcp:{}:interface=127.0.0.1",
     "submission": "submission=tcp:{}:interface=127.0.0.1",
@@ -156,11 +159,10 @@ class Daemon:
         raise RuntimeError(f"the kernel does not tell {field}")
 
     def admin(self, *words: str, stdin: str = "") -> str:
-        """Run the admin command on the same state directory."""
-        command = [*POSTROOM, "--state-dir", str(self.state), *words]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=ENVIRONMENT)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
+        """Run the admin command on the same state directory; in this process, which is faster."""
+        done = CliRunner().invoke(cli, ["--state-dir", str(self.state), *words], input=stdin)
+        if done.exit_code:
+            raise RuntimeError(f"{' '.join(words)}: {done.output}") from done.exception
         return done.stdout
 
     def add_account(self, address: str, password: str) -> None:

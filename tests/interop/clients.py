@@ -123,6 +123,7 @@ def send_with_aiosmtplib(route: Route, recipients: Sequence[str], content: bytes
         )
         async with smtp:
             if route.login is not None:
+                await smtp.ehlo()
                 methods = {"PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}
                 await methods[route.login.mechanism](route.login.user, route.login.password)
             refused, _ = await smtp.sendmail(SENDER, list(recipients), content)
@@ -180,16 +181,17 @@ def send_with_twisted(route: Route, recipients: Sequence[str], content: bytes) -
 
 
 def send_with_swaks(route: Route, recipients: Sequence[str], content: bytes, *more: str) -> None:
-    """Send with swaks."""
+    """Send with swaks; left to itself it would add a blank line, or take one dot for the end."""
     command = [program("swaks"), "--server", NAME, "--port", str(route.port), "--from", SENDER]
     command += ["--to", ",".join(recipients), "--ehlo", "client.test", "--data", "-", *more]
+    command += ["--no-data-fixup"]
     if route.security != "clear":
         command += ["--tls" if route.security == "starttls" else "--tls-on-connect"]
         command += ["--tls-verify", "--tls-ca-path", str(route.authority)]
     if route.login is not None:
         command += ["--auth", route.login.mechanism, "--auth-user", route.login.user]
         command += ["--auth-password", route.login.password]
-    run(command, lines(content))
+    run(command, (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
 
 
 def send_pipelined_with_swaks(route: Route, recipients: Sequence[str], content: bytes) -> None:
@@ -256,7 +258,10 @@ def send_with_nodemailer(route: Route, recipients: Sequence[str], content: bytes
 def send_with_smtp_source(
     route: Route, recipients: Sequence[str], content: bytes, folder: Path, *more: str
 ) -> None:
-    """Send with Postfix's load generator; it knows neither TLS nor logins."""
+    """Send with Postfix's load generator; it knows neither TLS nor logins.
+
+    It adds an empty line to what it reads from a file.
+    """
     file = folder / "smtp-source.eml"
     file.write_bytes(lines(content))
     for recipient in recipients:

@@ -47,7 +47,7 @@ class Process:
 
     def received(self) -> list[bytes]:
         """Give the messages so far, trace fields on top; the newest may be there in part."""
-        return self.inbox.contents()
+        return [file for file in self.inbox.contents() if file]
 
     def stop(self) -> None:
         """Stop it and what it has started."""

@@ -43,6 +43,7 @@ class _ClientTests(TestCase):
     """What all clients are tested with."""
 
     send: ClassVar[Callable[..., Any]]
+    added: ClassVar = b""  # what the client itself adds to every message
     timeout = 120
 
     def setUp(self) -> None:
@@ -58,15 +59,17 @@ class _ClientTests(TestCase):
             sending = type(self).send(route, to, content)
             if sending is not None:
                 await sending
-            self.assertEqual([delivered(file) for file in self.inbox.arrived()], [content])
+            self.assertEqual(
+                [delivered(file) for file in self.inbox.arrived()], [content + self.added]
+            )
 
 
-class _MxTests(_ClientTests):
+class _MxTests:
     async def test_mxInClear(self) -> None:
         await self.check(self.route("mx", "clear"), *HARD.values())
 
 
-class _TLSTests(_ClientTests):
+class _TLSTests:
     async def test_mxWithSTARTTLS(self) -> None:
         await self.check(self.route("mx", "starttls"), HARD["dots"], HARD["big"])
 
@@ -74,7 +77,7 @@ class _TLSTests(_ClientTests):
         await self.check(self.route("mx-tls", "implicit"), HARD["dots"], HARD["big"])
 
 
-class _LoginTests(_ClientTests):
+class _LoginTests:
     async def test_mxWithLogin(self) -> None:
         await self.check(self.route("mx", "starttls", "PLAIN"), PLAIN)
 
@@ -101,7 +104,7 @@ class _LoginTests(_ClientTests):
         await self.check(self.route("submission", "starttls", "PLAIN"), PLAIN, to=recipients)
 
 
-class SmtplibTests(_MxTests, _TLSTests, _LoginTests):
+class SmtplibTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_smtplib)
 
     async def test_oddMessages(self) -> None:
@@ -130,35 +133,37 @@ class SmtplibTests(_MxTests, _TLSTests, _LoginTests):
         self.assertEqual({code for code, _ in caught.exception.recipients.values()}, {550})
 
 
-class AiosmtplibTests(_MxTests, _TLSTests, _LoginTests):
+class AiosmtplibTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_aiosmtplib)
 
 
-class TwistedTests(_MxTests, _TLSTests, _LoginTests):
+class TwistedTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_twisted)
 
 
-class SwaksTests(_MxTests, _TLSTests, _LoginTests):
+class SwaksTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_swaks)
 
 
-class PipeliningSwaksTests(_MxTests, _TLSTests, _LoginTests):
+class PipeliningSwaksTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_pipelined_with_swaks)
 
 
-class CurlTests(_MxTests, _TLSTests, _LoginTests):
+class CurlTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_curl)
 
 
-class MsmtpTests(_MxTests, _TLSTests, _LoginTests):
+class MsmtpTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_msmtp)
 
 
-class NodemailerTests(_MxTests, _TLSTests, _LoginTests):
+class NodemailerTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
     send = staticmethod(clients.send_with_nodemailer)
 
 
-class SmtpSourceTests(_MxTests):
+class SmtpSourceTests(_MxTests, _ClientTests):
+    added = b"\r\n"
+
     @staticmethod
     def send(route: Route, recipients: Sequence[str], content: bytes) -> None:
         clients.send_with_smtp_source(route, recipients, content, _server()[0].folder)

@@ -5,6 +5,7 @@ import smtplib
 import ssl
 from collections.abc import Sequence
 from email.message import Message
+from email.utils import parseaddr
 from functools import cache
 from itertools import chain
 from typing import Protocol
@@ -201,7 +202,7 @@ class AiosmtpdTests(_HopTests):
         report = email.message_from_bytes(bounce)
         self.assertEqual(report.get_content_type(), "multipart/report")
         self.assertEqual(report.get_param("report-type"), "delivery-status")
-        self.assertEqual(report["To"], ANN)
+        self.assertEqual(parseaddr(report["To"])[1], ANN)
         _, status, original = _parts(report)
         of_message, of_recipient = _parts(status)
         self.assertEqual(of_message["Reporting-MTA"], "dns; relay.test")
