@@ -1,0 +1,59 @@
+"""Tests for `postroom.server.verdicts`."""
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.server.verdicts import settled, then
+
+
+class SettledTests(SynchronousTestCase):
+    """Tests for `settled`."""
+
+    def test_what_is_known_is_given_at_once(self) -> None:
+        async def coroutine() -> str:
+            return "x"
+
+        for answer in ("x", succeed("x"), coroutine(), succeed(None).addCallback(lambda _: "x")):
+            self.assertEqual(settled(answer), "x")
+
+    def test_what_has_failed_is_raised_and_logged_nowhere(self) -> None:
+        async def coroutine() -> str:
+            raise ValueError
+
+        for answer in (fail(ValueError()), coroutine()):
+            self.assertRaises(ValueError, settled, answer)
+
+    def test_what_is_not_known_stays_a_deferred(self) -> None:
+        later: Deferred[str] = Deferred()
+
+        async def coroutine() -> str:
+            return await later
+
+        chained = succeed(None).addCallback(lambda _: later)
+        for answer in (Deferred(), coroutine(), chained):
+            self.assertIsInstance(settled(answer), Deferred)
+
+    def test_an_answer_asked_for_within_its_own_callback_comes_later(self) -> None:
+        inner: list[object] = []
+        answer: Deferred[str] = Deferred()
+
+        def ask(value: str) -> str:
+            inner.append(settled(answer))
+            return value
+
+        answer.addCallback(ask)
+        answer.callback("x")
+        assert isinstance(inner[0], Deferred)
+        self.assertEqual(self.successResultOf(inner[0]), "x")
+
+
+class ThenTests(SynchronousTestCase):
+    """Tests for `then`."""
+
+    def test_now_or_later(self) -> None:
+        self.assertEqual(then("a", str.replace, "a", "b"), "b")
+        later: Deferred[str] = Deferred()
+        result = then(later, str.replace, "a", "b")
+        later.callback("a")
+        assert isinstance(result, Deferred)
+        self.assertEqual(self.successResultOf(result), "b")
