@@ -78,6 +78,7 @@ class Daemon:
         listeners: tuple[str, ...] = ("mx",),
         settings: str = "",
         twistd: tuple[str, ...] = (),
+        port: int | None = None,
     ) -> None:
         """Choose ports; nothing runs yet.
 
@@ -87,10 +88,13 @@ class Daemon:
             listeners: names from `LISTENERS`.
             settings: TOML, given with ``--config``.
             twistd: options of twistd itself.
+            port: of the mx listener, if it may not be any.
         """
         self.folder = folder
         self.state = folder / "state"
         self.ports = {name: free_port() for name in listeners}
+        if port is not None:
+            self.ports["mx"] = port
         self.options = ["--state-dir", str(self.state), *options]
         for name, port in self.ports.items():
             self.options += ["--listen", LISTENERS[name].format(port)]

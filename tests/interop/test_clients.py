@@ -50,6 +50,9 @@ class _ClientTests(TestCase):
         self.daemon, self.authority = _server()
         self.inbox = Folder(self.daemon.maildir(ANN) / "new")
 
+    def tearDown(self) -> None:
+        self.assertNotIn("Traceback", self.daemon.log())
+
     def route(self, listener: str, security: Any, mechanism: Any = None) -> Route:
         login = Login(mechanism, ANN, PASSWORD) if mechanism else None
         return Route(self.daemon.ports[listener], security, login, self.authority)

@@ -1,0 +1,98 @@
+"""Dovecot, which reads a Maildir for mail programs."""
+
+import getpass
+import os
+import shutil
+import subprocess
+from imaplib import IMAP4
+from pathlib import Path
+
+from tests.daemon import free_port, wait_until
+from tests.interop.clients import program
+
+_PASSWORD = "secret"
+
+
+class Dovecot:
+    """Dovecot's IMAP server on one Maildir, with files of its own.
+
+    As root it does its work as ``nobody``, whom the Maildir has to belong to; it refuses to read
+    mail as root.
+    """
+
+    def __init__(self, maildir: Path, folder: Path) -> None:
+        """Start it.
+
+        Raises:
+            RuntimeError: it did not start; with what it logged.
+        """
+        self.port = free_port()
+        config, log = folder / "dovecot.conf", folder / "dovecot.log"
+        root = os.geteuid() == 0
+        reader, group = ("nobody", "nogroup") if root else (getpass.getuser(), "")
+        login = "dovenull" if root else reader
+        config.write_text(f"""
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {log}
+protocols = imap
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+default_login_user = {login}
+default_internal_user = {"dovecot" if root else reader}
+mail_location = maildir:{maildir}:INDEX=MEMORY:CONTROL={folder}/control
+first_valid_uid = 1
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {self.port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+passdb {{
+  driver = static
+  args = password={_PASSWORD}
+}}
+userdb {{
+  driver = static
+  args = uid={reader} gid={group or os.getegid()} home={folder}/home
+}}
+""")
+        (folder / "control").mkdir()
+        if root:
+            shutil.chown(folder / "control", reader, group)
+        command = [program("dovecot"), "-F", "-c", str(config)]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        if not wait_until(self._greets, 15):
+            self.stop()
+            raise RuntimeError(f"dovecot did not start:\n{log.read_text()}")
+
+    def _greets(self) -> bool:
+        try:
+            with IMAP4("127.0.0.1", self.port, timeout=5):
+                return True
+        except (OSError, IMAP4.error):
+            return self._process.poll() is not None
+
+    def messages(self) -> list[bytes]:
+        """Give all messages of the inbox as a mail program gets them."""
+        with IMAP4("127.0.0.1", self.port, timeout=30) as imap:
+            imap.login("ann", _PASSWORD)
+            _, (count,) = imap.select()
+            if not int(count or b"0"):
+                return []
+            _, data = imap.fetch("1:*", "(BODY.PEEK[])")
+            return [item[1] for item in data if isinstance(item, tuple)]
+
+    def stop(self) -> None:
+        """Stop it; its master takes its processes along."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(15)
