@@ -25,7 +25,8 @@ Who controls the input: remote hosts the replies, whoever sent a message its env
 ever formatted into anything but values of a log event and the report, which cleans them.
 
 Known limits: fairness is between destinations, not between senders. A reactor whose own clock goes
-by the time of day stands still for as long as that is set back; give it a monotonic one.
+by the time of day stands still for as long as that is set back: the daemon's goes by a monotonic
+one.
 """
 
 import random
@@ -52,6 +53,7 @@ from postroom.queue.model import ClaimedMessage, ClaimedRecipient, IQueueStore, 
 from postroom.queue.outcomes import Outcomes
 from postroom.queue.schedule import Schedule
 from postroom.queue.sources import Budget, MemorySource, Source, StoreSource
+from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
 _POLL_SECONDS: Final = 1.0
@@ -272,40 +274,38 @@ class Relay:
         if lane is not None and len(claim.recipients) == 1:
             self._offer(Job(claim, lane, claim.recipients, claim.message))
             return
-        by_domain: dict[bytes, list[ClaimedRecipient]] = {}
-        for recipient in claim.recipients:
-            by_domain.setdefault(recipient.address.domain, []).append(recipient)
+        Deferred.fromCoroutine(self._sort_by_lane(claim)).addErrback(
+            self._fault, claim, claim.recipients
+        )
+
+    async def _sort_by_lane(self, claim: Claim) -> None:
+        """Put recipients into lanes where there are several, or of a domain not yet known."""
         by_lane: dict[Lane, list[ClaimedRecipient]] = {}
-        for domain, recipients in by_domain.items():
-            lane = self._by_domain.get(domain)
-            if lane is not None:
-                by_lane.setdefault(lane, []).extend(recipients)
-            else:
-                Deferred.fromCoroutine(self._look_up(domain, claim, recipients)).addErrback(
-                    self._fault, claim, recipients
-                )
+        refused: dict[Reply, list[ClaimedRecipient]] = {}
+        for recipient in claim.recipients:
+            lane = self._by_domain.get(recipient.address.domain)
+            try:
+                lane = lane or await self._look_up(recipient.address)
+                by_lane.setdefault(lane, []).append(recipient)
+            except Exception as error:
+                refused.setdefault(_answer_to(error), []).append(recipient)
         for lane, recipients in by_lane.items():
             self._offer(Job(claim, lane, recipients, message_for(claim, recipients)))
-
-    async def _look_up(
-        self, domain: bytes, claim: Claim, recipients: Sequence[ClaimedRecipient]
-    ) -> None:
-        """Find the lane of a domain not seen since the directory changed, and use it."""
-        revision = self._revision
-        name = recipients[0].address.domain_key
-        message = message_for(claim, recipients)
-        try:
-            local = await self._exits.directory.find_domain(name) is not None
-            lane = self._local if local else self._lane_to(name)
-        except Exception as error:
-            answer = _answer_to(error)
-            nowhere = Job(claim, Lane(Destination(name), 1), recipients, message)
-            self._outcomes.settle(nowhere, [answer] * len(recipients))
-            return
-        if revision == self._revision:
-            self._by_domain[domain] = lane
-        self._offer(Job(claim, lane, recipients, message))
+        for answer, recipients in refused.items():
+            nowhere = Lane(Destination(recipients[0].address.domain_key), 1)
+            job = Job(claim, nowhere, recipients, message_for(claim, recipients))
+            self._outcomes.settle(job, [answer] * len(recipients))
         self._pump()
+
+    async def _look_up(self, address: Mailbox) -> Lane:
+        """Find the lane of a domain that was not seen since the directory changed."""
+        revision = self._revision
+        name = address.domain_key
+        local = await self._exits.directory.find_domain(name) is not None
+        lane = self._local if local else self._lane_to(name)
+        if revision == self._revision:
+            self._by_domain[address.domain] = lane
+        return lane
 
     def _lane_to(self, name: str) -> Lane:
         destination = self._exits.route(name)
