@@ -151,8 +151,13 @@ class Daemon:
         """Give how much memory the process has in use now."""
         return self._memory("VmRSS")
 
+    def forget_peak(self) -> None:
+        """Let `peak_octets` count from now on."""
+        assert self.process is not None
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # proc(5)
+
     def peak_octets(self) -> int:
-        """Give the most memory that the process ever had in use."""
+        """Give the most memory that the process had in use."""
         return self._memory("VmHWM")
 
     def _memory(self, field: str) -> int:
