@@ -47,6 +47,8 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
         UserError: the directory or the database cannot be used, or another process uses them.
     """
     state = open_state_directory(settings.state_dir, owner)
+    if owner.changes:
+        _import_as_ourselves()
     try:
         with owner.acting():
             engine = _open_database(settings)
@@ -56,6 +58,12 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
         state.close()
         raise
     return Storage(state, engine, domains, owns_database=not settings.database)
+
+
+def _import_as_ourselves() -> None:
+    """Import what a migration imports late: the user may not be able to read root's Python."""
+    import alembic.command
+    import alembic.config  # noqa: F401
 
 
 def _open_database(settings: Settings) -> Engine:

@@ -8,6 +8,7 @@ becomes, the state directory and the database. What needs threads or connections
 """
 
 import datetime
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,16 @@ def makeService(options: Options) -> MailService:
     try:
         return _make(options, reactor)  # type: ignore[arg-type]  # a module to mypy
     except UserError as error:
-        lines = [f"twistd smtp: {line}" for line in str(error).splitlines()]
-        raise SystemExit("\n".join(lines)) from error
+        raise SystemExit(_for_the_terminal(str(error))) from error
+    except Exception as error:
+        if os.environ.get("POSTROOM_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error} (POSTROOM_DEBUG=1 shows where)"
+        raise SystemExit(_for_the_terminal(" ".join(what.split()))) from error
+
+
+def _for_the_terminal(text: str) -> str:
+    return "\n".join(f"twistd smtp: {line}" for line in text.splitlines())
 
 
 def run_by_steady_clock(reactor: Any) -> None:
