@@ -139,15 +139,17 @@ class SMTPServerProtocol(LineStream):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Let go of everything; a message that is being stored is stored all the same."""
         self.finished = True
-        self.factory.closed(self)
-        if self._penalty is not None:
-            self._penalty.cancel()
-        if self._awaited is not None and self.session.phase is not Phase.CONTENT:
-            self._awaited.cancel()
-        if self._reception is not None:
-            self._reception.abort()
-        if self._logout is not None:
-            self._logout()
+        try:
+            if self._penalty is not None:
+                self._penalty.cancel()
+            if self._awaited is not None and self.session.phase is not Phase.CONTENT:
+                self._awaited.cancel()
+            if self._reception is not None:
+                self._reception.abort()
+            if self._logout is not None:
+                self._logout()
+        finally:  # last, for whoever waits for the sessions to end
+            self.factory.closed(self)
 
     def expire(self, now: float) -> None:
         """End a wait that has lasted too long; the factory's sweep calls this."""

@@ -1,0 +1,128 @@
+"""Tests for STARTTLS: RFC 3207 s4.2, and the injections of its kin (CVE-2011-0411 and others).
+
+Real handshakes are in `test_sockets`; the transport here only writes down that TLS was begun.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.server.scene import PATIENT, Peer, Scene, settings
+from tests.server.test_protocol import MAIL, PLAIN, RCPT
+
+CONTEXT = "a context"
+
+
+class StarttlsTests(SynchronousTestCase):
+    """Tests for the change from clear text to TLS."""
+
+    def upgraded(self, scene: Scene, *before: str) -> Peer:
+        peer = scene.connect()
+        for line in ("EHLO in-clear.example", *before):
+            peer.say(line)
+        self.assertEqual(peer.say("STARTTLS").code, 220)
+        self.assertEqual(peer.transport.tls, CONTEXT)
+        return peer
+
+    def test_nothing_that_came_along_is_a_command(self) -> None:
+        for injected in (
+            "EHLO x\r\n",
+            "NOOP\r\n",
+            "NOOP\r\nNOOP\r\n",
+            f"EHLO x\r\n{MAIL}\r\n{RCPT}\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
+            "AUT",
+            "NOOP",
+            "\r\n",
+        ):
+            scene = Scene()
+            peer = scene.connect()
+            peer.say("EHLO c")
+            peer.send(b"STARTTLS\r\n" + injected.encode())
+            self.assertEqual([each.code for each in peer.hear_all()], [220])
+            # What now comes is from within TLS. Half a command left over would spoil the first.
+            self.assertEqual(peer.say("EHLO c").code, 250, injected)
+            self.assertEqual(peer.hear_all(), [])
+            self.assertEqual(scene.world.calls, [])
+
+    def test_half_a_command_before_is_no_part_of_one_within(self) -> None:
+        peer = Scene().connect()
+        peer.say("EHLO c")
+        peer.send(b"STARTTLS\r\nAUT")
+        peer.hear()
+        peer.say("EHLO c")
+        self.assertEqual(peer.say("H " + PLAIN[5:]).code, 500)
+
+    def test_the_220_is_written_before_tls_begins_and_nothing_after_it_in_clear(self) -> None:
+        peer = Scene().connect()
+        peer.say("EHLO c")
+        before: list[bytes] = []
+        start = peer.transport.startTLS
+
+        def record(context: object, normal: bool = True) -> None:
+            before.extend(peer.transport.writes)
+            start(context)
+
+        peer.transport.startTLS = record  # type: ignore[method-assign]
+        peer.send(b"NOOP\r\nSTARTTLS\r\nNOOP\r\n")
+        self.assertEqual(before[-1], b"250 2.0.0 Ok\r\n220 2.0.0 Ready to start TLS\r\n")
+        self.assertEqual(before, peer.transport.writes)
+
+    def test_what_was_said_in_clear_is_forgotten(self) -> None:
+        peer = self.upgraded(Scene(), MAIL, RCPT)
+        for line in (RCPT, "DATA", MAIL, "STARTTLS", PLAIN):
+            self.assertEqual(peer.say(line).code, 503, line)
+        self.assertEqual(peer.protocol.facts.helo, b"")
+        self.assertEqual(peer.say("EHLO within.example").code, 250)
+        self.assertEqual(peer.say("DATA").code, 503)
+        facts = peer.protocol.facts
+        self.assertEqual((facts.helo, facts.tls.version), (b"within.example", "TLSv1.3"))
+
+    def test_a_login_in_clear_is_forgotten_too(self) -> None:
+        scene = Scene(settings(clear_text_auth_networks=[ip_network("192.0.2.0/24")]))
+        peer = self.upgraded(scene, PLAIN)
+        self.assertEqual(scene.world.logouts, 1)
+        peer.say("EHLO c")
+        self.assertIsNone(peer.protocol.facts.identity)
+        self.assertEqual(peer.say(MAIL).code, 250)
+        self.assertEqual(peer.say("RCPT TO:<b@there.example>").code, 550)
+        self.assertEqual(peer.say("RSET").code, 250)
+        self.assertEqual(peer.say(PLAIN).code, 235)
+
+    def test_within_tls_it_is_neither_offered_nor_taken(self) -> None:
+        peer = self.upgraded(Scene())
+        self.assertNotIn("STARTTLS", peer.say("EHLO c").text)
+        self.assertEqual(peer.say("STARTTLS").code, 503)
+
+    def test_authentication_is_offered_within(self) -> None:
+        peer = self.upgraded(Scene(settings(role="submission")))
+        self.assertIn("AUTH PLAIN LOGIN", peer.say("EHLO c").text)
+        self.assertEqual(peer.say(PLAIN).code, 235)
+        self.assertEqual(peer.say(MAIL).code, 250)
+
+    def test_a_transport_between_us_and_the_socket_need_not_know_of_tls(self) -> None:
+        scene = Scene(settings(role="submission"))
+        peer = scene.connect()
+        peer.transport.startTLS = lambda context, normal=True: None  # type: ignore[method-assign]
+        peer.say("EHLO c")
+        peer.say("STARTTLS")
+        self.assertIn("AUTH PLAIN LOGIN", peer.say("EHLO c").text)
+
+    def test_errors_before_count_within(self) -> None:
+        scene = Scene(settings(limits=replace(PATIENT, errors=3)))
+        peer = self.upgraded(scene, "WHAT", "WHAT")
+        self.assertEqual(peer.say("WHAT").code, 500)
+        self.assertEqual(peer.hear().code, 421)
+
+    def test_a_transport_that_cannot_begin_tls_is_not_gone_on_with(self) -> None:
+        scene = Scene()
+        peer = scene.connect()
+        peer.say("EHLO c")
+
+        def broken(context: object, normal: bool = True) -> None:
+            raise RuntimeError("no key")
+
+        peer.transport.startTLS = broken  # type: ignore[method-assign]
+        # The reactor closes a connection whose protocol raises.
+        self.assertRaises(RuntimeError, peer.send, b"STARTTLS\r\n" + MAIL.encode())
+        self.assertEqual(scene.world.calls, [])
