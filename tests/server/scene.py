@@ -38,7 +38,7 @@ STORED = reply(250, "2.0.0", "Stored")
 NO_SUCH_USER = reply(550, "5.1.1", "No such user")
 NO_RELAYING = reply(550, "5.7.1", "Relaying denied")
 
-PATIENT = Limits(errors_before_delay=100_000, errors=100_000, idle_commands=100_000)
+PATIENT = Limits(errors_before_delay=1_000_000, errors=1_000_000, idle_commands=1_000_000)
 """Limits for dialogues that are about something else."""
 
 
