@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from postroom.client.dns import DNSSettings, Resolver, system_servers
+from postroom.client.dns import Resolver, system_servers
+from postroom.client.settings import DNSSettings
 from postroom.errors import Refusal
 
 Say = Callable[[dns.message.Message], "dns.message.Message | bytes | list[bytes] | None"]

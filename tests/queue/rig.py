@@ -19,7 +19,8 @@ from postroom.envelope import Account, Alias, Domain, NewMessage
 from postroom.interfaces import IChunkSource, IDirectory, ILocalAgent
 from postroom.queue.batch import Batch
 from postroom.queue.queue import Queue
-from postroom.queue.relay import Exits, Relay, RelaySettings
+from postroom.queue.relay import Exits, Relay
+from postroom.queue.settings import RelaySettings
 from postroom.queue.store import SqlQueueStore
 from postroom.queue.tables import message, recipient
 from postroom.queue.writer import Job

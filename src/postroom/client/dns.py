@@ -49,6 +49,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
+from postroom.client.settings import DNSSettings, Server
 from postroom.errors import Refusal
 from postroom.interfaces import IResolver
 from postroom.wire.replies import reply
@@ -64,36 +65,12 @@ _UDP_BUFFER: Final = 8192
 # What a host may be called: Let-dig-hyp labels, and underscores, which hosts do have.
 _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_\-.]*[a-z0-9_])?")
 
-Server = tuple[str, int]
 _Record = tuple[int, str]
 _Question = tuple[str, RdataType]
 
 
 class IDNSReactor(IReactorTCP, IReactorUDP, IReactorTime):
     """What the resolver needs of the reactor."""
-
-
-@dataclass(frozen=True, slots=True)
-class DNSSettings:
-    """How DNS is asked.
-
-    Attributes:
-        servers: (IP address, port) of recursive resolvers; empty for those of the system.
-        timeout_seconds: for each question to each server.
-        rounds: how often all servers are asked before we give up for now.
-        cache_entries: how many answers are kept.
-        longest_ttl_seconds: for which an answer is kept at most.
-        longest_negative_ttl_seconds: for which "there is none" is kept at most.
-        hosts_file: names that are known without DNS; None for none.
-    """
-
-    servers: tuple[Server, ...] = ()
-    timeout_seconds: float = 3
-    rounds: int = 2
-    cache_entries: int = 10_000
-    longest_ttl_seconds: float = 3600
-    longest_negative_ttl_seconds: float = 300
-    hosts_file: str | None = "/etc/hosts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from postroom.client.model import TLSMode
 from postroom.wire.client_session import Phase
 
 Network = IPv4Network | IPv6Network
+Server = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +98,26 @@ class ClientSettings:
     addresses_per_host: int = 5
     tries: int = 10
     dead_host_seconds: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DNSSettings:
+    """How DNS is asked.
+
+    Attributes:
+        servers: (IP address, port) of recursive resolvers; empty for those of the system.
+        timeout_seconds: for each question to each server.
+        rounds: how often all servers are asked before we give up for now.
+        cache_entries: how many answers are kept.
+        longest_ttl_seconds: for which an answer is kept at most.
+        longest_negative_ttl_seconds: for which "there is none" is kept at most.
+        hosts_file: names that are known without DNS; None for none.
+    """
+
+    servers: tuple[Server, ...] = ()
+    timeout_seconds: float = 3
+    rounds: int = 2
+    cache_entries: int = 10_000
+    longest_ttl_seconds: float = 3600
+    longest_negative_ttl_seconds: float = 300
+    hosts_file: str | None = "/etc/hosts"

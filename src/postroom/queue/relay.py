@@ -33,7 +33,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, fail
@@ -51,7 +51,7 @@ from postroom.queue.lanes import LONGEST_HOLD_SECONDS, Job, Lane
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedMessage, ClaimedRecipient, IQueueStore, Report
 from postroom.queue.outcomes import Outcomes
-from postroom.queue.schedule import Schedule
+from postroom.queue.settings import RelaySettings
 from postroom.queue.sources import Budget, MemorySource, Source, StoreSource
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
@@ -91,31 +91,6 @@ class Exits:
     route: Callable[[str], Destination]
     directory: IDirectory
     local: ILocalAgent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySettings:
-    """What an administrator may set.
-
-    Attributes:
-        hostname: ours, as reports show it.
-        schedule: of the attempts.
-        per_destination: messages under way to one destination at once, 1 or more.
-        in_all: messages under way at once, 1 or more.
-        fetched: recipients fetched from the store and not finished, at once, 1 or more.
-        memory_octets: content kept in memory of messages just accepted.
-        memory_messages: how many messages just accepted are under way or wait in memory.
-        stop_seconds: how long `Relay.stop` waits for transactions under way.
-    """
-
-    hostname: str
-    schedule: Schedule = field(default_factory=Schedule)
-    per_destination: int = 20
-    in_all: int = 500
-    fetched: int = 2000
-    memory_octets: int = 64 * 1024 * 1024
-    memory_messages: int = 20_000
-    stop_seconds: float = 30.0
 
 
 class Relay:

@@ -15,13 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
-from postroom.client.dns import DNSSettings
 from postroom.client.model import SmartHost
-from postroom.client.settings import ClientSettings, Timeouts
+from postroom.client.settings import ClientSettings, DNSSettings, Timeouts
 from postroom.delivery.settings import DeliverySettings
 from postroom.errors import UserError
-from postroom.queue.relay import RelaySettings
 from postroom.queue.schedule import Schedule
+from postroom.queue.settings import RelaySettings
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,
