@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
-from tests.interop.clients import smtp_source
+from tests.interop.clients import Login, Route, send_with_smtplib, smtp_source
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.mail import HARD, ODD, PLAIN, Folder, delivered, lines
 from tests.interop.peers import Aiosmtpd, Exim, Postfix, SmtpSink, authenticator
@@ -60,7 +60,13 @@ first_seconds = 1
 jitter = 0
 """
     options = ("--hostname", "relay.test", "--relay-network", "127.0.0.0/8")
-    daemon = Daemon(new_folder("relay"), *options, settings=settings)
+    daemon = Daemon(
+        new_folder("relay"),
+        *options,
+        *_certificates().options,
+        listeners=("mx", "submission"),
+        settings=settings,
+    )
     daemon.add_account(ANN, PASSWORD)
     stopped_at_exit(daemon).start()
     return daemon
@@ -178,9 +184,22 @@ class AiosmtpdTests(_HopTests):
         context.load_cert_chain(stranger.certificate, stranger.key)
         hop = self.hop("stranger.test", tls_context=context, require_starttls=True)
         self.submit(PLAIN, "bob@stranger.test")
-        self.assertTrue(wait_until(lambda: "to=bob@stranger.test" in self.relay.log()))
+        self.assertTrue(wait_until(lambda: "['bob@stranger.test']" in self.relay.log()))
         self.assertEqual((hop.messages, hop.attempts), ([], {}))
         self.assertIn("bob@stranger.test", self.relay.admin("queue", "list", "--json"))
+
+    def test_submittedMailIsRelayed(self) -> None:
+        """The way of a mail program's user: TLS and a login on both sides of us."""
+        hop = self.hop("starttls.test", tls_context=_context(), require_starttls=True)
+        login = Login("PLAIN", ANN, PASSWORD)
+        authority = _certificates().authority
+        route = Route(self.relay.ports["submission"], "starttls", login, authority)
+        send_with_smtplib(route, ["bob@starttls.test", ANN], HARD["dots"])
+        self.assertTrue(wait_until(hop.received))
+        (here,) = self.inbox.arrived()
+        (there,) = hop.received()
+        self.assertEqual([delivered(here), delivered(there)], [HARD["dots"]] * 2)
+        self.assertIn(b"with ESMTPSA id", there)
 
     def test_refusedForNowIsTriedAgain(self) -> None:
         hop = self.hop("moody.test")
