@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 import trustme
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.daemon import Daemon, free_port, wait_until
+from tests.daemon import ENVIRONMENT, TWISTD, Daemon, free_port, wait_until
 from tests.service.daemons import Background, failed_start
 
 TEXT = "Subject: hello\r\n\r\nA line.\r\n"
@@ -183,6 +183,36 @@ class RunningTests(Case):
         (record,) = [item for item in records if "you@example.org" in str(item.get("sender"))]
         self.assertIn("size", record)
         self.assertNotIn("\x1b", daemon.log())
+
+
+class SocketActivationTests(Case):
+    """Ports that systemd holds."""
+
+    def test_a_socket_of_systemd_is_served(self) -> None:
+        script = (
+            "import os, socket, sys\n"
+            "held = socket.create_server(('127.0.0.1', 0))\n"
+            "print(held.getsockname()[1], flush=True)\n"
+            "os.dup2(held.fileno(), 3); os.set_inheritable(3, True)\n"
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
+            "os.environ.update(LISTEN_FDNAMES='smtp')\n"
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        )
+        listen = "mx=systemd:INET:name=smtp"
+        process = subprocess.Popen(
+            [TWISTD[0], "-c", script, *TWISTD[1:], "-n", "--pidfile=", "smtp", "--listen", listen],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        with process, process.stdout:
+            port = int(process.stdout.readline())
+            send(port)
+            process.terminate()
+            log = process.stdout.read().decode()
+        self.assertIn(f"Listening on 127.0.0.1:{port} (mx)", log)
+        self.assertNotIn("Traceback", log)
 
 
 class StopTests(Case):
