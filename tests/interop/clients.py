@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.mail.smtp import ESMTPSender, ESMTPSenderFactory
+from twisted.mail.smtp import ESMTPSender, ESMTPSenderFactory, SMTPClientError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest
 
@@ -31,6 +31,9 @@ NAME = "localhost"
 """What the certificate is verified against where a client wants a name."""
 
 SENDER = "sender@remote.test"
+REFUSED = (RuntimeError, smtplib.SMTPException, aiosmtplib.SMTPException, SMTPClientError)
+"""What a client raises when the server takes none of it."""
+
 _HERE = Path(__file__).resolve().parent
 
 

@@ -35,6 +35,7 @@ def _server() -> tuple[Daemon, Path]:
     )
     daemon.add_account(ANN, PASSWORD)
     daemon.admin("domain", "catch-all", "local.test", ANN)
+    daemon.admin("domain", "add", "strict.test")
     stopped_at_exit(daemon).start()
     return daemon, certificates.authority
 
@@ -44,6 +45,7 @@ class _ClientTests(TestCase):
 
     send: ClassVar[Callable[..., Any]]
     added: ClassVar = b""  # what the client itself adds to every message
+    protocol: ClassVar = "ESMTP"
     timeout = 120
 
     def setUp(self) -> None:
@@ -57,19 +59,30 @@ class _ClientTests(TestCase):
         login = Login(mechanism, ANN, PASSWORD) if mechanism else None
         return Route(self.daemon.ports[listener], security, login, self.authority)
 
+    async def deliver(self, route: Route, to: Sequence[str], content: bytes) -> None:
+        sending = type(self).send(route, to, content)
+        if sending is not None:
+            await sending
+
     async def check(self, route: Route, *contents: bytes, to: Sequence[str] = (ANN,)) -> None:
+        """Send messages; each must arrive as it is, and over what the route says."""
+        secure = "" if route.security == "clear" else "S"
+        wanted = f"{self.protocol}{secure}{'A' if route.login else ''} id "
         for content in contents:
-            sending = type(self).send(route, to, content)
-            if sending is not None:
-                await sending
-            self.assertEqual(
-                [delivered(file) for file in self.inbox.arrived()], [content + self.added]
-            )
+            await self.deliver(route, to, content)
+            files = self.inbox.arrived()
+            self.assertEqual([delivered(file) for file in files], [content + self.added])
+            self.assertIn(f"with {wanted}".encode(), files[0])
 
 
 class _MxTests:
     async def test_mxInClear(self) -> None:
         await self.check(self.route("mx", "clear"), *HARD.values())
+
+    async def test_theClientHearsOfARefusal(self) -> None:
+        with self.assertRaises(clients.REFUSED):
+            await self.deliver(self.route("mx", "clear"), ["nobody@strict.test"], PLAIN)
+        self.assertEqual(self.inbox.arrived(), [])
 
 
 class _TLSTests:
@@ -129,11 +142,13 @@ class SmtplibTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
         self.assertEqual(caught.exception.smtp_code, 535)
 
     def test_unknownRecipientAndForeignDomainAreRefused(self) -> None:
+        recipients = ["nobody@strict.test", "bob@elsewhere.test"]
         with self.assertRaises(smtplib.SMTPRecipientsRefused) as caught:
-            clients.send_with_smtplib(
-                self.route("mx", "clear"), ["bob@elsewhere.test", "nobody@localhost.invalid"], PLAIN
-            )
-        self.assertEqual({code for code, _ in caught.exception.recipients.values()}, {550})
+            clients.send_with_smtplib(self.route("mx", "clear"), recipients, PLAIN)
+        said = [caught.exception.recipients[recipient] for recipient in recipients]
+        self.assertEqual(
+            [(code, text.split()[0]) for code, text in said], [(550, b"5.1.1"), (550, b"5.7.1")]
+        )
 
 
 class AiosmtplibTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
@@ -166,6 +181,7 @@ class NodemailerTests(_MxTests, _TLSTests, _LoginTests, _ClientTests):
 
 class SmtpSourceTests(_MxTests, _ClientTests):
     added = b"\r\n"
+    protocol = "SMTP"
 
     @staticmethod
     def send(route: Route, recipients: Sequence[str], content: bytes) -> None:
