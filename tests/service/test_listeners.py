@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -78,6 +78,15 @@ class BindTests(TestCase):
             str(error),
             f"listen mx=tcp:{port}:interface=127.0.0.1: cannot listen: Address already in use",
         )
+
+    def test_a_unix_socket_is_named_by_its_path(self) -> Deferred[Any]:
+        from twisted.internet import reactor
+
+        listen = Listen("mx", "unix:socket")
+        listener = Listener(listen, UNIXServerEndpoint(reactor, "socket"), Factory())
+        bind(listener)
+        self.assertEqual(address_text(listener), "socket")
+        return stop_listening([listener])
 
     def test_bound_ports_are_named_and_closed(self) -> Deferred[Any]:
         listener = self.listener(0)

@@ -10,12 +10,13 @@ privileges: only then can a port in use be told on the terminal, and one below 1
 Connections that arrive before the reactor runs wait in the backlog.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString, wrapServerTLS
 from twisted.internet.error import CannotListenError
@@ -126,4 +127,6 @@ def address_text(listener: Listener) -> str:
         return f"{address.host}:{address.port}"
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
-    return str(getattr(address, "name", address))
+    if isinstance(address, UNIXAddress):
+        return os.fsdecode(address.name or "unix")
+    return str(address)
