@@ -1,0 +1,347 @@
+"""One fuzz target for every public entry of `postroom.wire`, and one for the server over it.
+
+A target takes octets from a fuzzer, folds them into the alphabet of the protocol, and runs its
+entry on the result. It returns if the entry behaved, and raises if it did not: the only exceptions
+that an entry may raise are those of its contract. Any fuzzer can drive it: hypothesis does in
+`test_targets`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from postroom.server.limits import Limits
+from postroom.wire import encode
+from postroom.wire.client_session import (
+    ClientSession,
+    State,
+    Transaction,
+    capabilities_of,
+)
+from postroom.wire.codes import reply_code_description
+from postroom.wire.commands import (
+    RCPT_PARAMETERS,
+    Auth,
+    Command,
+    Noop,
+    Syntax,
+    parse_command,
+    parse_vrfy_mailbox,
+)
+from postroom.wire.data import DotDecoder
+from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
+from postroom.wire.parameters import MAIL_PARAMETERS, decode_xtext, parse_parameters
+from postroom.wire.paths import (
+    Mailbox,
+    PathError,
+    check_literal,
+    mailbox,
+    parse_mailbox,
+    parse_path,
+)
+from postroom.wire.replies import Reply, ReplyReader, reply
+from postroom.wire.session import Capabilities, ServerSession
+from postroom.wire.state import Phase
+from tests.server.scene import Scene, settings
+
+Target = Callable[[bytes], None]
+
+OFFER: Final = Capabilities(
+    "mx.example", {"SIZE": "1000", "8BITMIME": "", "AUTH": "PLAIN", "STARTTLS": ""}
+)
+SYNTAX: Final = Syntax(OFFER.extensions, space_after_colon=True)
+
+_WORDS: Final = (
+    *(b"EHLO c\r\n", b"MAIL FROM:<a@there.example>\r\n", b"RCPT TO:<user@here.example>\r\n"),
+    *(b"RCPT TO:<unknown@here.example>\r\n", b"DATA\r\n", b"DATA\r\nx\r\n.\r\n", b"QUIT\r\n"),
+    *(b"EHLO ", b"HELO ", b"MAIL FROM:<", b"RCPT TO:<", b"DATA\r\n", b"RSET\r\n", b"NOOP", b"QUIT"),
+    *(b"VRFY ", b"HELP", b"AUTH PLAIN ", b"AUTH LOGIN\r\n", b"STARTTLS\r\n", b"BDAT 5", b"GET "),
+    *(b"\r\n", b"\r\n", b"\r\n", b"\r", b"\n", b".", b"\r\n.\r\n", b"\n.\n", b"\r\n.", b"\0"),
+    *(b"<", b">", b">", b"@", b",", b":", b";", b'"', b"\\", b"(", b")", b"[", b"]", b" ", b"\t"),
+    *(b"IPv6:", b"::1", b"192.0.2.1", b"%", b"/", b"..", b"+", b"=", b"-", b"_", b"*", b"{", b"!"),
+    *(b" SIZE=", b" BODY=", b"8BITMIME", b" AUTH=", b"+3D", b"+0A", b"1", b"0", b"99999", b"_0"),
+    *(b"a", b"b", b"Z", b"user", b"here.example", b"there.example", b"postmaster", b"x" * 70),
+    *(
+        b"AHVzZXIAcGFzcw==",
+        b"*",
+        b"250",
+        b"250-",
+        b"354 ",
+        b"334 ",
+        b"421 ",
+        b"550 5.1.1 ",
+        b"2.0.0",
+    ),
+    *(b"\x80", b"\xff", b"\xc3\xa4", b"\xe2\x80\xa8", b"\x7f", b"\x0b", b"\x1c", b"y" * 1100),
+)
+
+
+def fold(octets: bytes) -> list[bytes]:
+    """Make a list of words of the protocol, one of each octet."""
+    return [_WORDS[octet % len(_WORDS)] for octet in octets]
+
+
+def line_of(octets: bytes) -> bytes:
+    """Make one line, without a line end, of a length that framing lets through."""
+    return b"".join(fold(octets)).replace(b"\r\n", b"")[:4094]
+
+
+def _parse_mailbox(octets: bytes) -> None:
+    try:
+        read = parse_mailbox(line_of(octets))
+    except PathError:
+        return
+    assert parse_mailbox(bytes(read)) == read
+    assert str(read).isprintable()
+    assert read.domain_key == read.domain_key.lower()
+
+
+def _parse_path(octets: bytes) -> None:
+    for path in (line_of(octets), b"<" + line_of(octets) + b">"):
+        try:
+            read = parse_path(path)
+        except PathError:
+            continue
+        assert read is None or parse_path(b"<" + bytes(read) + b">") == read
+
+
+def _check_literal(octets: bytes) -> None:
+    try:
+        check_literal(b"[" + line_of(octets).decode("ascii", "ignore").encode() + b"]")
+    except PathError:
+        return
+
+
+def _mailbox(octets: bytes) -> None:
+    try:
+        assert isinstance(mailbox(line_of(octets).decode("utf-8", "replace")), Mailbox)
+    except LocalViolation:
+        return
+
+
+def _parse_parameters(octets: bytes) -> None:
+    for known in (MAIL_PARAMETERS, RCPT_PARAMETERS):
+        try:
+            read = parse_parameters(line_of(octets), known, OFFER.extensions)
+        except SyntaxViolation as violation:
+            assert violation.reply.code in (501, 555)
+            continue
+        assert set(read) <= set(known)
+
+
+def _decode_xtext(octets: bytes) -> None:
+    decode_xtext(line_of(octets).decode("ascii", "ignore"))
+
+
+def _parse_command(octets: bytes) -> None:
+    command = _parsed(line_of(octets))
+    if command is None or isinstance(command, Noop):
+        return
+    assert _parsed(encode.encode(command)[:-2]) == command
+
+
+def _parsed(line: bytes) -> Command | None:
+    try:
+        return parse_command(line, SYNTAX)
+    except SyntaxViolation as violation:
+        assert violation.reply.code in (421, 500, 501, 502, 553, 555)
+        assert violation.reply.enhanced is not None
+        assert len(violation.reply.wire) <= 512
+        return None
+
+
+def _parse_vrfy_mailbox(octets: bytes) -> None:
+    read = parse_vrfy_mailbox(line_of(octets))
+    assert read is None or parse_vrfy_mailbox(bytes(read)) == read
+
+
+def _reply(octets: bytes) -> None:
+    words = [word.decode("latin-1") for word in fold(octets)]
+    written = reply(250, "2.0.0", *words).wire
+    reader = ReplyReader(10_000, 10_000_000)
+    *lines, rest = written.split(b"\r\n")
+    assert rest == b""
+    replies = [each for line in lines if (each := reader.feed(line)) is not None]
+    assert len(replies) == 1
+    assert all(len(line) <= 510 for line in lines)
+
+
+def _reply_reader(octets: bytes) -> None:
+    reader = ReplyReader()
+    for line in b"".join(fold(octets)).split(b"\r\n"):
+        try:
+            read = reader.feed(line)
+        except ReplyViolation:
+            return
+        assert read is None or 200 <= read.code <= 599
+
+
+def _dot_decoder(octets: bytes) -> None:
+    words = fold(octets)
+    for normalise in (False, True):
+        content, flawed, ended, rest = _decoded(words, normalise)
+        whole = _decoded([b"".join(words)], normalise)
+        assert (flawed, ended, rest) == whole[1:]
+        if flawed or not ended:
+            continue
+        assert content == whole[0]
+        assert content.count(b"\r\n") == content.count(b"\r") == content.count(b"\n")
+
+
+def _decoded(segments: list[bytes], normalise: bool) -> tuple[bytes, bool, bool, bytes]:
+    decoder = DotDecoder(998, normalise)
+    content = b""
+    for at, segment in enumerate(segments):
+        content += decoder.feed(segment)
+        if decoder.ended:
+            rest = decoder.rest + b"".join(segments[at + 1 :])
+            return content, decoder.flaw is not None, True, rest
+    return content, False, False, b""
+
+
+def _server_session(octets: bytes) -> None:
+    session = ServerSession(OFFER)
+    session.greet(reply(220, None, "welcome"))
+    verdicts = (reply(250, "2.0.0"), reply(550, "5.0.0"), reply(451, "4.0.0"), reply(235, "2.7.0"))
+    for at, line in enumerate(b"".join(fold(octets)).split(b"\r\n")):
+        if session.phase in (Phase.HANDSHAKE, Phase.CLOSED):
+            return
+        if session.phase is Phase.CONTENT:
+            session.end_of_content()
+            session.answer(verdicts[at % 3])
+            continue
+        received = session.receive(line)
+        assert session.waiting
+        challenge = isinstance(received, Auth) and at % 2
+        verdict = reply(334, None) if challenge else verdicts[(at + len(line)) % 4]
+        session.answer(received if isinstance(received, Reply) else verdict)
+        assert not session.waiting
+
+
+def _encode(octets: bytes) -> None:
+    line = line_of(octets)
+    mechanism = line[:12].decode("latin-1").upper()
+    parameters: dict[str, str | None] = {line[:9].decode("latin-1"): line[9:].decode("latin-1")}
+    name = Mailbox(line[:30], b"there.example")
+    for write in (
+        lambda: encode.ehlo(line),
+        lambda: encode.helo(line),
+        lambda: encode.mail(name, parameters),
+        lambda: encode.rcpt(name, parameters),
+        lambda: encode.auth(mechanism, line),
+        lambda: encode.auth_response(line),
+    ):
+        try:
+            written = write()
+        except LocalViolation:
+            continue
+        assert written.endswith(b"\r\n")
+        assert not set(written[:-2]) & set(b"\r\n\0")
+
+
+def _dot_encoder(octets: bytes) -> None:
+    encoder, decoder = encode.DotEncoder(), DotDecoder(0)
+    sent = b""
+    try:
+        for segment in fold(octets):
+            sent += encoder.feed(segment)
+        sent += encoder.finish()
+    except LocalViolation:
+        assert b"\0" not in sent
+        return
+    content = decoder.feed(sent)
+    assert decoder.ended
+    assert decoder.flaw is None
+    assert decoder.rest == b""
+    assert content.removesuffix(b"\r\n") == b"".join(fold(octets)).removesuffix(b"\r\n")
+
+
+def _capabilities_of(octets: bytes) -> None:
+    lines = tuple(word.decode("latin-1") for word in fold(octets))
+    capabilities = capabilities_of(Reply(250, ("mx.example", *lines)))
+    assert capabilities.size_octets >= 0
+    assert all(keyword == keyword.upper() for keyword in capabilities.extensions)
+
+
+def _client_session(octets: bytes) -> None:
+    words = fold(octets)
+    assert _answers(words) == _answers([b"".join(words)])
+
+
+def _answers(segments: list[bytes]) -> list[object]:
+    session = ClientSession(State.READY)
+    session.begin(Transaction(b"MAIL FROM:<>\r\n", [b"RCPT TO:<a@b>\r\n"] * 3))
+    found: list[object] = []
+    try:
+        for segment in segments:
+            session.receive(segment)
+            while (answer := session.next_answer()) is not None:
+                found.append(answer)
+                if not session.awaiting:
+                    session.proceed()
+    except ReplyViolation:
+        found.append("a violation")
+    return found
+
+
+def _reply_code_description(octets: bytes) -> None:
+    assert reply_code_description(int.from_bytes(octets[:3], "big", signed=True))
+
+
+def _server(octets: bytes) -> None:
+    """The server itself: any octets, cut in any way, are answered alike."""
+    heard = []
+    for segments in (fold(octets), [b"".join(fold(octets))]):
+        scene = Scene(settings(limits=Limits(errors_before_delay=1000)))
+        peer = scene.connect()
+        for segment in (b"EHLO client.example\r\n", *segments):
+            peer.send(segment)
+        peer.settle()
+        heard.append((peer.hear_all(), peer.closed, _without_ids(scene)))
+        peer.lose()
+        assert len(scene.connections) == 0
+        assert not scene.clock.getDelayedCalls()
+    if (
+        peer.transport.tls is None
+    ):  # what comes along with STARTTLS is dropped, what comes later not
+        assert heard[0] == heard[1], heard
+
+
+def _without_ids(scene: Scene) -> list[Any]:
+    return [(each.sender, each.recipients, each.content) for each in scene.world.stored]
+
+
+TARGETS: Final[dict[str, Target]] = {
+    "paths.parse_mailbox": _parse_mailbox,
+    "paths.parse_path": _parse_path,
+    "paths.check_literal": _check_literal,
+    "paths.mailbox": _mailbox,
+    "parameters.parse_parameters": _parse_parameters,
+    "parameters.decode_xtext": _decode_xtext,
+    "commands.parse_command": _parse_command,
+    "commands.parse_vrfy_mailbox": _parse_vrfy_mailbox,
+    "replies.reply": _reply,
+    "replies.ReplyReader": _reply_reader,
+    "data.DotDecoder": _dot_decoder,
+    "session.ServerSession": _server_session,
+    "encode.encode": _parse_command,
+    "encode.ehlo": _encode,
+    "encode.helo": _encode,
+    "encode.mail": _encode,
+    "encode.rcpt": _encode,
+    "encode.auth": _encode,
+    "encode.auth_response": _encode,
+    "encode.DotEncoder": _dot_encoder,
+    "client_session.capabilities_of": _capabilities_of,
+    "client_session.ClientSession": _client_session,
+    "codes.reply_code_description": _reply_code_description,
+    "the server": _server,
+}
+
+
+def distinct() -> Iterator[tuple[str, Target]]:
+    """Give each target once, under the first name that it has."""
+    seen: set[Target] = set()
+    for name, target in TARGETS.items():
+        if target not in seen:
+            seen.add(target)
+            yield name, target
