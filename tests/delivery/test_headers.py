@@ -38,6 +38,18 @@ class WhereTheHeaderEnds(SynchronousTestCase):
     def test_a_body_may_have_no_header(self) -> None:
         self.check(b"", b"Hello there\r\n\r\nReceived: x\r\n")
 
+    def test_whether_there_is_one_is_known(self) -> None:
+        for bare in (b"Hello there\r\n\r\nA: b\r\n", b"  indented\r\n", b"\tA: b\r\n\r\n"):
+            self.assertTrue(all(scan(bare, size).headless for size in (1, 5, 99)), bare)
+        for head in (
+            b"A: b\r\n",
+            b"A: b\r\nhello\r\n",
+            b"\r\nhello\r\n",
+            b"From a\r\nA: b\r\n",
+            b"",
+        ):
+            self.assertFalse(any(scan(head, size).headless for size in (1, 5, 99)), head)
+
     def test_an_empty_header_is_one_empty_line(self) -> None:
         self.check(b"\r\n", b"Received: x\r\n")
 

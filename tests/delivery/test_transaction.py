@@ -186,6 +186,11 @@ class Storing(MessageCase):
         self.assertTrue(queued.startswith(b"Received: from client.example"))
         self.assertTrue(queued.endswith(old + MESSAGE))
 
+    async def test_a_bare_body_is_kept_apart_from_the_trace_fields(self) -> None:
+        await self.send("away@here.example", octets=b"Just this.\r\n")
+        for octets in (*self.new("joe"), self.queue.messages[0][1]):
+            self.assertTrue(octets.endswith(b"\r\n\r\nJust this.\r\n"))
+
     async def test_several_recipients_are_not_named_to_each_other(self) -> None:
         await self.send("joe@here.example", "ann@here.example")
         for name in ("joe", "ann"):

@@ -81,14 +81,14 @@ userdb {{
         except (OSError, IMAP4.error):
             return self._process.poll() is not None
 
-    def messages(self) -> list[bytes]:
-        """Give all messages of the inbox as a mail program gets them."""
+    def messages(self, part: str = "") -> list[bytes]:
+        """Give all messages of the inbox, or ``TEXT`` of each, as a mail program gets them."""
         with IMAP4("127.0.0.1", self.port, timeout=30) as imap:
             imap.login("ann", _PASSWORD)
             _, (count,) = imap.select()
             if not int(count or b"0"):
                 return []
-            _, data = imap.fetch("1:*", "(BODY.PEEK[])")
+            _, data = imap.fetch("1:*", f"(BODY.PEEK[{part}])")
             return [item[1] for item in data if isinstance(item, tuple)]
 
     def stop(self) -> None:

@@ -44,7 +44,6 @@ ODD: dict[str, bytes] = {
     "empty_body": _HEADER % b"empty",
     "only_blank_line": _HEADER % b"blank" + b"\r\n",
     "dot_first": b".Dot: first\r\n\r\n.\r\n",
-    "prose": b"Neither a header nor an empty line\r\n\r\nbefore the body.\r\n",
     "no_header": b"\r\nnothing but a body\r\n",
 }
 

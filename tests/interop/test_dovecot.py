@@ -31,22 +31,30 @@ class DovecotTests(SynchronousTestCase):
         self.daemon, self.dovecot = _servers()
         self.seen = len(self.read())
 
-    def read(self) -> list[bytes]:
+    def read(self, part: str = "") -> list[bytes]:
         """Read all mail with Dovecot, which as root's child must be somebody else to do so."""
         if os.geteuid() == 0:
             state = self.daemon.state
             below = (path for path in (state / "mail").rglob("*"))
             for path in chain((state, state / "mail"), below):
                 shutil.chown(path, "nobody", "nogroup")
-        return self.dovecot.messages()
+        return self.dovecot.messages(part)
 
-    def test_messagesAreReadAsTheyWereSent(self) -> None:
-        contents = [*HARD.values(), *ODD.values()]
+    def deliver(self, *contents: bytes) -> None:
         for content in contents:
             with smtplib.SMTP("127.0.0.1", self.daemon.port, timeout=30) as smtp:
                 smtp.sendmail("sender@remote.test", [ANN], content)
+
+    def test_messagesAreReadAsTheyWereSent(self) -> None:
+        contents = [*HARD.values(), *ODD.values()]
+        self.deliver(*contents)
         read = [delivered(message) for message in self.read()[self.seen :]]
         self.assertEqual(sorted(read), sorted(contents))
+
+    def test_aBareBodyIsNotHiddenInTheHeader(self) -> None:
+        prose = b"Neither a header nor an empty line\r\n\r\nbefore the body.\r\n"
+        self.deliver(prose)
+        self.assertEqual(self.read("TEXT")[self.seen :], [prose])
 
     def test_mailGoesOnArrivingWhereDovecotHasReadSome(self) -> None:
         """Dovecot moves what it has read from new to cur."""

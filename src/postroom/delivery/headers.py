@@ -1,7 +1,7 @@
 """A scan of the header section of content that is passing by.
 
-It knows three things of a header: where it ends, how many Received fields it has, and where its
-Return-Path fields lie. It decodes nothing, and never looks at a body.
+It knows four things of a header: whether there is one, where it ends, how many Received fields it
+has, and where its Return-Path fields lie. It decodes nothing, and never looks at a body.
 
 Theory: chunks are kept until the header section has ended, which is at the first empty line or,
 for content that has no header or a broken one, at the first line that is neither a field nor the
@@ -24,6 +24,8 @@ from postroom.wire.replies import reply
 # obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
 _FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
+_MBOX_LINE: Final = (b"From ", b">From ")
+"""What programs that keep mail in one file sometimes leave above a header."""
 
 TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
 TOO_MANY_LINES: Final = reply(552, "5.3.4", "Too many lines in the header section")
@@ -36,6 +38,7 @@ class HeaderScan:
     Attributes:
         body_at: where the body begins, counted in octets from the start of the content; until the
             section has ended, how far it is known to reach.
+        headless: True if there is no header section at all: the content begins like a body.
         received: the number of Received fields; 0 until the section has ended.
         return_paths: the ``(start, end)`` of each Return-Path field, its line ends included.
 
@@ -47,6 +50,7 @@ class HeaderScan:
         self._settings = settings
         self._head: bytearray | None = None
         self.body_at = 0
+        self.headless = False
         self.received = 0
         self.return_paths: Sequence[tuple[int, int]] = ()
 
@@ -81,7 +85,7 @@ class HeaderScan:
             Refusal: as `feed`.
         """
         if self._head is not None:
-            self._finish(bytes(self._head))
+            self._finish(self._head, len(self._head))
 
     def _advance(self, head: bytes | bytearray) -> bool:
         """Match whole lines from where the last match ended; say whether the section ended."""
@@ -92,11 +96,14 @@ class HeaderScan:
             return False
         if head[end : line_end + 1] in (b"\r\n", b"\n"):
             self.body_at = line_end + 1
-        self._finish(bytes(head[:end]))
+        self._finish(head, end)
         return True
 
-    def _finish(self, section: bytes) -> None:
+    def _finish(self, head: bytes | bytearray, end: int) -> None:
+        section = bytes(head[:end])
         self._head = None
+        bare = self.body_at == 0 and not head.startswith(_MBOX_LINE)
+        self.headless = bare or head.startswith((b" ", b"\t"))
         if len(section) > self._settings.header_octets:
             raise Refusal(TOO_LARGE)
         if section.count(b"\n") > self._settings.header_lines:

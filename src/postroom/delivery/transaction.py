@@ -232,6 +232,9 @@ class MessageDelivery:
         received = received_field(
             envelope.session, settings.hostname, envelope.id, only, self._received_at
         )
+        if self._scan.headless:
+            # Below our fields the first lines of a bare body would count as header, and be hidden.
+            received += b"\r\n"
         writes = [self._write_for(account, received, content) for account in self._accounts]
         # The usual message has Maildirs only, and one Deferred is all it costs.
         if not self._queued:
