@@ -8,6 +8,7 @@ import dns.rcode
 import dns.rrset
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.trial.unittest import TestCase
 
@@ -71,24 +72,28 @@ class StreamServer(Protocol):
 class ResolverCase(TestCase):
     def setUp(self) -> None:
         self.server = Server()
-        self.port = reactor.listenUDP(0, self.server, interface="127.0.0.1")
-        factory = Factory.forProtocol(StreamServer)
-        factory.server = self.server
-        number = self.port.getHost().port
-        self.stream_port = reactor.listenTCP(number, factory, interface="127.0.0.1")
-        self.addCleanup(self.port.stopListening)
-        self.addCleanup(self.stream_port.stopListening)
-        self.address = ("127.0.0.1", number)
+        self.address = ("127.0.0.1", self.listen())
         self.resolver = self.make()
 
+    def listen(self) -> int:
+        """Listen on UDP and TCP ports of the same number, which may take a few tries."""
+        factory = Factory.forProtocol(StreamServer)
+        factory.server = self.server
+        while True:
+            streams = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            number = int(streams.getHost().port)
+            self.addCleanup(streams.stopListening)
+            try:
+                port = reactor.listenUDP(number, self.server, interface="127.0.0.1")
+            except CannotListenError:
+                continue
+            self.addCleanup(port.stopListening)
+            return number
+
     def make(self, **settings: object) -> Resolver:
-        defaults = {
-            "servers": (self.address,),
-            "timeout_seconds": 0.2,
-            "rounds": 1,
-            "hosts_file": None,
-        }
-        return Resolver(reactor, DNSSettings(**(defaults | settings)))  # type: ignore[arg-type]
+        defaults = {"servers": (self.address,), "timeout_seconds": 5, "rounds": 1}
+        known = {"hosts_file": None} | settings
+        return Resolver(reactor, DNSSettings(**(defaults | known)))  # type: ignore[arg-type]
 
     async def refused(self, looking: "Deferred[object]") -> tuple[int, str | None]:
         refusal = await self.assertFailure(looking, Refusal)
@@ -167,10 +172,10 @@ class AnswerTests(ResolverCase):
 class ServerTests(ResolverCase):
     async def test_a_silent_server_is_temporary_and_the_next_one_is_asked(self) -> None:
         self.server.answers["MX d.example"] = lambda _: None
-        looking = self.resolver.lookup_mx("d.example")
+        looking = self.make(timeout_seconds=0.1).lookup_mx("d.example")
         self.assertEqual(await self.refused(looking), (451, "4.4.3"))
         self.server.answers["MX e.example"] = say("e.example. 60 IN MX 1 a.example.")
-        resolver = self.make(servers=(("127.0.0.1", 1), self.address))
+        resolver = self.make(servers=(("127.0.0.1", 1), self.address), timeout_seconds=1)
         self.assertEqual(await resolver.lookup_mx("e.example"), [(1, "a.example")])
 
     async def test_every_server_is_asked_in_every_round(self) -> None:
@@ -277,7 +282,7 @@ class HostileTests(ResolverCase):
             received(datagram, addr)
 
         self.server.datagramReceived = noting  # type: ignore[method-assign]
-        looking = self.resolver.lookup_mx("d.example")
+        looking = self.make(timeout_seconds=0.2).lookup_mx("d.example")
         self.assertEqual(await self.refused(looking), (451, "4.4.3"))
 
     async def test_every_question_has_an_id_and_a_port_of_its_own(self) -> None:
@@ -305,8 +310,7 @@ class HostileTests(ResolverCase):
         self.server.answers["UDP MX d.example"] = say(flags=dns.flags.TC)
         records = "; ".join(f"d.example. 60 IN MX {n} h{n}.example." for n in range(1000))
         self.server.answers["TCP MX d.example"] = say(records)
-        resolver = self.make(timeout_seconds=2)
-        self.assertEqual(len(await resolver.lookup_mx("d.example")), 100)
+        self.assertEqual(len(await self.resolver.lookup_mx("d.example")), 100)
 
     async def test_a_chain_of_cnames_without_end_is_temporary(self) -> None:
         loop = "d.example. 60 IN CNAME e.example.; e.example. 60 IN CNAME d.example."
@@ -316,7 +320,8 @@ class HostileTests(ResolverCase):
 
     async def test_a_stream_that_ends_or_lies_is_temporary(self) -> None:
         self.server.answers["UDP MX d.example"] = say(flags=dns.flags.TC)
+        resolver = self.make(timeout_seconds=0.5)
         for said in (b"", b"junk"):
             self.server.answers["TCP MX d.example"] = lambda _, said=said: said
-            looking = self.resolver.lookup_mx("d.example")
+            looking = resolver.lookup_mx("d.example")
             self.assertEqual(await self.refused(looking), (451, "4.4.3"))

@@ -76,6 +76,12 @@ class ReuseTests(PoolCase):
         self.assertLessEqual(sum(not peer.transport.closed for peer in world.peers), 2)
         self.assertEqual(world.peers[0].commands[-1], "QUIT")
 
+    def test_a_message_does_not_wait_for_a_connection_that_is_only_kept(self) -> None:
+        hosts = {f"d{n}.example": [f"192.0.2.{n}"] for n in range(3)}
+        world = World(TableResolver({}, hosts), connections=2)
+        for name in hosts:
+            self.assertEqual(self.code(world.send(Destination(name))), 250)
+
     def test_nothing_is_left_when_nothing_is_sent(self) -> None:
         world = World()
         for n in range(20):
@@ -129,17 +135,28 @@ class HostTests(PoolCase):
         self.assertEqual(self.code(sending), 451)
         self.assertEqual(world.addresses, ["192.0.2.1", "192.0.2.2"])
 
-    def test_messages_wait_for_the_connections_that_a_host_allows(self) -> None:
-        answers = [{}, {"GREETING": "421 4.7.0 too many connections"}]
-        world = World(
-            peers=lambda _: {"answers": dict(answers[0] if not world.peers else answers[1])},
-            connections_per_destination=10,
-        )
+    def test_a_host_that_allows_one_connection_gets_all_messages_over_one_at_a_time(self) -> None:
+        def describe(_: str) -> dict[str, object]:
+            free = all(peer.transport.closed for peer in world.peers)
+            return {"answers": {} if free else {"GREETING": "421 4.7.0 too many connections"}}
+
+        world = World(peers=describe, connections_per_destination=10, messages_per_connection=5)
         self.assertEqual(self.code(world.send()), 250)
         sendings = [world.sender.send(SMARTHOST, outgoing(f"r{n}@x")) for n in range(30)]
         world.pump()
         world.advance(5)
         self.assertEqual({self.code(each) for each in sendings}, {250})
+
+    def test_a_message_that_breaks_connections_does_not_break_them_all(self) -> None:
+        world = World(connections_per_destination=5)
+        for each in [world.sender.send(SMARTHOST, outgoing()) for _ in range(5)]:
+            world.pump()
+            self.assertEqual(self.code(each), 250)
+        for peer in world.peers:
+            peer.answers["RCPT"] = CLOSE
+        world._describe = lambda _: {"answers": {"RCPT": CLOSE}}
+        self.assertEqual(self.code(world.send()), 451)
+        self.assertEqual(sum(not peer.transport.closed for peer in world.peers), 4)
 
     def test_the_source_address_is_of_the_targets_family(self) -> None:
         world = World(source_addresses=("198.51.100.7", "2001:db8::7"))

@@ -75,7 +75,11 @@ class ServerProtocol(Protocol):
     def command(self, line: str) -> None:
         self.how.commands.append(("TLS " if self.secure else "") + line)
         verb = line.split()[0] if line else line
-        if verb == "EHLO":
+        if verb == "EHLO" and self.secure and self.how.ehlo_inside == "close":
+            self.transport.loseConnection()
+        elif verb == "EHLO" and self.secure and self.how.ehlo_inside:
+            self.say(self.how.ehlo_inside)
+        elif verb == "EHLO":
             offers = self.how.inside if self.secure else self.how.outside
             lines = ["peer", *offers]
             self.say(
@@ -126,10 +130,12 @@ class Behaviour:
         inside: Sequence[str] = ("PIPELINING",),
         auth: Sequence[str] = (),
         implicit: bool = False,
+        ehlo_inside: str = "",
     ) -> None:
         self.certificate = CERTIFICATES[certificate]
         self.starttls, self.outside, self.inside = starttls, outside, inside
         self.auth, self.implicit = list(auth), implicit
+        self.ehlo_inside = ehlo_inside
         self.connections = 0
         self.commands: list[str] = []
         self.contents: list[bytes] = []
@@ -221,6 +227,17 @@ class StarttlsTests(TLSCase):
             sent = await self.send(how, TLSMode.REQUIRED)
             self.assertEqual(sent.replies[0].code, 451)
             self.assertFalse([line for line in how.commands if "MAIL" in line])
+
+    async def test_tls_that_breaks_before_a_word_was_said_inside_has_failed(self) -> None:
+        how = Behaviour(ehlo_inside="close")
+        self.assert_sent(await self.send(how, TLSMode.OPPORTUNISTIC), how, secure=False)
+
+    async def test_what_is_said_inside_tls_is_no_failure_of_tls(self) -> None:
+        for reply in ("421 4.3.2 closing", "451 4.3.0 later"):
+            how = Behaviour(ehlo_inside=reply)
+            sent = await self.send(how, TLSMode.OPPORTUNISTIC)
+            self.assertEqual(sent.replies[0].code, int(reply[:3]))
+            self.assertEqual(how.connections, 1)
 
     async def test_text_after_220_is_an_attack_and_ends_it(self) -> None:
         for mode in (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED):
