@@ -193,7 +193,7 @@ class ReportTests(SoundReports):
 class HostileTests(SoundReports):
     """A remote server writes replies, a stranger addresses; neither gets a line of their own."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(
         st.lists(st.text(max_size=1500), min_size=1, max_size=4),
         st.text(max_size=60),
