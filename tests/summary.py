@@ -3,7 +3,7 @@
     trial … 2>&1 | python tests/summary.py [--check NAME=STATUS]…
 
 Trial's output is passed on as it comes and its last line is read: each test counts once, and so
-does each check that ran before, by its exit status. The status is 1 if anything failed, if trial's own
+does each check that ran before, by its exit status. The status is 1 if anything failed, if the
 count does not add up (a run that was cut off), and, where ``CI`` is ``true``, if anything was
 skipped: there every peer and tool has to be installed.
 """
