@@ -1,0 +1,116 @@
+"""Tests for `postroom.testing.transcript`, and that a dialogue which is not kept is noticed."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.testing.transcript import (
+    Closed,
+    Expect,
+    Send,
+    Storage,
+    TranscriptError,
+    Wait,
+    read_transcript,
+    unescape,
+)
+from postroom.wire.replies import Reply
+from tests.dialogue import Cut, Mismatch, Run
+
+TEXT = r"""# Comment
+with: role=mx recipients=3
+C: EHLO a
+
+== First
+S: 250-mx
+S: 250-HELP
+S: 250 SIZE 5
+C*2: NOOP
+S*2: 250 2.0.0
+wait: 1.5
+== Second
+S: 250
+C-raw: a\r\n.\r\n
+S: 550 5.1.1 No such
+S-closed
+envelope: <a@b> <c@d>
+stored: a\r\n
+"""
+
+
+class ReadingTests(SynchronousTestCase):
+    """Tests for `read_transcript`."""
+
+    def test_a_file_of_two_dialogues(self) -> None:
+        first, second = read_transcript(TEXT)
+        self.assertEqual((first.title, second.title), ("First", "Second"))
+        self.assertEqual(first.settings, {"role": "mx", "recipients": "3"})
+        noop, ok = Send(9, b"NOOP\r\n"), Expect(10, 250, "2.0.0")
+        self.assertEqual(
+            first.steps,
+            [
+                Send(3, b"EHLO a\r\n"),
+                Expect(8, 250, lines=("mx", "HELP", "SIZE 5")),
+                *(noop, noop, ok, ok),
+                Wait(11, 1.5),
+            ],
+        )
+        self.assertEqual(
+            second.steps[2:],
+            [Send(14, b"a\r\n.\r\n"), Expect(15, 550, "5.1.1", "No such"), Closed(16)],
+        )
+        self.assertEqual(second.storage, [Storage(b"a\r\n", "<a@b> <c@d>")])
+
+    def test_escapes(self) -> None:
+        self.assertEqual(unescape(r"\r\n\0\t\\\x41\xff"), b"\r\n\0\t\\A\xff")
+        self.assertEqual(unescape(r"<\(ab*3)>"), b"<ababab>")
+        self.assertEqual(unescape("a \\"), b"a ")
+        for wrong in (r"\q", r"\x4", r"\(a)", "\\\\\\z"):
+            self.assertRaises(ValueError, unescape, wrong)
+
+    def test_what_is_no_transcript_is_said_with_its_line(self) -> None:
+        for text in ("C: a\nX: b", "C: a\nhello", "C: a\nS: 25", "C: a\nC: \\q", "C: a\nwait: x"):
+            error = self.assertRaises(TranscriptError, list, read_transcript(text))
+            self.assertIn("line 2", str(error))
+
+
+class MismatchTests(SynchronousTestCase):
+    """Tests for `Expect.mismatch`, and for the runner's."""
+
+    def test_what_differs(self) -> None:
+        reply = Reply(250, ("a", "b"), "2.1.0")
+        for expect in (
+            Expect(1, 250),
+            Expect(1, 250, "2.1.0", "a b"),
+            Expect(1, 250, lines=("a", "b")),
+        ):
+            self.assertIsNone(expect.mismatch(reply))
+        for expect in (
+            Expect(1, 251),
+            Expect(1, 250, "2.1.5"),
+            Expect(1, 250, text="c"),
+            Expect(1, 250, lines=("a",)),
+        ):
+            self.assertIsNotNone(expect.mismatch(reply))
+
+    def test_a_dialogue_that_is_not_kept_is_noticed_however_it_is_cut(self) -> None:
+        mail = (
+            "C: EHLO a\nS: 250\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<user@here.example>\nS: 250\n"
+        )
+        message = mail + "C: DATA\nS: 354\nC-raw: x\\r\\n.\\r\\n\nS: 250\n"
+        for text in (
+            "C: NOOP\nS: 500",
+            "C: NOOP\nS: 250 2.1.0",
+            "C: NOOP\nS: 250 2.0.0 Never",
+            "C: NOOP",
+            "C: NOOP\nS: 250\nS: 250",
+            "C: QUIT\nS: 221",
+            "C: NOOP\nS: 250\nS-closed",
+            message,
+            message + "stored: y\\r\\n",
+            message + "stored*2: x\\r\\n",
+            message + "envelope: <> <other@here.example>\nstored: x\\r\\n",
+        ):
+            for cut in Cut:
+                (dialogue,) = read_transcript(text)
+                self.assertRaises(Mismatch, Run(dialogue, cut, late=False).run)
+        (right,) = read_transcript(message + "envelope: <> <user@here.example>\nstored: x\\r\\n")
+        Run(right, Cut.LINES, late=False).run()
