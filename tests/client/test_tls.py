@@ -15,7 +15,7 @@ from postroom.client.model import Destination, Sent, SmartHost, TLSMode
 from postroom.client.sender import Sender
 from postroom.client.settings import ClientSettings
 from postroom.errors import UserError
-from tests.client.parts import STUFFED, TableResolver, World, outgoing
+from tests.client.parts import STUFFED, MemorySource, TableResolver, World, outgoing
 
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 NAME = "mail.example"
@@ -148,7 +148,12 @@ class TLSCase(TestCase):
             file.write(AUTHORITY.cert_pem.bytes())
 
     async def send(
-        self, how: Behaviour, mode: TLSMode, user: str | None = None, host: str = NAME
+        self,
+        how: Behaviour,
+        mode: TLSMode,
+        user: str | None = None,
+        host: str = NAME,
+        source: MemorySource | None = None,
     ) -> Sent:
         factory = Factory.forProtocol(ServerProtocol)
         factory.how = how
@@ -158,7 +163,7 @@ class TLSCase(TestCase):
         password = "pass word" if user else None
         smarthost = SmartHost(host, port.getHost().port, mode, user, password)
         try:
-            return await sender.send(Destination("", smarthost), outgoing())
+            return await sender.send(Destination("", smarthost), outgoing(source=source))
         finally:
             await sender.stop(1)
             await port.stopListening()
@@ -261,6 +266,15 @@ class StarttlsTests(TLSCase):
         (reply,) = self.successResultOf(world.send(destination)).replies
         self.assertEqual((reply.code, reply.enhanced), (451, "4.7.5"))
         self.assertNotIn("HELO us.example", world.peers[0].commands)
+
+
+class ContentTests(TLSCase):
+    async def test_long_content_goes_through_tls_in_pieces(self) -> None:
+        piece = b".a line\r\n" * 20_000
+        how = Behaviour()
+        sent = await self.send(how, TLSMode.REQUIRED, source=MemorySource(*[piece] * 8))
+        self.assertEqual(sent.replies[0].code, 250)
+        self.assertEqual(how.contents, [piece.replace(b".a", b"..a") * 8 + b".\r\n"])
 
 
 class LoginTests(TLSCase):
