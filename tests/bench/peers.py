@@ -25,6 +25,7 @@ class Peer:
 
     def __init__(self, job: str, port: int, sink_port: int, state: Path) -> None:
         self.job, self.port, self.sink_port, self.state = job, port, sink_port, state
+        require_free(port)
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         state.chmod(0o755)
@@ -226,6 +227,7 @@ class Sink:
     """smtp-sink, the next hop of the relay job; it counts on its standard output."""
 
     def __init__(self, port: int, log: Path) -> None:
+        require_free(port)
         self.log = log
         command = [SBIN / "smtp-sink", "-c", "-u", "nobody", "-m", "1000"]
         self.process = subprocess.Popen(
@@ -286,6 +288,12 @@ def listening(port: int) -> bool:
     """Tell whether something accepts connections on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def require_free(port: int) -> None:
+    """Refuse to measure whatever a run before left on a port."""
+    if listening(port):
+        raise RuntimeError(f"something listens on port {port} already")
 
 
 def wait_for_banner(port: int, process: "subprocess.Popen[bytes]", seconds: float = 30) -> None:
