@@ -25,9 +25,11 @@ class Limits:
             `connections` are in use.
         message_octets: the largest content; offered as SIZE.
         text_line_octets: the longest line of content, CRLF not counted; 0 for any.
-        recipients: in one transaction (RFC 5321 s4.5.3.1.8: at least 100).
-        errors_before_delay: failed commands after which each further one costs a second.
-        errors: failed commands after which the session ends with 421.
+        recipients: in one transaction (RFC 5321 s4.5.3.1.8: at least 100). As many again hear 452
+            without its counting as an error.
+        errors_before_delay: failed commands since the last message that was taken after which each
+            further one costs a second.
+        errors: such failed commands after which the session ends with 421.
         idle_commands: commands between two messages that move no mail (NOOP, RSET, VRFY, EHLO …)
             after which the session ends with 421.
         connections: in all, over all listeners.
