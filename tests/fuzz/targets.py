@@ -29,6 +29,7 @@ from postroom.wire.commands import (
 )
 from postroom.wire.data import DotDecoder
 from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
+from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import MAIL_PARAMETERS, decode_xtext, parse_parameters
 from postroom.wire.paths import (
     Mailbox,
@@ -283,6 +284,12 @@ def _answers(segments: list[bytes]) -> list[object]:
     return found
 
 
+def _only_crlf(octets: bytes) -> None:
+    for content in (octets, b"".join(fold(octets))):
+        without = content.replace(b"\r\n", b"")
+        assert only_crlf(content) == (b"\r" not in without and b"\n" not in without)
+
+
 def _reply_code_description(octets: bytes) -> None:
     assert reply_code_description(int.from_bytes(octets[:3], "big", signed=True))
 
@@ -311,6 +318,7 @@ def _without_ids(scene: Scene) -> list[Any]:
 
 
 TARGETS: Final[dict[str, Target]] = {
+    "line_ends.only_crlf": _only_crlf,
     "paths.parse_mailbox": _parse_mailbox,
     "paths.parse_path": _parse_path,
     "paths.check_literal": _check_literal,

@@ -16,9 +16,10 @@ import re
 from enum import Enum
 from typing import Final
 
+from postroom.wire.line_ends import only_crlf
+
 _END: Final = b"\r\n.\r\n"
 _STARTS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
-_ALL_BUT_CR_LF: Final = bytes(set(range(256)) - set(b"\r\n"))
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
@@ -89,7 +90,7 @@ class DotDecoder:
     def _decode(self, data: bytes) -> bytes:
         # A CR is always held back with what follows it, so neither a CRLF nor a CRLF "." is ever
         # cut in two, and each piece can be judged alone.
-        if b"\r\n." in data:
+        if b"." in data:
             data = data.replace(b"\r\n.", b"\r\n")
         if self._skip and data:
             data, self._skip = data[2:], 0
@@ -99,9 +100,7 @@ class DotDecoder:
         return data if self.flaw is None else b""
 
     def _flaw_in(self, data: bytes) -> Flaw | None:
-        # Every CR and every LF stands in a CRLF if and only if there are twice as many of them as
-        # there are CRLFs. (Three counts, or one regular expression, take longer.)
-        if len(data.translate(None, _ALL_BUT_CR_LF)) != 2 * data.count(b"\r\n"):
+        if not only_crlf(data):
             return Flaw.BARE_CR_OR_LF
         if b"\0" in data:
             return Flaw.NUL

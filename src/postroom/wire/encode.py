@@ -39,6 +39,7 @@ from postroom.wire.commands import (
     Vrfy,
 )
 from postroom.wire.errors import LocalViolation
+from postroom.wire.line_ends import only_crlf
 from postroom.wire.paths import Mailbox
 
 DATA: Final = b"DATA\r\n"
@@ -231,12 +232,13 @@ class DotEncoder:
         self._held = chunk.endswith(b"\r")
         if self._held:
             chunk = chunk[:-1]
-        pairs = chunk.count(b"\r\n")
-        if chunk.count(b"\n") != pairs or chunk.count(b"\r") != pairs or b"\0" in chunk:
+        if not only_crlf(chunk) or b"\0" in chunk:
             raise LocalViolation(f"{_what_is_unclean(chunk)} in the content")
         if not chunk:
             return chunk
         begins, self._line_begins = self._line_begins, chunk.endswith(b"\r\n")
+        if b"." not in chunk:  # as in all that is in base64
+            return chunk
         chunk = chunk.replace(b"\r\n.", b"\r\n..")
         return b"." + chunk if begins and chunk.startswith(b".") else chunk
 
