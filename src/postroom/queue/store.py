@@ -50,7 +50,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
@@ -81,6 +81,11 @@ HORIZON_SECONDS: Final = 2 * 86_400.0
 """Further ahead than this no attempt is ever scheduled: the clock was set back since."""
 
 _READERS: Final = 2
+
+# Made once: a large message asks for it forty times.
+_PIECE: Final = select(content.c.octets).where(
+    content.c.message_id == bindparam("message_id"), content.c.number == bindparam("number")
+)
 
 
 @implementer(IQueueStore)
@@ -177,10 +182,8 @@ class SqlQueueStore:
 
     def chunk(self, message_id: str, index: int) -> "Deferred[bytes]":
         """See `IQueueStore.chunk`."""
-        statement = select(content.c.octets).where(
-            content.c.message_id == message_id, content.c.number == index
-        )
-        return self._read(lambda connection: connection.scalar(statement) or b"")
+        piece = {"message_id": message_id, "number": index}
+        return self._read(lambda connection: connection.scalar(_PIECE, piece) or b"")
 
     def _read(self, query: Callable[[Connection], T]) -> "Deferred[T]":
         def in_thread() -> T:
