@@ -192,7 +192,7 @@ class Batch:
         keys = sorted((r.message_id, r.number) for claim in job.claims for r in claim.recipients)
         ours: set[tuple[Any, ...]] = set()
         for block in blocks(keys):
-            rows = execute(connection, RENEW, block, [job.lease_until], [self._owner])
+            rows = execute(connection, RENEW, block, [job.lease_until], [self._owner]).fetchall()
             ours.update(tuple(row) for row in rows)
         renewed = (_still_ours(claim, ours, job.lease_until) for claim in job.claims)
         job.result = [claim for claim in renewed if claim is not None]

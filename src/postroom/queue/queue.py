@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent, IQueue
+from postroom.queue.batch import CHUNK_OCTETS
 from postroom.queue.model import ClaimedMessage, IQueueStore
 from postroom.queue.relay import Relay
 from postroom.queue.sources import MemorySource, Source, StoreSource
@@ -41,7 +42,10 @@ class Queue:
             return self._store.put(message, content, claim=False).addCallback(_nothing)
         source: Source
         if pieces is not None:
-            source = MemorySource(tuple(pieces), size, relay.budget)
+            # In one piece, though trace fields and body come apart: a client that has it all at
+            # once sends it in one write.
+            whole = (b"".join(pieces),) if size <= CHUNK_OCTETS else tuple(pieces)
+            source = MemorySource(whole, size, relay.budget)
         else:
             source = StoreSource(self._store, message.id, size, relay.budget)
         stored = self._store.put(message, content)
