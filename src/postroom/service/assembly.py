@@ -38,7 +38,7 @@ from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
-from postroom.queue.store import HORIZON_SECONDS, SqlQueueStore
+from postroom.queue.store import SqlQueueStore
 from postroom.server.connections import Connections
 from postroom.server.factory import ServerFactory
 from postroom.server.limits import Limits
@@ -119,8 +119,8 @@ def assemble(
     directory = SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups)
     passwords = PasswordPool(Hashing(), reactor)
     own = SQLCredentialsChecker(storage.engine, passwords, reactor, look_ups)
-    longest = settings.schedule().longest_step_seconds
-    horizon = max(HORIZON_SECONDS, 2 * longest)
+    # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
+    horizon = 2 * settings.schedule().longest_step_seconds
     store = SqlQueueStore(storage.engine, reactor, horizon_seconds=horizon)
     sender = Sender(reactor, Resolver(reactor, settings.resolving()), settings.sending())
 
