@@ -76,13 +76,13 @@ def send_until(ledger: Ledger, numbers: "itertools.count[int]", target: int, por
     """Send messages, over new connections as the daemon dies, until enough are accepted."""
     smtp: smtplib.SMTP | None = None
     while len(ledger.accepted) < target:
-        with ledger.lock:
-            number = next(numbers)
-            ledger.offered += 1
-        recipients = ((LOCAL,), (REMOTE,), (LOCAL, REMOTE))[number % 3]
-        body = f"Subject: test\r\nX-Number: {number}\r\n\r\n" + "x" * 60 + "\r\n"
         try:
             smtp = smtp or smtplib.SMTP("127.0.0.1", port, "sender.test", timeout=30)
+            with ledger.lock:
+                number = next(numbers)
+                ledger.offered += 1
+            recipients = ((LOCAL,), (REMOTE,), (LOCAL, REMOTE))[number % 3]
+            body = f"Subject: test\r\nX-Number: {number}\r\n\r\n" + "x" * 60 + "\r\n"
             smtp.sendmail("sender@local.test", recipients, body)
             with ledger.lock:
                 ledger.accepted[number] = recipients
