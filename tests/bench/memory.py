@@ -23,8 +23,6 @@ SETTINGS = """
 [limits]
 connections = 100000
 
-[session]
-unlimited_networks = ["127.0.0.0/8"]
 """
 _LINE = b"x" * 76 + b"\r\n"
 _CHUNK = _LINE * 1000

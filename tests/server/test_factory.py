@@ -36,6 +36,15 @@ class AdmissionTests(SynchronousTestCase):
         first.lose()
         scene.connect("192.0.2.1")
 
+    def test_this_host_is_not_counted_unless_one_wants_it(self) -> None:
+        limits = replace(PATIENT, connections_per_address=1)
+        scene = Scene(settings(limits=limits))
+        for host in ("127.0.0.1", "127.0.0.1", "::1", "::1"):
+            scene.connect(host)
+        strict = Scene(settings(limits=limits, unlimited_networks=()))
+        strict.connect("127.0.0.1")
+        self.turned_away(strict, "127.0.0.1")
+
     def test_an_ipv6_network_is_one_address(self) -> None:
         scene = Scene(settings(limits=replace(PATIENT, connections_per_address=1)))
         scene.connect("2001:db8::1")

@@ -6,8 +6,11 @@ Every figure is the default of the setting of the same name. Times run on the re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import Final
 
 Network = IPv4Network | IPv6Network
+
+LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class ListenerSettings:
         mechanisms: SASL mechanisms in the order in which EHLO lists them.
         clear_text_auth_networks: where AUTH is offered without TLS.
         normalise_networks: whose bare CR and LF in content become CRLF instead of a refusal.
-        unlimited_networks: not counted against `Limits.connections_per_address`.
+        unlimited_networks: not counted against `Limits.connections_per_address`; this host by
+            default, whose programs all share one address.
         space_after_colon: take ``MAIL FROM: <a@b>``.
     """
 
@@ -72,5 +76,5 @@ class ListenerSettings:
     mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
     clear_text_auth_networks: Sequence[Network] = ()
     normalise_networks: Sequence[Network] = ()
-    unlimited_networks: Sequence[Network] = ()
+    unlimited_networks: Sequence[Network] = LOOPBACK
     space_after_colon: bool = False

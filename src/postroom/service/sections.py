@@ -185,8 +185,8 @@ class SessionSection(Section):
     )
     unlimited_networks: Networks = _listener(
         "unlimited_networks",
-        "Networks that limits.connections_per_address does not count.",
-        extra=Extra(example=["192.0.2.0/24"]),
+        """Networks that limits.connections_per_address does not count. All programs of this host
+        come from one address.""",
     )
     space_after_colon: bool = _listener(
         "space_after_colon",
