@@ -20,6 +20,7 @@ Who controls the input: the peer, envelope and content; the directory, paths and
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -88,7 +89,9 @@ class SessionDelivery:
         """
         self._room = room
         self._user = user
-        self.may_relay = user is not None or is_within(facts.client, room.settings.relay_networks)
+        self.may_relay = user is not None or is_within(
+            facts.client, tuple(room.settings.relay_networks)
+        )
 
     def identity(self) -> str | None:
         """See `IIdentified`."""
@@ -128,7 +131,8 @@ class SessionDelivery:
         return resolved
 
 
-def is_within(client: str, networks: Sequence[Network]) -> bool:
+@lru_cache(maxsize=4096)
+def is_within(client: str, networks: tuple[Network, ...]) -> bool:
     """Say whether a client's address lies in one of the networks; a local socket lies in none."""
     if not networks:
         return False
