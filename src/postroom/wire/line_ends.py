@@ -3,7 +3,7 @@
 The question is asked of every octet of content, on its way in and on its way out, so its price is
 the price of large messages. The standard library has one scanner that answers it in a single pass
 in C: the decoder behind universal newlines, which notes the kinds of line end that it meets. It
-takes a third of the time of counting CRs, LFs and CRLFs, and a tenth of a regular expression's
+takes a third of the time of counting CRs, LFs and CRLFs, and a thirtieth of a regular expression's
 (`tests/bench/wire.py`).
 """
 
