@@ -175,6 +175,8 @@ class AliasTests(_DatabaseTestCase):
     def test_two_ways_to_one_target_are_no_loop(self) -> None:
         admin.add_alias(self.engine, "x@a.example", ["t@b.example"])
         admin.add_alias(self.engine, "y@a.example", ["x@a.example", "t@b.example"])
+        made = [alias.address for alias in admin.list_aliases(self.engine)]
+        self.assertEqual(made, ["x@a.example", "y@a.example"])
 
     def test_an_alias_needs_a_target(self) -> None:
         self.assert_refused("at least one target", admin.add_alias, "x@a.example", [])

@@ -75,7 +75,10 @@ class SqliteTests(SynchronousTestCase):
 
     def test_an_empty_file_that_somebody_made_will_do(self) -> None:
         self.path.touch()
-        migrate(self.open())
+        engine = self.open()
+        migrate(engine)
+        with engine.connect() as connection:
+            self.assertEqual(connection.scalar(text("SELECT count(*) FROM message")), 0)
 
     def test_a_transaction_that_reads_first_waits_for_another_that_writes(self) -> None:
         """A deferred transaction would fail here: what it read is no longer the newest."""
