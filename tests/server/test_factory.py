@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from postroom.interfaces import IIdentified
 from postroom.server.factory import TurnedAway
 from postroom.server.protocol import LINGER_SECONDS, SMTPServerProtocol
 from tests.server.scene import PATIENT, Peer, Scene, settings
@@ -142,19 +139,3 @@ class OfferTests(SynchronousTestCase):
         factory = Scene().factory
         offers = [factory.capabilities(False, False, "192.0.2.1") for _ in range(2)]
         self.assertIs(offers[0], offers[1])
-
-
-class IdentityTests(SynchronousTestCase):
-    """Who has logged in."""
-
-    def test_an_avatar_may_know_a_better_name(self) -> None:
-        @implementer(IIdentified)
-        class Known:
-            def identity(self) -> str:
-                return "canonical"
-
-        factory = Scene().factory
-        avatar: Any = Known()
-        self.assertEqual(factory.identity_of(avatar, b"typed"), "canonical")
-        self.assertEqual(factory.identity_of(object(), b"typed"), "typed")
-        self.assertEqual(factory.identity_of(object(), b"\xff"), "\ufffd")

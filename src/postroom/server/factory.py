@@ -19,7 +19,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.protocol import ServerFactory as TwistedServerFactory
 from twisted.python.failure import Failure
 
-from postroom.interfaces import IIdentified
+from postroom.server.authentication import Authentication
 from postroom.server.connections import Connections, in_networks
 from postroom.server.limits import ListenerSettings
 from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
@@ -65,7 +65,7 @@ class ServerFactory(TwistedServerFactory):
 
     Attributes:
         settings: how the listener is set.
-        portal: where credentials and anonymous sessions go.
+        authentication: where credentials and anonymous sessions go.
         tls: what STARTTLS upgrades with; None offers no STARTTLS.
         greeting: the 220.
     """
@@ -81,7 +81,7 @@ class ServerFactory(TwistedServerFactory):
         tls: IOpenSSLContextFactory | None = None,
     ) -> None:
         """Take what sessions need; nothing listens yet."""
-        self.portal = portal
+        self.authentication = Authentication(portal, settings.mechanisms)
         self.settings = settings
         self.tls = tls
         self.greeting = reply(220, None, f"{settings.hostname} ESMTP Postroom")
@@ -132,11 +132,6 @@ class ServerFactory(TwistedServerFactory):
     def normalises(self, client: str) -> bool:
         """Tell whether this peer's bare CR and LF are mended instead of refused."""
         return in_networks(client, self._normalised)
-
-    def identity_of(self, avatar: object, username: bytes) -> str:
-        """Name who has logged in, for trace headers and logs."""
-        identity = avatar.identity() if IIdentified.providedBy(avatar) else None
-        return identity or username.decode("utf-8", "replace")
 
     def capabilities(self, tls: bool, authenticated: bool, client: str) -> Capabilities:
         """Give what a session offers and asks for in this state."""

@@ -18,20 +18,17 @@ Who controls the input: the peer, until `wire` has read it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.cred.credentials import Anonymous, UsernamePassword
-from twisted.cred.error import LoginFailed
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport, ITLSTransport
 from twisted.logger import Logger
-from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
 from postroom.envelope import Envelope, Recipient, SessionFacts, TLSFacts, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.server.authentication import AUTHENTICATED, Exchange, Login
 from postroom.server.lines import LineStream
 from postroom.server.reception import TOO_BIG, Reception
-from postroom.server.sasl import REJECTED, Exchange
 from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, one_for_all, settled, then
 from postroom.wire.commands import (
     AUTH_LINE_OCTETS,
@@ -45,7 +42,7 @@ from postroom.wire.commands import (
     Vrfy,
 )
 from postroom.wire.replies import Reply, reply
-from postroom.wire.session import AUTH_FIRST, Response, ServerSession
+from postroom.wire.session import Response, ServerSession
 from postroom.wire.state import Phase
 
 if TYPE_CHECKING:
@@ -59,9 +56,6 @@ _TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
 _CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
 _HELP: Final = reply(214, "2.0.0", "Commands: " + " ".join(VERBS), "See RFC 5321")
 _TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
-_UNKNOWN_MECHANISM: Final = reply(504, "5.5.4", "Authentication mechanism not offered")
-_AUTHENTICATED: Final = reply(235, "2.7.0", "Authentication succeeded")
-_AUTH_UNAVAILABLE: Final = reply(454, "4.7.0", "Temporary authentication failure")
 _VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again later")
 _TIMED_OUT: Final = reply(421, "4.4.2", "Timeout, closing connection")
 _TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing connection")
@@ -336,8 +330,12 @@ class SMTPServerProtocol(LineStream):
         if command.size_octets > self.limits.message_octets:
             return TOO_BIG
         if self._delivery is None:
-            return then(settled(self._log_in_anonymously()), self._mail_with, command)
+            nobody = self.factory.authentication.anonymous(self.facts)
+            return then(settled(nobody), self._mail_of_nobody, command)
         return self._mail_with(self._delivery, command)
+
+    def _mail_of_nobody(self, login: Login, command: Mail) -> object:
+        return self._mail_with(self._take_delivery(login), command)
 
     def _mail_with(self, delivery: ITransactionDelivery, command: Mail) -> object:
         envelope = Envelope(new_queue_id(), self.facts, command)
@@ -448,59 +446,18 @@ class SMTPServerProtocol(LineStream):
 
     def _auth(self, command: Auth) -> object:
         self._idle_commands += 1
-        if command.mechanism not in self.factory.settings.mechanisms:
-            return _UNKNOWN_MECHANISM
-        self._exchange = Exchange(command.mechanism)
-        return self._authenticate(self._exchange.begin(command.initial_response))
+        self._exchange = self.factory.authentication.exchange(command.mechanism, self.facts)
+        return then(settled(self._exchange.begin(command.initial_response)), self._authenticated)
 
     def _auth_response(self, response: Response) -> object:
         assert self._exchange is not None  # the phase says so
-        return self._authenticate(self._exchange.take(response.line))
+        return then(settled(self._exchange.take(response.line)), self._authenticated)
 
-    def _authenticate(self, outcome: Reply | UsernamePassword) -> object:
+    def _authenticated(self, outcome: Reply | Login) -> Reply:
         if isinstance(outcome, Reply):
             return outcome
         self._exchange = None
-        login = self._log_in(outcome).addErrback(self._login_failed)
-        return then(settled(login), self._logged_in, outcome.username)
-
-    def _log_in_anonymously(self) -> "Deferred[Any]":
-        def unwelcome(failure: Failure) -> Failure:
-            return Failure(Refusal(AUTH_FIRST)) if failure.check(LoginFailed) else failure
-
-        return self._log_in(Anonymous()).addErrback(unwelcome)
-
-    def _log_in(self, credentials: object) -> "Deferred[Any]":
-        login = maybeDeferred(
-            self.factory.portal.login,
-            credentials,
-            self.facts,
-            ITransactionDelivery,
-            IMessageDeliveryFactory,
-            IMessageDelivery,
-        )
-        return login.addCallback(self._take_avatar)
-
-    def _take_avatar(self, login: tuple[object, object, Callable[[], object]]) -> object:
-        _, avatar, logout = login
-        if self._logout is not None:
-            self._logout()
-        self._logout = logout
-        self._delivery = ITransactionDelivery(avatar)
-        return self._delivery
-
-    def _login_failed(self, failure: Failure) -> Failure:
-        """Tell a wrong password from a source that is down (RFC 4954 s6)."""
-        if failure.check(LoginFailed):
-            return Failure(Refusal(REJECTED))
-        if failure.check(Refusal):
-            return failure
-        if failure.check(CancelledError):
-            return Failure(Refusal(_AUTH_UNAVAILABLE))
-        _log.failure("authentication is unavailable", failure)
-        return Failure(Refusal(_AUTH_UNAVAILABLE))
-
-    def _logged_in(self, avatar: object, username: bytes) -> Reply:
+        self._take_delivery(outcome)
         old = self.facts
         self.facts = SessionFacts(
             old.role,
@@ -509,10 +466,17 @@ class SMTPServerProtocol(LineStream):
             old.helo,
             old.extended,
             old.tls,
-            self.factory.identity_of(avatar, username),
+            outcome.identity,
         )
         self.session.offer(self._capabilities())
-        return _AUTHENTICATED
+        return AUTHENTICATED
+
+    def _take_delivery(self, login: Login) -> ITransactionDelivery:
+        if self._logout is not None:
+            self._logout()
+        self._logout = login.log_out
+        self._delivery = login.delivery
+        return login.delivery
 
     # TLS
 

@@ -6,17 +6,14 @@ responses, and gives `ICredentials` when it has enough. New ones are added to `M
 Who controls the input: the peer, after strict base64 decoding and below the line limit.
 """
 
-import binascii
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from twisted.cred.credentials import UsernamePassword
 
 from postroom.errors import Refusal
-from postroom.wire.replies import Reply, reply
+from postroom.wire.replies import reply
 
-BAD_BASE64: Final = reply(501, "5.5.2", "Cannot decode base64")
-CANCELLED: Final = reply(501, "5.7.0", "Authentication cancelled")
 MALFORMED: Final = reply(501, "5.5.2", "Malformed authentication response")
 REJECTED: Final = reply(535, "5.7.8", "Authentication credentials invalid")
 
@@ -79,53 +76,3 @@ class Login:
 
 
 MECHANISMS: Final[dict[str, Callable[[], Mechanism]]] = {"PLAIN": Plain, "LOGIN": Login}
-
-
-class Exchange:
-    """One AUTH command, from its mechanism to its credentials.
-
-    RFC 4954 s4
-    """
-
-    __slots__ = ("_mechanism",)
-
-    def __init__(self, mechanism: str) -> None:
-        """Begin an exchange of a mechanism in `MECHANISMS`."""
-        self._mechanism = MECHANISMS[mechanism]()
-
-    def begin(self, initial_response: bytes | None) -> Reply | UsernamePassword:
-        """Take the initial response if there was one, else ask.
-
-        Returns:
-            334 with the challenge, or the credentials.
-
-        Raises:
-            Refusal: 501 for what cannot be read, 535.
-        """
-        if initial_response is None:
-            return self._ask()
-        return self._respond(b"" if initial_response == b"=" else _decode(initial_response))
-
-    def take(self, line: bytes) -> Reply | UsernamePassword:
-        """Take the client's line; as `begin`.
-
-        Raises:
-            Refusal: as `begin`, and 501 if the client cancels with ``*``.
-        """
-        if line == b"*":
-            raise Refusal(CANCELLED)
-        return self._respond(_decode(line))
-
-    def _respond(self, response: bytes) -> Reply | UsernamePassword:
-        return self._mechanism.respond(response) or self._ask()
-
-    def _ask(self) -> Reply:
-        challenge = self._mechanism.challenge()
-        return Reply(334, (binascii.b2a_base64(challenge, newline=False).decode("ascii"),))
-
-
-def _decode(line: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(line, strict_mode=True)
-    except binascii.Error:
-        raise Refusal(BAD_BASE64) from None
