@@ -2,10 +2,14 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.testing.conversation import Cut, Mismatch
 from postroom.testing.transcript import (
     Closed,
+    Connection,
     Expect,
+    Say,
     Send,
+    StartTLS,
     Storage,
     TranscriptError,
     Wait,
@@ -13,7 +17,7 @@ from postroom.testing.transcript import (
     unescape,
 )
 from postroom.wire.replies import Reply
-from tests.dialogue import Cut, Mismatch, Run
+from tests.dialogue import MemoryConversation
 
 TEXT = r"""# Comment
 with: role=mx recipients=3
@@ -43,21 +47,38 @@ class ReadingTests(SynchronousTestCase):
         first, second = read_transcript(TEXT)
         self.assertEqual((first.title, second.title), ("First", "Second"))
         self.assertEqual(first.settings, {"role": "mx", "recipients": "3"})
-        noop, ok = Send(9, b"NOOP\r\n"), Expect(10, 250, "2.0.0")
+        noop, ok = Send(9, b"NOOP\r\n"), Expect(10, "250", "2.0.0")
         self.assertEqual(
             first.steps,
             [
                 Send(3, b"EHLO a\r\n"),
-                Expect(8, 250, lines=("mx", "HELP", "SIZE 5")),
+                Expect(8, "250", lines=("mx", "HELP", "SIZE 5")),
                 *(noop, noop, ok, ok),
                 Wait(11, 1.5),
             ],
         )
         self.assertEqual(
             second.steps[2:],
-            [Send(14, b"a\r\n.\r\n"), Expect(15, 550, "5.1.1", "No such"), Closed(16)],
+            [Send(14, b"a\r\n.\r\n"), Expect(15, "550", "5.1.1", "No such"), Closed(16)],
         )
         self.assertEqual(second.storage, [Storage(b"a\r\n", "<a@b> <c@d>")])
+
+    def test_what_is_said_of_a_reply_and_what_is_no_step(self) -> None:
+        (dialogue,) = read_transcript(
+            "needs: SIZE AUTH\nS: 2xx/503 x.1.x\nS-has: SIZE\nS-lacks: AUTH\nS-lines: 2\nTLS\n"
+            "S-raw: x\\n\nconnection: a\nC-closed"
+        )
+        self.assertEqual(dialogue.notes, {"needs": "SIZE AUTH"})
+        self.assertEqual(
+            dialogue.steps,
+            [
+                Expect(2, "2xx/503", "x.1.x", has=("SIZE",), lacks=("AUTH",), count=2),
+                StartTLS(6),
+                Say(7, b"x\n"),
+                Connection(8, "a"),
+                Closed(9, by_client=True),
+            ],
+        )
 
     def test_escapes(self) -> None:
         self.assertEqual(unescape(r"\r\n\0\t\\\x41\xff"), b"\r\n\0\t\\A\xff")
@@ -67,7 +88,16 @@ class ReadingTests(SynchronousTestCase):
             self.assertRaises(ValueError, unescape, wrong)
 
     def test_what_is_no_transcript_is_said_with_its_line(self) -> None:
-        for text in ("C: a\nX: b", "C: a\nhello", "C: a\nS: 25", "C: a\nC: \\q", "C: a\nwait: x"):
+        for text in (
+            "C: a\nX: b",
+            "C: a\nhello",
+            "C: a\nS: 25",
+            "C: a\nC: \\q",
+            "C: a\nwait: x",
+            "C: a\nS-has: x",
+            "S: 250\nS-hat: x",
+            "C: a\nfoo: x",
+        ):
             error = self.assertRaises(TranscriptError, list, read_transcript(text))
             self.assertIn("line 2", str(error))
 
@@ -78,16 +108,27 @@ class MismatchTests(SynchronousTestCase):
     def test_what_differs(self) -> None:
         reply = Reply(250, ("a", "b"), "2.1.0")
         for expect in (
-            Expect(1, 250),
-            Expect(1, 250, "2.1.0", "a b"),
-            Expect(1, 250, lines=("a", "b")),
+            Expect(1, "250"),
+            Expect(1, "250", "2.1.0", "a b"),
+            Expect(1, "250", lines=("a", "b")),
         ):
             self.assertIsNone(expect.mismatch(reply))
         for expect in (
-            Expect(1, 251),
-            Expect(1, 250, "2.1.5"),
-            Expect(1, 250, text="c"),
-            Expect(1, 250, lines=("a",)),
+            Expect(1, "2xx", "2.1.x"),
+            Expect(1, "503/250", "x.x.0"),
+            Expect(1, "250", has=("A", "b"), lacks=("c",), count=2),
+        ):
+            self.assertIsNone(expect.mismatch(reply))
+        for expect in (
+            Expect(1, "25x", "2.2.x"),
+            Expect(1, "4xx/503"),
+            Expect(1, "250", has=("a b",)),
+            Expect(1, "250", lacks=("a",)),
+            Expect(1, "250", count=1),
+            Expect(1, "251"),
+            Expect(1, "250", "2.1.5"),
+            Expect(1, "250", text="c"),
+            Expect(1, "250", lines=("a",)),
         ):
             self.assertIsNotNone(expect.mismatch(reply))
 
@@ -111,6 +152,7 @@ class MismatchTests(SynchronousTestCase):
         ):
             for cut in Cut:
                 (dialogue,) = read_transcript(text)
-                self.assertRaises(Mismatch, Run(dialogue, cut, late=False).run)
+                conversation = MemoryConversation(dialogue, cut, late=False)
+                self.assertRaises(Mismatch, conversation.run)
         (right,) = read_transcript(message + "envelope: <> <user@here.example>\nstored: x\\r\\n")
-        Run(right, Cut.LINES, late=False).run()
+        MemoryConversation(right, Cut.LINES, late=False).run()

@@ -18,13 +18,26 @@ each of them::
   times.
 - ``S:`` expects one reply: its code, an enhanced code if one is given, and text, if any, that must
   occur in the reply's. ``S*20:`` expects it twenty times. Lines ``S: 250-…`` up to one without the
-  hyphen expect a reply of exactly these lines.
+  hyphen expect a reply of exactly these lines. An ``x`` stands for any digit or number
+  (``5xx 5.1.x``), a slash between codes for "or" (``503/554``).
+- ``S-has: SIZE`` and ``S-lacks: AUTH`` are about the reply just expected: one of its lines begins
+  with this keyword, followed by these words in any order; or none does. ``S-lines: 1`` counts them.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.
+- ``TLS`` has both sides negotiate TLS.
+- A dialogue that begins with ``S:`` expects the greeting, which others pass over.
 - ``wait: 1.5`` lets seconds pass.
 - ``stored:`` expects one message of just this content to have been stored, in order; without it no
   message may have been.
 - ``envelope:`` before it expects that message's ``<sender> <recipient> …``, as the server has them.
-- ``with:`` gives settings for whoever runs the dialogue.
+- ``with:`` gives settings for whoever runs the dialogue; other keys in small letters (``needs:``,
+  ``over:`` …) are notes for the same.
+
+The same notation scripts a server against which a client is tried: ``C:`` is then what the client
+must send, ``S:`` what it hears, and there are
+
+- ``S-raw:`` for octets that are no reply, ``S-closed`` for a server that hangs up, ``C-closed``
+  for a client that must have;
+- ``connection: 192.0.2.2`` for a connection that the client must open next.
 
 In octets that are sent or stored ``\r \n \0 \t \\ \xNN`` are what they are in Python, and
 ``\(text*300)`` is a repetition. A trailing ``\`` with nothing after it keeps blanks before it.
@@ -34,8 +47,8 @@ is wrong with a reply.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from postroom.wire.replies import Reply
@@ -46,9 +59,10 @@ _ESCAPE: Final = re.compile(
 )
 _PLAIN: Final = {b"r": b"\r", b"n": b"\n", b"0": b"\0", b"t": b"\t", b"\\": b"\\"}
 _REPLY: Final = re.compile(
-    r"(?P<code>[2-5][0-9]{2})(?P<more>-?)"
-    r"(?: ?(?P<enhanced>[245]\.[0-9]+\.[0-9]+))?(?: ?(?P<text>.*))?"
+    r"(?P<code>[2-5][0-9x]{2}(?:/[2-5][0-9x]{2})*)(?P<more>-?)"
+    r"(?: ?(?P<enhanced>[245x]\.(?:x|[0-9]+)\.(?:x|[0-9]+)))?(?: ?(?P<text>.*))?"
 )
+_NOTES: Final = frozenset("deviation message needs outcome over role test".split())
 
 
 class TranscriptError(ValueError):
@@ -69,29 +83,67 @@ class Expect:
 
     Attributes:
         line: where the transcript says so.
-        code: the reply's code.
-        enhanced: its enhanced code, None for any or none.
+        code: the reply's code, as a pattern.
+        enhanced: its enhanced code, as a pattern; None for any or none.
         text: must occur in the reply's text.
         lines: the reply's whole text, None where `text` is all that counts.
+        has: keywords, each with its words, of which the reply must have a line.
+        lacks: keywords of which it must have none.
+        count: how many lines it must have, None for any number.
     """
 
     line: int
-    code: int
+    code: str
     enhanced: str | None = None
     text: str = ""
     lines: tuple[str, ...] | None = None
+    has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    count: int | None = None
 
     def mismatch(self, reply: Reply) -> str | None:
         """Say how a reply differs from what is expected; None if it does not."""
-        if reply.code != self.code:
+        if not any(_fits(code, str(reply.code)) for code in self.code.split("/")):
             return f"expected {self.code}, got {reply}"
-        if self.enhanced is not None and reply.enhanced != self.enhanced:
+        if self.enhanced is not None and not _fits_enhanced(self.enhanced, reply.enhanced):
             return f"expected {self.code} {self.enhanced}, got {reply}"
         if self.lines is not None and reply.text != self.lines:
             return f"expected the lines {self.lines}, got {reply.text}"
         if self.text not in " ".join(reply.text):
             return f"expected the text {self.text!r}, got {reply}"
+        return self._wrong_lines(reply)
+
+    def _wrong_lines(self, reply: Reply) -> str | None:
+        keywords = [line.upper().split() for line in reply.text if line.strip()]
+        for wanted in self.has:
+            name, *rest = wanted.upper().split()
+            if not any(words[0] == name and set(rest) <= set(words) for words in keywords):
+                return f"expected a line {wanted}, got {reply}"
+        for unwanted in self.lacks:
+            if any(words[0] == unwanted.upper() for words in keywords):
+                return f"expected no line {unwanted}, got {reply}"
+        if self.count is not None and len(reply.text) != self.count:
+            return f"expected lines: {self.count}, got {reply.text}"
         return None
+
+
+def _fits(pattern: str, code: str) -> bool:
+    return all(wanted in ("x", digit) for wanted, digit in zip(pattern, code, strict=True))
+
+
+def _fits_enhanced(pattern: str, enhanced: str | None) -> bool:
+    parts = (enhanced or "..").split(".")
+    return enhanced is not None and all(
+        wanted in ("x", part) for wanted, part in zip(pattern.split("."), parts, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A scripted server says these octets."""
+
+    line: int
+    octets: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +156,25 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The server has closed the connection."""
+    """The server has closed the connection, or the client where it says so."""
 
     line: int
+    by_client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartTLS:
+    """Both sides negotiate TLS."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The client opens a connection to this address."""
+
+    line: int
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +190,7 @@ class Storage:
     envelope: str | None
 
 
-Step = Send | Expect | Wait | Closed
+Step = Send | Expect | Wait | Closed | StartTLS | Say | Connection
 
 
 @dataclass(slots=True)
@@ -132,12 +200,14 @@ class Dialogue:
     Attributes:
         title: what it shows.
         settings: of ``with:``.
+        notes: of the other keys in small letters.
         steps: in order.
         storage: what must have been stored at the end, in order.
     """
 
     title: str
     settings: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     storage: list[Storage] = field(default_factory=list)
 
@@ -200,28 +270,49 @@ class _Reading:
 
     def take(self, number: int, line: str) -> None:
         """Take one line."""
-        if line == "S-closed":
-            self.dialogue.steps.append(Closed(number))
+        if line in _BARE:
+            self.dialogue.steps.append(_BARE[line](number))
             return
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(f"not a line of a transcript: {line!r}")
         key, rest, times = match["key"], match["rest"] or "", int(match["times"] or 1)
-        steps = self.dialogue.steps
-        if key in ("C", "C-raw"):
-            steps += [Send(number, unescape(rest) + (b"\r\n" if key == "C" else b""))] * times
+        if key in _STEPS:
+            self.dialogue.steps += [_STEPS[key](number, rest)] * times
         elif key == "S":
             expect = self._expectation(number, rest)
-            steps += [expect] * times if expect is not None else []
-        elif key == "wait":
-            steps.append(Wait(number, float(rest)))
-        elif key == "with":
+            self.dialogue.steps += [expect] * times if expect is not None else []
+        elif key.startswith("S-"):
+            self._qualify(key, rest)
+        else:
+            self._note(key, rest, times)
+
+    def _note(self, key: str, rest: str, times: int) -> None:
+        """Take a line that is no step."""
+        if key == "with":
             self.dialogue.settings.update(dict(word.split("=", 1) for word in rest.split()))
         elif key == "envelope":
             self._envelope = rest
         elif key == "stored":
             self.dialogue.storage += [Storage(unescape(rest), self._envelope)] * times
             self._envelope = None
+        elif key in _NOTES:
+            self.dialogue.notes[key] = rest
+        else:
+            raise ValueError(f"unknown key {key!r}")
+
+    def _qualify(self, key: str, text: str) -> None:
+        """Say more of the reply that was expected last."""
+        steps = self.dialogue.steps
+        if not steps or not isinstance(steps[-1], Expect):
+            raise ValueError(f"{key} without a reply before it")
+        expect = steps[-1]
+        if key == "S-has":
+            steps[-1] = replace(expect, has=(*expect.has, text))
+        elif key == "S-lacks":
+            steps[-1] = replace(expect, lacks=(*expect.lacks, text))
+        elif key == "S-lines":
+            steps[-1] = replace(expect, count=int(text))
         else:
             raise ValueError(f"unknown key {key!r}")
 
@@ -230,7 +321,7 @@ class _Reading:
         match = _REPLY.fullmatch(text)
         if match is None:
             raise ValueError(f"not a reply: {text!r}")
-        code, enhanced, words = int(match["code"]), match["enhanced"], match["text"] or ""
+        code, enhanced, words = match["code"], match["enhanced"], match["text"] or ""
         if match["more"]:
             self._reply_lines += (words,)
             return None
@@ -238,3 +329,17 @@ class _Reading:
             lines, self._reply_lines = (*self._reply_lines, words), ()
             return Expect(number, code, enhanced, lines=lines)
         return Expect(number, code, enhanced, words)
+
+
+_BARE: Final[dict[str, Callable[[int], Step]]] = {
+    "S-closed": Closed,
+    "C-closed": lambda number: Closed(number, by_client=True),
+    "TLS": StartTLS,
+}
+_STEPS: Final[dict[str, Callable[[int, str], Step]]] = {
+    "C": lambda number, text: Send(number, unescape(text) + b"\r\n"),
+    "C-raw": lambda number, text: Send(number, unescape(text)),
+    "S-raw": lambda number, text: Say(number, unescape(text)),
+    "wait": lambda number, text: Wait(number, float(text)),
+    "connection": Connection,
+}

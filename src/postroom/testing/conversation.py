@@ -1,0 +1,197 @@
+"""Has a dialogue with a server, over whatever the server is reached by.
+
+A `Conversation` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
+in one way (`Cut`), and raises `Mismatch` where the server does something else. It knows a server as
+a `Line`: in memory (tests of our own), or through a socket (`conformance.sockets`).
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol
+
+from postroom.testing.transcript import (
+    Closed,
+    Connection,
+    Dialogue,
+    Expect,
+    Say,
+    Send,
+    StartTLS,
+    Step,
+    Wait,
+)
+from postroom.wire.replies import Reply
+
+
+class Cut(Enum):
+    """How what the client sends is cut into segments."""
+
+    LINES = "line by line"
+    GROUPS = "all that comes before a reply is waited for at once"
+    OCTETS = "octet by octet"
+    WHOLE = "all of it at once"
+
+
+class Silence(Exception):
+    """No reply came; the message says what came instead."""
+
+
+class Mismatch(AssertionError):
+    """The server did something else than the dialogue says."""
+
+
+class Line(Protocol):
+    """A connection to a server, its greeting unread."""
+
+    def send(self, octets: bytes) -> None:
+        """Send a segment; what a server that has closed does not take is dropped."""
+
+    def hear(self) -> Reply:
+        """Give the next reply.
+
+        Raises:
+            Silence: none came in time, or something that is none.
+        """
+
+    def start_tls(self) -> None:
+        """Negotiate TLS as the client.
+
+        Raises:
+            Silence: the server does not.
+        """
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def closes(self) -> bool:
+        """Tell whether the server has closed, or does so presently."""
+
+    def leftovers(self, *, closed: bool, within: bool) -> Sequence[Reply]:
+        """Give the replies that came unasked, at the end.
+
+        Args:
+            closed: the server was seen to close.
+            within: the server is left within content or AUTH, where it reads no commands.
+
+        Raises:
+            Silence: the server has closed without having been asked to.
+        """
+
+    def lose(self) -> None:
+        """End the connection from this side."""
+
+
+class Conversation:
+    """One conversation.
+
+    Attributes:
+        checks_enhanced: compare enhanced status codes; False for a server that gives none.
+    """
+
+    checks_enhanced = True
+
+    def __init__(self, dialogue: Dialogue, line: Line, cut: Cut = Cut.GROUPS) -> None:
+        """Take what to say, to whom, and in which segments."""
+        self.dialogue = dialogue
+        self.line = line
+        self.cut = cut
+        self._unsent = b""
+        self._waiting_for: list[Expect] = []
+        self._last_code = ""
+
+    def run(self) -> None:
+        """Go through the dialogue.
+
+        Raises:
+            Mismatch: where the server differs from it.
+        """
+        steps = self.dialogue.steps
+        if not (steps and isinstance(steps[0], Expect)):
+            self._hear(Expect(0, "220"))
+        for step in steps:
+            self._take(step)
+        self._flush()
+        self._hear_expected()
+        self._check_end()
+
+    def _take(self, step: Step) -> None:
+        if isinstance(step, Send):
+            self._unsent += step.octets
+            if self.cut is Cut.LINES:
+                self._flush()
+        elif isinstance(step, Expect):
+            self._expect(step)
+        elif isinstance(step, Wait):
+            self._flush()
+            self.line.wait(step.seconds)
+        elif isinstance(step, StartTLS):
+            self._start_tls(step)
+        elif isinstance(step, Closed) and not step.by_client:
+            self._close(step)
+        else:
+            assert isinstance(step, Closed | Say | Connection)
+            raise self.mismatch(step.line, "this is for a scripted server")
+
+    def _flush(self) -> None:
+        octets, self._unsent = self._unsent, b""
+        if self.cut is Cut.OCTETS:
+            for at in range(len(octets)):
+                self.line.send(octets[at : at + 1])
+        elif octets:
+            self.line.send(octets)
+
+    def _expect(self, step: Expect) -> None:
+        self._waiting_for.append(step)
+        if self.cut is not Cut.WHOLE:
+            self._flush()
+            self._hear_expected()
+
+    def _hear_expected(self) -> None:
+        expected, self._waiting_for = self._waiting_for, []
+        for step in expected:
+            self._hear(step)
+
+    def _hear(self, step: Expect) -> None:
+        try:
+            reply = self.line.hear()
+        except Silence as silence:
+            raise self.mismatch(step.line, f"expected {step.code}, but {silence}") from None
+        if not self.checks_enhanced:
+            step = Expect(step.line, step.code, has=step.has, lacks=step.lacks, count=step.count)
+        wrong = step.mismatch(reply) or self.wrong_form(reply, step)
+        if wrong is not None:
+            raise self.mismatch(step.line, wrong)
+        self._last_code = str(reply.code)
+
+    def wrong_form(self, reply: Reply, step: Expect) -> str | None:
+        """Say what is wrong with any such reply; for those who know more of the server."""
+        return None
+
+    def _start_tls(self, step: StartTLS) -> None:
+        self._flush()
+        self._hear_expected()
+        try:
+            self.line.start_tls()
+        except Silence as silence:
+            raise self.mismatch(step.line, str(silence)) from None
+
+    def _close(self, step: Closed) -> None:
+        self._flush()
+        self._hear_expected()
+        if not self.line.closes():
+            raise self.mismatch(step.line, "the server should have closed")
+
+    def _check_end(self) -> None:
+        closed = any(isinstance(step, Closed) for step in self.dialogue.steps)
+        try:
+            extra = self.line.leftovers(closed=closed, within=self._last_code[:1] == "3")
+        except Silence as silence:
+            raise self.mismatch(0, str(silence)) from None
+        if extra:
+            raise self.mismatch(0, f"replies too many: {[str(each) for each in extra]}")
+        self.line.lose()
+
+    def mismatch(self, line: int, what: str) -> Mismatch:
+        """Make the exception that says what differs, and where."""
+        place = f"line {line}: " if line else ""
+        return Mismatch(f"{self.dialogue.title} ({self.cut.value}): {place}{what}")
