@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from postroom.credentials import Credential
 from postroom.envelope import (
     Account,
     Alias,
@@ -142,6 +143,56 @@ class IDirectory(Interface):
 
     def find_address(address: str) -> "Deferred[Account | Alias | None]":
         """Look ``local-part@domain`` up, exactly; None if there is no such account or alias."""
+
+
+class ICredentialSource(Interface):
+    """A source of logins: where users and their passwords are looked up.
+
+    Sources are asked in the order of the settings. The first that knows a user decides on the
+    login; a source that could not be asked makes a login that no other accepts fail for now (454).
+    """
+
+    knows = Attribute("What it may know: a frozenset of `postroom.credentials.Knowledge`.")
+
+    def find_credential(username: bytes) -> "Deferred[Credential | None]":
+        """Look a user up.
+
+        Called at most once for each login, and before anything else is done with it. Must not block
+        the reactor's thread.
+
+        Args:
+            username: as the peer sent it, any octets; an address or, where the source has such
+                names, a bare name.
+
+        Returns:
+            None if there is no such user here: the next source is asked. Somebody who is there and
+            may not log in is a `Credential` that is not enabled.
+
+        Raises:
+            Exception: the source is down. The peer gets 454 4.7.0, never 535.
+        """
+
+
+class ICredentialStore(ICredentialSource):
+    """An add-on for sources that take better hashes, and note what was used.
+
+    Called after a login that was right, and not waited for: a failure is logged, and the next login
+    tries again.
+    """
+
+    def replace_stored(
+        address: str, old: "Sequence[str]", new: "Sequence[str]"
+    ) -> "Deferred[None]":
+        """Store the same password in other forms, unless it was changed meanwhile.
+
+        Args:
+            address: as `Credential.address`.
+            old: what `Credential.stored` was.
+            new: what is to be stored in its place.
+        """
+
+    def app_password_used(address: str, key: str) -> "Deferred[None]":
+        """Note that an app password was used just now."""
 
 
 class IQueue(Interface):
