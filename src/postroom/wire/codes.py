@@ -7,44 +7,88 @@ acts on the first digit alone (RFC 5321 s4.2.1).
 
 from typing import Final
 
+REPLY_SYSTEM_STATUS: Final = 211  # RFC 5321 s4.2.3
+REPLY_HELP: Final = 214  # RFC 5321 s4.2.3
+REPLY_SERVICE_READY: Final = 220  # RFC 5321 s4.2.3; RFC 3207 s4
+REPLY_CLOSING: Final = 221  # RFC 5321 s4.2.3
+REPLY_AUTH_SUCCESS: Final = 235  # RFC 4954 s6
+REPLY_OK: Final = 250  # RFC 5321 s4.2.3
+REPLY_WILL_FORWARD: Final = 251  # RFC 5321 s3.4
+REPLY_CANNOT_VERIFY: Final = 252  # RFC 5321 s3.5.3
+REPLY_MESSAGES_PENDING: Final = 253  # RFC 1985 s5.3
+REPLY_AUTH_CHALLENGE: Final = 334  # RFC 4954 s4
+REPLY_RECIPIENTS_FOLLOW: Final = 353
+REPLY_START_MAIL_INPUT: Final = 354  # RFC 5321 s4.2.3
+REPLY_SERVICE_UNAVAILABLE: Final = 421  # RFC 5321 s3.8
+REPLY_PASSWORD_TRANSITION: Final = 432  # RFC 4954 s6
+REPLY_MAILBOX_TEMP_UNAVAILABLE: Final = 450  # RFC 5321 s4.2.3
+REPLY_LOCAL_ERROR: Final = 451  # RFC 5321 s4.2.3
+REPLY_INSUFFICIENT_STORAGE: Final = 452  # RFC 5321 s4.2.3
+REPLY_NO_MAIL: Final = 453  # RFC 2645 s5
+REPLY_TEMP_AUTH_FAILURE: Final = 454  # RFC 4954 s6; RFC 3207 s4
+REPLY_PARAMETERS_NOT_ACCOMMODATED: Final = 455  # RFC 5321 s4.2.3
+REPLY_CANNOT_QUEUE: Final = 458  # RFC 1985 s5.3
+REPLY_NODE_NOT_ALLOWED: Final = 459  # RFC 1985 s5.3
+REPLY_SYNTAX_ERROR: Final = 500  # RFC 5321 s4.2.3
+REPLY_ARGUMENT_ERROR: Final = 501  # RFC 5321 s4.2.3
+REPLY_NOT_IMPLEMENTED: Final = 502  # RFC 5321 s4.2.3
+REPLY_BAD_SEQUENCE: Final = 503  # RFC 5321 s4.2.3
+REPLY_PARAMETER_NOT_IMPLEMENTED: Final = 504  # RFC 5321 s4.2.3
+REPLY_HOST_ACCEPTS_NO_MAIL: Final = 521  # RFC 7504 s2
+REPLY_STRONGER_ENCRYPTION_NEEDED: Final = 523
+REPLY_AUTH_REQUIRED: Final = 530  # RFC 4954 s6; RFC 3207 s4
+REPLY_AUTH_TOO_WEAK: Final = 534  # RFC 4954 s6
+REPLY_AUTH_FAILED: Final = 535  # RFC 4954 s6
+REPLY_ENCRYPTION_REQUIRED: Final = 538  # RFC 4954 s6
+REPLY_MAILBOX_NOT_FOUND: Final = 550  # RFC 5321 s4.2.3
+REPLY_USER_NOT_LOCAL: Final = 551  # RFC 5321 s3.4
+REPLY_STORAGE_EXCEEDED: Final = 552  # RFC 5321 s4.2.3
+REPLY_NAME_NOT_ALLOWED: Final = 553  # RFC 5321 s4.2.3
+REPLY_TRANSACTION_FAILED: Final = 554  # RFC 5321 s4.2.3
+REPLY_PARAMETERS_NOT_RECOGNIZED: Final = 555  # RFC 5321 s4.1.1.11
+REPLY_DOMAIN_ACCEPTS_NO_MAIL: Final = 556  # RFC 7504 s3
+
 REPLY_CODES: Final[dict[int, str]] = {
-    211: "System status, or system help reply",  # RFC 5321 s4.2.3
-    214: "Help message",  # RFC 5321 s4.2.3
-    220: "Service ready",  # RFC 5321 s4.2.3; RFC 3207 s4
-    221: "Service closing transmission channel",  # RFC 5321 s4.2.3
-    235: "Authentication succeeded",  # RFC 4954 s6
-    250: "Requested mail action okay, completed",  # RFC 5321 s4.2.3
-    251: "User not local; will forward",  # RFC 5321 s3.4
-    252: "Cannot verify user, but will accept message and attempt delivery",  # RFC 5321 s3.5.3
-    334: "Server challenge",  # RFC 4954 s4
-    353: "Responses for recipients follow (PRDR)",
-    354: "Start mail input",  # RFC 5321 s4.2.3
-    421: "Service not available, closing transmission channel",  # RFC 5321 s3.8
-    432: "A password transition is needed",  # RFC 4954 s6
-    450: "Requested mail action not taken: mailbox unavailable",  # RFC 5321 s4.2.3
-    451: "Requested action aborted: local error in processing",  # RFC 5321 s4.2.3
-    452: "Requested action not taken: insufficient system storage",  # RFC 5321 s4.2.3
-    453: "You have no mail",  # RFC 2645 s5
-    454: "Temporary authentication or TLS failure",  # RFC 4954 s6; RFC 3207 s4
-    455: "Server unable to accommodate parameters",  # RFC 5321 s4.2.3
-    500: "Syntax error, command unrecognized",  # RFC 5321 s4.2.3
-    501: "Syntax error in parameters or arguments",  # RFC 5321 s4.2.3
-    502: "Command not implemented",  # RFC 5321 s4.2.3
-    503: "Bad sequence of commands",  # RFC 5321 s4.2.3
-    504: "Command parameter not implemented",  # RFC 5321 s4.2.3
-    521: "Host does not accept mail",  # RFC 7504 s2
-    523: "Message needs encryption stronger than offered",
-    530: "Authentication required",  # RFC 4954 s6; RFC 3207 s4
-    534: "Authentication mechanism is too weak",  # RFC 4954 s6
-    535: "Authentication credentials invalid",  # RFC 4954 s6
-    538: "Encryption required for requested authentication mechanism",  # RFC 4954 s6
-    550: "Requested action not taken: mailbox unavailable",  # RFC 5321 s4.2.3
-    551: "User not local; please try another path",  # RFC 5321 s3.4
-    552: "Requested mail action aborted: exceeded storage allocation",  # RFC 5321 s4.2.3
-    553: "Requested action not taken: mailbox name not allowed",  # RFC 5321 s4.2.3
-    554: "Transaction failed, or no SMTP service here",  # RFC 5321 s4.2.3
-    555: "MAIL FROM/RCPT TO parameters not recognized or not implemented",  # RFC 5321 s4.1.1.11
-    556: "Domain does not accept mail",  # RFC 7504 s3
+    REPLY_SYSTEM_STATUS: "System status, or system help reply",
+    REPLY_HELP: "Help message",
+    REPLY_SERVICE_READY: "Service ready",
+    REPLY_CLOSING: "Service closing transmission channel",
+    REPLY_AUTH_SUCCESS: "Authentication succeeded",
+    REPLY_OK: "Requested mail action okay, completed",
+    REPLY_WILL_FORWARD: "User not local; will forward",
+    REPLY_CANNOT_VERIFY: "Cannot verify user, but will accept message and attempt delivery",
+    REPLY_MESSAGES_PENDING: "Pending messages for the node started",
+    REPLY_AUTH_CHALLENGE: "Server challenge",
+    REPLY_RECIPIENTS_FOLLOW: "Responses for recipients follow (PRDR)",
+    REPLY_START_MAIL_INPUT: "Start mail input",
+    REPLY_SERVICE_UNAVAILABLE: "Service not available, closing transmission channel",
+    REPLY_PASSWORD_TRANSITION: "A password transition is needed",
+    REPLY_MAILBOX_TEMP_UNAVAILABLE: "Requested mail action not taken: mailbox unavailable",
+    REPLY_LOCAL_ERROR: "Requested action aborted: local error in processing",
+    REPLY_INSUFFICIENT_STORAGE: "Requested action not taken: insufficient system storage",
+    REPLY_NO_MAIL: "You have no mail",
+    REPLY_TEMP_AUTH_FAILURE: "Temporary authentication or TLS failure",
+    REPLY_PARAMETERS_NOT_ACCOMMODATED: "Server unable to accommodate parameters",
+    REPLY_CANNOT_QUEUE: "Unable to queue messages for the node",
+    REPLY_NODE_NOT_ALLOWED: "Node not allowed",
+    REPLY_SYNTAX_ERROR: "Syntax error, command unrecognized",
+    REPLY_ARGUMENT_ERROR: "Syntax error in parameters or arguments",
+    REPLY_NOT_IMPLEMENTED: "Command not implemented",
+    REPLY_BAD_SEQUENCE: "Bad sequence of commands",
+    REPLY_PARAMETER_NOT_IMPLEMENTED: "Command parameter not implemented",
+    REPLY_HOST_ACCEPTS_NO_MAIL: "Host does not accept mail",
+    REPLY_STRONGER_ENCRYPTION_NEEDED: "Message needs encryption stronger than offered",
+    REPLY_AUTH_REQUIRED: "Authentication required",
+    REPLY_AUTH_TOO_WEAK: "Authentication mechanism is too weak",
+    REPLY_AUTH_FAILED: "Authentication credentials invalid",
+    REPLY_ENCRYPTION_REQUIRED: "Encryption required for requested authentication mechanism",
+    REPLY_MAILBOX_NOT_FOUND: "Requested action not taken: mailbox unavailable",
+    REPLY_USER_NOT_LOCAL: "User not local; please try another path",
+    REPLY_STORAGE_EXCEEDED: "Requested mail action aborted: exceeded storage allocation",
+    REPLY_NAME_NOT_ALLOWED: "Requested action not taken: mailbox name not allowed",
+    REPLY_TRANSACTION_FAILED: "Transaction failed, or no SMTP service here",
+    REPLY_PARAMETERS_NOT_RECOGNIZED: "MAIL or RCPT parameters not recognized or not implemented",
+    REPLY_DOMAIN_ACCEPTS_NO_MAIL: "Domain does not accept mail",
 }
 
 ENHANCED_CODES: Final[dict[tuple[int, int], str]] = {

@@ -12,6 +12,7 @@ the remote server, whose every octet is hostile.
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from postroom.wire.errors import ReplyViolation
 
@@ -23,10 +24,11 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 # Reply-code = %x32-35 %x30-35 %x30-39                              RFC 5321 s4.2
 # The second digit is taken up to 9: the first digit alone decides (s4.2.1), and 59x is seen.
-_REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
+REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
 
 # status-code = class "." subject "." detail                        RFC 3463 s2
-_ENHANCED = re.compile(r"([245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2}))(?: |$)")
+ENHANCED: Final = r"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |$)"
+_enhanced = re.compile(ENHANCED)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ReplyReader:
         Raises:
             ReplyViolation: the peer does not speak SMTP; close the connection.
         """
-        match = _REPLY_LINE.fullmatch(line)
+        match = REPLY_LINE.fullmatch(line)
         if match is None:
             raise ReplyViolation("a line that is no reply", line)
         code, separator, text = int(match[1]), match[2], match[3] or b""
@@ -133,7 +135,7 @@ class ReplyReader:
 
 def _with_enhanced(code: int, lines: list[str]) -> Reply:
     """Take the enhanced code off the lines if the first has one of the right class."""
-    match = _ENHANCED.match(lines[0])
+    match = _enhanced.match(lines[0])
     if match is None or match[1][0] != str(code)[0]:
         return Reply(code, tuple(lines))
     enhanced, prefix = match[1], match[1] + " "
