@@ -24,11 +24,21 @@ class TLSFacts:
         version: as in ``TLSv1.3``.
         cipher: the suite's name.
         bits: the cipher's key length.
+        client_verified: the client showed a certificate of an authority that the listener trusts.
+        client_name: whom that certificate names: its mail address, else its common name, else its
+            host name; None without one, or if it is not verified.
     """
 
     version: str
     cipher: str
     bits: int
+    client_verified: bool = False
+    client_name: str | None = None
+
+    def __str__(self) -> str:
+        """Give them for the log."""
+        text = f"{self.version} {self.cipher}"
+        return f"{text}, client {self.client_name} verified" if self.client_verified else text
 
 
 @dataclass(frozen=True, slots=True)

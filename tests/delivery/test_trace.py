@@ -44,6 +44,12 @@ class Received(SynchronousTestCase):
         self.assertIn(b"(TLSv1.3 TLS_AES_256_GCM_SHA384 256 bits)", unfolded)
         self.assertNotIn(b"joe", text)
 
+    def test_says_that_the_clients_certificate_was_verified_and_not_whose_it_was(self) -> None:
+        text = received(tls=replace(TLS, client_verified=True, client_name="ann@here.example"))
+        unfolded = text.replace(b"\r\n\t", b" ")
+        self.assertIn(b"AES_256_GCM_SHA384 256 bits, client certificate verified)", unfolded)
+        self.assertNotIn(b"ann", text)
+
     def test_ipv6_is_a_tagged_literal_without_zone(self) -> None:
         self.assertIn(b"([IPv6:fe80::1])", received(client="fe80::1%eth0"))
 

@@ -246,6 +246,7 @@ class Transport(StringTransport):
         self.writes: list[bytes] = []
         self.aborted = False
         self.tls: object = None
+        self.shakes_hands = False
         self.no_delay = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -261,7 +262,14 @@ class Transport(StringTransport):
 
     def startTLS(self, context: object, normal: bool = True) -> None:
         self.tls = context
+        self.shakes_hands = True
         directlyProvides(self, ISSLTransport)
+
+    def shake_hands(self) -> None:
+        """Complete the handshake, if one is due."""
+        if self.shakes_hands:
+            self.shakes_hands = False
+            self.protocol.handshakeCompleted()
 
     def getHandle(self) -> "Transport":
         return self
@@ -305,6 +313,7 @@ class Peer:
         while self._inbox and self.transport.producerState == "producing":
             if self.transport.disconnecting:
                 return
+            self.transport.shake_hands()
             self.protocol.dataReceived(self._inbox.popleft())
 
     def settle(self) -> None:

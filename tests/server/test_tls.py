@@ -6,12 +6,74 @@ Real handshakes are in `test_sockets`; the transport here only writes down that 
 from dataclasses import replace
 from ipaddress import ip_network
 
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.scene import PATIENT, Peer, Scene, settings
 from tests.server.test_protocol import MAIL, PLAIN, RCPT
 
 CONTEXT = "a context"
+
+
+class HandshakeTests(SynchronousTestCase):
+    """Tests for the time and the end of a handshake."""
+
+    limits = replace(PATIENT, handshake_timeout_seconds=30, command_timeout_seconds=300)
+
+    def begun(self) -> tuple[Scene, Peer, Peer]:
+        """Give a scene, and a peer each that began with STARTTLS and with TLS at once."""
+        scene = Scene(settings(limits=self.limits))
+        starttls = scene.connect()
+        starttls.say("EHLO c")
+        starttls.say("STARTTLS")
+        return scene, starttls, scene.connect(tls=True)
+
+    def test_half_a_hello_and_silence_is_cut_off_without_a_word(self) -> None:
+        scene, *peers = self.begun()
+        scene.wait(29, *peers)
+        self.assertEqual([peer.transport.aborted for peer in peers], [False, False])
+        scene.wait(2, *peers)
+        for peer in peers:
+            self.assertTrue(peer.transport.aborted)
+            self.assertEqual(peer.hear_all(), [])
+
+    def test_after_it_commands_have_their_own_time(self) -> None:
+        scene, *peers = self.begun()
+        for peer in peers:
+            peer.transport.shake_hands()
+        scene.wait(299, *peers)
+        for peer in peers:
+            self.assertEqual(peer.hear_all(), [])
+        scene.wait(2, *peers)
+        for peer in peers:
+            self.assertEqual(peer.hear().code, 421)
+
+    def test_one_that_fails_is_logged_with_its_reason(self) -> None:
+        error = SSL.Error([("SSL routines", "", "no shared cipher")])
+        for failure, text in (
+            (Failure(error), "no shared cipher"),
+            (Failure(ConnectionDone()), "the connection ended"),
+            (Failure(ConnectionLost()), "Connection to the other side was lost"),
+        ):
+            _, *peers = self.begun()
+            for peer in peers:
+                with capturedLogs() as events:
+                    peer.protocol.connectionLost(failure)
+                (event,) = events
+                told = formatEvent(event)
+                self.assertIn("TLS handshake failed client=192.0.2.1", told)
+                self.assertIn(text, told)
+
+    def test_a_connection_that_ends_after_it_is_no_failure(self) -> None:
+        _, *peers = self.begun()
+        for peer in peers:
+            peer.transport.shake_hands()
+            with capturedLogs() as events:
+                peer.lose()
+            self.assertEqual(events, [])
 
 
 class StarttlsTests(SynchronousTestCase):

@@ -87,7 +87,11 @@ def received_field(
     parts = [f"Received: from {name}", comment, by]
     if facts.tls is not None:
         tls = facts.tls
-        parts += f"({_word(tls.version)}", f"{_word(tls.cipher)} {tls.bits} bits)"
+        parts += f"({_word(tls.version)}", f"{_word(tls.cipher)} {tls.bits} bits"
+        if tls.client_verified:
+            parts[-1] += ","
+            parts.append("client certificate verified")
+        parts[-1] += ")"
     date = header_date(int(at))
     if only_recipient is None:
         parts[-1] += ";"

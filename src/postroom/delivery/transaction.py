@@ -356,7 +356,7 @@ def log_message(envelope: Envelope, size_octets: int, result: Reply) -> None:
         recipients=[str(recipient.rcpt.forward_path) for recipient in envelope.recipients],
         size=size_octets,
         client=session.client,
-        tls=session.tls.version if session.tls is not None else None,
+        tls=str(session.tls) if session.tls is not None else None,
         identity=session.identity,
         result=str(result),
     )

@@ -20,6 +20,7 @@ class Limits:
     Attributes:
         command_timeout_seconds: from a reply until the next *whole* command (RFC 5321 s4.5.3.2.7:
             at least 5 minutes). Octets that complete no command do not extend it.
+        handshake_timeout_seconds: for a TLS handshake, from its first octet to its end.
         data_timeout_seconds: silence during content.
         data_minimum_rate: octets a second that content must keep up on average after the first
             `data_timeout_seconds`.
@@ -40,6 +41,7 @@ class Limits:
     """
 
     command_timeout_seconds: float = 300
+    handshake_timeout_seconds: float = 30
     data_timeout_seconds: float = 180
     data_minimum_rate: int = 500
     verdict_timeout_seconds: float = 300

@@ -16,19 +16,27 @@ Who controls the input: the peer, until `wire` has read it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport, ITLSTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    ISSLTransport,
+    ITLSTransport,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from postroom.envelope import Envelope, Recipient, SessionFacts, TLSFacts, new_queue_id
+from postroom.envelope import Envelope, Recipient, SessionFacts, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
 from postroom.server.authentication import AUTHENTICATED, Exchange, Login
 from postroom.server.lines import LineStream
 from postroom.server.reception import TOO_BIG, Reception
+from postroom.server.tls import channel_binding, facts_of, failure_text
 from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, one_for_all, settled, then
 from postroom.wire.commands import (
     AUTH_LINE_OCTETS,
@@ -70,6 +78,7 @@ LINGER_SECONDS: Final = 10
 _log = Logger()
 
 
+@implementer(IHandshakeListener)
 class SMTPServerProtocol(LineStream):
     """One session.
 
@@ -89,6 +98,7 @@ class SMTPServerProtocol(LineStream):
     _exchange: Exchange | None = None
     _awaited: "Deferred[Any] | None" = None
     _penalty: IDelayedCall | None = None
+    _shakes_hands = False
     _errors = 0
     _excess = 0
     _idle_commands = 0
@@ -110,6 +120,8 @@ class SMTPServerProtocol(LineStream):
         self.transport.setTcpNoDelay(True)
         self.send_directly()
         self._octets_out(self.session.greet(self.factory.greeting))
+        if self._over_tls:
+            self._expect_handshake()
 
     def _begin_session(self, phase: Phase, over_tls: bool) -> None:
         self._over_tls = over_tls
@@ -133,6 +145,8 @@ class SMTPServerProtocol(LineStream):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Let go of everything; a message that is being stored is stored all the same."""
         self.finished = True
+        if self._shakes_hands:
+            self._note_failed_handshake(reason)
         try:
             if self._penalty is not None:
                 self._penalty.cancel()
@@ -148,7 +162,7 @@ class SMTPServerProtocol(LineStream):
     def expire(self, now: float) -> None:
         """End a wait that has lasted too long; the factory's sweep calls this."""
         self.deadline = now + LINGER_SECONDS
-        if self.finished:
+        if self.finished or self._shakes_hands:
             self.transport.abortConnection()
         elif self._awaited is not None and self.session.waiting:
             self._awaited.cancel()
@@ -306,6 +320,7 @@ class SMTPServerProtocol(LineStream):
 
     def _ehlo(self, command: Ehlo | Helo) -> Reply:
         self._idle_commands += 1
+        self._shakes_hands = False  # a transport in between may not have told
         old, extended = self.facts, isinstance(command, Ehlo)
         self.facts = SessionFacts(
             old.role,
@@ -313,16 +328,11 @@ class SMTPServerProtocol(LineStream):
             old.client_port,
             command.domain,
             extended,
-            self._tls_facts() if self._over_tls else None,
+            facts_of(self._connection()) if self._over_tls else None,
             old.identity,
         )
         capabilities = self.session.capabilities
         return capabilities.ehlo_reply if extended else capabilities.helo_reply
-
-    def _tls_facts(self) -> TLSFacts | None:
-        connection = cast(Any, self.transport).getHandle()
-        version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
-        return TLSFacts(version, cipher or "unknown", connection.get_cipher_bits() or 0)
 
     # The transaction
 
@@ -498,6 +508,35 @@ class SMTPServerProtocol(LineStream):
         self.facts = SessionFacts(self.facts.role, self.facts.client, self.facts.client_port)
         # A transport that stands between us and the socket would not know of it.
         self._begin_session(Phase.HELLO, over_tls=True)
+        self._expect_handshake()
+
+    def _expect_handshake(self) -> None:
+        self._shakes_hands = True
+        self.deadline = self.factory.seconds() + self.limits.handshake_timeout_seconds
+
+    def handshakeCompleted(self) -> None:
+        """Begin to wait for commands; the transport calls this when TLS stands."""
+        self._shakes_hands = False
+        self.deadline = self.factory.seconds() + self.limits.command_timeout_seconds
+        self.facts = replace(self.facts, tls=facts_of(self._connection()))
+
+    def _note_failed_handshake(self, reason: Failure | None) -> None:
+        _log.info(
+            "TLS handshake failed client={client} reason={reason}",
+            client=self.facts.client,
+            reason=failure_text(reason),
+        )
+
+    def _connection(self) -> Any:
+        """Give OpenSSL's end of the TLS connection."""
+        return cast(Any, self.transport).getHandle()
+
+    def channel_binding(self, kind: str) -> bytes | None:
+        """Give the data that bind a login to this TLS connection; None where there are none.
+
+        RFC 5056 s2
+        """
+        return channel_binding(self._connection(), kind) if self._over_tls else None
 
     # The rest
 

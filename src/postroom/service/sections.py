@@ -88,6 +88,12 @@ class LimitsSection(Section):
         le=86_400,
         extra=Extra(rfc="RFC 5321 s4.5.3.2.7"),
     )
+    handshake_timeout_seconds: float = _limit(
+        "handshake_timeout_seconds",
+        "How long a TLS handshake may take; a peer that has not ended it by then is cut off.",
+        ge=1,
+        le=3600,
+    )
     data_timeout_seconds: float = _limit(
         "data_timeout_seconds",
         "How long a peer may be silent while it sends content.",
