@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
@@ -106,6 +107,28 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountLimits:
+    """What an account may do at most; None sets no limit.
+
+    Attributes:
+        quota_octets: the mail that its Maildir may hold, in octets.
+        quota_messages: the mail that its Maildir may hold, in messages.
+        messages_per_day: how many messages it may send between two midnights UTC.
+        recipients_per_day: how many recipients they may have in all.
+        message_octets: the largest message that it may send.
+    """
+
+    quota_octets: int | None = None
+    quota_messages: int | None = None
+    messages_per_day: int | None = None
+    recipients_per_day: int | None = None
+    message_octets: int | None = None
+
+
+UNLIMITED: Final = AccountLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A local account.
 
@@ -114,40 +137,99 @@ class Account:
         maildir: absolute path of its Maildir, from the account's own record, never from what a
             peer sent.
         enabled: False refuses its mail for now and its logins.
+        folder: the tag of the address that led here (``lists`` of ``user+lists``), which names the
+            folder that takes the mail if there is one; empty for the inbox. Only the routing sets
+            it, from what the peer sent: it may hold anything that a local part may.
+        addresses: its further addresses, each as good as the first.
+        forwards: addresses that get its mail too.
+        keeps_copy: False if its mail is forwarded and not kept.
+        senders: what it may send as besides its own addresses: addresses, or ``@domain`` for all of
+            a domain.
+        limits: what it may do at most.
+        created_at: POSIX time from which on the address has been this account's, for RFC 7293; None
+            if nobody knows.
     """
 
     address: str
     maildir: str
     enabled: bool = True
+    folder: str = ""
+    addresses: tuple[str, ...] = ()
+    forwards: tuple[str, ...] = ()
+    keeps_copy: bool = True
+    senders: tuple[str, ...] = ()
+    limits: AccountLimits = UNLIMITED
+    created_at: float | None = None
+
+
+class Writers(Enum):
+    """Who may write to an alias."""
+
+    ANYONE = "anyone"
+    USERS = "users"
+    """Whoever has logged in."""
+    MEMBERS = "members"
+    """Accounts that the alias leads to, once they have logged in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An alias.
+    """An alias; with several targets, a group.
 
     Attributes:
         address: lower case.
         targets: addresses, or ``"discard:"``, which takes the mail and drops it.
+        writers: who may write to it.
     """
 
     address: str
     targets: tuple[str, ...]
+    writers: Writers = Writers.ANYONE
 
 
 DISCARD: Final = "discard:"
 
 
 @dataclass(frozen=True, slots=True)
+class RelayRecipient:
+    """A recipient that is known in a domain whose mail is passed on."""
+
+    address: str
+
+
+Entry = Account | Alias | RelayRecipient
+"""What an address can be in the directory."""
+
+
+class DomainKind(Enum):
+    """What is done with a domain's mail."""
+
+    LOCAL = "local"
+    """It is delivered here."""
+    ALIAS = "alias"
+    """Its addresses stand for the same ones of another domain."""
+    RELAY = "relay"
+    """It is passed on, as the routes and MX records of the domain say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
-    """A local domain.
+    """A domain whose mail we take.
 
     Attributes:
         name: lower case.
         catch_all: the address that gets what no account or alias takes; None refuses it.
+        kind: what is done with its mail.
+        target: the domain that an alias stands for; None for the other kinds.
+        any_recipient: True if all recipients of a relay-only domain are taken, not just those that
+            are listed.
     """
 
     name: str
     catch_all: str | None = None
+    kind: DomainKind = DomainKind.LOCAL
+    target: str | None = None
+    any_recipient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from postroom.credentials import Credential
-from postroom.envelope import (
-    Account,
-    Alias,
-    Domain,
-    Envelope,
-    NewMessage,
-)
+from postroom.envelope import Domain, Entry, Envelope, NewMessage
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
@@ -139,10 +133,17 @@ class IDirectory(Interface):
         """
 
     def find_domain(name: str) -> "Deferred[Domain | None]":
-        """Look a local domain up; None if it is not ours."""
+        """Look up a domain whose mail is taken here; None if it is not one of them.
 
-    def find_address(address: str) -> "Deferred[Account | Alias | None]":
-        """Look ``local-part@domain`` up, exactly; None if there is no such account or alias."""
+        What becomes of the mail of one that is found is in `Domain.kind`.
+        """
+
+    def find_address(address: str) -> "Deferred[Entry | None]":
+        """Look ``local-part@domain`` up, exactly; None if nothing has that address.
+
+        Every address of an account finds it, with `Account.address` the first of them. Never called
+        for an address of a domain that is an alias: the routing puts the other domain in first.
+        """
 
 
 class ICredentialSource(Interface):

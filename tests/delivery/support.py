@@ -10,9 +10,8 @@ from zope.interface import implementer
 
 from postroom.delivery.settings import DeliverySettings
 from postroom.envelope import (
-    Account,
-    Alias,
     Domain,
+    Entry,
     Envelope,
     NewMessage,
     Recipient,
@@ -108,7 +107,7 @@ class Threads:
 class MemoryDirectory:
     """A directory of domains and entries that counts what it is asked."""
 
-    def __init__(self, domains: Sequence[Domain], *entries: Account | Alias) -> None:
+    def __init__(self, domains: Sequence[Domain], *entries: Entry) -> None:
         self.domains = {domain.name: domain for domain in domains}
         self.entries = {entry.address: entry for entry in entries}
         self.number = 1
@@ -122,7 +121,7 @@ class MemoryDirectory:
     def find_domain(self, name: str) -> "Deferred[Domain | None]":
         return self._answer(name, self.domains.get(name))
 
-    def find_address(self, address: str) -> "Deferred[Account | Alias | None]":
+    def find_address(self, address: str) -> "Deferred[Entry | None]":
         return self._answer(address, self.entries.get(address))
 
     def _answer(self, name: str, found: Any) -> "Deferred[Any]":

@@ -1,21 +1,23 @@
 """Claims about routing."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.delivery.expansion import Route
 from postroom.delivery.routing import (
     DIRECTORY_DOWN,
     DISABLED,
     MISCONFIGURED,
     UNKNOWN_USER,
     Resolved,
-    Route,
     Router,
 )
+from postroom.delivery.srs import Rewriting
 from postroom.delivery.transaction import is_within
-from postroom.envelope import Account, Alias, Domain
+from postroom.envelope import Account, Alias, Domain, DomainKind, Entry, RelayRecipient, Writers
 from postroom.errors import Refusal
 from postroom.wire.paths import Mailbox
 from tests.delivery.support import MemoryDirectory, box, settings
@@ -29,13 +31,11 @@ HERE = Domain("here.example")
 class RouterCase(SynchronousTestCase):
     domains = [HERE]
 
-    def router(self, *entries: Account | Alias, **changes: object) -> Router:
+    def router(self, *entries: Entry, **changes: object) -> Router:
         self.directory = MemoryDirectory(self.domains, JOE, ANN, OFF, *entries)
         return Router(self.directory, settings(**changes))
 
-    def resolve(
-        self, address: str | Mailbox, *entries: Account | Alias, **changes: object
-    ) -> Resolved:
+    def resolve(self, address: str | Mailbox, *entries: Entry, **changes: object) -> Resolved:
         mailbox = box(address) if isinstance(address, str) else address
         resolved = self.router(*entries, **changes).resolve(mailbox)
         assert not isinstance(resolved, Deferred)
@@ -54,8 +54,9 @@ class LocalAddresses(RouterCase):
         self.assertEqual(self.resolve("off@here.example"), DISABLED)
 
     def test_a_tag_is_taken_off(self) -> None:
-        for address in ("joe+tag@here.example", "joe++@here.example", "Joe+a+b@here.example"):
-            self.assertEqual(self.resolve(address), Route((JOE,)), address)
+        for address, tag in (("joe+tag", "tag"), ("joe++", "+"), ("Joe+A+b", "A+b"), ("joe+", "")):
+            filed = replace(JOE, folder=tag)
+            self.assertEqual(self.resolve(f"{address}@here.example"), Route((filed,)), address)
 
     def test_a_tagged_address_of_its_own_comes_first(self) -> None:
         tagged = Alias("joe+x@here.example", ("ann@here.example",))
@@ -63,7 +64,8 @@ class LocalAddresses(RouterCase):
 
     def test_the_separator_is_a_setting(self) -> None:
         self.assertEqual(
-            self.resolve("joe--x@here.example", sub_address_separator="--"), Route((JOE,))
+            self.resolve("joe--x@here.example", sub_address_separator="--"),
+            Route((replace(JOE, folder="x"),)),
         )
         self.assertEqual(self.resolve("joe+x@here.example", sub_address_separator=""), UNKNOWN_USER)
 
@@ -107,7 +109,8 @@ class Aliases(RouterCase):
             "all@here.example", ("joe@here.example", "X@there.example", "Ann@here.example")
         )
         self.assertEqual(
-            self.resolve("all@here.example", alias), Route((JOE, ANN), (box("X@there.example"),))
+            self.resolve("all@here.example", alias),
+            Route((JOE, ANN), forwarded=(box("X@there.example"),)),
         )
 
     def test_lead_to_aliases_and_each_target_counts_once(self) -> None:
@@ -117,14 +120,15 @@ class Aliases(RouterCase):
             Alias("b@here.example", ("x@there.example", "joe+tag@here.example")),
         )
         self.assertEqual(
-            self.resolve("all@here.example", *aliases), Route((JOE,), (box("x@there.example"),))
+            self.resolve("all@here.example", *aliases),
+            Route((JOE, replace(JOE, folder="tag")), forwarded=(box("x@there.example"),)),
         )
 
     def test_leave_the_case_of_foreign_local_parts_alone(self) -> None:
         alias = Alias("a@here.example", ("X@there.example", "x@there.example"))
         resolved = self.resolve("a@here.example", alias)
         assert isinstance(resolved, Route)
-        self.assertEqual([str(one) for one in resolved.queued], list(alias.targets))
+        self.assertEqual([str(one) for one in resolved.forwarded], list(alias.targets))
 
     def test_may_discard(self) -> None:
         self.assertEqual(
@@ -163,7 +167,7 @@ class Aliases(RouterCase):
         alias = Alias("a@here.example", tuple(f"x{n}@there.example" for n in range(5)))
         resolved = self.resolve("a@here.example", alias, alias_targets=5)
         assert isinstance(resolved, Route)
-        self.assertEqual(len(resolved.queued), 5)
+        self.assertEqual(len(resolved.forwarded), 5)
         self.assertEqual(self.resolve("a@here.example", alias, alias_targets=4), MISCONFIGURED)
 
     def test_lose_targets_that_are_gone_but_not_the_last(self) -> None:
@@ -183,6 +187,154 @@ class Aliases(RouterCase):
         self.assertEqual(self.resolve("a@here.example", alias), DISABLED)
 
 
+class Groups(RouterCase):
+    def writers(self, *aliases: Alias) -> Route:
+        resolved = self.resolve(aliases[0].address, *aliases)
+        assert isinstance(resolved, Route)
+        return resolved
+
+    def test_may_be_for_users_only(self) -> None:
+        found = self.writers(Alias("g@here.example", ("joe@here.example",), Writers.USERS))
+        self.assertEqual([found.admits(user) for user in (None, "ann@here.example")], [False, True])
+
+    def test_may_be_for_members_only_wherever_they_come_from(self) -> None:
+        found = self.writers(
+            Alias("g@here.example", ("joe+x@here.example", "In@here.example"), Writers.MEMBERS),
+            Alias("in@here.example", ("ANN@here.example", "x@there.example")),
+        )
+        self.assertEqual(found.writers, {"joe@here.example", "ann@here.example"})
+        self.assertFalse(found.admits(None))
+
+    def test_an_inner_group_keeps_its_own_rule(self) -> None:
+        found = self.writers(
+            Alias("outer@here.example", ("joe@here.example", "inner@here.example")),
+            Alias("inner@here.example", ("ann@here.example",), Writers.MEMBERS),
+        )
+        self.assertEqual(found.writers, {"ann@here.example"})
+
+    def test_a_group_of_strangers_has_no_member_who_may_write(self) -> None:
+        found = self.writers(Alias("g@here.example", ("x@there.example",), Writers.MEMBERS))
+        self.assertFalse(found.admits("joe@here.example"))
+
+
+class Forwards(RouterCase):
+    def forwarding(self, *forwards: str, keeps_copy: bool = True) -> Account:
+        return Account("f@here.example", "/f", forwards=forwards, keeps_copy=keeps_copy)
+
+    def test_keep_a_copy_or_not(self) -> None:
+        for keeps in (True, False):
+            account = self.forwarding("x@there.example", "ann@here.example", keeps_copy=keeps)
+            self.assertEqual(
+                self.resolve("f@here.example", account),
+                Route((*((account,) if keeps else ()), ANN), forwarded=(box("x@there.example"),)),
+            )
+
+    def test_are_followed_from_aliases_too(self) -> None:
+        account = self.forwarding("x@there.example", keeps_copy=False)
+        alias = Alias("a@here.example", ("f@here.example",))
+        self.assertEqual(
+            self.resolve("a@here.example", account, alias),
+            Route(forwarded=(box("x@there.example"),)),
+        )
+
+    def test_to_one_another_end_at_those_who_keep_a_copy(self) -> None:
+        other = Account("g@here.example", "/g", forwards=("f@here.example",))
+        account = self.forwarding("g@here.example", keeps_copy=False)
+        self.assertEqual(self.resolve("f@here.example", account, other), Route((other,)))
+        other = replace(other, keeps_copy=False)
+        self.assertEqual(self.resolve("f@here.example", account, other), MISCONFIGURED)
+
+    def test_of_a_disabled_account_are_none(self) -> None:
+        account = replace(self.forwarding("x@there.example"), enabled=False)
+        self.assertEqual(self.resolve("f@here.example", account), DISABLED)
+
+
+class KindsOfDomains(RouterCase):
+    domains = [
+        HERE,
+        Domain("too.example", kind=DomainKind.ALIAS, target="here.example"),
+        Domain("relayed-too.example", kind=DomainKind.ALIAS, target="relayed.example"),
+        Domain("lost.example", kind=DomainKind.ALIAS, target="gone.example"),
+        Domain("round.example", kind=DomainKind.ALIAS, target="too.example"),
+        Domain("relayed.example", kind=DomainKind.RELAY),
+        Domain("open.example", kind=DomainKind.RELAY, any_recipient=True),
+    ]
+    known = RelayRecipient("known@relayed.example")
+
+    def test_an_alias_stands_for_the_other_domain(self) -> None:
+        self.assertEqual(self.resolve("Joe@too.example"), Route((JOE,)))
+        self.assertEqual(self.resolve("who@too.example"), UNKNOWN_USER)
+        alias = Alias("a@here.example", ("joe@too.example",))
+        self.assertEqual(self.resolve("a@too.example", alias), Route((JOE,)))
+
+    def test_an_alias_of_nothing_or_of_an_alias_is_our_fault(self) -> None:
+        for domain in ("lost.example", "round.example"):
+            self.assertEqual(self.resolve(f"joe@{domain}"), MISCONFIGURED)
+
+    def test_a_relayed_domain_takes_whom_it_lists_and_its_postmaster(self) -> None:
+        for name in ("Known", "postmaster", "abuse"):
+            address = box(f"{name}@relayed.example")
+            self.assertEqual(
+                self.resolve(address, self.known), Route(queued=(address,), passes=True)
+            )
+        self.assertEqual(self.resolve("who@relayed.example", self.known), UNKNOWN_USER)
+        self.assertEqual(self.resolve("known+x@relayed.example", self.known), UNKNOWN_USER)
+
+    def test_or_anybody(self) -> None:
+        address = box("Who+Ever@open.example")
+        self.assertEqual(self.resolve(address), Route(queued=(address,), passes=True))
+
+    def test_an_alias_of_one_passes_its_mail_under_its_name(self) -> None:
+        self.assertEqual(
+            self.resolve("Known@relayed-too.example", self.known),
+            Route(queued=(box("Known@relayed.example"),), passes=True),
+        )
+
+    def test_aliases_lead_there_and_may_be_in_it(self) -> None:
+        there = Alias("a@here.example", ("known@relayed.example", "who@relayed.example"))
+        in_it = Alias("b@relayed.example", ("joe@here.example",))
+        self.assertEqual(
+            self.resolve("a@here.example", there, self.known),
+            Route(queued=(box("known@relayed.example"),)),
+        )
+        self.assertEqual(self.resolve("b@relayed.example", in_it), Route((JOE,)))
+
+
+class RewrittenSenders(RouterCase):
+    def setUp(self) -> None:
+        self.today = 20_000 * 86_400.0
+        self.srs = Rewriting("here.example", lambda: [b"secret"], lambda: self.today)
+
+    def router(self, *entries: Entry, **changes: object) -> Router:
+        router = super().router(*entries, **changes)
+        router._srs = self.srs
+        return router
+
+    def test_lead_to_the_first_sender_until_they_expire(self) -> None:
+        router = self.router()
+        rewritten = self.srs.forward(box("Joe@there.example"))
+        expected = Route(queued=(box("Joe@there.example"),))
+        self.assertEqual(router.resolve(rewritten), expected)
+        self.today += 22 * 86_400
+        self.assertEqual(router.resolve(rewritten), UNKNOWN_USER)
+
+    def test_that_are_forged_are_nobody(self) -> None:
+        address = box("SRS0=AAAA=2W=there.example=x@here.example")
+        self.assertEqual(self.resolve(address), UNKNOWN_USER)
+
+    def test_are_made_of_strangers_only(self) -> None:
+        router = self.router()
+
+        def sender(text: str | None) -> Mailbox | None:
+            made = Deferred.fromCoroutine(router.forwarding_sender(text and box(text)))
+            return self.successResultOf(made)
+
+        self.assertEqual(sender("x@there.example"), self.srs.forward(box("x@there.example")))
+        self.assertIsNone(sender(None))
+        for text in ("joe@here.example", "joe@[192.0.2.1]"):
+            self.assertEqual(sender(text), box(text))
+
+
 class CatchAll(RouterCase):
     domains = [
         Domain("here.example", catch_all="joe@here.example"),
@@ -194,7 +346,9 @@ class CatchAll(RouterCase):
         self.assertEqual(self.resolve("ann@here.example"), Route((ANN,)))
 
     def test_may_be_elsewhere(self) -> None:
-        self.assertEqual(self.resolve("who@away.example"), Route((), (box("x@there.example"),)))
+        self.assertEqual(
+            self.resolve("who@away.example"), Route(forwarded=(box("x@there.example"),))
+        )
 
     def test_that_does_not_exist_is_our_fault(self) -> None:
         self.domains = [Domain("here.example", catch_all="gone@here.example")]
@@ -223,6 +377,16 @@ class Postmaster(RouterCase):
         self.domains = [Domain("here.example", "ann@here.example"), Domain("other.example")]
         for address in ("postmaster@other.example", self.BARE):
             self.assertEqual(self.resolve(address), Route((ANN,)), str(address))
+
+    def test_abuse_is_its_domains_own_or_its_postmasters_or_the_first_domains(self) -> None:
+        abuse = Account("abuse@other.example", "/mail/abuse")
+        for expected, entries in (
+            (abuse, (self.first, self.own, abuse)),
+            (self.own, (self.first, self.own)),
+            (self.first, (self.first,)),
+        ):
+            self.assertEqual(self.resolve("Abuse@other.example", *entries), Route((expected,)))
+        self.assertEqual(self.resolve("abuse@other.example"), MISCONFIGURED)
 
     def test_is_never_an_unknown_user(self) -> None:
         for address in ("postmaster@other.example", "postmaster@here.example", self.BARE):

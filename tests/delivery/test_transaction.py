@@ -16,16 +16,19 @@ from zope.interface.verify import verifyObject
 from postroom.delivery import batch
 from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
+from postroom.delivery.expansion import Route
 from postroom.delivery.headers import TOO_MANY_HOPS
 from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
 from postroom.delivery.spool import SpoolArea
+from postroom.delivery.srs import Rewriting
 from postroom.delivery.transaction import (
+    NOT_A_WRITER,
     RELAYING_DENIED,
     DeliveryRoom,
     DiscardedMessage,
     SessionDelivery,
 )
-from postroom.envelope import Account, Alias, Domain, Envelope
+from postroom.envelope import Account, Alias, Domain, Envelope, Writers
 from postroom.errors import NO_SPACE, Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
 from postroom.wire.commands import Rcpt
@@ -118,6 +121,29 @@ class WhoMayWriteWhere(SessionCase):
         self.flushLoggedErrors(OSError)
 
 
+class WhoMayWriteToGroups(SessionCase):
+    def setUp(self) -> None:
+        super().setUp()
+        directory: Any = self.room.router._directory
+        for alias in (
+            Alias("users@here.example", ("joe@here.example",), Writers.USERS),
+            Alias("members@here.example", ("joe@here.example",), Writers.MEMBERS),
+        ):
+            directory.entries[alias.address] = alias
+
+    def test_some_are_for_whoever_logged_in(self) -> None:
+        self.assertEqual(self.recipient("users@here.example"), NOT_A_WRITER)
+        self.assertEqual(self.recipient("users@here.example", client="198.51.100.9"), NOT_A_WRITER)
+        self.assertNotIsInstance(self.recipient("users@here.example", authenticated=True), Reply)
+
+    def test_some_are_for_members_who_logged_in(self) -> None:
+        self.assertEqual(self.recipient("members@here.example"), NOT_A_WRITER)
+        self.assertEqual(self.recipient("members@here.example", authenticated=True), NOT_A_WRITER)
+        joe = SessionDelivery(self.room, FACTS, "joe@here.example")
+        answer = joe.validate_recipient(envelope(), Rcpt(box("members@here.example")))
+        self.assertNotIsInstance(answer, Reply)
+
+
 class MessageCase(TestCase):
     def setUp(self) -> None:
         self.room = make_room(self)
@@ -130,7 +156,8 @@ class MessageCase(TestCase):
         return envelope(*((a, self.room.router.resolve(box(a))) for a in addresses), **more)
 
     def begin(self, made: Envelope) -> Any:
-        transaction = SessionDelivery(self.room, made.session, "ann@here.example").begin(made)
+        delivery = SessionDelivery(self.room, made.session, "ann@here.example")
+        transaction = self.successResultOf(maybeDeferred(delivery.begin, made))
         verifyObject(IDeliveryTransaction, transaction)
         return transaction
 
@@ -207,7 +234,7 @@ class Storing(MessageCase):
         await self.send(
             "x@there.example", "x@There.Example", "away@here.example", "X@there.example"
         )
-        ((message, _),) = self.queue.messages
+        ((message, _),) = self.queue.messages  # what the alias would have forwarded is there too
         self.assertEqual(message.recipients, (box("x@there.example"), box("X@there.example")))
 
     async def test_the_queue_gets_the_envelope(self) -> None:
@@ -237,6 +264,42 @@ class Storing(MessageCase):
         transaction.abort()
         self.assertEqual(self.new("joe"), [])
         self.assertEqual(self.summary(), [])
+
+
+class Forwarding(MessageCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.room.router._srs = Rewriting("here.example", lambda: [b"secret"], lambda: NOW)
+
+    async def test_off_site_the_reverse_path_becomes_ours_and_the_copy_here_keeps_it(self) -> None:
+        await self.send("away@here.example")
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <a@client.example>\r\n"))
+        ((message, _),) = self.queue.messages
+        assert message.sender is not None
+        self.assertEqual(message.sender.domain, b"here.example")
+        self.assertTrue(message.sender.local_part.startswith(b"SRS0="))
+        back = self.room.router.resolve(message.sender)
+        self.assertEqual(back, Route(queued=(box("a@client.example"),)))
+
+    async def test_beside_other_recipients_it_is_a_message_of_its_own(self) -> None:
+        await self.send("away@here.example", "y@there.example")
+        (first, octets), (second, same) = self.queue.messages
+        self.assertEqual((first.sender, first.id), (box("a@client.example"), "1kD3vB0007Qwbz"))
+        self.assertEqual(first.recipients, (box("y@there.example"),))
+        self.assertEqual(second.recipients, (box("x@there.example"),))
+        self.assertNotIn(second.id, (first.id, ""))
+        self.assertEqual(octets, same)
+
+    async def test_the_null_sender_and_senders_of_ours_stay_as_they_are(self) -> None:
+        for sender in (None, "joe@here.example"):
+            await self.send("away@here.example", sender=sender)
+            self.assertEqual(self.queue.messages.pop()[0].sender, sender and box(sender))
+
+    async def test_if_one_of_two_cannot_be_queued_it_is_said_and_the_other_awaited(self) -> None:
+        self.queue.failures += [RuntimeError("the first"), RuntimeError("the second")]
+        with self.assertRaises(RuntimeError):
+            await self.send("away@here.example", "y@there.example")
+        self.assertEqual(self.new("joe"), [])
 
 
 class Discarding(MessageCase):

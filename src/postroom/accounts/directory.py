@@ -1,6 +1,6 @@
 """The directory: domains, accounts and aliases from the database, for the routing of mail.
 
-Theory: a look-up is one or two indexed queries, made in a small pool of threads. The routing keeps
+Theory: a look-up is a few indexed queries, made in a small pool of threads. The routing keeps
 positive answers for as long as `SQLDirectory.revision` stays the same, so what a busy server asks
 for again and again costs nothing here. The revision is this process's own count: it goes up when a
 poll, once a second, finds that another process has counted `directory_revision` up, and at once
@@ -16,6 +16,7 @@ a bound value. The Maildir's path comes from the account's row.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -29,8 +30,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from postroom.accounts.tables import account, alias_target, directory_revision, domain
-from postroom.envelope import Account, Alias, Domain
+from postroom.accounts.entries import find_entry
+from postroom.accounts.tables import directory_revision, domain
+from postroom.envelope import Account, Domain, DomainKind, Entry
 from postroom.interfaces import IDirectory
 
 POLL_SECONDS: Final = 1.0
@@ -87,7 +89,7 @@ class SQLDirectory:
         """See `IDirectory.find_domain`."""
         return self._defer(self._domain, name)
 
-    def find_address(self, address: str) -> Deferred[Account | Alias | None]:
+    def find_address(self, address: str) -> Deferred[Entry | None]:
         """See `IDirectory.find_address`."""
         return self._defer(self._address, address)
 
@@ -143,17 +145,22 @@ class SQLDirectory:
         return stored
 
     def _domain(self, name: str) -> Domain | None:
-        query = select(domain.c.name, domain.c.catch_all).where(domain.c.name == name)
+        query = select(
+            domain.c.name,
+            domain.c.catch_all,
+            domain.c.kind,
+            domain.c.target,
+            domain.c.any_recipient,
+        )
         with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else Domain(*row)
+            row = connection.execute(query.where(domain.c.name == name)).first()
+        if row is None:
+            return None
+        return Domain(row.name, row.catch_all, DomainKind(row.kind), row.target, row.any_recipient)
 
-    def _address(self, address: str) -> Account | Alias | None:
-        accounts = select(account.c.maildir, account.c.enabled)
-        aliases = select(alias_target.c.target).order_by(alias_target.c.number)
+    def _address(self, address: str) -> Entry | None:
         with self._engine.connect() as connection:
-            row = connection.execute(accounts.where(account.c.address == address)).first()
-            if row is not None:
-                return Account(address, str(self._mail_root / row.maildir), row.enabled)
-            targets = connection.scalars(aliases.where(alias_target.c.alias == address)).all()
-        return Alias(address, tuple(targets)) if targets else None
+            found = find_entry(connection, address)
+        if isinstance(found, Account):
+            return replace(found, maildir=str(self._mail_root / found.maildir))
+        return found

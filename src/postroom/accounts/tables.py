@@ -1,15 +1,31 @@
 """The tables of the directory: domains, accounts, aliases.
 
-Addresses are in the form of `postroom.accounts.addresses`. An address is an account or an alias,
-never both: two tables hold them, so `postroom.accounts.administration` sees to it, in a transaction
-that begins with the one row of ``directory_revision`` and so has no other beside it.
+Addresses are in the form of `postroom.accounts.addresses`. An address is one thing only: an
+account's first or further one, an alias, or a recipient of a relay-only domain. Four tables hold
+them, so `postroom.accounts.administration` sees to it, in a transaction that begins with the one
+row of ``directory_revision`` and so has no other beside it.
 
 ``account.maildir`` is relative to the mail root, so that a state directory can be moved.
 ``account.password_hash`` is NULL where nobody can log in. ``domain.id`` keeps the order in which
-domains were added: the first is the one of a login name without a domain.
+domains were added: the first is the one of a login name without a domain. Limits are NULL where
+there are none, ``account.created_at`` where nobody remembers.
+
+``account_use`` counts what accounts that have a daily limit have sent, by day: the number of days
+since 1970 in UTC.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    false,
+    true,
+)
 
 from postroom.database.metadata import metadata
 
@@ -22,6 +38,16 @@ domain = Table(
     Column("id", Integer, primary_key=True),
     Column("name", _NAME, nullable=False, unique=True),
     Column("catch_all", _ADDRESS),
+    Column("kind", String(16), nullable=False, server_default="local"),
+    Column("target", _NAME),
+    Column("any_recipient", Boolean, nullable=False, server_default=false()),
+)
+
+relay_recipient = Table(
+    "relay_recipient",
+    metadata,
+    Column("address", _ADDRESS, primary_key=True),
+    Column("domain", ForeignKey(domain.c.name), nullable=False, index=True),
 )
 
 account = Table(
@@ -32,6 +58,47 @@ account = Table(
     Column("password_hash", String(512)),
     Column("maildir", String(512), nullable=False, unique=True),
     Column("enabled", Boolean, nullable=False),
+    Column("keeps_copy", Boolean, nullable=False, server_default=true()),
+    Column("quota_octets", BigInteger),
+    Column("quota_messages", BigInteger),
+    Column("messages_per_day", BigInteger),
+    Column("recipients_per_day", BigInteger),
+    Column("message_octets", BigInteger),
+    Column("created_at", Double),
+)
+
+account_address = Table(
+    "account_address",
+    metadata,
+    Column("address", _ADDRESS, primary_key=True),
+    Column("domain", ForeignKey(domain.c.name), nullable=False, index=True),
+    Column(
+        "account", ForeignKey(account.c.address, ondelete="CASCADE"), nullable=False, index=True
+    ),
+)
+
+account_forward = Table(
+    "account_forward",
+    metadata,
+    Column("account", ForeignKey(account.c.address, ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("target", _ADDRESS, nullable=False),
+)
+
+account_sender = Table(
+    "account_sender",
+    metadata,
+    Column("account", ForeignKey(account.c.address, ondelete="CASCADE"), primary_key=True),
+    Column("sender", _ADDRESS, primary_key=True),
+)
+
+account_use = Table(
+    "account_use",
+    metadata,
+    Column("account", _ADDRESS, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("recipients", BigInteger, nullable=False),
 )
 
 alias = Table(
@@ -39,6 +106,7 @@ alias = Table(
     metadata,
     Column("address", _ADDRESS, primary_key=True),
     Column("domain", ForeignKey(domain.c.name), nullable=False, index=True),
+    Column("writers", String(16), nullable=False, server_default="anyone"),
 )
 
 alias_target = Table(

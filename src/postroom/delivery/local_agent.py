@@ -11,6 +11,7 @@ accepted.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -19,9 +20,10 @@ from zope.interface import implementer
 
 from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
+from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
-from postroom.delivery.routing import Route, Router
+from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
 from postroom.delivery.trace import delivered_to_field, return_path_field
@@ -74,7 +76,7 @@ class LocalAgent:
             resolved = await resolved
         if isinstance(resolved, Reply):
             return resolved
-        if resolved.foreign:
+        if resolved.foreign or resolved.passes:
             return None
         spool = self._spools.new_spool()
         try:
@@ -112,15 +114,21 @@ class LocalAgent:
             if outcome is not None:
                 raise outcome
         if route.queued:
-            forwarded = NewMessage(
-                new_queue_id(),
-                message.sender,
-                route.queued,
-                message.received_at,
-                message.parameters,
-                message.identity,
-            )
-            await self._enqueue(forwarded, content)
+            await self._queue(message, message.sender, route.queued, content)
+        if route.forwarded:
+            sender = await self._router.forwarding_sender(message.sender)
+            await self._queue(message, sender, route.forwarded, content)
+
+    async def _queue(
+        self,
+        message: NewMessage,
+        sender: Mailbox | None,
+        recipients: tuple[Mailbox, ...],
+        content: IContent,
+    ) -> None:
+        await self._enqueue(
+            replace(message, id=new_queue_id(), sender=sender, recipients=recipients), content
+        )
 
     async def _fill(self, spool: Spool, source: IChunkSource) -> HeaderScan:
         """Read the content, once, whatever its size."""

@@ -1,9 +1,11 @@
 """Where a recipient's mail goes: accounts, aliases, catch-alls, postmaster, and everybody else.
 
 Theory: the router turns one mailbox into a `Route`, which names the accounts that get a copy and
-the addresses to be queued. An address is looked up whole, then without its tag (``user+tag``), then
-as postmaster, then as the domain's catch-all. Aliases are followed breadth first; an address that
-was met before is not followed again, so no loop can run, and depth and number are limited besides.
+the addresses to be queued. A domain that is an alias is replaced by the one that it stands for. An
+address is looked up whole, then without its tag (``user+tag``, where the tag becomes
+`Account.folder`), then as postmaster, then as the domain's catch-all. Aliases, groups and the
+forwards of accounts are followed breadth first; an address that was met before is not followed
+again, so no loop can run, and depth and number are limited besides.
 
 Routes are kept while `IDirectory.revision` stays the same: on the hot path resolving is one
 look-up in a dict and makes no Deferred. Refusals are not kept, so that guessing addresses fills no
@@ -12,7 +14,11 @@ route is. Look-ups of the same mailbox that run at the same time share one.
 
 Everything is compared in lower-case ASCII. A local part is only octets: ``a%b`` and ``c!d`` are
 names, no routes, and ``"a b"`` is as good a name as any. An address literal, or a domain that looks
-like an address, is local exactly if the directory lists it.
+like an address, is local exactly if the directory lists it. The one exception are addresses that we
+made ourselves to forward mail (`postroom.delivery.srs`): they stand for the sender within them.
+
+``postmaster`` and ``abuse`` of every domain of ours reach somebody: without an account or an alias
+of that name it is the domain's postmaster, then the one of `DeliverySettings.postmaster_domain`.
 
 Who controls the input: the peer, the mailbox; the administrator, all that the directory says. A
 directory that cannot be asked makes 451 4.4.3, never "no such user".
@@ -23,15 +29,17 @@ target is left.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postroom.delivery.expansion import Expansion, Route
 from postroom.delivery.settings import DeliverySettings
-from postroom.envelope import DISCARD, Account, Alias, Domain
+from postroom.delivery.srs import Rewriting, SRSError
+from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry, RelayRecipient
 from postroom.interfaces import IDirectory
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
@@ -42,24 +50,9 @@ DIRECTORY_DOWN: Final = reply(451, "4.4.3", "Cannot look the recipient up now, t
 MISCONFIGURED: Final = reply(451, "4.3.5", "This address is misconfigured here, try again later")
 
 _POSTMASTER: Final = b"postmaster"
+_ROLES: Final = frozenset((_POSTMASTER, b"abuse"))
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where one recipient's mail goes; nowhere at all if it is discarded.
-
-    Attributes:
-        accounts: each gets a copy in its Maildir.
-        queued: each gets a copy through the queue.
-        foreign: True if the recipient's own domain is not ours, so that only those who may relay
-            can write to it. An alias of ours may lead away all the same.
-    """
-
-    accounts: tuple[Account, ...] = ()
-    queued: tuple[Mailbox, ...] = ()
-    foreign: bool = False
 
 
 Resolved = Route | Reply
@@ -70,10 +63,19 @@ class Router:
 
     _log = Logger()
 
-    def __init__(self, directory: IDirectory, settings: DeliverySettings) -> None:
-        """Begin with nothing known."""
+    def __init__(
+        self, directory: IDirectory, settings: DeliverySettings, srs: Rewriting | None = None
+    ) -> None:
+        """Begin with nothing known.
+
+        Args:
+            directory: says what there is.
+            settings: the site's.
+            srs: knows the addresses that we made to forward mail; None if we make none.
+        """
         self._directory = directory
         self._settings = settings
+        self._srs = srs
         self._separator = settings.sub_address_separator.encode("ascii")
         self._revision: int | None = None
         self._routes: OrderedDict[Mailbox, Route] = OrderedDict()
@@ -125,7 +127,25 @@ class Router:
         for waiting in self._running.pop(mailbox):
             waiting.callback(result)
 
+    async def forwarding_sender(self, sender: Mailbox | None) -> Mailbox | None:
+        """Give the reverse-path for copies that are forwarded off-site.
+
+        Args:
+            sender: the one that the message came with; None for the null sender, which stays.
+
+        Returns:
+            The sender itself if its domain is ours, or if senders are not rewritten here.
+        """
+        if sender is None or self._srs is None or not sender.domain or sender.is_literal:
+            return sender
+        self._check_revision()
+        if await self._find_domain(sender.domain_key, self._revision) is not None:
+            return sender
+        return self._srs.forward(sender)
+
     async def _look_up(self, mailbox: Mailbox, revision: int | None) -> Resolved:
+        if self._srs is not None and self._srs.concerns(mailbox):
+            return self._answer_of(self._srs, mailbox)
         domain_name = mailbox.domain_key or (self._settings.postmaster_domain or "")
         domain = await self._find_domain(domain_name, revision)
         if domain is None and mailbox.domain:
@@ -136,6 +156,14 @@ class Router:
             _keep(self._routes, mailbox, resolved, self._settings.cached_routes)
         return resolved
 
+    def _answer_of(self, srs: Rewriting, mailbox: Mailbox) -> Resolved:
+        """Follow an address of our making to whom it stands for; never kept, for it ages."""
+        try:
+            return Route(queued=(srs.reverse(mailbox),))
+        except SRSError as error:
+            self._log.info("{mailbox}: {error}", mailbox=str(mailbox), error=str(error))
+            return UNKNOWN_USER
+
     async def _find_domain(self, name: str, revision: int | None) -> Domain | None:
         try:
             return self._domains[name]
@@ -145,26 +173,54 @@ class Router:
             _keep(self._domains, name, domain, self._settings.cached_routes)
         return domain
 
+    async def _meant(
+        self, mailbox: Mailbox, domain: Domain | None, revision: int | None
+    ) -> tuple[Mailbox, Domain | None]:
+        """Put the domain that an alias stands for in its place.
+
+        Raises:
+            LookupError: it stands for none of ours, or for another alias.
+        """
+        if domain is None or domain.kind is not DomainKind.ALIAS:
+            return mailbox, domain
+        target = domain.target or ""
+        found = await self._find_domain(target, revision)
+        if found is None or found.kind is DomainKind.ALIAS:
+            raise LookupError(
+                f"the domain {domain.name} is an alias of {target}, which is not ours"
+            )
+        return Mailbox(mailbox.local_part, target.encode("ascii")), found
+
     async def _expand(
         self, mailbox: Mailbox, domain: Domain | None, revision: int | None
     ) -> Resolved:
         """Follow a local mailbox to the accounts and foreign addresses behind it."""
+        try:
+            mailbox, domain = await self._meant(mailbox, domain, revision)
+        except LookupError as error:
+            self._log.warn("{error}", error=str(error))
+            return MISCONFIGURED
         entry = await self._find_local(mailbox, domain)
         if entry is None:
-            return MISCONFIGURED if _is_postmaster(mailbox) else UNKNOWN_USER
+            return MISCONFIGURED if _is_role(mailbox) else UNKNOWN_USER
+        if not isinstance(entry, Account | Alias):
+            return Route(queued=(mailbox,), passes=True)
         if isinstance(entry, Account):
-            return Route(accounts=(entry,)) if entry.enabled else DISABLED
-        found = _Expansion(self._settings.alias_targets)
-        level: Sequence[str] = entry.targets
+            if not entry.enabled:
+                return DISABLED
+            if not entry.forwards:
+                return Route(accounts=(entry,))
+        found = Expansion(self._settings.alias_targets)
+        level: Sequence[str] = found.add(str(mailbox), entry)
         for _ in range(self._settings.alias_depth):
             level = await self._expand_level(level, found, revision)
             if not level:
-                return found.resolved()
+                return found.route() or (DISABLED if found.only_disabled else MISCONFIGURED)
         self._log.warn("alias {address} leads on and on", address=entry.address)
         return MISCONFIGURED
 
     async def _expand_level(
-        self, targets: Sequence[str], found: "_Expansion", revision: int | None
+        self, targets: Sequence[str], found: Expansion, revision: int | None
     ) -> Sequence[str]:
         """Take one step from every target; gives the targets of the aliases met."""
         further: list[str] = []
@@ -176,91 +232,70 @@ class Router:
                 continue
             try:
                 target = parse_mailbox(text.encode("utf-8"))
-            except PathError as error:
+                domain = await self._find_domain(target.domain_key, revision)
+                target, domain = await self._meant(target, domain, revision)
+            except (PathError, LookupError) as error:
                 self._log.warn("alias target {target}: {error}", target=text, error=str(error))
                 continue
-            domain = await self._find_domain(target.domain_key, revision)
             if domain is None:
-                found.queued[str(target)] = target
+                found.forwarded[str(target)] = target
                 continue
             entry = await self._find_local(target, domain)
-            if isinstance(entry, Alias):
-                further += entry.targets
-            elif entry is None:
+            if entry is None:
                 self._log.warn("alias target {target} does not exist", target=text)
+            elif isinstance(entry, Account | Alias):
+                further += found.add(text, entry)
             else:
-                found.add_account(entry)
+                found.queued[str(target)] = target
         return further
 
-    async def _find_local(self, mailbox: Mailbox, domain: Domain | None) -> Account | Alias | None:
-        """Look a mailbox of a local domain up in every way that may find it."""
-        for address in self._addresses(mailbox, domain):
-            entry: Account | Alias | None
-            entry = await maybeDeferred(self._directory.find_address, address)
+    async def _find_local(self, mailbox: Mailbox, domain: Domain | None) -> Entry | None:
+        """Look a mailbox of a domain of ours up in every way that may find it."""
+        if domain is not None and domain.kind is DomainKind.RELAY:
+            return await self._find_relayed(mailbox, domain)
+        for address, tag in self._addresses(mailbox, domain):
+            entry: Entry | None = await maybeDeferred(self._directory.find_address, address)
+            if isinstance(entry, Account) and tag:
+                return replace(entry, folder=tag)
             if entry is not None:
                 return entry
         if domain is not None and domain.catch_all is not None:
             # Followed like an alias, so that it may lead anywhere and not round in circles.
             return Alias(str(mailbox), (domain.catch_all,))
         first = self._settings.postmaster_domain
-        if _is_postmaster(mailbox) and first and (domain is None or domain.name != first):
+        if _is_role(mailbox) and first and (domain is None or domain.name != first):
             return Alias(str(mailbox), (f"postmaster@{first}",))
         return None
 
-    def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[str]:
+    async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
+        """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster."""
+        name = domain.name.encode("ascii", "replace")
+        address = str(Mailbox(mailbox.local_part.lower(), name))
+        entry: Entry | None = await maybeDeferred(self._directory.find_address, address)
+        if entry is None and (domain.any_recipient or _is_role(mailbox)):
+            return RelayRecipient(address)
+        return entry
+
+    def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[tuple[str, str]]:
+        """Give the addresses under which a mailbox may be listed, each with the tag taken off."""
         local = mailbox.local_part.lower()
         addresses = []
         if domain is not None:
             name = domain.name.encode("ascii", "replace")
-            addresses.append(str(Mailbox(local, name)))
-            if self._separator and local.find(self._separator) > 0:
-                user = local.partition(self._separator)[0]
-                addresses.append(str(Mailbox(user, name)))
-        if _is_postmaster(mailbox) and self._settings.postmaster_domain:
-            addresses.append(f"postmaster@{self._settings.postmaster_domain}")
+            addresses.append((str(Mailbox(local, name)), ""))
+            user, separator, _ = local.partition(self._separator or b"\0")
+            if separator and user:
+                tag = mailbox.local_part[len(user + separator) :].decode("utf-8", "replace")
+                addresses.append((str(Mailbox(user, name)), tag))
+            if local in _ROLES - {_POSTMASTER}:
+                addresses.append((f"postmaster@{domain.name}", ""))
+        if local in _ROLES and self._settings.postmaster_domain:
+            addresses.append((f"postmaster@{self._settings.postmaster_domain}", ""))
         return addresses
 
 
-class _Expansion:
-    """What following an alias has found so far."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-        self._met: set[str] = set()
-        self._disabled = False
-        self.accounts: dict[str, Account] = {}
-        self.queued: dict[str, Mailbox] = {}
-        self.discards = False
-
-    def is_new(self, target: str) -> bool:
-        """Say whether a target is to be followed: met for the first time, and not one too many."""
-        if target in self._met:
-            return False
-        self._met.add(target)
-        self._left -= 1
-        return self._left >= 0
-
-    def add_account(self, account: Account) -> None:
-        """Add a copy for an account; for a disabled one it waits in the queue."""
-        if account.enabled:
-            self.accounts[account.address] = account
-        else:
-            self._disabled = True
-            self.queued[account.address] = parse_mailbox(account.address.encode("ascii"))
-
-    def resolved(self) -> Resolved:
-        """Give the outcome."""
-        if self._left < 0:
-            return MISCONFIGURED
-        if self._disabled and not self.accounts and len(self.queued) == 1:
-            return DISABLED
-        if not self.accounts and not self.queued and not self.discards:
-            return MISCONFIGURED
-        return Route(tuple(self.accounts.values()), tuple(self.queued.values()))
-
-
-def _is_postmaster(mailbox: Mailbox) -> bool:
-    return mailbox.local_part.lower() == _POSTMASTER
+def _is_role(mailbox: Mailbox) -> bool:
+    return mailbox.local_part.lower() in _ROLES
 
 
 def _keep(kept: "OrderedDict[_K, _V]", key: _K, value: _V, capacity: int) -> None:

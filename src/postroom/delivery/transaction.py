@@ -31,9 +31,10 @@ from zope.interface import implementer
 
 from postroom.delivery.batch import MaildirWrite, Outcome
 from postroom.delivery.committer import Committer
+from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
-from postroom.delivery.routing import Resolved, Route, Router
+from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
@@ -51,6 +52,7 @@ from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
 _log = Logger()
 
 
@@ -110,25 +112,64 @@ class SessionDelivery:
             return resolved.addCallback(self._permit)
         return self._permit(resolved)
 
-    def begin(self, envelope: Envelope) -> "MessageDelivery | DiscardedMessage":
+    def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
         """Merge the routes; see `ITransactionDelivery`."""
-        accounts: dict[str, Account] = {}
+        copies = Copies.of(envelope)
+        if not copies:
+            return DiscardedMessage(envelope)
+        if not copies.forwarded:
+            return MessageDelivery(self._room, envelope, copies, envelope.mail.reverse_path)
+        return Deferred.fromCoroutine(self._begin_forwarding(envelope, copies))
+
+    async def _begin_forwarding(self, envelope: Envelope, copies: "Copies") -> IDeliveryTransaction:
+        sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
+        return MessageDelivery(self._room, envelope, copies, sender)
+
+    def _permit(self, resolved: Resolved) -> Resolved:
+        if isinstance(resolved, Route):
+            if resolved.foreign and not self.may_relay:
+                return RELAYING_DENIED
+            if not resolved.admits(self._user):
+                return NOT_A_WRITER
+        return resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Who gets a copy of a message, each of them once.
+
+    Attributes:
+        accounts: by Maildir.
+        queued: through the queue.
+        forwarded: through the queue, with the reverse-path rewritten.
+    """
+
+    accounts: tuple[Account, ...]
+    queued: tuple[Mailbox, ...]
+    forwarded: tuple[Mailbox, ...]
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> "Copies":
+        """Merge the routes of an envelope's recipients."""
+        accounts: dict[tuple[str, str], Account] = {}
         queued: dict[tuple[bytes, str], Mailbox] = {}
+        forwarded: dict[tuple[bytes, str], Mailbox] = {}
         for recipient in envelope.recipients:
             route = recipient.route
             if isinstance(route, Route):
                 for account in route.accounts:
-                    accounts[account.address] = account
+                    accounts[account.address, account.folder] = account
                 for address in route.queued:
                     queued.setdefault((address.local_part, address.domain_key), address)
-        if not accounts and not queued:
-            return DiscardedMessage(envelope)
-        return MessageDelivery(self._room, envelope, (*accounts.values(),), (*queued.values(),))
+                for address in route.forwarded:
+                    forwarded.setdefault((address.local_part, address.domain_key), address)
+        for key in queued:  # who was written to has no need of the copy that an alias sends
+            forwarded.pop(key, None)
+        return cls((*accounts.values(),), (*queued.values(),), (*forwarded.values(),))
 
-    def _permit(self, resolved: Resolved) -> Resolved:
-        if isinstance(resolved, Route) and resolved.foreign and not self.may_relay:
-            return RELAYING_DENIED
-        return resolved
+    def __bool__(self) -> bool:
+        """True if anybody gets one."""
+        return bool(self.accounts or self.queued or self.forwarded)
 
 
 @lru_cache(maxsize=4096)
@@ -174,14 +215,21 @@ class MessageDelivery:
         self,
         room: DeliveryRoom,
         envelope: Envelope,
-        accounts: tuple[Account, ...],
-        queued: tuple[Mailbox, ...],
+        copies: Copies,
+        forwarding_sender: Mailbox | None,
     ) -> None:
-        """Begin before the content."""
+        """Begin before the content.
+
+        Args:
+            room: shared.
+            envelope: complete.
+            copies: who gets one.
+            forwarding_sender: the reverse-path of what is forwarded off-site.
+        """
         self._room = room
         self._envelope = envelope
-        self._accounts = accounts
-        self._queued = queued
+        self._copies = copies
+        self._forwarding_sender = forwarding_sender
         self._spool = room.spools.new_spool()
         self._scan = HeaderScan(room.settings)
         self._in_header = True
@@ -239,9 +287,9 @@ class MessageDelivery:
         if self._scan.headless:
             # Below our fields the first lines of a bare body would count as header, and be hidden.
             received += b"\r\n"
-        writes = [self._write_for(account, received, content) for account in self._accounts]
+        writes = [self._write_for(account, received, content) for account in self._copies.accounts]
         # The usual message has Maildirs only, and one Deferred is all it costs.
-        if not self._queued:
+        if not (self._copies.queued or self._copies.forwarded):
             stored = self._room.committer.deliver(writes)
             return stored.addCallback(self._check, writes, PrefixedContent(received, content))
         return Deferred.fromCoroutine(
@@ -270,7 +318,7 @@ class MessageDelivery:
     async def _store_and_queue(
         self, writes: Sequence[MaildirWrite], content: IContent
     ) -> Sequence[Reply]:
-        queueing = self._enqueue(self._envelope.id, self._queued, content)
+        queueing = Deferred.fromCoroutine(self._queue_copies(content))
         outcomes = await self._room.committer.deliver(writes) if writes else ()
         try:
             await queueing
@@ -280,6 +328,22 @@ class MessageDelivery:
         if outcomes.count(None) != len(outcomes):
             return await self._queue_failed(outcomes, writes, content)
         return self._replies()
+
+    async def _queue_copies(self, content: IContent) -> None:
+        """Queue what is not for a Maildir; what is forwarded is a message with another sender."""
+        copies, queue_id = self._copies, self._envelope.id
+        sender = self._envelope.mail.reverse_path
+        if not copies.forwarded:
+            await self._enqueue(queue_id, sender, copies.queued, content)
+            return
+        if not copies.queued:
+            await self._enqueue(queue_id, self._forwarding_sender, copies.forwarded, content)
+            return
+        queueing = self._enqueue(queue_id, sender, copies.queued, content)
+        try:
+            await self._enqueue(new_queue_id(), self._forwarding_sender, copies.forwarded, content)
+        finally:
+            await queueing  # whatever became of the other: the content is read until then
 
     async def _queue_failed(
         self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
@@ -291,7 +355,7 @@ class MessageDelivery:
         """
         failed = [
             (account, outcome)
-            for account, outcome in zip(self._accounts, outcomes, strict=True)
+            for account, outcome in zip(self._copies.accounts, outcomes, strict=True)
             if outcome is not None
         ]
         for account, outcome in failed:
@@ -301,23 +365,28 @@ class MessageDelivery:
                 account=account.address,
                 error=str(outcome),
             )
-        queue_id = new_queue_id() if self._queued else self._envelope.id
+        used = self._copies.queued or self._copies.forwarded
+        queue_id = new_queue_id() if used else self._envelope.id
         try:
             addresses = tuple(mailbox(account.address) for account, _ in failed)
-            await self._enqueue(queue_id, addresses, content)
+            await self._enqueue(queue_id, self._envelope.mail.reverse_path, addresses, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
         return self._replies()
 
     def _enqueue(
-        self, queue_id: str, recipients: tuple[Mailbox, ...], content: IContent
+        self,
+        queue_id: str,
+        sender: Mailbox | None,
+        recipients: tuple[Mailbox, ...],
+        content: IContent,
     ) -> "Deferred[None]":
         mail = self._envelope.mail
         body = mail.parameters.get("BODY")
         message = NewMessage(
             queue_id,
-            mail.reverse_path,
+            sender,
             recipients,
             self._received_at,
             {"BODY": body} if body else {},

@@ -43,6 +43,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postroom.client.model import Destination, Outgoing, Sent
+from postroom.envelope import DomainKind
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import IDirectory, ILocalAgent
 from postroom.queue.claims import Claim, Claims, message_for
@@ -276,8 +277,9 @@ class Relay:
         """Find the lane of a domain that was not seen since the directory changed."""
         revision = self._revision
         name = address.domain_key
-        local = await self._exits.directory.find_domain(name) is not None
-        lane = self._local if local else self._lane_to(name)
+        domain = await self._exits.directory.find_domain(name)
+        passes = domain is None or domain.kind is DomainKind.RELAY
+        lane = self._lane_to(name) if passes else self._local
         if revision == self._revision:
             self._by_domain[address.domain] = lane
         return lane
