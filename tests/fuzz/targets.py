@@ -6,11 +6,12 @@ that an entry may raise are those of its contract. Any fuzzer can drive it: hypo
 `test_targets`.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from postroom.server.limits import Limits
-from postroom.wire import encode
+from postroom.wire import encode, values
 from postroom.wire.client_session import (
     ClientSession,
     State,
@@ -19,22 +20,20 @@ from postroom.wire.client_session import (
 )
 from postroom.wire.codes import reply_code_description
 from postroom.wire.commands import (
-    RCPT_PARAMETERS,
     Auth,
     Command,
     Noop,
-    Syntax,
-    parse_command,
-    parse_vrfy_mailbox,
 )
 from postroom.wire.data import DotDecoder
 from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
+from postroom.wire.grammar import Syntax, parse_command, parse_vrfy_mailbox
 from postroom.wire.line_ends import only_crlf
-from postroom.wire.parameters import MAIL_PARAMETERS, decode_xtext, parse_parameters
+from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
 from postroom.wire.paths import (
     Mailbox,
     PathError,
     check_literal,
+    check_utf8,
     mailbox,
     parse_mailbox,
     parse_path,
@@ -42,6 +41,7 @@ from postroom.wire.paths import (
 from postroom.wire.replies import Reply, ReplyReader, reply
 from postroom.wire.session import Capabilities, ServerSession
 from postroom.wire.state import Phase
+from postroom.wire.xtext import decode_xtext, encode_xtext
 from tests.server.scene import Scene, settings
 
 Target = Callable[[bytes], None]
@@ -49,7 +49,19 @@ Target = Callable[[bytes], None]
 OFFER: Final = Capabilities(
     "mx.example", {"SIZE": "1000", "8BITMIME": "", "AUTH": "PLAIN", "STARTTLS": ""}
 )
-SYNTAX: Final = Syntax(OFFER.extensions, space_after_colon=True)
+EXTENSIONS: Final = dict.fromkeys(
+    {each.extension for table in (MAIL_PARAMETERS, RCPT_PARAMETERS) for each in table.values()},
+    "",
+)
+SYNTAXES: Final = (
+    Syntax(OFFER.extensions, space_after_colon=True),
+    Syntax(EXTENSIONS, utf8=True),
+)
+READERS: Final = tuple(
+    read
+    for name, read in inspect.getmembers(values, inspect.isfunction)
+    if name.startswith("read_")
+)
 
 _WORDS: Final = (
     *(b"EHLO c\r\n", b"MAIL FROM:<a@there.example>\r\n", b"RCPT TO:<user@here.example>\r\n"),
@@ -60,6 +72,9 @@ _WORDS: Final = (
     *(b"<", b">", b">", b"@", b",", b":", b";", b'"', b"\\", b"(", b")", b"[", b"]", b" ", b"\t"),
     *(b"IPv6:", b"::1", b"192.0.2.1", b"%", b"/", b"..", b"+", b"=", b"-", b"_", b"*", b"{", b"!"),
     *(b" SIZE=", b" BODY=", b"8BITMIME", b" AUTH=", b"+3D", b"+0A", b"1", b"0", b"99999", b"_0"),
+    *(b"LHLO ", b"EXPN ", b"ETRN @", b"XCLIENT ADDR=", b"XFORWARD ", b"NAME=", b" LAST\r\n"),
+    *(b" SMTPUTF8", b" NOTIFY=", b"NEVER", b"DELAY", b" ORCPT=", b"rfc822;", b"utf-8;", b"\\x{"),
+    *(b" BY=", b";R", b" HOLDUNTIL=", b"2030-01-01T00:00:00", b"Z", b" RRVS=", b"\xef\xbc\xa0"),
     *(b"a", b"b", b"Z", b"user", b"here.example", b"there.example", b"postmaster", b"x" * 70),
     *(
         b"AHVzZXIAcGFzcw==",
@@ -122,27 +137,52 @@ def _mailbox(octets: bytes) -> None:
 def _parse_parameters(octets: bytes) -> None:
     for known in (MAIL_PARAMETERS, RCPT_PARAMETERS):
         try:
-            read = parse_parameters(line_of(octets), known, OFFER.extensions)
+            line = line_of(octets).decode("utf-8", "replace").encode()
+            read = parse_parameters(line, known, EXTENSIONS)
         except SyntaxViolation as violation:
             assert violation.reply.code in (501, 555)
             continue
         assert set(read) <= set(known)
 
 
-def _decode_xtext(octets: bytes) -> None:
-    decode_xtext(line_of(octets).decode("ascii", "ignore"))
+def _xtext(octets: bytes) -> None:
+    assert decode_xtext(encode_xtext(octets)) == octets
+    try:
+        decode_xtext(line_of(octets).decode("ascii", "ignore"))
+    except ValueError:
+        return
+
+
+def _read_value(octets: bytes) -> None:
+    value = line_of(octets).decode("utf-8", "replace")
+    for read in READERS:
+        try:
+            meaning = read(value)
+        except ValueError:
+            continue
+        encoded = getattr(meaning, "encoded", None)
+        assert encoded is None or read(encoded) == meaning
+
+
+def _check_utf8(octets: bytes) -> None:
+    try:
+        text = check_utf8(line_of(octets))
+    except PathError:
+        return
+    assert text.encode() == line_of(octets)
 
 
 def _parse_command(octets: bytes) -> None:
-    command = _parsed(line_of(octets))
-    if command is None or isinstance(command, Noop):
-        return
-    assert _parsed(encode.encode(command)[:-2]) == command
+    for syntax in SYNTAXES:
+        command = _parsed(line_of(octets), syntax)
+        if command is None or isinstance(command, Noop):
+            continue
+        assert _parsed(encode.encode(command, syntax.utf8)[:-2], syntax) == command
 
 
-def _parsed(line: bytes) -> Command | None:
+def _parsed(line: bytes, syntax: Syntax) -> Command | None:
     try:
-        return parse_command(line, SYNTAX)
+        return parse_command(line, syntax)
     except SyntaxViolation as violation:
         assert violation.reply.code in (421, 500, 501, 502, 553, 555)
         assert violation.reply.enhanced is not None
@@ -226,6 +266,9 @@ def _encode(octets: bytes) -> None:
     for write in (
         lambda: encode.ehlo(line),
         lambda: encode.helo(line),
+        lambda: encode.lhlo(line),
+        lambda: encode.bdat(len(line) - 100),
+        lambda: encode.rcpt(name, utf8=True),
         lambda: encode.mail(name, parameters),
         lambda: encode.rcpt(name, parameters),
         lambda: encode.auth(mechanism, line),
@@ -324,9 +367,12 @@ TARGETS: Final[dict[str, Target]] = {
     "paths.check_literal": _check_literal,
     "paths.mailbox": _mailbox,
     "parameters.parse_parameters": _parse_parameters,
-    "parameters.decode_xtext": _decode_xtext,
-    "commands.parse_command": _parse_command,
-    "commands.parse_vrfy_mailbox": _parse_vrfy_mailbox,
+    "paths.check_utf8": _check_utf8,
+    "xtext.decode_xtext": _xtext,
+    "xtext.encode_xtext": _xtext,
+    **dict.fromkeys((f"values.{read.__name__}" for read in READERS), _read_value),
+    "grammar.parse_command": _parse_command,
+    "grammar.parse_vrfy_mailbox": _parse_vrfy_mailbox,
     "replies.reply": _reply,
     "replies.ReplyReader": _reply_reader,
     "data.DotDecoder": _dot_decoder,
@@ -334,6 +380,8 @@ TARGETS: Final[dict[str, Target]] = {
     "encode.encode": _parse_command,
     "encode.ehlo": _encode,
     "encode.helo": _encode,
+    "encode.lhlo": _encode,
+    "encode.bdat": _encode,
     "encode.mail": _encode,
     "encode.rcpt": _encode,
     "encode.auth": _encode,

@@ -4,13 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire import commands, encode
+from postroom.wire import encode
 from postroom.wire.commands import (
     Auth,
+    Bdat,
     Data,
     Ehlo,
+    Etrn,
+    Expn,
     Helo,
     Help,
+    Lhlo,
     Mail,
     Noop,
     Quit,
@@ -18,12 +22,18 @@ from postroom.wire.commands import (
     Rset,
     Starttls,
     Vrfy,
+    Xclient,
+    Xforward,
 )
 from postroom.wire.encode import DotEncoder
 from postroom.wire.errors import LocalViolation
+from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.paths import Mailbox, mailbox
 
-ALL = commands.Syntax({"SIZE": "", "8BITMIME": "", "AUTH": "PLAIN", "STARTTLS": ""})
+ALL = Syntax(
+    dict.fromkeys(("SIZE", "8BITMIME", "AUTH", "STARTTLS", "SMTPUTF8", "DSN"), ""), utf8=True
+)
+JUERGEN = Mailbox("jürgen".encode(), "bücher.example".encode())
 
 COMMANDS = [
     (Ehlo(b"client.example"), b"EHLO client.example\r\n"),
@@ -37,6 +47,22 @@ COMMANDS = [
     ),
     (Rcpt(Mailbox(b'jo "x" e', b"b.example")), b'RCPT TO:<"jo \\"x\\" e"@b.example>\r\n'),
     (Rcpt(mailbox("a@[192.0.2.1]")), b"RCPT TO:<a@[192.0.2.1]>\r\n"),
+    (Lhlo(b"client.example"), b"LHLO client.example\r\n"),
+    (
+        Mail(JUERGEN, {"SMTPUTF8": None}),
+        "MAIL FROM:<jürgen@bücher.example> SMTPUTF8\r\n".encode(),
+    ),
+    (Rcpt(JUERGEN), "RCPT TO:<jürgen@bücher.example>\r\n".encode()),
+    (Bdat(0), b"BDAT 0\r\n"),
+    (Bdat(1234, True), b"BDAT 1234 LAST\r\n"),
+    (Vrfy("jürgen".encode(), True), "VRFY jürgen SMTPUTF8\r\n".encode()),
+    (Expn(b"staff"), b"EXPN staff\r\n"),
+    (Etrn(b"a.example", b"@"), b"ETRN @a.example\r\n"),
+    (
+        Xclient({"ADDR": b"192.0.2.1", "LOGIN": b"a b"}),
+        b"XCLIENT ADDR=192.0.2.1 LOGIN=a+20b\r\n",
+    ),
+    (Xforward({"SOURCE": b"LOCAL"}), b"XFORWARD SOURCE=LOCAL\r\n"),
     (Data(), b"DATA\r\n"),
     (Rset(), b"RSET\r\n"),
     (Noop(), b"NOOP\r\n"),
@@ -53,11 +79,11 @@ COMMANDS = [
 class CommandTests(SynchronousTestCase):
     def test_every_command_is_written_as_the_standard_says(self) -> None:
         for command, line in COMMANDS:
-            self.assertEqual(encode.encode(command), line)
+            self.assertEqual(encode.encode(command, utf8=True), line)
 
     def test_what_is_written_reads_back_as_the_same_command(self) -> None:
         for command, line in COMMANDS:
-            self.assertEqual(commands.parse_command(line[:-2], ALL), command)
+            self.assertEqual(parse_command(line[:-2], ALL), command)
 
     def test_no_control_or_8bit_octet_gets_into_any_command(self) -> None:
         for octet in [*range(0x20), *range(0x7F, 0x100)]:
@@ -69,11 +95,28 @@ class CommandTests(SynchronousTestCase):
                 Mail(Mailbox(b"a", bad)),
                 Rcpt(Mailbox(bad, b"example")),
                 Vrfy(bad),
+                Lhlo(bad),
+                Expn(bad),
+                Etrn(bad),
+                Xclient({"HELO": bad}),
                 Help(bad),
                 Auth("PLAIN", bad),
             ):
                 with self.assertRaises(LocalViolation):
                     encode.encode(command)
+
+    def test_utf8_is_written_only_in_an_internationalised_transaction(self) -> None:
+        for command in (Mail(JUERGEN), Rcpt(JUERGEN), Vrfy(b"j\xc3\xbcrgen")):
+            self.assertRaises(LocalViolation, encode.encode, command)
+        for wrong in (b"a\xffb", b"a\xc2\x85b", b"a\xe2\x80\xa8b", b"a\r\nb", b"a\0b", b"a\x7fb"):
+            path = Mailbox(wrong, b"example")
+            mail = Mail(path, {"SMTPUTF8": None})
+            self.assertRaises(LocalViolation, encode.encode, mail)
+            self.assertRaises(LocalViolation, encode.encode, Rcpt(path), True)
+
+    def test_a_chunk_has_a_length(self) -> None:
+        for octets in (-1, 10**20):
+            self.assertRaises(LocalViolation, encode.bdat, octets)
 
     def test_a_parameter_cannot_smuggle_another(self) -> None:
         for keyword, value in [

@@ -1,14 +1,12 @@
 """Tests for `postroom.wire.parameters`."""
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.wire.errors import SyntaxViolation
 from postroom.wire.parameters import (
     MAIL_PARAMETERS,
+    NOTIFY,
     RCPT_PARAMETERS,
-    decode_xtext,
     parse_parameters,
 )
 
@@ -77,10 +75,21 @@ class ParameterTests(SynchronousTestCase):
         violation = self.assertRaises(SyntaxViolation, parse, b"x" * 4000 + b"=")
         self.assertLess(len(violation.reply.wire), 200)
 
-    @given(st.binary(max_size=60))
-    def test_xtext_is_undone(self, octets: bytes) -> None:
-        written = "".join(
-            chr(each) if 0x21 <= each <= 0x7E and each not in b"+=" else f"+{each:02X}"
-            for each in octets
-        )
-        self.assertEqual(decode_xtext(written), octets)
+    def test_a_value_may_need_an_extension_of_its_own(self) -> None:
+        self.refused(b"BODY=BINARYMIME", 501)
+        offered = {**OFFERED, "BINARYMIME": ""}
+        self.assertEqual(parse(b"BODY=BinaryMime", offered), {"BODY": "BinaryMime"})
+
+    def test_a_priority_is_refused_with_a_code_of_its_own(self) -> None:
+        for words in (b"MT-PRIORITY=10", b"MT-PRIORITY=1 MT-PRIORITY=1"):
+            violation = self.assertRaises(SyntaxViolation, parse, words, {"MT-PRIORITY": ""})
+            self.assertEqual((violation.reply.code, violation.reply.enhanced), (501, "5.5.2"))
+
+    def test_the_meaning_of_a_parameter(self) -> None:
+        self.assertIsNone(NOTIFY.of({}))
+        self.assertEqual(NOTIFY.of({"NOTIFY": "delay,Success"}), {"DELAY", "SUCCESS"})
+
+    def test_every_parameter_is_known_by_its_own_name(self) -> None:
+        for table in (MAIL_PARAMETERS, RCPT_PARAMETERS):
+            for keyword, parameter in table.items():
+                self.assertEqual(parameter.keyword, keyword)

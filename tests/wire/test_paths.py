@@ -50,7 +50,7 @@ REFUSED = {
     b"a@b\r\n": "control",
     b'"a\n"@b': "control",
     b'"a\\\n"@b': "control",
-    b"a\x80@b": "8-bit",
+    b"a\x80@b": "UTF-8",
     b"a@[1]": "literal",
     b"a@[IPv6:fe80::1%1]": "zone",
     b"a@[]": "malformed",
@@ -58,6 +58,38 @@ REFUSED = {
     b"l" * 65 + b"@a": "64 octets",
     b"a@" + b"a" * 64: "domain",
     b"a@" + b".".join([b"a" * 50] * 6): "255 octets",
+}
+READ_UTF8 = {
+    "jürgen@example": ("jürgen", "example"),
+    "a@bücher.example": ("a", "bücher.example"),
+    '"ü ü"@b': ("ü ü", "b"),
+    "δοκιμή@παράδειγμα.δοκιμή": ("δοκιμή", "παράδειγμα.δοκιμή"),
+    "我買@屋企.香港": ("我買", "屋企.香港"),
+    "ü@[192.0.2.1]": ("ü", "[192.0.2.1]"),
+    "e\u0301@b": ("e\u0301", "b"),  # not in NFC, and kept so
+    "\uff20\uff0e\u3002@b": ("\uff20\uff0e\u3002", "b"),  # letters like any other
+    "a@l\u00b7l.example": ("a", "l\u00b7l.example"),
+    "a@xn--bcher-kva.ü": ("a", "xn--bcher-kva.ü"),
+}
+REFUSED_UTF8 = {
+    "a\uff20b": "no @",
+    "a@b\uff0ec": "domain",  # full-width full stop
+    "a@b\u3002c": "domain",
+    "a@\uff42": "domain",  # full-width b
+    "a@\u212aelvin": "domain",  # the Kelvin sign, whose lower case is k
+    "a@u\u0308.b": "domain",  # not in NFC
+    "a@\u0301a": "domain",
+    "a@-ü": "domain",
+    "a@ü-": "domain",
+    "a@ü..b": "domain",
+    "a@ü.": "domain",
+    "a@☃": "domain",
+    "a@" + "ü" * 58: "domain",
+    "a@ü\u202eb": "domain",
+    "ü" * 33 + "@a": "64 octets",
+    "a\u2028@b": "separator",
+    "a\x85@b": "control",
+    '"\\ü"@b': "malformed",
 }
 
 
@@ -72,6 +104,31 @@ class MailboxTests(SynchronousTestCase):
         for octets, why in REFUSED.items():
             error = self.assertRaises(PathError, parse_mailbox, octets)
             self.assertIn(why, str(error), octets)
+
+    def test_what_is_read_beyond_ascii(self) -> None:
+        for text, parts in READ_UTF8.items():
+            read = parse_mailbox(text.encode())
+            self.assertEqual(read, Mailbox(*(part.encode() for part in parts)), text)
+            self.assertEqual(bytes(read), text.encode())
+            self.assertEqual(str(read), text)
+            self.assertFalse(read.is_ascii)
+        self.assertTrue(Mailbox(b"a", b"b").is_ascii)
+
+    def test_what_is_refused_beyond_ascii_and_why(self) -> None:
+        for text, why in REFUSED_UTF8.items():
+            error = self.assertRaises(PathError, parse_mailbox, text.encode())
+            self.assertIn(why, str(error), text)
+
+    def test_octets_that_are_no_utf8_are_refused(self) -> None:
+        for octets in (b"\xc0\xae@b", b"a@\xc0\xae", b"\xed\xa0\x80@b", b"\xe2\x82@b", b"a@b\xe2"):
+            self.assertIn("UTF-8", str(self.assertRaises(PathError, parse_mailbox, octets)))
+
+    def test_u_labels_are_compared_in_lower_case(self) -> None:
+        self.assertEqual(parse_mailbox("a@BÜCHER.example".encode()).domain_key, "bücher.example")
+
+    def test_what_cannot_be_seen_is_escaped_in_text(self) -> None:
+        self.assertEqual(str(Mailbox("a\u202e".encode(), b"b")), "a\\u202e@b")
+        self.assertEqual(str(Mailbox(b"a\xff\r", b"b")), '"a\\xff\\r"@b')
 
     @given(MAILBOXES)
     def test_what_is_written_reads_back(self, written: Mailbox) -> None:
@@ -105,12 +162,12 @@ class MailboxTests(SynchronousTestCase):
 
     def test_text_of_ours_becomes_a_mailbox_or_is_our_error(self) -> None:
         self.assertEqual(mailbox("a@b"), Mailbox(b"a", b"b"))
-        for wrong in ("a", "a@b\r\nDATA", "ü@b", "a@\u2028b", ""):
+        for wrong in ("a", "a@b\r\nDATA", "ü@b\ud800", "a@\u2028b", ""):
             self.assertRaises(LocalViolation, mailbox, wrong)
 
     def test_any_length_is_refused_in_linear_time(self) -> None:
         # Were it quadratic, this would take minutes.
-        for octet in (b'"', b"\\", b"@", b"(", b"a.", b"a", b"<", b'"\\"', b"[", b"-"):
+        for octet in (b'"', b"\\", b"@", b"(", b"a.", b"a", b"<", b'"\\"', b"[", b"-", b"\xc3\xbc"):
             for tail in (b"", b"@b", b'"@b', b'"'):
                 self.assertRaises(PathError, parse_mailbox, octet * 40_000 + tail)
                 self.assertRaises(PathError, parse_mailbox, b"a@" + octet * 40_000 + tail + b"!")

@@ -2,19 +2,24 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.commands import VERBS
+from postroom.wire.grammar import VERBS
 from postroom.wire.replies import Reply
 from postroom.wire.state import (
     AFTER_FAILURE,
     END_OF_CONTENT,
     IN_TRANSACTION,
     INTERMEDIATE,
+    LAST_CHUNK,
     RESPONSE,
     STEPS,
     Phase,
 )
 
-SPEAKING = (Phase.HELLO, Phase.READY, Phase.SENDER, Phase.RECIPIENTS)
+OPEN = {Phase.SENDER, Phase.RECIPIENTS, Phase.CONTENT, Phase.CHUNKS}
+SPEAKING = (
+    *(Phase.HELLO, Phase.READY, Phase.SENDER, Phase.RECIPIENTS),
+    *(Phase.CHUNKS, Phase.BROKEN),
+)
 
 
 class TableTests(SynchronousTestCase):
@@ -22,7 +27,7 @@ class TableTests(SynchronousTestCase):
 
     def test_every_verb_has_a_step_wherever_commands_come(self) -> None:
         for phase in (*SPEAKING, Phase.TURNED_AWAY):
-            self.assertEqual(set(STEPS[phase]), set(VERBS), phase)
+            self.assertEqual(set(STEPS[phase]) - {LAST_CHUNK}, set(VERBS), phase)
 
     def test_a_command_out_of_place_is_503_or_554(self) -> None:
         for steps in STEPS.values():
@@ -36,8 +41,8 @@ class TableTests(SynchronousTestCase):
                 self.assertIs(STEPS[phase][verb], phase)
 
     def test_hello_and_rset_end_a_transaction(self) -> None:
-        for phase in (Phase.READY, Phase.SENDER, Phase.RECIPIENTS):
-            for verb in ("EHLO", "HELO", "RSET"):
+        for phase in SPEAKING[1:]:
+            for verb in ("EHLO", "HELO", "LHLO", "RSET"):
                 self.assertIs(STEPS[phase][verb], Phase.READY)
 
     def test_quit_is_legal_everywhere_and_alone_when_turned_away(self) -> None:
@@ -54,21 +59,41 @@ class TableTests(SynchronousTestCase):
         legal = [phase for phase in SPEAKING if isinstance(STEPS[phase]["DATA"], Phase)]
         self.assertEqual(legal, [Phase.RECIPIENTS])
 
+    def test_chunks_and_data_do_not_mix(self) -> None:
+        for verb in ("BDAT", LAST_CHUNK):
+            legal = [phase for phase in SPEAKING if isinstance(STEPS[phase].get(verb), Phase)]
+            self.assertEqual(legal, [Phase.RECIPIENTS, Phase.CHUNKS])
+        for verb in ("MAIL", "RCPT", "DATA"):
+            self.assertIsInstance(STEPS[Phase.CHUNKS][verb], Reply)
+
+    def test_after_a_chunk_that_failed_only_a_new_beginning_helps(self) -> None:
+        legal = {verb for verb, step in STEPS[Phase.BROKEN].items() if isinstance(step, Phase)}
+        asides = {"NOOP", "HELP", "VRFY", "EXPN", "QUIT", "STARTTLS"}
+        self.assertEqual(legal - asides, {"EHLO", "HELO", "LHLO", "RSET"})
+
     def test_authentication_is_between_transactions(self) -> None:
         legal = [phase for phase in SPEAKING if isinstance(STEPS[phase]["AUTH"], Phase)]
         self.assertEqual(legal, [Phase.READY])
 
     def test_tls_is_a_step_after_hello(self) -> None:
         legal = [phase for phase in SPEAKING if isinstance(STEPS[phase]["STARTTLS"], Phase)]
-        self.assertEqual(legal, [Phase.READY, Phase.SENDER, Phase.RECIPIENTS])
+        self.assertEqual(legal, list(SPEAKING[1:]))
 
     def test_content_and_responses_end_however_they_are_answered(self) -> None:
-        self.assertEqual(AFTER_FAILURE, {END_OF_CONTENT: Phase.READY, RESPONSE: Phase.READY})
+        self.assertEqual(
+            AFTER_FAILURE,
+            {
+                END_OF_CONTENT: Phase.READY,
+                RESPONSE: Phase.READY,
+                LAST_CHUNK: Phase.READY,
+                "BDAT": Phase.BROKEN,
+            },
+        )
         self.assertIs(STEPS[Phase.CONTENT][END_OF_CONTENT], Phase.READY)
         self.assertIs(STEPS[Phase.CHALLENGE][RESPONSE], Phase.READY)
         self.assertNotIn(END_OF_CONTENT, VERBS)
         self.assertNotIn(RESPONSE, VERBS)
 
     def test_an_envelope_is_open_from_mail_to_the_end_of_content(self) -> None:
-        self.assertEqual(IN_TRANSACTION, {Phase.SENDER, Phase.RECIPIENTS, Phase.CONTENT})
+        self.assertEqual(IN_TRANSACTION, OPEN)
         self.assertEqual(set(INTERMEDIATE.values()), {Phase.CONTENT, Phase.CHALLENGE})

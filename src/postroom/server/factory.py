@@ -28,11 +28,13 @@ from postroom.wire.session import (
     AUTH_DONE,
     AUTH_FIRST,
     AUTH_NEEDS_TLS,
+    NOT_OFFERED,
     TLS_ACTIVE,
     TLS_FIRST,
     Capabilities,
 )
 
+_NOT_YET: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
 _TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
 _TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
 
@@ -152,7 +154,7 @@ class ServerFactory(TwistedServerFactory):
         if may_log_in and settings.mechanisms:
             extensions["AUTH"] = " ".join(settings.mechanisms)
         extensions["HELP"] = ""
-        barred: dict[str, Reply] = {}
+        barred = dict.fromkeys(_NOT_YET, NOT_OFFERED)
         if tls:
             barred["STARTTLS"] = TLS_ACTIVE
         if authenticated:

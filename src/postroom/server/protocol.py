@@ -40,7 +40,6 @@ from postroom.server.tls import channel_binding, facts_of, failure_text
 from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, one_for_all, settled, then
 from postroom.wire.commands import (
     AUTH_LINE_OCTETS,
-    VERBS,
     Auth,
     Ehlo,
     Helo,
@@ -49,6 +48,7 @@ from postroom.wire.commands import (
     Rcpt,
     Vrfy,
 )
+from postroom.wire.grammar import VERBS
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Response, ServerSession
 from postroom.wire.state import Phase
@@ -62,7 +62,9 @@ _START_INPUT: Final = reply(354, None, "End data with <CR><LF>.<CR><LF>")
 _START_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 _TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
 _CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
-_HELP: Final = reply(214, "2.0.0", "Commands: " + " ".join(VERBS), "See RFC 5321")
+_NOT_OFFERED: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
+_OFFERED: Final = [verb for verb in VERBS if verb not in _NOT_OFFERED]
+_HELP: Final = reply(214, "2.0.0", "Commands: " + " ".join(_OFFERED), "See RFC 5321")
 _TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
 _VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again later")
 _TIMED_OUT: Final = reply(421, "4.4.2", "Timeout, closing connection")

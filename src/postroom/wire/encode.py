@@ -1,9 +1,10 @@
 """Writing: commands and content as the octets that a client sends.
 
 Every command has its function here, or its constant if it takes no argument, and nothing else in
-Postroom builds a command line. Whatever is put into one must be printable ASCII: a CR, LF, NUL or
-any other control or 8-bit octet raises `LocalViolation` before a single octet is sent, so that no
-address, parameter, name or password can ever become a second command.
+Postroom builds a command line. Whatever is put into one must be printable ASCII, or UTF-8 without
+controls where the transaction was begun with SMTPUTF8: a CR, LF, NUL or any other control octet
+raises `LocalViolation` before a single octet is sent, so that no address, parameter, name or
+password can ever become a second command.
 
 `DotEncoder` does the same for content, chunk by chunk. It never mends: a bare CR, a bare LF or a
 NUL is refused, because some server somewhere takes it for a line end and the rest of the message
@@ -25,11 +26,15 @@ from postroom.wire.commands import (
     AUTH_LINE_OCTETS,
     COMMAND_LINE_OCTETS,
     Auth,
+    Bdat,
     Command,
     Data,
     Ehlo,
+    Etrn,
+    Expn,
     Helo,
     Help,
+    Lhlo,
     Mail,
     Noop,
     Quit,
@@ -37,10 +42,13 @@ from postroom.wire.commands import (
     Rset,
     Starttls,
     Vrfy,
+    Xclient,
+    Xforward,
 )
 from postroom.wire.errors import LocalViolation
 from postroom.wire.line_ends import only_crlf
-from postroom.wire.paths import Mailbox
+from postroom.wire.paths import Mailbox, PathError, check_utf8
+from postroom.wire.xtext import encode_xtext
 
 DATA: Final = b"DATA\r\n"
 RSET: Final = b"RSET\r\n"
@@ -55,34 +63,48 @@ _printable = re.compile(rb"[\x20-\x7e]*").fullmatch
 # esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
 # esmtp-value   = 1*(%d33-60 / %d62-126)                            RFC 5321 s4.1.2
 _keyword = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*").fullmatch
-_value = re.compile(r"[\x21-\x3c\x3e-\x7e]+").fullmatch
+# esmtp-value  =/ UTF8-non-ascii                                     RFC 6531 s3.3
+_value = re.compile(r"[\x21-\x3c\x3e-\x7e\x80-\U0010ffff]+").fullmatch
+_attribute = re.compile(r"[A-Z]{1,32}").fullmatch
 # sasl-mech = 1*20mech-char                                          RFC 4422 s3.1
 _mechanism = re.compile(r"[A-Z0-9\-_]{1,20}").fullmatch
 
 _NO_PARAMETERS: Final[Mapping[str, str | None]] = {}
 
 
-def encode(command: Command) -> bytes:
-    """Write any command; the inverse of `postroom.wire.commands.parse_command`.
+def encode(command: Command, utf8: bool = False) -> bytes:
+    """Write any command; the inverse of `postroom.wire.grammar.parse_command`.
+
+    Args:
+        command: what to write.
+        utf8: whether RCPT may hold UTF-8, since MAIL asked for SMTPUTF8. MAIL, VRFY and EXPN say
+            for themselves.
 
     Raises:
         LocalViolation: it holds something that no command line may hold.
 
-    RFC 5321 s4.1.1, s2.4
+    RFC 5321 s4.1.1, s2.4; RFC 6531 s3.4
     """
     match command:
-        case Ehlo() | Helo():
+        case Ehlo() | Helo() | Lhlo():
             line = _argument(command.verb, command.domain)
         case Mail():
             line = mail(command.reverse_path, command.parameters)
         case Rcpt():
-            line = rcpt(command.forward_path, command.parameters)
-        case Vrfy():
-            line = _argument(command.verb, command.text)
+            line = rcpt(command.forward_path, command.parameters, utf8)
+        case Bdat():
+            line = bdat(command.octets, command.last)
+        case Vrfy() | Expn():
+            text = command.text + b" SMTPUTF8" if command.utf8 else command.text
+            line = _argument(command.verb, text, command.utf8)
         case Help():
             line = _argument(command.verb, command.topic) if command.topic else b"HELP\r\n"
+        case Etrn():
+            line = _argument(command.verb, command.option + command.node)
         case Auth():
             line = auth(command.mechanism, command.initial_response)
+        case Xclient() | Xforward():
+            line = _attributes(command.verb, command.attributes)
         case Data() | Rset() | Noop() | Quit() | Starttls():
             line = command.verb.encode("ascii") + b"\r\n"
     return line
@@ -113,6 +135,30 @@ def helo(domain: bytes) -> bytes:
     return _argument("HELO", domain)
 
 
+def lhlo(domain: bytes) -> bytes:
+    """Write LHLO, the greeting of LMTP.
+
+    Raises:
+        LocalViolation: the name is empty or not printable.
+
+    RFC 2033 s4.1
+    """
+    return _argument("LHLO", domain)
+
+
+def bdat(octets: int, last: bool = False) -> bytes:
+    """Write the command before a chunk; the chunk follows it as it is.
+
+    Raises:
+        LocalViolation: the length is negative or has more than 20 digits.
+
+    RFC 3030 s2
+    """
+    if not 0 <= octets < 10**20:
+        raise LocalViolation(f"a chunk cannot have {octets} octets")
+    return b"BDAT %d LAST\r\n" % octets if last else b"BDAT %d\r\n" % octets
+
+
 def mail(
     reverse_path: Mailbox | None, parameters: Mapping[str, str | None] = _NO_PARAMETERS
 ) -> bytes:
@@ -126,23 +172,34 @@ def mail(
     Raises:
         LocalViolation: the path or a parameter cannot be written.
 
-    RFC 5321 s4.1.1.2, s4.1.1.11
+    RFC 5321 s4.1.1.2, s4.1.1.11; RFC 6531 s3.4
     """
     path = bytes(reverse_path) if reverse_path is not None else b""
     line = b"MAIL FROM:<" + path + b">"
-    return _line(line + _parameters(parameters) if parameters else line)
+    if not parameters:
+        return _line(line)
+    return _line(line + _parameters(parameters), utf8="SMTPUTF8" in parameters)
 
 
-def rcpt(forward_path: Mailbox, parameters: Mapping[str, str | None] = _NO_PARAMETERS) -> bytes:
+def rcpt(
+    forward_path: Mailbox,
+    parameters: Mapping[str, str | None] = _NO_PARAMETERS,
+    utf8: bool = False,
+) -> bytes:
     """Write RCPT.
+
+    Args:
+        forward_path: the recipient.
+        parameters: as for `mail`.
+        utf8: whether MAIL asked for SMTPUTF8.
 
     Raises:
         LocalViolation: the path or a parameter cannot be written.
 
-    RFC 5321 s4.1.1.3, s4.1.1.11
+    RFC 5321 s4.1.1.3, s4.1.1.11; RFC 6531 s3.4
     """
     line = b"RCPT TO:<" + bytes(forward_path) + b">"
-    return _line(line + _parameters(parameters) if parameters else line)
+    return _line(line + _parameters(parameters) if parameters else line, utf8=utf8)
 
 
 def auth(mechanism: str, initial_response: bytes | None = None) -> bytes:
@@ -176,10 +233,19 @@ def auth_response(octets: bytes) -> bytes:
     return _line(base64.b64encode(octets), AUTH_LINE_OCTETS)
 
 
-def _argument(verb: str, argument: bytes) -> bytes:
+def _argument(verb: str, argument: bytes, utf8: bool = False) -> bytes:
     if not argument:
         raise LocalViolation(f"{verb} needs an argument")
-    return _line(verb.encode("ascii") + b" " + argument)
+    return _line(verb.encode("ascii") + b" " + argument, utf8=utf8)
+
+
+def _attributes(verb: str, attributes: Mapping[str, bytes]) -> bytes:
+    words = []
+    for name, value in attributes.items():
+        if _attribute(name) is None or not value or _printable(value) is None:
+            raise LocalViolation(f"attribute {name!r}={value!r} cannot be sent")
+        words.append(f"{name}={encode_xtext(value)}")
+    return _argument(verb, " ".join(words).encode("ascii"))
 
 
 def _parameters(parameters: Mapping[str, str | None]) -> bytes:
@@ -188,16 +254,24 @@ def _parameters(parameters: Mapping[str, str | None]) -> bytes:
         if _keyword(keyword) is None or (value is not None and _value(value) is None):
             raise LocalViolation(f"parameter {keyword!r}={value!r} cannot be sent")
         words.append(f" {keyword}" if value is None else f" {keyword}={value}")
-    return "".join(words).encode("ascii")
+    return "".join(words).encode("utf-8", "surrogatepass")  # which `_line` refuses
 
 
-def _line(octets: bytes, limit: int = COMMAND_LINE_OCTETS) -> bytes:
+def _line(octets: bytes, limit: int = COMMAND_LINE_OCTETS, utf8: bool = False) -> bytes:
     """End a line; the one gate through which every command goes. RFC 5321 s4.5.3.1.4."""
-    if _printable(octets) is None:
+    if _printable(octets) is None and not (utf8 and _is_clean_utf8(octets)):
         raise LocalViolation(f"unprintable octet in a command: {octets[:80]!r}")
     if len(octets) > limit - 2:
         raise LocalViolation(f"command longer than {limit} octets: {octets[:80]!r}")
     return octets + b"\r\n"
+
+
+def _is_clean_utf8(octets: bytes) -> bool:
+    try:
+        check_utf8(octets)
+    except PathError:
+        return False
+    return True
 
 
 class DotEncoder:

@@ -5,11 +5,18 @@ A `Mailbox` is a value. It holds the local part *without* its quoting, so that `
 of the envelope are octets from socket to disk: no header parser, no RFC 2047 decoding and no
 Unicode folding ever touches them.
 
+An internationalised mailbox (RFC 6531) holds UTF-8. Its local part is whatever its host says, octet
+for octet. Its domain may have U-labels, of which only those are let in that mean one thing: what
+compatibility folding would change (a full-width letter, the Kelvin sign) is refused, so that no
+character ever turns into an ASCII one that it resembles. Between U-labels and A-labels nothing is
+converted here: whoever asks DNS does that.
+
 The patterns are linear: every repetition is over a character class that the next item cannot
 begin with, or is bounded; and a path is at most 256 octets long before it gets here.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
@@ -36,11 +43,30 @@ _DOMAIN = _SUB_DOMAIN + rb"(?:\." + _SUB_DOMAIN + rb")*"
 _LITERAL = rb"\[[\x21-\x5a\x5e-\x7e]+\]"
 
 DOMAIN = re.compile(_DOMAIN)
-_DOT_STRING_ONLY = re.compile(_DOT_STRING)
 _MAILBOX = re.compile(
     rb"(?P<local>" + _DOT_STRING + rb"|" + _QUOTED_STRING + rb")@"
     rb"(?P<domain>" + _DOMAIN + rb"|" + _LITERAL + rb")"
 )
+# atext =/ UTF8-non-ascii; qtextSMTP =/ UTF8-non-ascii; sub-domain =/ U-label   RFC 6531 s3.3
+# Here any octet above 127 stands for UTF8-non-ascii; that they are UTF-8 is checked beside it.
+_ATEXT_UTF8 = _ATEXT[:-1] + rb"\x80-\xff]"
+_DOT_STRING_UTF8 = _ATEXT_UTF8 + rb"+(?:\." + _ATEXT_UTF8 + rb"+)*"
+_QUOTED_STRING_UTF8 = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\x20-\x7e])*"'
+_DOMAIN_UTF8 = rb"[A-Za-z0-9.\-\x80-\xff]+"  # its labels are checked one by one
+_UNQUOTED = re.compile(_DOT_STRING_UTF8)
+_MAILBOX_UTF8 = re.compile(
+    rb"(?P<local>" + _DOT_STRING_UTF8 + rb"|" + _QUOTED_STRING_UTF8 + rb")@"
+    rb"(?P<domain>" + _DOMAIN_UTF8 + rb"|" + _LITERAL + rb")"
+)
+_SUB_DOMAIN_ONLY = re.compile(_SUB_DOMAIN)
+LABEL_OCTETS = 63  # RFC 1035 s2.3.4
+# The letters, digits and marks that IDNA knows, roughly: what is worse than rough is refused by
+# `unicodedata.normalize`, and no look-up would find it.            RFC 5892 s2
+_LABEL_CATEGORIES = frozenset(("Ll", "Lu", "Lo", "Lm", "Mn", "Mc", "Nd"))
+# CONTEXTJ and CONTEXTO                                              RFC 5892 sA
+_LABEL_EXTRAS = frozenset("-\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb")
+# Controls, line and paragraph separators: no address has a use for them, some readers a bad one.
+_HARMFUL_CATEGORIES = frozenset(("Cc", "Zl", "Zp"))
 # A-d-l = At-domain *( "," At-domain ), before a colon; to be accepted and ignored.  RFC 5321 s4.1.2
 _SOURCE_ROUTE = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:")
 _QUOTED_PAIR = re.compile(rb"\\(.)")
@@ -67,8 +93,14 @@ class Mailbox:
 
     @property
     def domain_key(self) -> str:
-        """The domain in the form in which domains are compared: lower case."""
-        return self.domain.decode("ascii").lower()
+        """The domain in the form in which domains are compared: lower case, U-labels in NFC."""
+        key = self.domain.decode("utf-8", "backslashreplace").lower()
+        return key if key.isascii() else unicodedata.normalize("NFC", key)
+
+    @property
+    def is_ascii(self) -> bool:
+        """False if it can be sent only where SMTPUTF8 is offered."""
+        return self.local_part.isascii() and self.domain.isascii()
 
     @property
     def is_literal(self) -> bool:
@@ -78,13 +110,16 @@ class Mailbox:
     def __bytes__(self) -> bytes:
         """Give the mailbox as it is sent, quoted where it has to be."""
         local = self.local_part
-        if _DOT_STRING_ONLY.fullmatch(local) is None:
+        if _UNQUOTED.fullmatch(local) is None:
             local = b'"' + re.sub(rb'(["\\])', rb"\\\1", local) + b'"'
         return local + b"@" + self.domain if self.domain else local
 
     def __str__(self) -> str:
-        """Give the mailbox as text, for logs and messages."""
-        return bytes(self).decode("ascii", "backslashreplace")
+        """Give the mailbox as text, for logs and messages; what cannot be seen is escaped."""
+        text = bytes(self).decode("utf-8", "backslashreplace")
+        if text.isprintable():
+            return text
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def parse_mailbox(octets: bytes) -> Mailbox:
@@ -93,11 +128,11 @@ def parse_mailbox(octets: bytes) -> Mailbox:
     Raises:
         PathError: what is wrong; the server makes it 501 5.1.3 or 501 5.1.7.
 
-    RFC 5321 s4.1.2, s4.1.3, s4.5.3.1
+    RFC 5321 s4.1.2, s4.1.3, s4.5.3.1; RFC 6531 s3.3
     """
     match = _MAILBOX.fullmatch(octets)
     if match is None:
-        raise PathError(_what_is_wrong(octets))
+        match = _match_utf8(octets)
     local, domain = match["local"], match["domain"]
     if len(local) > LOCAL_PART_OCTETS:
         raise PathError(f"local part longer than {LOCAL_PART_OCTETS} octets")
@@ -108,6 +143,63 @@ def parse_mailbox(octets: bytes) -> Mailbox:
     if local[:1] == b'"':
         local = _QUOTED_PAIR.sub(rb"\1", local[1:-1])
     return Mailbox(local, domain)
+
+
+def _match_utf8(octets: bytes) -> re.Match[bytes]:
+    """Match what is no mailbox of ASCII as one of UTF-8.
+
+    Raises:
+        PathError: it is not that either.
+    """
+    match = None if octets.isascii() else _MAILBOX_UTF8.fullmatch(octets)
+    if match is None:
+        raise PathError(_what_is_wrong(octets))
+    check_utf8(octets)
+    if not match["domain"].startswith(b"["):
+        for label in match["domain"].split(b"."):
+            _check_label(label)
+    return match
+
+
+def check_utf8(octets: bytes) -> str:
+    """Decode octets that must be UTF-8 and hold no control.
+
+    Raises:
+        PathError: they are not, by an overlong form or a surrogate for instance, or they do.
+
+    RFC 3629 s3
+    """
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PathError("octets that are not UTF-8") from None
+    if any(unicodedata.category(each) in _HARMFUL_CATEGORIES for each in text):
+        raise PathError("control character or line separator")
+    return text
+
+
+def _check_label(octets: bytes) -> None:
+    """Check one label of a domain, an A-label or a U-label.
+
+    RFC 5321 s4.1.2; RFC 6531 s3.3; RFC 5890 s2.3.2.1
+    """
+    label = octets.decode("utf-8")
+    if octets.isascii():
+        good = _SUB_DOMAIN_ONLY.fullmatch(octets) is not None
+    else:
+        good = (
+            len(label) <= LABEL_OCTETS
+            and unicodedata.normalize("NFKC", label) == label
+            and all(
+                unicodedata.category(each) in _LABEL_CATEGORIES or each in _LABEL_EXTRAS
+                for each in label
+            )
+            and not unicodedata.category(label[0]).startswith("M")
+            and "-" not in (label[0], label[-1])
+            and len(b"xn--" + label.lower().encode("punycode")) <= LABEL_OCTETS
+        )
+    if not good:
+        raise PathError("malformed domain")
 
 
 def parse_path(octets: bytes) -> Mailbox | None:
@@ -165,7 +257,7 @@ def mailbox(text: str) -> Mailbox:
     RFC 5321 s4.1.2
     """
     try:
-        return parse_mailbox(text.encode("ascii"))
+        return parse_mailbox(text.encode("utf-8"))
     except (PathError, UnicodeEncodeError) as error:
         raise LocalViolation(f"{text!r} is not a mail address: {error}") from None
 
@@ -177,8 +269,8 @@ def _what_is_wrong(octets: bytes) -> str:
     at = octets.rfind(b"@")
     if at < 0:
         return "no @ in the address"
-    if any(octet > 126 or octet < 32 for octet in octets):
-        return "control or 8-bit character in the address"
+    if any(octet == 127 or octet < 32 for octet in octets):
+        return "control character in the address"
     if DOMAIN.fullmatch(octets[at + 1 :]) is None and octets[at + 1 : at + 2] != b"[":
         return "malformed domain"
     return "malformed local part" if octets[at + 1 : at + 2] != b"[" else "malformed address"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from postroom.wire.commands import COMMAND_LINE_OCTETS, Command, Syntax, parse_command
+from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
 from postroom.wire.errors import LocalViolation, SyntaxViolation
+from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.replies import Reply, reply
 from postroom.wire.state import (
     AFTER_FAILURE,

@@ -9,8 +9,9 @@ Theory of operation
 The machine has two inputs: *a command arrived* and *we replied*. `STEPS` answers both. For a phase
 and a verb it holds either a `Reply`, when the command is out of place there, or the `Phase` that a
 positive reply to it leads to. A negative reply leaves the phase as it is (RFC 5321 s4.1.4), with
-two exceptions that stand in the table's second half, `AFTER_FAILURE`: the end of the content closes
-the transaction whatever we say to it, and a failed authentication is over.
+the exceptions that stand in the table's second half, `AFTER_FAILURE`: the end of the content closes
+the transaction whatever we say to it, a failed authentication is over, and after a chunk that was
+refused nothing but a new beginning helps.
 
 Two replies lead elsewhere than their verb says, since they ask for more: 354 and 334
 (`INTERMEDIATE`).
@@ -23,9 +24,17 @@ Between a command and the reply to it nothing else can happen: see `session.Serv
         v                              v  |                                                    |
     TURNED_AWAY                    CHALLENGE           READY <------------ end of content -----+
 
+BDAT takes another way from RECIPIENTS (RFC 3030 s2). Its chunks leave the phase alone until they
+are answered; the last one is another input than those before it.
+
+    RECIPIENTS --BDAT--> CHUNKS --BDAT--> CHUNKS --BDAT LAST--> READY
+        any chunk but the last that is refused --> BROKEN --RSET, EHLO--> READY
+
 STARTTLS leads to HANDSHAKE from anywhere after EHLO, and from there to no phase at all: the session
 object is thrown away and a new one begins in HELLO. What was said in clear text cannot be kept by
-mistake (RFC 3207 s4.2). QUIT leads to CLOSED from everywhere.
+mistake (RFC 3207 s4.2). XCLIENT leads to RESTART in the same way, and a new session begins with its
+greeting. LHLO is the EHLO of LMTP, and each is barred where the other is spoken. QUIT leads to
+CLOSED from everywhere.
 """
 
 from enum import Enum
@@ -44,13 +53,19 @@ class Phase(Enum):
     SENDER = "after MAIL"
     RECIPIENTS = "after RCPT"
     CONTENT = "within the content"
+    CHUNKS = "between chunks"
+    BROKEN = "after a chunk that was refused"
     CHALLENGE = "within AUTH"
     HANDSHAKE = "before the TLS handshake"
+    RESTART = "before a new greeting"
     CLOSED = "after QUIT"
 
 
 END_OF_CONTENT: Final = "."
 """The pseudo-verb of the dot that ends the content."""
+
+LAST_CHUNK: Final = "BDAT LAST"
+"""The pseudo-verb of the chunk that ends the content."""
 
 RESPONSE: Final = "="
 """The pseudo-verb of a client's line within AUTH."""
@@ -59,23 +74,35 @@ EHLO_FIRST: Final = reply(503, "5.5.1", "Send EHLO or HELO first")
 MAIL_FIRST: Final = reply(503, "5.5.1", "Send MAIL first")
 NESTED_MAIL: Final = reply(503, "5.5.1", "A transaction is open already")
 NO_RECIPIENTS: Final = reply(554, "5.5.1", "No valid recipients")
-NOT_IN_TRANSACTION: Final = reply(503, "5.5.1", "AUTH is not allowed within a transaction")
+NOT_IN_TRANSACTION: Final = reply(503, "5.5.1", "Not allowed within a transaction")
+CHUNKS_BEGAN: Final = reply(503, "5.5.1", "Send BDAT or RSET")
+RSET_FIRST: Final = reply(503, "5.5.1", "The message has failed, send RSET first")
 EXTENSION_NEEDS_EHLO: Final = reply(503, "5.5.1", "Send EHLO first")
 NO_SERVICE: Final = reply(503, "5.5.1", "No service here, send QUIT")
 
 _VERBS: Final = (
-    *("EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET"),
-    *("NOOP", "QUIT", "VRFY", "HELP", "AUTH", "STARTTLS"),
+    *("EHLO", "HELO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT"),
+    *("VRFY", "EXPN", "HELP", "ETRN", "AUTH", "STARTTLS", "XCLIENT", "XFORWARD"),
 )
 
 
 def _anywhere(here: Phase) -> dict[str, Phase | Reply]:
     """Give the verbs that are legal wherever commands are: RFC 5321 s4.1.4."""
-    return {"NOOP": here, "HELP": here, "VRFY": here, "QUIT": Phase.CLOSED}
+    return {**dict.fromkeys(("NOOP", "HELP", "VRFY", "EXPN"), here), "QUIT": Phase.CLOSED}
 
 
-_HELLO: Final[dict[str, Phase | Reply]] = {"EHLO": Phase.READY, "HELO": Phase.READY}
+_HELLO: Final[dict[str, Phase | Reply]] = dict.fromkeys(("EHLO", "HELO", "LHLO"), Phase.READY)
 _RESTART: Final[dict[str, Phase | Reply]] = {**_HELLO, "RSET": Phase.READY}
+# Between transactions only: AUTH by RFC 4954 s4.
+_ASIDE: Final[dict[str, Phase | Reply]] = dict.fromkeys(
+    ("AUTH", "ETRN", "XCLIENT", "XFORWARD"), NOT_IN_TRANSACTION
+)
+_WITHIN: Final[dict[str, Phase | Reply]] = {
+    **_RESTART,
+    **_ASIDE,
+    "MAIL": NESTED_MAIL,
+    "STARTTLS": Phase.HANDSHAKE,
+}
 
 STEPS: Final[dict[Phase, dict[str, Phase | Reply]]] = {
     Phase.TURNED_AWAY: {
@@ -86,38 +113,43 @@ STEPS: Final[dict[Phase, dict[str, Phase | Reply]]] = {
         **_anywhere(Phase.HELLO),
         **_HELLO,
         "RSET": Phase.HELLO,
-        "MAIL": EHLO_FIRST,
-        "RCPT": EHLO_FIRST,
-        "DATA": EHLO_FIRST,
-        "AUTH": EXTENSION_NEEDS_EHLO,
-        "STARTTLS": EXTENSION_NEEDS_EHLO,
+        **dict.fromkeys(("MAIL", "RCPT", "DATA", "BDAT"), EHLO_FIRST),
+        **dict.fromkeys(("AUTH", "STARTTLS", "ETRN", "XCLIENT", "XFORWARD"), EXTENSION_NEEDS_EHLO),
     },
     Phase.READY: {
         **_anywhere(Phase.READY),
         **_RESTART,
         "MAIL": Phase.SENDER,
-        "RCPT": MAIL_FIRST,
-        "DATA": MAIL_FIRST,
-        "AUTH": Phase.READY,
+        **dict.fromkeys(("RCPT", "DATA", "BDAT"), MAIL_FIRST),
+        **dict.fromkeys(("AUTH", "ETRN", "XFORWARD"), Phase.READY),
         "STARTTLS": Phase.HANDSHAKE,
+        "XCLIENT": Phase.RESTART,
     },
     Phase.SENDER: {
         **_anywhere(Phase.SENDER),
-        **_RESTART,
-        "MAIL": NESTED_MAIL,
+        **_WITHIN,
         "RCPT": Phase.RECIPIENTS,
-        "DATA": NO_RECIPIENTS,
-        "AUTH": NOT_IN_TRANSACTION,  # RFC 4954 s4
-        "STARTTLS": Phase.HANDSHAKE,
+        **dict.fromkeys(("DATA", "BDAT"), NO_RECIPIENTS),
     },
     Phase.RECIPIENTS: {
         **_anywhere(Phase.RECIPIENTS),
-        **_RESTART,
-        "MAIL": NESTED_MAIL,
+        **_WITHIN,
         "RCPT": Phase.RECIPIENTS,
         "DATA": Phase.CONTENT,
-        "AUTH": NOT_IN_TRANSACTION,
-        "STARTTLS": Phase.HANDSHAKE,
+        "BDAT": Phase.CHUNKS,
+        LAST_CHUNK: Phase.READY,
+    },
+    Phase.CHUNKS: {
+        **_anywhere(Phase.CHUNKS),
+        **_WITHIN,
+        **dict.fromkeys(("RCPT", "DATA"), CHUNKS_BEGAN),  # RFC 3030 s2
+        "BDAT": Phase.CHUNKS,
+        LAST_CHUNK: Phase.READY,
+    },
+    Phase.BROKEN: {
+        **_anywhere(Phase.BROKEN),
+        **_WITHIN,
+        **dict.fromkeys(("MAIL", "RCPT", "DATA", "BDAT"), RSET_FIRST),  # RFC 3030 s2
     },
     Phase.CONTENT: {END_OF_CONTENT: Phase.READY},
     Phase.CHALLENGE: {RESPONSE: Phase.READY},
@@ -126,9 +158,11 @@ STEPS: Final[dict[Phase, dict[str, Phase | Reply]]] = {
 AFTER_FAILURE: Final[dict[str, Phase]] = {
     END_OF_CONTENT: Phase.READY,
     RESPONSE: Phase.READY,
+    "BDAT": Phase.BROKEN,
+    LAST_CHUNK: Phase.READY,
 }
 
 INTERMEDIATE: Final[dict[int, Phase]] = {354: Phase.CONTENT, 334: Phase.CHALLENGE}
 
-IN_TRANSACTION: Final = frozenset({Phase.SENDER, Phase.RECIPIENTS, Phase.CONTENT})
+IN_TRANSACTION: Final = frozenset({Phase.SENDER, Phase.RECIPIENTS, Phase.CONTENT, Phase.CHUNKS})
 """The phases in which an envelope is open."""

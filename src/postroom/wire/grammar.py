@@ -1,0 +1,371 @@
+"""From a line to a command, before anyone asks whether it is legal now.
+
+`parse_command` turns a line into one frozen value per verb, or raises `SyntaxViolation` with the
+reply that names what was wrong. Verbs are looked up in a table; nothing that a peer sends ever
+becomes an attribute name.
+
+A line is printable ASCII. Where SMTPUTF8 is offered and asked for, the addresses and parameters of
+MAIL, RCPT, VRFY and EXPN may hold UTF-8 as well (`_parse_utf8`); no other command ever does.
+
+Who controls the input: the peer, every octet. The line comes without its CRLF and its length is
+already bounded by the framing.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from postroom.wire.commands import (
+    XCLIENT_ATTRIBUTES,
+    XFORWARD_ATTRIBUTES,
+    Auth,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    Etrn,
+    Expn,
+    Hello,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    Starttls,
+    Vrfy,
+    Xclient,
+    Xforward,
+)
+from postroom.wire.errors import SyntaxViolation
+from postroom.wire.parameters import (
+    MAIL_PARAMETERS,
+    RCPT_PARAMETERS,
+    Parameter,
+    parse_parameters,
+)
+from postroom.wire.paths import (
+    DOMAIN,
+    DOMAIN_OCTETS,
+    Mailbox,
+    PathError,
+    check_literal,
+    check_utf8,
+    parse_mailbox,
+    parse_path,
+)
+from postroom.wire.replies import Reply, reply
+from postroom.wire.xtext import decode_xtext
+
+UNKNOWN_VERB: Final = reply(500, "5.5.2", "Command not recognized")
+NOT_IMPLEMENTED: Final = reply(502, "5.5.1", "Command not implemented")
+NOT_PRINTABLE: Final = reply(500, "5.5.2", "Control or 8-bit character in the command")
+_ARGUMENT_NOT_PRINTABLE: Final = reply(501, "5.5.2", "Control or 8-bit character in the argument")
+NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "Addresses beyond ASCII need SMTPUTF8")
+
+# Known to RFC 5321 s4.2.4 and its relatives, not to this server.
+_UNIMPLEMENTED: Final = frozenset("ATRN BURL SAML SEND SOML TURN".split())
+
+# A browser that was lured here: whatever follows is not meant as SMTP, whoever wrote it.
+_HTTP_METHODS: Final = frozenset("CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
+BAD_CHUNK: Final = reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
+NOT_HTTP: Final = reply(421, "4.7.0", "This is SMTP, not HTTP, closing connection")
+
+# Keyword = Ldh-str;  sasl-mech = 1*20mech-char                     RFC 4422 s3.1
+_MECHANISM = re.compile(rb"[A-Za-z0-9\-_]{1,20}")
+# The greeting's domain tolerates underscores, which hosts do send; nothing is decided by it.
+_GREETING_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_])?\.?")
+# "FROM:" and "TO:" are matched without regard to case; a path holds no ">" but in quotes.
+_FROM = re.compile(rb"FROM:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S)
+_TO = re.compile(rb"TO:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S)
+_PRINTABLE = re.compile(rb"[\x20-\x7e]*")
+_MAY_BE_UTF8: Final = frozenset(("MAIL", "RCPT", "VRFY", "EXPN"))
+# bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]; chunk-size = 1*DIGIT; end-marker = "LAST"
+#                                                                    RFC 3030 s2
+_BDAT = re.compile(rb"([0-9]{1,20})(?: (LAST))?", re.I)
+# "ETRN <option character><node name>"; option is "@", "#" or nothing  RFC 1985 s5
+_QUEUE_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
+# attribute-name=attribute-value, the value in xtext
+_ATTRIBUTE = re.compile(rb"([A-Za-z]{1,32})=([\x21-\x3c\x3e-\x7e]{1,255})")
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What a session lets pass, where the standard and the world differ.
+
+    Attributes:
+        offered: the extensions that EHLO offered to this peer, keyword to arguments.
+        space_after_colon: take ``MAIL FROM: <a@b>``, which RFC 5321 s3.3 forbids by name.
+        utf8: True while a transaction is open whose MAIL asked for SMTPUTF8.
+        mail_parameters: the parameters of MAIL that are known here.
+        rcpt_parameters: those of RCPT.
+    """
+
+    offered: Mapping[str, str]
+    space_after_colon: bool = False
+    utf8: bool = False
+    mail_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: MAIL_PARAMETERS)
+    rcpt_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: RCPT_PARAMETERS)
+
+
+def parse_command(line: bytes, syntax: Syntax) -> Command:
+    """Read one command line.
+
+    Args:
+        line: the line without CRLF.
+        syntax: what this session offers and tolerates.
+
+    Raises:
+        SyntaxViolation: with 500, 501, 502, 553 or 555, and an enhanced code.
+
+    RFC 5321 s2.4, s4.1.1, s4.2.4
+    """
+    word, _, argument = line.partition(b" ")
+    verb = word.decode("ascii", "replace").upper()
+    parser = _PARSERS.get(verb)
+    if parser is None:
+        if verb in _HTTP_METHODS:
+            raise SyntaxViolation(NOT_HTTP)
+        if _PRINTABLE.fullmatch(line) is None:
+            raise SyntaxViolation(NOT_PRINTABLE)
+        raise SyntaxViolation(NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else UNKNOWN_VERB)
+    if _PRINTABLE.fullmatch(argument) is None:
+        _check_utf8(verb, argument, syntax)
+    return parser(argument.rstrip(b" "), syntax)
+
+
+def _check_utf8(verb: str, argument: bytes, syntax: Syntax) -> None:
+    """Let an argument beyond printable ASCII pass if it is one that SMTPUTF8 allows.
+
+    RFC 6531 s3.4, s3.5, s3.7.4.2
+    """
+    asked = syntax.utf8
+    if verb != "RCPT":
+        asked = b"SMTPUTF8" in argument[argument.rfind(b">") + 1 :].upper().split(b" ")
+    if verb not in _MAY_BE_UTF8 or not asked or "SMTPUTF8" not in syntax.offered:
+        raise SyntaxViolation(_unprintable(verb, argument))
+    try:
+        check_utf8(argument)
+    except PathError as error:
+        raise _bad(501, "5.5.2", f"Bad argument: {error}") from None
+
+
+def _unprintable(verb: str, argument: bytes) -> Reply:
+    """An 8-bit address is one thing, a control character or an 8-bit parameter another."""
+    if verb in _MAY_BE_UTF8 and not any(octet < 0x20 or octet == 0x7F for octet in argument):
+        has_path = verb in ("MAIL", "RCPT")
+        path = argument[: argument.rfind(b">") + 1] if has_path else argument
+        if not path.isascii():
+            return NEEDS_SMTPUTF8
+    return _ARGUMENT_NOT_PRINTABLE
+
+
+def _bad(code: int, enhanced: str, text: str) -> SyntaxViolation:
+    return SyntaxViolation(reply(code, enhanced, text))
+
+
+def _greeting_domain(argument: bytes, verb: str) -> bytes:
+    """Ehlo = "EHLO" SP ( Domain / address-literal ) CRLF. RFC 5321 s4.1.1.1."""
+    if not argument:
+        raise _bad(501, "5.5.4", f"{verb} needs a domain or an address literal")
+    if len(argument) > DOMAIN_OCTETS:
+        raise _bad(501, "5.5.4", f"{verb} argument longer than {DOMAIN_OCTETS} octets")
+    if argument[:1] == b"[" and argument[-1:] == b"]":
+        try:
+            check_literal(argument)
+        except PathError as error:
+            raise _bad(501, "5.5.4", str(error)) from None
+    elif _GREETING_DOMAIN.fullmatch(argument) is None or b".." in argument:
+        raise _bad(501, "5.5.4", f"{verb} argument is neither a domain nor an address literal")
+    return argument
+
+
+def _hello(command: type[Hello]) -> Callable[[bytes, Syntax], Hello]:
+    def parse(argument: bytes, _: Syntax) -> Hello:
+        return command(_greeting_domain(argument, command.verb))
+
+    return parse
+
+
+def _mail(argument: bytes, syntax: Syntax) -> Mail:
+    """Mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF. RFC 5321 s4.1.1.2."""
+    path, rest = _path_and_rest(_FROM, argument, "MAIL FROM:<reverse-path>", syntax)
+    try:
+        reverse_path = parse_path(path)
+    except PathError as error:
+        raise _bad(501, "5.1.7", f"Bad sender address: {error}") from None
+    parameters = _parameters(rest, syntax.mail_parameters, syntax)
+    if "HOLDFOR" in parameters and "HOLDUNTIL" in parameters:  # RFC 4865 s4
+        raise _bad(501, "5.5.4", "HOLDFOR and HOLDUNTIL exclude each other")
+    return Mail(reverse_path, parameters)
+
+
+def _rcpt(argument: bytes, syntax: Syntax) -> Rcpt:
+    """Rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP parameters]. RFC 5321 s4.1.1.3."""
+    path, rest = _path_and_rest(_TO, argument, "RCPT TO:<forward-path>", syntax)
+    if path.lower() == b"<postmaster>":  # without a domain, in any case: RFC 5321 s4.5.1
+        forward_path: Mailbox | None = Mailbox(b"postmaster", b"")
+    else:
+        try:
+            forward_path = parse_path(path)
+        except PathError as error:
+            raise _bad(501, "5.1.3", f"Bad recipient address: {error}") from None
+    if forward_path is None:
+        raise _bad(501, "5.1.3", "Bad recipient address: the null path is only for MAIL")
+    return Rcpt(forward_path, _parameters(rest, syntax.rcpt_parameters, syntax))
+
+
+def _path_and_rest(
+    pattern: re.Pattern[bytes], argument: bytes, form: str, syntax: Syntax
+) -> tuple[bytes, bytes | None]:
+    match = pattern.fullmatch(argument)
+    if match is None:
+        raise _bad(501, "5.5.4", f"Syntax: {form}")
+    if match[1] and not syntax.space_after_colon:
+        raise _bad(501, "5.5.4", f"Syntax: {form}, without a space after the colon")
+    return match[2], match[3]
+
+
+def _parameters(
+    rest: bytes | None, known: Mapping[str, Parameter[Any]], syntax: Syntax
+) -> Mapping[str, str | None]:
+    return parse_parameters(rest, known, syntax.offered) if rest else _NO_PARAMETERS
+
+
+_NO_PARAMETERS: Final[Mapping[str, str | None]] = {}
+
+
+def _bare(
+    command: type[Data] | type[Rset] | type[Quit] | type[Starttls],
+) -> Callable[[bytes, Syntax], Command]:
+    """A verb that takes no argument: 501 if it has one (RFC 5321 s4.3.2)."""
+    value = command()
+    refusal = reply(501, "5.5.4", f"{command.verb} takes no argument")
+
+    def parse(argument: bytes, _: Syntax) -> Command:
+        if argument:
+            raise SyntaxViolation(refusal)
+        return value
+
+    return parse
+
+
+def _noop(_argument: bytes, _: Syntax) -> Noop:
+    return Noop()
+
+
+def _help(argument: bytes, _: Syntax) -> Help:
+    return Help(argument)
+
+
+def _question(command: type[Vrfy] | type[Expn]) -> Callable[[bytes, Syntax], Command]:
+    """VRFY and EXPN: a string, and perhaps SMTPUTF8. RFC 5321 s4.1.1; RFC 6531 s3.7.4.2."""
+
+    def parse(argument: bytes, syntax: Syntax) -> Command:
+        text, _, last = argument.rpartition(b" ")
+        utf8 = bool(text) and last.upper() == b"SMTPUTF8" and "SMTPUTF8" in syntax.offered
+        text = text.rstrip(b" ") if utf8 else argument
+        if not text:
+            raise _bad(501, "5.5.4", f"{command.verb} needs a name or a mailbox")
+        return command(text, utf8)
+
+    return parse
+
+
+def _bdat(argument: bytes, _: Syntax) -> Bdat:
+    """bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]. RFC 3030 s2."""
+    match = _BDAT.fullmatch(argument)
+    if match is None:
+        raise SyntaxViolation(BAD_CHUNK)
+    return Bdat(int(match[1]), match[2] is not None)
+
+
+def _etrn(argument: bytes, _: Syntax) -> Etrn:
+    """ETRN with a domain, "@" and a domain, or "#" and a queue's name. RFC 1985 s5."""
+    option = argument[:1] if argument[:1] in (b"@", b"#") else b""
+    node = argument[len(option) :]
+    well_formed = _QUEUE_NAME if option == b"#" else DOMAIN
+    if well_formed.fullmatch(node) is None or len(node) > DOMAIN_OCTETS:
+        raise _bad(501, "5.5.4", "Syntax: ETRN domain, @domain or #queue")
+    return Etrn(node, option)
+
+
+def _trusted(
+    command: type[Xclient] | type[Xforward], known: tuple[str, ...]
+) -> Callable[[bytes, Syntax], Command]:
+    """XCLIENT and XFORWARD: attributes, each a name, "=", and a value in xtext."""
+
+    def parse(argument: bytes, _: Syntax) -> Command:
+        attributes: dict[str, bytes] = {}
+        for word in argument.split(b" "):
+            match = _ATTRIBUTE.fullmatch(word)
+            name = match[1].decode("ascii").upper() if match is not None else ""
+            if match is None or name not in known or name in attributes:
+                raise _bad(501, "5.5.4", f"Bad {command.verb} attribute {_shown(word)}")
+            try:
+                value = decode_xtext(match[2].decode("ascii"))
+            except ValueError:
+                value = b"\0"
+            if _PRINTABLE.fullmatch(value) is None:
+                raise _bad(501, "5.5.4", f"Bad {command.verb} value {_shown(word)}")
+            attributes[name] = value
+        return command(attributes)
+
+    return parse
+
+
+def _shown(octets: bytes) -> str:
+    return octets[:60].decode("ascii", "replace") or "(none)"
+
+
+def _auth(argument: bytes, _: Syntax) -> Auth:
+    """AUTH mechanism [initial-response]. RFC 4954 s4."""
+    words = argument.split(b" ")
+    if not words[0]:
+        raise _bad(501, "5.5.4", "AUTH needs a mechanism")
+    if len(words) > 2:
+        raise _bad(501, "5.5.4", "AUTH takes a mechanism and one initial response")
+    if _MECHANISM.fullmatch(words[0]) is None:
+        raise _bad(501, "5.5.4", "Malformed AUTH mechanism name")
+    initial = words[1] if len(words) == 2 else None
+    return Auth(words[0].decode("ascii").upper(), initial)
+
+
+_PARSERS: Final[dict[str, Callable[[bytes, Syntax], Command]]] = {
+    "EHLO": _hello(Ehlo),
+    "HELO": _hello(Helo),
+    "LHLO": _hello(Lhlo),
+    "MAIL": _mail,
+    "RCPT": _rcpt,
+    "DATA": _bare(Data),
+    "BDAT": _bdat,
+    "RSET": _bare(Rset),
+    "NOOP": _noop,
+    "QUIT": _bare(Quit),
+    "VRFY": _question(Vrfy),
+    "EXPN": _question(Expn),
+    "HELP": _help,
+    "ETRN": _etrn,
+    "AUTH": _auth,
+    "STARTTLS": _bare(Starttls),
+    "XCLIENT": _trusted(Xclient, XCLIENT_ATTRIBUTES),
+    "XFORWARD": _trusted(Xforward, XFORWARD_ATTRIBUTES),
+}
+
+VERBS: Final = tuple(_PARSERS)
+"""Every verb that is understood."""
+
+
+def parse_vrfy_mailbox(text: bytes) -> Mailbox | None:
+    """Read VRFY's argument as a mailbox, with or without brackets; None if it is a bare name.
+
+    RFC 5321 s3.5.1
+    """
+    inner = text[1:-1] if text[:1] == b"<" and text[-1:] == b">" else text
+    try:
+        return parse_mailbox(inner)
+    except PathError:
+        return None
