@@ -106,6 +106,16 @@ class IContent(Interface):
         """Give the content's pieces if all of it is in memory, else None. Never blocks."""
 
 
+class IFileContent(Interface):
+    """An add-on for content whose bulk may lie in an open file."""
+
+    def in_file() -> "tuple[Sequence[bytes], int] | None":
+        """Give what comes before the file, and its descriptor; None if there is no such file.
+
+        The content is those octets, then the whole file. Neither is changed any more. Never blocks.
+        """
+
+
 class IChunkSource(Interface):
     """Content that is sent to a next hop piece by piece, as it is asked for."""
 

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.delivery.settings import DeliverySettings
-from postroom.interfaces import IContent
+from postroom.interfaces import IContent, IFileContent
 
 CHUNK_OCTETS: Final = 262_144
 """The largest piece that an `IContent` gives."""
@@ -68,7 +68,7 @@ class MemoryContent:
                 yield piece[start : start + CHUNK_OCTETS]
 
 
-@implementer(IContent)
+@implementer(IContent, IFileContent)
 class FileContent:
     """Content in an open file, which belongs to the `Spool` that wrote it.
 
@@ -85,6 +85,10 @@ class FileContent:
         """See `IContent`."""
         return
 
+    def in_file(self) -> tuple[Sequence[bytes], int]:
+        """See `IFileContent`."""
+        return (), self.fileno
+
     def chunks(self) -> Iterator[bytes]:
         """See `IContent`.
 
@@ -100,7 +104,7 @@ class FileContent:
             yield chunk
 
 
-@implementer(IContent)
+@implementer(IContent, IFileContent)
 class PrefixedContent:
     """A few octets, such as trace fields, before other content."""
 
@@ -114,6 +118,13 @@ class PrefixedContent:
         """See `IContent`."""
         pieces = self._content.in_memory()
         return None if pieces is None else (self._prefix, *pieces)
+
+    def in_file(self) -> tuple[Sequence[bytes], int] | None:
+        """See `IFileContent`."""
+        if not IFileContent.providedBy(self._content):
+            return None
+        run = IFileContent(self._content).in_file()
+        return None if run is None else ((self._prefix, *run[0]), run[1])
 
     def chunks(self) -> Iterator[bytes]:
         """See `IContent`."""

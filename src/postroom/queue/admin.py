@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from postroom.database import transaction, user_errors
 from postroom.errors import UserError
+from postroom.queue.files import ContentFiles, files_of
 from postroom.queue.model import MessageRow, RecipientRow
 from postroom.queue.tables import content, message, read_mailbox, recipient
 
@@ -57,14 +58,17 @@ def read_content(engine: Engine, message_id: str) -> Iterator[bytes]:
     A message that is delivered meanwhile ends the content early, by the error for an unknown id.
     """
     size = show_message(engine, message_id, 0.0).size_octets
+    files = files_of(engine)
     number = 0
     while size > 0:
-        piece = select(content.c.octets).where(
-            content.c.message_id == message_id, content.c.number == number
-        )
-        with user_errors(engine), engine.connect() as connection:
-            octets: bytes | None = connection.scalar(piece)
+        octets = _filed(files, message_id, number)
         if octets is None:
+            piece = select(content.c.octets).where(
+                content.c.message_id == message_id, content.c.number == number
+            )
+            with user_errors(engine), engine.connect() as connection:
+                octets = connection.scalar(piece)
+        if not octets:
             raise _unknown([message_id])
         yield octets
         size -= len(octets)
@@ -105,6 +109,19 @@ def remove(engine: Engine, message_id: str) -> None:
     with user_errors(engine), transaction(engine) as connection:
         if not connection.execute(delete(message).where(message.c.id == message_id)).rowcount:
             raise _unknown([message_id])
+    files = files_of(engine)
+    if files is not None:
+        files.remove([message_id])
+
+
+def _filed(files: ContentFiles | None, message_id: str, number: int) -> bytes | None:
+    """Give a piece of content that lies in a file; None if it lies in a row."""
+    if files is None or number == 0:
+        return None
+    try:
+        return files.piece(message_id, number - 1)
+    except OSError as error:
+        raise UserError(f"{message_id}: its content cannot be read: {error.strerror}") from error
 
 
 def _known(connection: Connection, message_ids: Sequence[str]) -> Sequence[str]:

@@ -51,15 +51,21 @@ class Put(Job[ClaimedMessage | None]):
     """Store a message; claimed until ``lease_until``, or waiting and due now if that is None."""
 
     def __init__(
-        self, new: NewMessage, body: IContent, now: float, lease_until: float | None
+        self,
+        new: NewMessage,
+        body: IContent,
+        now: float,
+        lease_until: float | None,
+        filed_octets: int = 0,
     ) -> None:
-        """Take the message."""
+        """Take the message, and how much of its content comes after ``body``, from a file."""
         super().__init__(body.size_octets)
         self.new = new
         self.body = body
+        self.size_octets = size_octets = body.size_octets + filed_octets
         self.due_at = now if lease_until is None else lease_until
         self.claimed = lease_until is not None
-        self.result = claimed_message(new, body.size_octets, lease_until) if lease_until else None
+        self.result = claimed_message(new, size_octets, lease_until) if lease_until else None
 
 
 class Record(Job[Sequence[ClaimedMessage]]):
@@ -270,7 +276,7 @@ def _message_row(put: Put) -> tuple[Any, ...]:
     new = put.new
     sender = None if new.sender is None else bytes(new.sender)
     parameters = json.dumps(dict(new.parameters)) if new.parameters else "{}"
-    return new.id, sender, parameters, new.identity, new.received_at, put.body.size_octets
+    return new.id, sender, parameters, new.identity, new.received_at, put.size_octets
 
 
 def _content_rows(puts: Iterable[Put]) -> Iterator[ContentRow]:

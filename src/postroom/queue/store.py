@@ -31,12 +31,15 @@ What a crash can tear, and what mends it:
     sent, before `record`      the same
 
 Content cannot be torn: its rows are in the transaction of their message, and their sum is checked
-against the announced size before COMMIT.
+against the announced size before COMMIT. Large content lies in a file instead, which is synced
+before the transaction begins and removed after the one that deletes the message
+(`postroom.queue.files`).
 
 Invariants: a message has at least one recipient row; a recipient's owner is the only one to change
 it while ``due_at`` lies ahead (an operator's `postroom.queue.admin.remove` excepted).
 
-Threads: one writes (`postroom.queue.writer`), two read. Every Deferred fires in the reactor's.
+Threads: one writes (`postroom.queue.writer`), a few read, and sync large content. Every Deferred
+fires in the reactor's.
 
 Who controls the input: peers control addresses, parameters and content, which are only ever values
 of a statement, never its text.
@@ -55,6 +58,8 @@ from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -62,8 +67,10 @@ from postroom.database import storage_error
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
 from postroom.queue.batch import Batch, Claim, Put, Record, Release, Renew
+from postroom.queue.files import ContentFiles
 from postroom.queue.model import ClaimedMessage, Done, IQueueStore, Report, Retry
-from postroom.queue.tables import content, recipient
+from postroom.queue.statements import blocks
+from postroom.queue.tables import content, message, recipient
 from postroom.queue.writer import Writer
 
 T = TypeVar("T")
@@ -80,7 +87,9 @@ RFC 5321 s4.5.3.2.6
 HORIZON_SECONDS: Final = 2 * 86_400.0
 """Further ahead than this no attempt is ever scheduled: the clock was set back since."""
 
-_READERS: Final = 2
+_READERS: Final = 4
+
+_log = Logger()
 
 # Made once: a large message asks for it forty times.
 _PIECE: Final = select(content.c.octets).where(
@@ -99,6 +108,7 @@ class SqlQueueStore:
         now: Callable[[], float] = time.time,
         owner: str | None = None,
         horizon_seconds: float = HORIZON_SECONDS,
+        files: ContentFiles | None = None,
     ) -> None:
         """Take the parts; nothing happens before `start`.
 
@@ -109,6 +119,7 @@ class SqlQueueStore:
             owner: what this process is called in leases, at most 32 characters; a random name by
                 default. Two live processes must not have the same.
             horizon_seconds: longer than the longest step of the retry schedule.
+            files: where large content is kept; only where no other process works on this database.
         """
         self.owner = owner or os.urandom(12).hex()
         self._engine = engine
@@ -116,6 +127,8 @@ class SqlQueueStore:
         self._now = now
         self._horizon = max(horizon_seconds, 2 * LEASE_SECONDS)
         self._writer = Writer(engine, reactor, Batch(self.owner).apply)
+        self._files = files
+        self._filed: set[str] = set()  # the messages that have a file
         self._stopping = False
         self._readers = ThreadPool(0, _READERS, "queue-readers")
 
@@ -123,6 +136,9 @@ class SqlQueueStore:
         """Begin to work."""
         self._writer.start()
         self._readers.start()
+        if self._files is not None:
+            self._filed.update(self._files.names())
+            self._remove_files(frozenset(self._filed))
 
     async def stop(self) -> None:
         """Finish what was handed over; whatever comes later fails. Call it once, after `start`."""
@@ -134,10 +150,34 @@ class SqlQueueStore:
         self, message: NewMessage, content: IContent, claim: bool = True
     ) -> "Deferred[ClaimedMessage | None]":
         """See `IQueueStore.put`."""
+        files = self._files
+        if files is not None and files.takes(content):
+            return Deferred.fromCoroutine(self._put_filed(files, message, content, claim))
+        return self._put(message, content, claim)
+
+    def _put(
+        self, message: NewMessage, rows: IContent, claim: bool, filed_octets: int = 0
+    ) -> "Deferred[ClaimedMessage | None]":
         now = self._now()
-        return self._writer.submit(
-            Put(message, content, now, now + LEASE_SECONDS if claim else None)
-        )
+        lease_until = now + LEASE_SECONDS if claim else None
+        return self._writer.submit(Put(message, rows, now, lease_until, filed_octets))
+
+    async def _put_filed(
+        self, files: ContentFiles, message: NewMessage, content: IContent, claim: bool
+    ) -> ClaimedMessage | None:
+        head = await self._in_thread(lambda: files.keep(message.id, content))
+        if head is None:
+            return await self._put(message, content, claim)
+        self._filed.add(message.id)
+        try:
+            return await self._put(message, head, claim, content.size_octets - head.size_octets)
+        except OSError:  # nobody knows what the disk holds: a row that is there keeps its file
+            self._remove_files(frozenset({message.id}))
+            raise
+        except Exception:
+            self._filed.discard(message.id)
+            await self._in_thread(lambda: files.remove([message.id]))
+            raise
 
     def claim(self, now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
         """See `IQueueStore.claim`."""
@@ -153,7 +193,33 @@ class SqlQueueStore:
         self, outcomes: Sequence[Done | Retry], reports: Sequence[Report] = ()
     ) -> "Deferred[Sequence[ClaimedMessage]]":
         """See `IQueueStore.record`."""
-        return self._writer.submit(Record(outcomes, reports, self._now() + LEASE_SECONDS))
+        recorded = self._writer.submit(Record(outcomes, reports, self._now() + LEASE_SECONDS))
+        if self._filed:
+            ended = {o.recipient.message_id for o in outcomes if isinstance(o, Done)} & self._filed
+            if ended:
+                recorded.addCallback(self._files_ended, frozenset(ended))
+        return recorded
+
+    def _files_ended(
+        self, result: Sequence[ClaimedMessage], message_ids: frozenset[str]
+    ) -> Sequence[ClaimedMessage]:
+        self._remove_files(message_ids)
+        return result
+
+    def _remove_files(self, message_ids: frozenset[str]) -> None:
+        """Remove the files of those messages that are not there any more; what fails is left."""
+        files = self._files
+        if files is None or not message_ids:
+            return
+
+        def in_thread(connection: Connection) -> frozenset[str]:
+            kept: set[str] = set()
+            for block in blocks(sorted(message_ids)):
+                kept.update(connection.scalars(select(message.c.id).where(message.c.id.in_(block))))
+            files.remove(message_ids - kept)
+            return message_ids - kept
+
+        self._read(in_thread).addCallbacks(self._filed.difference_update, _leave)
 
     def release_all_leases(self) -> "Deferred[int]":
         """End every lease there is: the recipients wait, due now. Gives their number.
@@ -182,17 +248,28 @@ class SqlQueueStore:
 
     def chunk(self, message_id: str, index: int) -> "Deferred[bytes]":
         """See `IQueueStore.chunk`."""
+        files = self._files
+        if index and files is not None and message_id in self._filed:
+            return self._in_thread(lambda: files.piece(message_id, index - 1) or b"")
         piece = {"message_id": message_id, "number": index}
         return self._read(lambda connection: connection.scalar(_PIECE, piece) or b"")
 
     def _read(self, query: Callable[[Connection], T]) -> "Deferred[T]":
-        def in_thread() -> T:
+        def with_connection() -> T:
             try:
                 with self._engine.connect() as connection:
                     return query(connection)
             except DBAPIError as error:
                 raise storage_error(error) or error from error
 
+        return self._in_thread(with_connection)
+
+    def _in_thread(self, call: Callable[[], T]) -> "Deferred[T]":
         if self._stopping:
             return fail(OSError(errno.ESHUTDOWN, "the queue is closed"))
-        return deferToThreadPool(self._reactor, self._readers, in_thread)
+        return deferToThreadPool(self._reactor, self._readers, call)
+
+
+def _leave(failure: Failure) -> None:
+    """A file that could not be removed now is an orphan that the next start removes."""
+    _log.warn("files of the queue's content stay behind: {why}", why=failure.getErrorMessage())

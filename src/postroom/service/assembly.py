@@ -36,6 +36,7 @@ from postroom.delivery.spool import SpoolArea
 from postroom.delivery.transaction import DeliveryRoom
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
+from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
 from postroom.queue.store import SqlQueueStore
@@ -121,7 +122,8 @@ def assemble(
     own = SQLCredentialsChecker(storage.engine, passwords, reactor, look_ups)
     # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
     horizon = 2 * settings.schedule().longest_step_seconds
-    store = SqlQueueStore(storage.engine, reactor, horizon_seconds=horizon)
+    files = files_of(storage.engine) if storage.owns_database else None
+    store = SqlQueueStore(storage.engine, reactor, horizon_seconds=horizon, files=files)
     sender = Sender(reactor, Resolver(reactor, settings.resolving()), settings.sending())
 
     postmaster = next(iter(settings.domains or storage.domains), None)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from postroom.accounts.administration import ensure_defaults, list_domains
 from postroom.database import migrate, open_database
 from postroom.errors import UserError
+from postroom.queue.files import files_of
 from postroom.service.settings import Settings
 from postroom.service.state import Owner, StateDirectory, open_state_directory
 
@@ -73,9 +74,15 @@ def _open_database(settings: Settings) -> Engine:
     except OSError as error:
         raise UserError(f"{mail_root}: cannot be made: {error.strerror}") from error
     engine = open_database(settings.database_url())
+    files = None if settings.database else files_of(engine)
     try:
+        if files is not None:
+            files.open()
         migrate(engine)
         ensure_defaults(engine, settings.domains, mail_root)
+    except OSError as error:
+        engine.dispose()
+        raise UserError(f"{error.filename}: cannot be used: {error.strerror}") from error
     except BaseException:
         engine.dispose()
         raise
