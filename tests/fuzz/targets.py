@@ -1,9 +1,10 @@
 """One fuzz target for every public entry of `postroom.wire`, and one for the server over it.
 
-A target takes octets from a fuzzer, folds them into the alphabet of the protocol, and runs its
-entry on the result. It returns if the entry behaved, and raises if it did not: the only exceptions
-that an entry may raise are those of its contract. Any fuzzer can drive it: hypothesis does in
-`test_targets`.
+A target takes octets from a fuzzer, makes segments of the protocol of them (`alphabet`), and runs
+its entry on the result. It returns if the entry behaved, and raises if it did not: the only
+exceptions that an entry may raise are those of its contract; an entry that is fed gives the same
+however its input is cut; what was written is read again as it was. Any fuzzer can drive it:
+hypothesis does in `test_targets`, atheris in `atheris_run`.
 """
 
 import inspect
@@ -42,6 +43,8 @@ from postroom.wire.replies import Reply, ReplyReader, reply
 from postroom.wire.session import Capabilities, ServerSession
 from postroom.wire.state import Phase
 from postroom.wire.xtext import decode_xtext, encode_xtext
+from tests.fuzz.alphabet import fold, line_of
+from tests.fuzz.packet_targets import PACKET_TARGETS
 from tests.server.scene import Scene, settings
 
 Target = Callable[[bytes], None]
@@ -62,43 +65,6 @@ READERS: Final = tuple(
     for name, read in inspect.getmembers(values, inspect.isfunction)
     if name.startswith("read_")
 )
-
-_WORDS: Final = (
-    *(b"EHLO c\r\n", b"MAIL FROM:<a@there.example>\r\n", b"RCPT TO:<user@here.example>\r\n"),
-    *(b"RCPT TO:<unknown@here.example>\r\n", b"DATA\r\n", b"DATA\r\nx\r\n.\r\n", b"QUIT\r\n"),
-    *(b"EHLO ", b"HELO ", b"MAIL FROM:<", b"RCPT TO:<", b"DATA\r\n", b"RSET\r\n", b"NOOP", b"QUIT"),
-    *(b"VRFY ", b"HELP", b"AUTH PLAIN ", b"AUTH LOGIN\r\n", b"STARTTLS\r\n", b"BDAT 5", b"GET "),
-    *(b"\r\n", b"\r\n", b"\r\n", b"\r", b"\n", b".", b"\r\n.\r\n", b"\n.\n", b"\r\n.", b"\0"),
-    *(b"<", b">", b">", b"@", b",", b":", b";", b'"', b"\\", b"(", b")", b"[", b"]", b" ", b"\t"),
-    *(b"IPv6:", b"::1", b"192.0.2.1", b"%", b"/", b"..", b"+", b"=", b"-", b"_", b"*", b"{", b"!"),
-    *(b" SIZE=", b" BODY=", b"8BITMIME", b" AUTH=", b"+3D", b"+0A", b"1", b"0", b"99999", b"_0"),
-    *(b"LHLO ", b"EXPN ", b"ETRN @", b"XCLIENT ADDR=", b"XFORWARD ", b"NAME=", b" LAST\r\n"),
-    *(b" SMTPUTF8", b" NOTIFY=", b"NEVER", b"DELAY", b" ORCPT=", b"rfc822;", b"utf-8;", b"\\x{"),
-    *(b" BY=", b";R", b" HOLDUNTIL=", b"2030-01-01T00:00:00", b"Z", b" RRVS=", b"\xef\xbc\xa0"),
-    *(b"a", b"b", b"Z", b"user", b"here.example", b"there.example", b"postmaster", b"x" * 70),
-    *(
-        b"AHVzZXIAcGFzcw==",
-        b"*",
-        b"250",
-        b"250-",
-        b"354 ",
-        b"334 ",
-        b"421 ",
-        b"550 5.1.1 ",
-        b"2.0.0",
-    ),
-    *(b"\x80", b"\xff", b"\xc3\xa4", b"\xe2\x80\xa8", b"\x7f", b"\x0b", b"\x1c", b"y" * 1100),
-)
-
-
-def fold(octets: bytes) -> list[bytes]:
-    """Make a list of words of the protocol, one of each octet."""
-    return [_WORDS[octet % len(_WORDS)] for octet in octets]
-
-
-def line_of(octets: bytes) -> bytes:
-    """Make one line, without a line end, of a length that framing lets through."""
-    return b"".join(fold(octets)).replace(b"\r\n", b"")[:4094]
 
 
 def _parse_mailbox(octets: bytes) -> None:
@@ -390,6 +356,7 @@ TARGETS: Final[dict[str, Target]] = {
     "client_session.capabilities_of": _capabilities_of,
     "client_session.ClientSession": _client_session,
     "codes.reply_code_description": _reply_code_description,
+    **PACKET_TARGETS,
     "the server": _server,
 }
 

@@ -2,7 +2,7 @@
 
     POSTROOM_FUZZ_EXAMPLES=100000 trial tests.fuzz
 
-runs them for longer.
+runs them for longer. What hypothesis makes up is the same in each run.
 """
 
 import importlib
@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom import wire
+from tests.fuzz.alphabet import fold, raw, seeds
 from tests.fuzz.targets import TARGETS, Target, distinct
 
 # Values and tables: nothing goes into them that a parser has not read.
 _PASSIVE = ("errors", "state")
-_EXAMPLES = int(os.environ.get("POSTROOM_FUZZ_EXAMPLES", "60"))
+_FEW = 60
+_EXAMPLES = int(os.environ.get("POSTROOM_FUZZ_EXAMPLES", str(_FEW)))
 
 
 def public_entries() -> set[str]:
@@ -38,9 +40,21 @@ def public_entries() -> set[str]:
     return entries
 
 
+def _inputs() -> st.SearchStrategy[bytes]:
+    """Words of the protocol, or raw octets that begin as a dialogue does, cut in some way."""
+    begins = st.sampled_from(seeds()).map(lambda seed: b"".join(fold(seed)))
+    octets = st.builds(bytes.__add__, begins, st.binary(max_size=20))
+    return st.one_of(st.binary(max_size=60), st.builds(raw, octets, st.integers(0, 9)))
+
+
 def _test(target: Target) -> object:
-    @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
-    @given(st.binary(max_size=60))
+    @settings(
+        max_examples=_EXAMPLES,
+        suppress_health_check=list(HealthCheck),
+        derandomize=_EXAMPLES == _FEW,
+        database=None,
+    )
+    @given(_inputs())
     def test(self: SynchronousTestCase, octets: bytes) -> None:
         target(octets)
         for error in self.flushLoggedErrors():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from postroom.wire import verbs
 from postroom.wire.paths import Mailbox
 
 COMMAND_LINE_OCTETS: Final = 4096
@@ -21,7 +22,7 @@ AUTH_LINE_OCTETS: Final = 12_288
 class Ehlo:
     """EHLO: extended hello. RFC 5321 s4.1.1.1."""
 
-    verb: ClassVar[str] = "EHLO"
+    verb: ClassVar[str] = verbs.CMD_EHLO
     domain: bytes
 
 
@@ -29,7 +30,7 @@ class Ehlo:
 class Helo:
     """HELO: hello without extensions. RFC 5321 s4.1.1.1."""
 
-    verb: ClassVar[str] = "HELO"
+    verb: ClassVar[str] = verbs.CMD_HELO
     domain: bytes
 
 
@@ -37,7 +38,7 @@ class Helo:
 class Lhlo:
     """LHLO: the EHLO of LMTP. RFC 2033 s4.1."""
 
-    verb: ClassVar[str] = "LHLO"
+    verb: ClassVar[str] = verbs.CMD_LHLO
     domain: bytes
 
 
@@ -52,7 +53,7 @@ class Mail:
     RFC 5321 s4.1.1.2; RFC 1870 s6
     """
 
-    verb: ClassVar[str] = "MAIL"
+    verb: ClassVar[str] = verbs.CMD_MAIL
     reverse_path: Mailbox | None
     parameters: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class Rcpt:
     RFC 5321 s4.1.1.3
     """
 
-    verb: ClassVar[str] = "RCPT"
+    verb: ClassVar[str] = verbs.CMD_RCPT
     forward_path: Mailbox
     parameters: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -82,7 +83,7 @@ class Rcpt:
 class Data:
     """DATA: the content follows. RFC 5321 s4.1.1.4."""
 
-    verb: ClassVar[str] = "DATA"
+    verb: ClassVar[str] = verbs.CMD_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Bdat:
     RFC 3030 s2
     """
 
-    verb: ClassVar[str] = "BDAT"
+    verb: ClassVar[str] = verbs.CMD_BDAT
     octets: int
     last: bool = False
 
@@ -105,21 +106,21 @@ class Bdat:
 class Rset:
     """RSET: forget the transaction. RFC 5321 s4.1.1.5."""
 
-    verb: ClassVar[str] = "RSET"
+    verb: ClassVar[str] = verbs.CMD_RSET
 
 
 @dataclass(frozen=True, slots=True)
 class Noop:
     """NOOP: nothing; an argument is ignored. RFC 5321 s4.1.1.9."""
 
-    verb: ClassVar[str] = "NOOP"
+    verb: ClassVar[str] = verbs.CMD_NOOP
 
 
 @dataclass(frozen=True, slots=True)
 class Quit:
     """QUIT: reply 221 and close. RFC 5321 s4.1.1.10."""
 
-    verb: ClassVar[str] = "QUIT"
+    verb: ClassVar[str] = verbs.CMD_QUIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Vrfy:
     RFC 5321 s4.1.1.6; RFC 6531 s3.7.4.2
     """
 
-    verb: ClassVar[str] = "VRFY"
+    verb: ClassVar[str] = verbs.CMD_VRFY
     text: bytes
     utf8: bool = False
 
@@ -149,7 +150,7 @@ class Expn:
     RFC 5321 s4.1.1.7; RFC 6531 s3.7.4.2
     """
 
-    verb: ClassVar[str] = "EXPN"
+    verb: ClassVar[str] = verbs.CMD_EXPN
     text: bytes
     utf8: bool = False
 
@@ -165,7 +166,7 @@ class Etrn:
     RFC 1985 s5
     """
 
-    verb: ClassVar[str] = "ETRN"
+    verb: ClassVar[str] = verbs.CMD_ETRN
     node: bytes
     option: bytes = b""
 
@@ -174,7 +175,7 @@ class Etrn:
 class Help:
     """HELP, with a topic or without. RFC 5321 s4.1.1.8."""
 
-    verb: ClassVar[str] = "HELP"
+    verb: ClassVar[str] = verbs.CMD_HELP
     topic: bytes
 
 
@@ -182,7 +183,7 @@ class Help:
 class Starttls:
     """STARTTLS: negotiate TLS now. RFC 3207 s4."""
 
-    verb: ClassVar[str] = "STARTTLS"
+    verb: ClassVar[str] = verbs.CMD_STARTTLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Auth:
     RFC 4954 s4
     """
 
-    verb: ClassVar[str] = "AUTH"
+    verb: ClassVar[str] = verbs.CMD_AUTH
     mechanism: str
     initial_response: bytes | None
 
@@ -209,7 +210,7 @@ class Xclient:
         attributes: name in upper case to value, xtext undone.
     """
 
-    verb: ClassVar[str] = "XCLIENT"
+    verb: ClassVar[str] = verbs.CMD_XCLIENT
     attributes: Mapping[str, bytes]
 
 
@@ -221,7 +222,7 @@ class Xforward:
         attributes: name in upper case to value, xtext undone.
     """
 
-    verb: ClassVar[str] = "XFORWARD"
+    verb: ClassVar[str] = verbs.CMD_XFORWARD
     attributes: Mapping[str, bytes]
 
 

@@ -18,8 +18,8 @@ from typing import Final
 
 from postroom.wire.line_ends import only_crlf
 
-_END: Final = b"\r\n.\r\n"
-_STARTS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+END: Final = b"\r\n.\r\n"
+STARTS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
@@ -68,7 +68,7 @@ class DotDecoder:
         """
         data = self._held + data
         if b"." in data:
-            end = data.find(_END)
+            end = data.find(END)
             if end >= 0:
                 self.ended = True
                 self.rest = data[end + 5 :]
@@ -80,7 +80,7 @@ class DotDecoder:
     def _hold_back(self, data: bytes) -> bytes:
         """Keep what may be the beginning of the end; give the rest."""
         if data[-1:] in b"\r\n.":
-            for start in _STARTS_OF_END:
+            for start in STARTS_OF_END:
                 if data.endswith(start):
                     self._held = start
                     return data[: -len(start)]

@@ -233,10 +233,29 @@ def auth_response(octets: bytes) -> bytes:
     return _line(base64.b64encode(octets), AUTH_LINE_OCTETS)
 
 
+def command_line(verb: str, argument: bytes = b"", utf8: bool = False) -> bytes:
+    """Write any command at all, known to Postroom or not.
+
+    Args:
+        verb: of letters and digits.
+        argument: all that follows the blank behind the verb; empty for a verb alone.
+        utf8: whether the argument may hold UTF-8.
+
+    Raises:
+        LocalViolation: the verb is no word, or the line is unprintable or longer than 4,096 octets.
+
+    RFC 5321 s2.4, s4.1.1
+    """
+    if not (verb.isascii() and verb.isalnum()):
+        raise LocalViolation(f"{verb!r} is no verb")
+    line = verb.encode("ascii")
+    return _line(line + b" " + argument if argument else line, utf8=utf8)
+
+
 def _argument(verb: str, argument: bytes, utf8: bool = False) -> bytes:
     if not argument:
         raise LocalViolation(f"{verb} needs an argument")
-    return _line(verb.encode("ascii") + b" " + argument, utf8=utf8)
+    return command_line(verb, argument, utf8)
 
 
 def _attributes(verb: str, attributes: Mapping[str, bytes]) -> bytes:

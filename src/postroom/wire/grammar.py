@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from postroom.wire import verbs
 from postroom.wire.commands import (
     XCLIENT_ATTRIBUTES,
     XFORWARD_ATTRIBUTES,
@@ -66,9 +67,6 @@ NOT_PRINTABLE: Final = reply(500, "5.5.2", "Control or 8-bit character in the co
 _ARGUMENT_NOT_PRINTABLE: Final = reply(501, "5.5.2", "Control or 8-bit character in the argument")
 NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "Addresses beyond ASCII need SMTPUTF8")
 
-# Known to RFC 5321 s4.2.4 and its relatives, not to this server.
-_UNIMPLEMENTED: Final = frozenset("ATRN BURL SAML SEND SOML TURN".split())
-
 # A browser that was lured here: whatever follows is not meant as SMTP, whoever wrote it.
 _HTTP_METHODS: Final = frozenset("CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
 BAD_CHUNK: Final = reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
@@ -79,13 +77,17 @@ _MECHANISM = re.compile(rb"[A-Za-z0-9\-_]{1,20}")
 # The greeting's domain tolerates underscores, which hosts do send; nothing is decided by it.
 _GREETING_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_])?\.?")
 # "FROM:" and "TO:" are matched without regard to case; a path holds no ">" but in quotes.
-_FROM = re.compile(rb"FROM:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S)
-_TO = re.compile(rb"TO:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S)
+MAIL_ARGUMENT: Final = re.compile(
+    rb"FROM:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S
+)
+RCPT_ARGUMENT: Final = re.compile(
+    rb"TO:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S
+)
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*")
 _MAY_BE_UTF8: Final = frozenset(("MAIL", "RCPT", "VRFY", "EXPN"))
 # bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]; chunk-size = 1*DIGIT; end-marker = "LAST"
 #                                                                    RFC 3030 s2
-_BDAT = re.compile(rb"([0-9]{1,20})(?: (LAST))?", re.I)
+BDAT_ARGUMENT: Final = re.compile(rb"([0-9]{1,20})(?: (LAST))?", re.I)
 # "ETRN <option character><node name>"; option is "@", "#" or nothing  RFC 1985 s5
 _QUEUE_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
 # attribute-name=attribute-value, the value in xtext
@@ -192,7 +194,7 @@ def _hello(command: type[Hello]) -> Callable[[bytes, Syntax], Hello]:
 
 def _mail(argument: bytes, syntax: Syntax) -> Mail:
     """Mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF. RFC 5321 s4.1.1.2."""
-    path, rest = _path_and_rest(_FROM, argument, "MAIL FROM:<reverse-path>", syntax)
+    path, rest = _path_and_rest(MAIL_ARGUMENT, argument, "MAIL FROM:<reverse-path>", syntax)
     try:
         reverse_path = parse_path(path)
     except PathError as error:
@@ -205,7 +207,7 @@ def _mail(argument: bytes, syntax: Syntax) -> Mail:
 
 def _rcpt(argument: bytes, syntax: Syntax) -> Rcpt:
     """Rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP parameters]. RFC 5321 s4.1.1.3."""
-    path, rest = _path_and_rest(_TO, argument, "RCPT TO:<forward-path>", syntax)
+    path, rest = _path_and_rest(RCPT_ARGUMENT, argument, "RCPT TO:<forward-path>", syntax)
     if path.lower() == b"<postmaster>":  # without a domain, in any case: RFC 5321 s4.5.1
         forward_path: Mailbox | None = Mailbox(b"postmaster", b"")
     else:
@@ -277,7 +279,7 @@ def _question(command: type[Vrfy] | type[Expn]) -> Callable[[bytes, Syntax], Com
 
 def _bdat(argument: bytes, _: Syntax) -> Bdat:
     """bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]. RFC 3030 s2."""
-    match = _BDAT.fullmatch(argument)
+    match = BDAT_ARGUMENT.fullmatch(argument)
     if match is None:
         raise SyntaxViolation(BAD_CHUNK)
     return Bdat(int(match[1]), match[2] is not None)
@@ -335,28 +337,30 @@ def _auth(argument: bytes, _: Syntax) -> Auth:
 
 
 _PARSERS: Final[dict[str, Callable[[bytes, Syntax], Command]]] = {
-    "EHLO": _hello(Ehlo),
-    "HELO": _hello(Helo),
-    "LHLO": _hello(Lhlo),
-    "MAIL": _mail,
-    "RCPT": _rcpt,
-    "DATA": _bare(Data),
-    "BDAT": _bdat,
-    "RSET": _bare(Rset),
-    "NOOP": _noop,
-    "QUIT": _bare(Quit),
-    "VRFY": _question(Vrfy),
-    "EXPN": _question(Expn),
-    "HELP": _help,
-    "ETRN": _etrn,
-    "AUTH": _auth,
-    "STARTTLS": _bare(Starttls),
-    "XCLIENT": _trusted(Xclient, XCLIENT_ATTRIBUTES),
-    "XFORWARD": _trusted(Xforward, XFORWARD_ATTRIBUTES),
+    verbs.CMD_EHLO: _hello(Ehlo),
+    verbs.CMD_HELO: _hello(Helo),
+    verbs.CMD_LHLO: _hello(Lhlo),
+    verbs.CMD_MAIL: _mail,
+    verbs.CMD_RCPT: _rcpt,
+    verbs.CMD_DATA: _bare(Data),
+    verbs.CMD_BDAT: _bdat,
+    verbs.CMD_RSET: _bare(Rset),
+    verbs.CMD_NOOP: _noop,
+    verbs.CMD_QUIT: _bare(Quit),
+    verbs.CMD_VRFY: _question(Vrfy),
+    verbs.CMD_EXPN: _question(Expn),
+    verbs.CMD_HELP: _help,
+    verbs.CMD_ETRN: _etrn,
+    verbs.CMD_AUTH: _auth,
+    verbs.CMD_STARTTLS: _bare(Starttls),
+    verbs.CMD_XCLIENT: _trusted(Xclient, XCLIENT_ATTRIBUTES),
+    verbs.CMD_XFORWARD: _trusted(Xforward, XFORWARD_ATTRIBUTES),
 }
 
 VERBS: Final = tuple(_PARSERS)
 """Every verb that is understood."""
+
+_UNIMPLEMENTED: Final = frozenset(verbs.SMTP_COMMANDS).difference(VERBS)
 
 
 def parse_vrfy_mailbox(text: bytes) -> Mailbox | None:

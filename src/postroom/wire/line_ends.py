@@ -10,7 +10,7 @@ takes a third of the time of counting CRs, LFs and CRLFs, and a thirtieth of a r
 from io import IncrementalNewlineDecoder
 
 
-def only_crlf(octets: bytes) -> bool:
+def only_crlf(octets: bytes | memoryview) -> bool:
     """Tell whether every CR and every LF stands in a CRLF.
 
     A CR at the end, whose LF may come in the next chunk, counts as bare.
@@ -18,5 +18,5 @@ def only_crlf(octets: bytes) -> bool:
     RFC 5321 s2.3.8
     """
     decoder = IncrementalNewlineDecoder(None, translate=False)
-    decoder.decode(octets.decode("latin-1"), final=True)
+    decoder.decode(str(octets, "latin-1"), final=True)
     return decoder.newlines in (None, "\r\n")

@@ -20,7 +20,7 @@ from postroom.wire.replies import Reply
 # esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
 # esmtp-value   = 1*(%d33-60 / %d62-126)                            RFC 5321 s4.1.2
 # esmtp-value  =/ UTF8-non-ascii                                     RFC 6531 s3.3
-_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?")
+PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?")
 
 _Meaning = TypeVar("_Meaning")
 _NOWHERE: Final[Mapping[str, str]] = {}
@@ -112,7 +112,7 @@ def parse_parameters(
     for word in octets.split(b" "):
         if not word:
             continue
-        match = _PARAMETER.fullmatch(word)
+        match = PARAMETER.fullmatch(word)
         if match is None:
             raise SyntaxViolation(_refuse(501, f"Malformed parameter {_show(word)}"))
         keyword = match[1].decode("ascii").upper()

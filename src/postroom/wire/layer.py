@@ -1,0 +1,484 @@
+r"""A view of SMTP in a buffer: what a payload says, read where it lies.
+
+    >>> layer = SmtpLayer(b"MAIL FROM:<a@b.example> SIZE=100\r\nDATA\r\n")
+    >>> layer.command, bytes(layer.mailfrom), layer.params
+    ('MAIL', b'a@b.example', {'SIZE': 100})
+    >>> [each.command for each in layer], layer.state_after.mode.value
+    (['MAIL', 'DATA'], 'content after DATA')
+
+Theory. A layer covers a payload; its accessors speak of the first command, reply or run of content
+in it, and iterating gives a layer for each, in order. Everything is worked out when it is asked
+for, from the same grammar that the server and the client read by: `stream` cuts, `commands` and
+`replies` parse. Reading never raises, whatever the octets are: what is malformed is in `errors`.
+
+Ownership. The buffer is the caller's and is never copied. Octets (`raw`, `args`, `mailfrom`,
+`rcptto`, `reply_text`, `content`) come as slices, memoryviews that are good as long as the buffer
+is; a `bytearray` cannot be resized while they live. Words of the protocol (`command`,
+`enhanced_code`, the names in `params` and `keywords`) are str, numbers int. `parsed` copies.
+
+A segment need not begin or end where a command does. What came before is told by ``state``, what
+follows is said by `state_after`; `is_complete` is False for the last thing in a payload if it goes
+on in the next one. `postroom.capture` puts segments together and keeps the state of both sides.
+
+Who controls the input: whoever wrote the traffic, every octet.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from postroom.wire.client_session import capabilities_of
+from postroom.wire.codes import REPLY_OK, reply_code_description
+from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
+from postroom.wire.data import END
+from postroom.wire.errors import ReplyViolation, SyntaxViolation
+from postroom.wire.grammar import MAIL_ARGUMENT, RCPT_ARGUMENT, Syntax, parse_command
+from postroom.wire.line_ends import only_crlf
+from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
+from postroom.wire.replies import ENHANCED, REPLY_LINE, Reply, ReplyReader
+from postroom.wire.stream import (
+    IN_COMMANDS,
+    IN_REPLIES,
+    VERB,
+    Mode,
+    Piece,
+    StreamState,
+    cut,
+    line_end,
+    lone_dots,
+    next_line,
+    verb_at,
+)
+from postroom.wire.verbs import CMD_AUTH, CMD_MAIL, CMD_RCPT
+
+Buffer = bytes | bytearray | memoryview
+
+SMTP_MIN_HEADER_LEN: Final = 4
+"""Octets of the shortest verbs, and of a reply code with what follows it."""
+
+SMTP_FIELD_NAMES: Final = (
+    *("command", "args", "params", "mailfrom", "rcptto", "is_response", "is_multiline"),
+    *("reply_code", "enhanced_code", "reply_text", "keywords", "content", "errors", "raw"),
+)
+"""What `SmtpLayer.get_field` knows, in the order of `SmtpLayer.fields`."""
+
+_EVERYTHING: Final = Syntax(
+    {
+        extension: ""
+        for known in (*MAIL_PARAMETERS.values(), *RCPT_PARAMETERS.values())
+        for extension in (known.extension, *known.needs.values())
+    },
+    utf8=True,
+)
+_starts_like_reply = re.compile(rb"[2-5][0-9][0-9](?:[ -]|\r?\n|\Z)").match
+_enhanced = re.compile(ENHANCED.encode("ascii")).match
+_base64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|[*=]")
+
+
+class SmtpLayer:
+    """What one side says in one payload, or one message of it.
+
+    Equal things are said of equal octets however they are held: bytes, bytearray or memoryview.
+
+    RFC 5321 s4.1, s4.2
+    """
+
+    __slots__ = ("_buffer", "_message", "_piece", "_state")
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        *,
+        is_response: bool | None = None,
+        state: StreamState | None = None,
+    ) -> None:
+        """Look at a payload.
+
+        Args:
+            buffer: what was captured, or is about to be sent.
+            is_response: True for the server's side, False for the client's, None to guess.
+            state: what `state_after` said of this side's payload before; settles the side too.
+        """
+        self._buffer = view = _octets_of(buffer)
+        self._piece: Piece | None = None
+        self._message = False
+        if state is None:
+            if is_response is None:
+                is_response = _starts_like_reply(view) is not None
+            state = IN_REPLIES if is_response else IN_COMMANDS
+        self._state = state
+
+    @classmethod
+    def of_piece(cls, view: memoryview, piece: Piece, state: StreamState) -> "SmtpLayer":
+        """Look at one piece that `stream.cut` gave of a view, in the state in which it was cut."""
+        layer = cls.__new__(cls)
+        layer._buffer = view
+        layer._piece = piece
+        layer._message = True
+        layer._state = state
+        return layer
+
+    def __iter__(self) -> Iterator["SmtpLayer"]:
+        """Give each command, reply or run of content as a layer of its own."""
+        if self._message:
+            yield self
+            return
+        view, state, at = self._buffer, self._state, 0
+        while at < len(view):
+            piece = cut(view, at, state)
+            yield SmtpLayer.of_piece(view, piece, state)
+            at, state = piece.end, piece.after
+
+    @property
+    def state_after(self) -> StreamState:
+        """What this side says next, as far as one side alone can tell."""
+        state = self._state
+        for each in self:
+            state = each._first.after
+        return state
+
+    @property
+    def _first(self) -> Piece:
+        piece = self._piece
+        if piece is None:
+            if self._buffer:
+                piece = cut(self._buffer, 0, self._state)
+            else:
+                piece = Piece(self._state.mode, 0, 0, False, self._state)
+            self._piece = piece
+        return piece
+
+    def _span(self) -> tuple[int, int]:
+        """Give the first line without its end."""
+        piece = self._first
+        end = piece.end
+        if piece.mode is Mode.REPLIES:
+            end = next_line(self._buffer, piece.start, end)
+        return piece.start, line_end(self._buffer, piece.start, end)
+
+    @property
+    def mode(self) -> Mode:
+        """What the first message is."""
+        return self._first.mode
+
+    @property
+    def is_complete(self) -> bool:
+        """False if the message goes on behind this payload."""
+        return self._first.complete
+
+    @property
+    def raw(self) -> memoryview:
+        """The whole payload; of a message that iteration gave, that message with its line end."""
+        piece = self._piece
+        return self._buffer[piece.start : piece.end] if self._message and piece else self._buffer
+
+    @property
+    def is_response(self) -> bool:
+        """True if the server says it."""
+        return self._first.mode is Mode.REPLIES or self._state.mode is Mode.REPLIES
+
+    @property
+    def is_multiline(self) -> bool:
+        """True for a reply of more than one line."""
+        return len(self._reply_lines()) > 1
+
+    @property
+    def command(self) -> str | None:
+        """The verb in upper case, equal to one of ``CMD_*`` if it is known; None if it is none."""
+        piece = self._first
+        if piece.mode is not Mode.COMMANDS:
+            return None
+        known = verb_at(self._buffer, piece.start)
+        if known is not None:
+            return known
+        word = VERB.match(self._buffer, *self._span())
+        return word[1].decode("ascii").upper() if word is not None else None
+
+    @property
+    def args(self) -> memoryview | None:
+        """What follows the verb, without the blank before it and without the line end."""
+        if self._first.mode is not Mode.COMMANDS:
+            return None
+        start, end = self._span()
+        word = VERB.match(self._buffer, start, end)
+        return self._buffer[min(word.end() + 1, end) : end] if word is not None else None
+
+    @property
+    def mailfrom(self) -> memoryview | None:
+        """The reverse-path of MAIL as sent, without its brackets; empty for the null sender."""
+        return self._path(CMD_MAIL)
+
+    @property
+    def rcptto(self) -> memoryview | None:
+        """The forward-path of RCPT as sent, without its brackets."""
+        return self._path(CMD_RCPT)
+
+    def _path(self, verb: str) -> memoryview | None:
+        found = self._path_and_rest(verb)
+        return self._buffer[found.start(2) + 1 : found.end(2) - 1] if found is not None else None
+
+    def _path_and_rest(self, verb: str | None) -> re.Match[bytes] | None:
+        if self._first.mode is not Mode.COMMANDS or self.command != verb:
+            return None
+        start, end = self._span()
+        pattern = MAIL_ARGUMENT if verb == CMD_MAIL else RCPT_ARGUMENT
+        return pattern.fullmatch(self._buffer, start + len(CMD_MAIL) + 1, end)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of MAIL or RCPT: keyword in upper case to what its value means.
+
+        The server's table says what that is: SIZE is an int, NOTIFY a set. A value that cannot be
+        read, or that no table knows, comes as it was sent, and None stands for no value.
+        """
+        verb = self.command
+        found = self._path_and_rest(verb) if verb in (CMD_MAIL, CMD_RCPT) else None
+        if found is None or found[3] is None:
+            return {}
+        table = MAIL_PARAMETERS if verb == CMD_MAIL else RCPT_PARAMETERS
+        words = (PARAMETER.fullmatch(word) for word in found[3].split(b" "))
+        return dict(_meaning(table, word[1], word[2]) for word in words if word is not None)
+
+    @property
+    def parsed(self) -> Command | Reply | None:
+        """The command as the server reads it, or the reply as the client does; None if neither can.
+
+        Every extension counts as offered.
+        """
+        found = self._read()
+        return None if isinstance(found, str) else found
+
+    def _read(self) -> Command | Reply | str | None:
+        """Parse the first message; gives the error's text if that fails."""
+        piece = self._first
+        if not piece.complete:
+            return None
+        if piece.mode is Mode.COMMANDS:
+            start, end = self._span()
+            try:
+                return parse_command(bytes(self._buffer[start:end]), _EVERYTHING)
+            except SyntaxViolation as violation:
+                return violation.reply.text[0]
+        return self._read_reply() if piece.mode is Mode.REPLIES else None
+
+    def _read_reply(self) -> Reply | str:
+        piece = self._first
+        reader = ReplyReader(piece.end, piece.end)  # no limit but the payload's own
+        try:
+            for start, end in self._lines():
+                reply = reader.feed(bytes(self._buffer[start:end]))
+        except ReplyViolation as violation:
+            return str(violation)
+        return reply if reply is not None else "a reply that is not finished"
+
+    def _lines(self) -> Iterator[tuple[int, int]]:
+        """Give the lines of the first message, without their ends."""
+        piece = self._first
+        at = piece.start
+        while at < piece.end:
+            end = next_line(self._buffer, at, piece.end)
+            yield at, line_end(self._buffer, at, end)
+            at = end
+
+    def _reply_lines(self) -> list[tuple[int, int]]:
+        return list(self._lines()) if self._first.mode is Mode.REPLIES else []
+
+    @property
+    def reply_code(self) -> int | None:
+        """The three digits of a reply."""
+        if self._first.mode is not Mode.REPLIES:
+            return None
+        match = REPLY_LINE.match(self._buffer, *self._span())
+        return int(match[1]) if match is not None else None
+
+    @property
+    def enhanced_code(self) -> str | None:
+        """The enhanced status code of a reply's first line, if its class is the reply's."""
+        start, end = self._span()
+        if self.reply_code is None:
+            return None
+        match = _enhanced(self._buffer, start + 4, end)
+        return match[1].decode("ascii") if match and match[1][0] == self._buffer[start] else None
+
+    @property
+    def reply_text(self) -> tuple[memoryview, ...] | None:
+        """All lines of a reply, without code, enhanced code and line end."""
+        if self.reply_code is None:
+            return None
+        enhanced = self.enhanced_code
+        prefix = enhanced.encode("ascii") if enhanced else b""
+        return tuple(self._text(start + 4, end, prefix) for start, end in self._reply_lines())
+
+    def _text(self, start: int, end: int, prefix: bytes) -> memoryview:
+        if prefix and self._buffer[start : start + len(prefix)] == prefix:
+            start += len(prefix) + 1
+        return self._buffer[min(start, end) : end]
+
+    @property
+    def keywords(self) -> Mapping[str, str]:
+        """What a positive reply to EHLO offers: keyword in upper case to its parameters.
+
+        One side alone does not tell which reply answers EHLO: any 250 of several lines is read so.
+        """
+        if self.reply_code != REPLY_OK:
+            return {}
+        parsed = self.parsed
+        return capabilities_of(parsed).extensions if isinstance(parsed, Reply) else {}
+
+    @property
+    def content(self) -> memoryview | None:
+        """Octets of a message as sent, dots still stuffed, the final dot left out."""
+        piece = self._first
+        if piece.mode is Mode.CHUNK:
+            return self._buffer[piece.start : piece.end]
+        if piece.mode is not Mode.CONTENT:
+            return None
+        # The CRLF before the dot belongs to the content, but where it stands for the 354's.
+        end = max(piece.end - 3, piece.start) if piece.complete else piece.end
+        return self._buffer[piece.start : end]
+
+    @property
+    def malformed(self) -> bool:
+        """True if there is anything in `errors`."""
+        return bool(self.errors)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """What is wrong with the first message, in words; empty if nothing is."""
+        piece = self._first
+        if piece.mode is Mode.CONTENT:
+            return tuple(self._wrong_in_content())
+        if piece.mode in (Mode.CHUNK, Mode.TLS):
+            return ()
+        return tuple(self._wrong_in_lines())
+
+    def _wrong_in_lines(self) -> Iterator[str]:
+        piece = self._first
+        if piece.mode is Mode.HANDSHAKE:
+            yield "clear text after STARTTLS"
+        if not only_crlf(_without_half_crlf(self._buffer[piece.start : piece.end], piece)):
+            yield "bare CR or LF"
+        if piece.mode is Mode.RESPONSE and piece.complete:
+            if _base64.fullmatch(self._buffer, *self._span()) is None:
+                yield "a response that is not base64"
+        elif piece.end - piece.start > COMMAND_LINE_OCTETS and self.command != CMD_AUTH:
+            yield "line too long"
+        found = self._read()
+        if isinstance(found, str):
+            yield found
+
+    def _wrong_in_content(self) -> Iterator[str]:
+        piece = self._first
+        # What is wrong may lie across the border to the payload before.
+        octets = self._state.held + bytes(self._buffer[piece.start : piece.end])
+        if not only_crlf(_without_half_crlf(octets, piece)):
+            yield "bare CR or LF in the content"
+        if b"\0" in octets:
+            yield "NUL in the content"
+        # The end is no offence, nor is the beginning of what may be the end.
+        end = len(octets) - (len(END) if piece.complete else len(piece.after.held))
+        for dot in lone_dots(octets, end=end):
+            yield f"{dot!r} in the content, which some servers take for its end"
+
+    def summary(self) -> str:
+        """Give one printable line; what follows AUTH and its mechanism is left out."""
+        piece = self._first
+        if piece.mode in (Mode.CONTENT, Mode.CHUNK, Mode.TLS, Mode.RESPONSE):
+            return f"SMTP {piece.mode.value}, {piece.end - piece.start} octets"
+        if piece.mode is Mode.REPLIES:
+            code = self.reply_code
+            said = f" ({reply_code_description(code)})" if code is not None else ""
+            more = " ..." if self.is_multiline else ""
+            return f"SMTP S: {printable(self._buffer[slice(*self._span())])}{more}{said}"
+        start, end = self._span()
+        if self.command == CMD_AUTH:
+            mechanism, _, secret = bytes(self.args or b"").partition(b" ")
+            hidden = f" [{len(secret)} octets]" if secret else ""
+            return f"SMTP C: AUTH {printable(mechanism)}{hidden}"
+        return f"SMTP C: {printable(self._buffer[start:end])}"
+
+    def fields(self) -> dict[str, Any]:
+        """Give every field of `SMTP_FIELD_NAMES`, None or empty where the message has none."""
+        return {name: getattr(self, name) for name in SMTP_FIELD_NAMES}
+
+    def get_field(self, name: str) -> Any:
+        """Give a field by its name.
+
+        Raises:
+            KeyError: `SMTP_FIELD_NAMES` has no such name.
+        """
+        if name not in SMTP_FIELD_NAMES:
+            raise KeyError(f"no field {name!r}; there are {', '.join(SMTP_FIELD_NAMES)}")
+        return getattr(self, name)
+
+    def __bytes__(self) -> bytes:
+        """Copy `raw`."""
+        return bytes(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
+
+
+def _meaning(
+    table: Mapping[str, Parameter[Any]], name: bytes, octets: bytes | None
+) -> tuple[str, Any]:
+    """Give a parameter's keyword, and the meaning of its value."""
+    keyword = name.decode("ascii").upper()
+    value = octets.decode("utf-8", "backslashreplace") if octets is not None else None
+    try:
+        return keyword, table[keyword].read(value)
+    except (KeyError, ValueError):
+        return keyword, value
+
+
+def _octets_of(buffer: Buffer) -> memoryview:
+    view = memoryview(buffer)
+    if not view.c_contiguous:
+        return memoryview(bytes(view))
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _without_half_crlf(octets: bytes | memoryview, piece: Piece) -> bytes | memoryview:
+    """Leave out a CR at the end of the payload, whose LF the next one may begin with."""
+    return octets[:-1] if octets[-1:] == b"\r" and not piece.complete else octets
+
+
+def is_smtp_payload(buf: Buffer) -> bool:
+    """Tell whether octets begin as a line of SMTP does: with a known verb, or as a reply.
+
+    A beginning of either is not enough, a line end is not asked for.
+
+    RFC 5321 s4.1, s4.2
+    """
+    view = _octets_of(buf)
+    if len(view) < SMTP_MIN_HEADER_LEN:
+        return False
+    return verb_at(view, 0) is not None or _starts_like_reply(view) is not None
+
+
+def smtp_show_fields(layer: SmtpLayer) -> str:
+    """Give the fields that a message has, one printable line each.
+
+    Nothing is hidden: what follows AUTH is shown as it was sent.
+    """
+    lines = []
+    for name, value in layer.fields().items():
+        if value not in (None, (), {}):
+            lines.append(f"{name:<14}= {_shown(value)}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, memoryview):
+        return printable(value)
+    if isinstance(value, tuple):
+        return " | ".join(_shown(each) for each in value)
+    if isinstance(value, Mapping):
+        return " ".join(key if not rest else f"{key}={rest}" for key, rest in value.items())
+    return str(value)
+
+
+def printable(octets: Buffer) -> str:
+    """Give octets as text that a terminal can be shown, every other one escaped."""
+    text = bytes(octets).decode("ascii", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
