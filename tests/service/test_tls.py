@@ -1,163 +1,130 @@
-"""The server's certificate."""
+"""Certificates of a running daemon: real processes, real files, real signals."""
 
-import contextlib
-import datetime
+import signal
+import smtplib
+import socket
+import ssl
 from pathlib import Path
 
 import trustme
-from OpenSSL import SSL
-from twisted.internet.ssl import CertificateOptions
-from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.errors import UserError
-from postroom.service.tls import SELF_SIGNED_DAYS, Identity, read_identity, self_signed_identity
+from tests.daemon import Daemon, wait_until
+from tests.service.test_daemon import Case
 
-NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
+NAMES = ("mx.example.org", "mail.example.net")
 
 
-def handshake(options: CertificateOptions, client: SSL.Context) -> SSL.Connection:
-    """Shake hands in memory; give the client's end."""
-    ends = []
-    for context, start in (
-        (options.getContext(), SSL.Connection.set_accept_state),
-        (client, SSL.Connection.set_connect_state),
-    ):
-        end = SSL.Connection(context, None)
-        start(end)
-        ends.append(end)
-    for _ in range(10):
-        for here, there in (ends, ends[::-1]):
-            with contextlib.suppress(SSL.WantReadError):
-                here.do_handshake()
-            with contextlib.suppress(SSL.WantReadError):
-                there.bio_write(here.bio_read(65_536))
-    return ends[1]
-
-
-def client_context(version: int | None = None) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    if version is not None:
-        context.set_max_proto_version(version)
-    return context
-
-
-class FileTests(SynchronousTestCase):
-    """A certificate from files."""
-
-    def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-        authority = trustme.CA().create_child_ca()
-        issued = authority.issue_cert("mx.example.org", key_type=trustme.KeyType.ECDSA)
-        self.certificate = self.write("c.pem", b"".join(b.bytes() for b in issued.cert_chain_pems))
-        self.key = self.write("k.pem", issued.private_key_pem.bytes())
-
-    def write(self, name: str, content: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-    def error(self, certificate: Path, key: Path) -> str:
-        error = self.assertRaises(UserError, read_identity, certificate, key)
-        self.assertNotIn("\n", str(error))
-        return str(error)
-
-    def test_the_whole_chain_is_served(self) -> None:
-        identity = read_identity(self.certificate, self.key)
-        client = handshake(identity.options(), client_context())
-        chain = client.get_peer_cert_chain()
-        assert chain is not None
-        self.assertEqual(
-            [item.to_cryptography() for item in chain],
-            identity.chain,
-        )
-        self.assertEqual(len(chain), 2)
-        self.assertEqual(client.get_protocol_version_name(), "TLSv1.3")
-
-    def test_tls_1_2_is_spoken_with_forward_secrecy(self) -> None:
-        identity = read_identity(self.certificate, self.key)
-        client = handshake(identity.options(), client_context(SSL.TLS1_2_VERSION))
-        self.assertEqual(client.get_protocol_version_name(), "TLSv1.2")
-        self.assertIn("ECDHE", client.get_cipher_name() or "")
-
-    def test_older_versions_and_ciphers_are_not(self) -> None:
-        options = read_identity(self.certificate, self.key).options()
-        old = client_context(SSL.TLS1_1_VERSION)
-        old.set_cipher_list(b"ALL:@SECLEVEL=0")
-        self.assertRaises(SSL.Error, handshake, options, old)
-        weak = client_context(SSL.TLS1_2_VERSION)
-        weak.set_cipher_list(b"AES128-SHA:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
-        self.assertRaises(SSL.Error, handshake, options, weak)
-
-    def test_what_is_wrong_with_a_file_is_said_with_its_name(self) -> None:
-        missing = self.folder / "missing.pem"
-        empty = self.write("empty.pem", b"")
-        other = self.write("o.pem", trustme.CA().issue_cert("a").private_key_pem.bytes())
-        for certificate, key, text in (
-            (missing, self.key, f"tls.certificate {missing}: cannot be read: No such file or dire"),
-            (self.certificate, missing, f"tls.key {missing}: cannot be read: No such file or dire"),
-            (empty, self.key, f"tls.certificate {empty}: no PEM certificate in it"),
-            (self.key, self.key, f"tls.certificate {self.key}: no PEM certificate in it"),
-            (self.certificate, empty, f"tls.key {empty}: no PEM private key in it"),
-            (self.certificate, self.certificate, f"tls.key {self.certificate}: no PEM private key"),
-            (self.certificate, other, f"tls.key {other}: not the key of the first certificate in "),
+def shown(port: int, name: str, *, implicit: bool) -> bytes:
+    """Give the certificate that a client gets for a name, as DER."""
+    context = ssl._create_unverified_context()
+    if implicit:
+        with (
+            socket.create_connection(("127.0.0.1", port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secure,
         ):
-            self.assertIn(text, self.error(certificate, key))
-
-    def test_an_encrypted_key_is_refused(self) -> None:
-        from cryptography.hazmat.primitives import serialization as s
-
-        key = s.load_pem_private_key(self.key.read_bytes(), None)
-        pem = key.private_bytes(
-            s.Encoding.PEM, s.PrivateFormat.PKCS8, s.BestAvailableEncryption(b"pw")
-        )
-        self.assertIn(
-            "the key is encrypted", self.error(self.certificate, self.write("e.pem", pem))
-        )
+            return secure.getpeercert(True) or b""
+    with smtplib.SMTP("127.0.0.1", port, timeout=10) as smtp:
+        smtp._host = name  # type: ignore[attr-defined]  # smtplib sends it as SNI
+        smtp.starttls(context=context)
+        assert isinstance(smtp.sock, ssl.SSLSocket)
+        return smtp.sock.getpeercert(True) or b""
 
 
-class SelfSignedTests(SynchronousTestCase):
-    """The certificate that we make ourselves."""
+class ReloadTests(Case):
+    """Files that are replaced while the daemon serves them."""
 
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        self.path = folder / "self-signed.pem"
+        super().setUp()
+        self.authority = trustme.CA()
+        self.files = [self.folder / f"{name}.pem" for name in NAMES]
+        self.certificates = [self.issue(number) for number in range(2)]
 
-    def make(self, hostname: str = "mx.example.org", days: float = 0) -> Identity:
-        return self_signed_identity(self.path, hostname, NOW + datetime.timedelta(days=days))
+    def issue(self, number: int) -> bytes:
+        """Write a new certificate and key; give the certificate as DER."""
+        leaf = self.authority.issue_cert(NAMES[number])
+        fresh = self.files[number].with_suffix(".new")
+        leaf.private_key_and_cert_chain_pem.write_to_path(str(fresh))
+        fresh.rename(self.files[number])
+        return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
 
-    def test_it_names_the_host_and_serves_at_once(self) -> None:
-        identity = self.make()
-        client = handshake(identity.options(), client_context())
-        certificate = client.get_peer_certificate()
-        assert certificate is not None
-        self.assertEqual(certificate.get_subject().CN, "mx.example.org")
+    def serve(self, watch_seconds: int) -> Daemon:
+        first, second = self.files
+        settings = (
+            f'[tls]\ncertificate = "{first}"\nkey = "{first}"\nwatch_seconds = {watch_seconds}\n'
+            f'[[tls.sni]]\ncertificate = "{second}"\nkey = "{second}"\n'
+        )
+        return self.daemon(listeners=("mx", "submission-tls"), settings=settings)
 
-    def test_nobody_else_can_read_the_key(self) -> None:
-        self.make()
-        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+    def is_shown(self, daemon: Daemon) -> bool:
+        return all(
+            shown(daemon.ports[listener], name, implicit=listener == "submission-tls")
+            == self.certificates[number]
+            for listener in daemon.ports
+            for number, name in enumerate(NAMES)
+        )
 
-    def test_it_stays_the_same(self) -> None:
-        self.assertEqual(self.make().chain, self.make(days=SELF_SIGNED_DAYS - 1).chain)
+    def test_the_certificate_is_chosen_by_name(self) -> None:
+        self.assertTrue(self.is_shown(self.serve(3600)))
 
-    def test_it_is_made_anew_when_it_has_run_out(self) -> None:
-        self.assertNotEqual(self.make().chain, self.make(days=SELF_SIGNED_DAYS + 1).chain)
+    def test_hangup_takes_new_ones_up_and_drops_no_session(self) -> None:
+        daemon = self.serve(3600)
+        context = ssl._create_unverified_context()
+        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=10) as session:
+            session.starttls(context=context)
+            session.ehlo()
+            session.mail("a@example.org")
+            self.certificates = [self.issue(number) for number in range(2)]
+            assert daemon.process is not None
+            daemon.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_until(lambda: self.is_shown(daemon), 10))
+            self.assertEqual(session.rcpt("postmaster@localhost")[0], 250)
+            self.assertEqual(session.data(b"Subject: x\r\n\r\nx\r\n")[0], 250)
+        told = "is in use from now on"
+        self.assertTrue(wait_until(lambda: daemon.log().count(told) == 2, 5), daemon.log())
+        self.assertNotIn("Traceback", daemon.log())
 
-    def test_it_is_made_anew_for_another_name(self) -> None:
-        self.assertNotEqual(self.make().chain, self.make("b.example.org").chain)
+    def test_they_are_taken_up_without_a_signal(self) -> None:
+        daemon = self.serve(1)
+        self.certificates[1] = self.issue(1)
+        self.assertTrue(wait_until(lambda: self.is_shown(daemon), 20))
 
-    def test_it_is_made_anew_when_it_is_damaged(self) -> None:
-        first = self.make().chain
-        for damage in (b"", self.path.read_bytes()[:-100], b"\xff" * 10):
-            self.path.write_bytes(damage)
-            self.assertNotEqual(self.make().chain, first)
+    def test_a_broken_one_is_told_and_the_old_one_stays(self) -> None:
+        daemon = self.serve(1)
+        self.files[0].write_bytes(self.files[0].read_bytes()[:-100])
+        expected = f"tls.certificate {self.files[0]}: a certificate in it is cut off"
+        self.assertTrue(wait_until(lambda: expected in daemon.log(), 20))
+        self.assertTrue(self.is_shown(daemon))
+        self.certificates[0] = self.issue(0)
+        self.assertTrue(wait_until(lambda: self.is_shown(daemon), 20))
 
-    def test_a_host_name_may_be_longer_than_a_common_name(self) -> None:
-        name = "a" * 63 + ".example.org"
-        self.assertEqual(self.make(name).chain, self.make(name).chain)
 
-    def test_a_folder_that_cannot_be_written_is_an_error(self) -> None:
-        path = self.path.parent / "missing" / "self-signed.pem"
-        error = self.assertRaises(UserError, self_signed_identity, path, "a", NOW)
-        self.assertIn(f"{path}: cannot be written: No such file", str(error))
+class ClientCertificateTests(Case):
+    """A listener that needs clients to show certificates."""
+
+    def test_who_shows_one_is_named_in_the_log_and_vouched_for_in_the_header(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
+        daemon = Daemon(self.folder, settings='[tls]\nclient_ca = "ca.pem"\n')
+        daemon.options = [
+            item.replace("mx=", "mx+need-certificate=") if "mx=" in item else item
+            for item in daemon.options
+        ]
+        daemon.start()
+        self.addCleanup(daemon.stop)
+        context = ssl._create_unverified_context()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the client hears at once
+        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=10) as smtp:
+            self.assertRaises(OSError, smtp.starttls, context=context)
+        authority.issue_cert("ann@example.org").configure_cert(context)
+        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=10) as smtp:
+            smtp.starttls(context=context)
+            smtp.sendmail("you@example.org", "postmaster@localhost", "Subject: x\r\n\r\nx\r\n")
+        (path,) = (daemon.maildir("postmaster@localhost") / "new").iterdir()
+        self.assertIn("client certificate verified)", self.unfolded(path))
+        self.assertTrue(
+            wait_until(lambda: "client ann@example.org verified" in daemon.log(), 5), daemon.log()
+        )
+        self.assertIn("TLS handshake failed client=127.0.0.1", daemon.log())
+
+    def unfolded(self, path: Path) -> str:
+        return " ".join(path.read_text().split())

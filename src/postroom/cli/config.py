@@ -1,5 +1,6 @@
 """``postroom config``."""
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,7 +44,7 @@ def _in_force(settings: "Settings") -> dict[str, Any]:
 
 def _plain(value: object) -> Any:
     from postroom.client.model import SmartHost
-    from postroom.service.declarations import without_password
+    from postroom.service.declarations import Section, without_password
     from postroom.service.relay_host import relay_host_text
 
     if value is None or isinstance(value, bool | int | float):
@@ -52,9 +53,11 @@ def _plain(value: object) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Section):
+        return {name: _plain(item) for name, item in value}
     if isinstance(value, SmartHost):
         return f"{relay_host_text(value)}?tls={value.tls.value}"
-    return without_password(str(value))
+    return without_password(str(value.value if isinstance(value, Enum) else value))
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
-    IOpenSSLContextFactory,
+    IOpenSSLServerConnectionCreator,
     IReactorTime,
     ITCPTransport,
 )
@@ -80,7 +80,7 @@ class ServerFactory(TwistedServerFactory):
         portal: Portal,
         settings: ListenerSettings,
         connections: Connections,
-        tls: IOpenSSLContextFactory | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
     ) -> None:
         """Take what sessions need; nothing listens yet."""
         self.authentication = Authentication(portal, settings.mechanisms)

@@ -17,13 +17,13 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.threadpool import ThreadPool
 
 from postroom.accounts.checker import SQLCredentialsChecker
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
 from postroom.accounts.hashing import Hashing
 from postroom.accounts.passwords import PasswordPool
+from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
 from postroom.client.model import Destination
 from postroom.client.protocol import IClientReactor
@@ -48,6 +48,7 @@ from postroom.service.logins import make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
+from postroom.service.tls import listener_tls
 
 _LOOK_UP_THREADS = 4
 _SPOOL_THREADS = 4
@@ -160,24 +161,17 @@ def make_listeners(
     settings: Settings,
     rooms: Rooms,
     limits: Limits,
-    tls: CertificateOptions,
+    certificates: CertificateStore,
 ) -> list[Listener]:
     """Make the listeners; none is bound yet.
 
     Raises:
-        UserError: an endpoint string means nothing.
+        UserError: an endpoint string means nothing, or OpenSSL will not have a certificate.
     """
-    return [
-        Listener(
-            listen,
-            make_endpoint(reactor, listen, tls),
-            ServerFactory(
-                reactor,
-                rooms.portal,
-                settings.listener(listen.role, limits),
-                rooms.connections,
-                tls,
-            ),
-        )
-        for listen in settings.listen
-    ]
+    made = []
+    for listen in settings.listen:
+        tls = listener_tls(certificates, listen)
+        policy = settings.listener(listen.role, limits)
+        factory = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls)
+        made.append(Listener(listen, make_endpoint(reactor, listen, tls), factory))
+    return made

@@ -1,15 +1,14 @@
 """What the daemon says of itself when it starts."""
 
-import datetime
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from postroom import __version__
+from postroom.certificates.store import CertificateStore
 from postroom.service.listeners import Listener, address_text
 from postroom.service.relay_host import relay_host_text
 from postroom.service.settings import Settings
-from postroom.service.tls import Identity
 
 _DOMAINS_SHOWN = 5
 
@@ -38,7 +37,7 @@ def banner(
     config: Path | None,
     domains: Sequence[str],
     listeners: Sequence[Listener],
-    identity: Identity,
+    certificates: CertificateStore,
 ) -> Iterator[str]:
     """Give the lines: what it listens on, where mail goes, how to add an account.
 
@@ -47,7 +46,7 @@ def banner(
         config: the file that they came from.
         domains: the local ones.
         listeners: bound.
-        identity: the certificate.
+        certificates: loaded.
     """
     yield f"Postroom {__version__} is {settings.hostname}"
     yield "Listening on " + ", ".join(_listening(listeners))
@@ -55,14 +54,9 @@ def banner(
     shown = ", ".join(domains[:_DOMAINS_SHOWN]) + more
     yield f"Mail for {shown} goes to Maildirs below {settings.mail_root()}"
     yield _others(settings)
-    yield f"The certificate is {identity.source}, until {identity.expires_at:%Y-%m-%d}"
+    for number, identity in enumerate(certificates.identities):
+        which = "The certificate is" if number == 0 else "A further certificate is"
+        yield f"{which} {identity.source}, until {identity.expires_at:%Y-%m-%d}"
     where = ["--config", str(config)] if config else ["--state-dir", str(settings.state_dir)]
     command = shlex.join(["postroom", *where, "account", "add"])
     yield f"To add an account: {command} NAME@{domains[0] if domains else 'DOMAIN'}"
-
-
-def expiry_warning(identity: Identity, now: datetime.datetime) -> str | None:
-    """Say that the certificate has run out, if it has."""
-    if identity.expires_at > now:
-        return None
-    return f"The certificate {identity.source} ran out on {identity.expires_at:%Y-%m-%d}"

@@ -22,8 +22,9 @@ from twisted.python.components import Componentized
 from postroom.service.assembly import IServiceReactor, Rooms
 from postroom.service.listeners import Listener, stop_listening
 from postroom.service.logs import LineObserver
-from postroom.service.signals import reopen_log
+from postroom.service.signals import heed_hangup
 from postroom.service.storage import Storage
+from postroom.service.tls import CertificateWatch
 
 _GRACE_SECONDS = 10.0
 """How long a step of stopping may take beyond the deadline before it is left alone."""
@@ -40,7 +41,10 @@ class MailService(Service):
         storage: open.
         banner: lines to log at the start.
         log: what `twistd` is to log with; None leaves that to `twistd`.
+        certificates: keeps them fresh.
     """
+
+    certificates: CertificateWatch
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class MailService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if self.log is not None:
             self.log.run_on(self._reactor)
-            reopen_log(self._reactor, self.log)
+        heed_hangup(self._reactor, self.log, self.certificates.look_now)
         rooms = self.rooms
         self.storage.state.sign()
         rooms.look_ups.start()
@@ -88,6 +92,7 @@ class MailService(Service):
         rooms.store.start()
         rooms.directory.start()
         rooms.connections.start()
+        self.certificates.start()
         self._ready = Deferred.fromCoroutine(self._start_relay())
         for line in self.banner:
             _log.info("{line}", line=line)
@@ -121,6 +126,7 @@ class MailService(Service):
         rooms.directory.stop()
         await self._step("sending", lambda: rooms.sender.stop(0))
         await self._step("Maildirs", rooms.committer.stop)
+        self.certificates.stop()
         for pool in (rooms.spools, rooms.look_ups, rooms.passwords):
             pool.stop()
         await self._step("the queue's store", rooms.store.stop)

@@ -22,6 +22,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from postroom.certificates.model import ClientCertificates
 from postroom.client.model import SmartHost
 from postroom.service.relay_host import parse_relay_host
 from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
@@ -186,26 +187,39 @@ class Listen:
     Attributes:
         role: one of `ROLES`.
         endpoint: a Twisted server endpoint string.
+        client_certificates: whether clients are to show certificates.
     """
 
     role: str
     endpoint: str
+    client_certificates: ClientCertificates = ClientCertificates.NONE
 
     def __str__(self) -> str:
         """Give it as it is written in the settings."""
-        return f"{self.role}={self.endpoint}"
+        flags = [f"+{name}" for name, wish in _FLAGS.items() if self.client_certificates is wish]
+        return f"{self.role}{''.join(flags)}={self.endpoint}"
+
+
+_FLAGS: Final = {
+    "ask-certificate": ClientCertificates.ASK,
+    "need-certificate": ClientCertificates.NEED,
+}
 
 
 def parse_listen(text: str) -> Listen:
-    """Read ``ROLE=ENDPOINT``.
+    """Read ``ROLE=ENDPOINT``, the role with flags: ``submission+need-certificate=ssl:465``.
 
     Raises:
-        ValueError: no known role, or no endpoint.
+        ValueError: no known role or flag, or no endpoint.
     """
-    role, equals, endpoint = text.partition("=")
+    roles, equals, endpoint = text.partition("=")
+    role, *flags = roles.split("+")
     if not equals or role not in ROLES or ":" not in endpoint:
         raise ValueError("not ROLE=ENDPOINT")
-    return Listen(role, endpoint)
+    wishes = [wish for wish in map(_FLAGS.get, flags) if wish is not None]
+    if len(wishes) != len(flags) or len(wishes) > 1:
+        raise ValueError(f"a role may have one of the flags {', '.join('+' + f for f in _FLAGS)}")
+    return Listen(role, endpoint, *wishes)
 
 
 def parse_network(text: str) -> Network:

@@ -59,9 +59,24 @@ def anchor(data: Mapping[str, Any], model: type[BaseModel], folder: Path) -> dic
         if isinstance(value, dict) and isinstance(annotation, type):
             if issubclass(annotation, Section):
                 anchored[key] = anchor(value, annotation, folder)
+        elif isinstance(value, list) and (item := _section_within(annotation)):
+            anchored[key] = [
+                anchor(each, item, folder) if isinstance(each, dict) else each for each in value
+            ]
         elif isinstance(value, str) and _is_path(annotation):
             anchored[key] = str(folder / value)
     return anchored
+
+
+def _section_within(annotation: Any) -> type[Section] | None:
+    """Give the kind of table that a list is of, if it is one of tables."""
+    for inner in get_args(annotation):
+        if isinstance(inner, type) and issubclass(inner, Section):
+            return inner
+        found = _section_within(inner)
+        if found is not None:
+            return found
+    return None
 
 
 def merge(data: dict[str, Any], overrides: Mapping[str, object]) -> dict[str, Any]:
@@ -113,7 +128,7 @@ def _line(
         return _unknown(".".join(location), known, source, is_table=_is_table(key, known))
     option = declared.extra.option if key in overrides else None
     place = f"--{option}" if option else f"{source}: {key}"
-    item = f"[{rest[0]}]" if rest else ""
+    item = "".join([f"[{rest[0]}]", *(f".{step}" for step in rest[1:])]) if rest else ""
     allowed = declared.allowed.removeprefix(LIST_WORDS) if rest else declared.allowed
     return f"{place}{item} = {shown(error['input'])}{_reason(error)}; allowed: {allowed}"
 

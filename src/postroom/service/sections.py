@@ -467,22 +467,6 @@ class RetrySection(Section):
     )
 
 
-class TLSSection(Section):
-    """The certificate."""
-
-    certificate: AbsolutePath | None = setting(
-        None,
-        """The PEM file of the server's certificate, its chain below it. Without it Postroom makes
-        a self-signed one in the state directory.""",
-        extra=Extra(option="tls-certificate", example="/etc/ssl/mail/fullchain.pem"),
-    )
-    key: AbsolutePath | None = setting(
-        None,
-        "The PEM file of the certificate's private key, not encrypted.",
-        extra=Extra(option="tls-key", example="/etc/ssl/mail/privkey.pem"),
-    )
-
-
 class LogSection(Section):
     """The log."""
 

@@ -46,9 +46,9 @@ from postroom.service.sections import (
     QueueSection,
     RetrySection,
     SessionSection,
-    TLSSection,
     values_of,
 )
+from postroom.service.tls_sections import TLSSection, check_tls
 
 
 @lru_cache(maxsize=1)
@@ -102,9 +102,10 @@ class Settings(Section):
             Listen("submission", "tcp:2587:interface=127.0.0.1"),
         ),
         """Where to listen, as ROLE=ENDPOINT. The role mx takes mail for local domains from anyone;
-        submission wants TLS and a login first. The endpoint is one of Twisted's, such as
-        "tcp:25", "ssl:465" (our certificate), "unix:/run/postroom/smtp" or "systemd:INET:index=0".
-        """,
+        submission wants TLS and a login first. "+ask-certificate" or "+need-certificate" after
+        the role wants clients to show one that tls.client_ca signed. The endpoint is one of
+        Twisted's, such as "tcp:25", "ssl:465" (our certificate), "unix:/run/postroom/smtp" or
+        "systemd:INET:index=0".""",
         extra=Extra(option="listen", example=["mx=tcp:25", "submission=ssl:465"]),
     )
     relay_host: RelayHost | None = setting(
@@ -256,7 +257,6 @@ def load_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
         data = anchor(read_toml(config), Settings, config.parent)
     source = str(config) if config else "command line"
     settings = check(Settings, merge(data, overrides), overrides, source)
-    if (settings.tls.certificate is None) != (settings.tls.key is None):
-        raise UserError(f"{source}: tls.certificate and tls.key come together; one is missing")
+    check_tls(settings.tls, settings.listen, source)
     settings.schedule()
     return settings

@@ -1,10 +1,13 @@
 """What signals do to the daemon.
 
 SIGTERM and SIGINT stop it, as Twisted has it; but a second one while it stops is ignored, where
-Twisted would log a failure. SIGHUP and SIGUSR1 open the log file anew.
+Twisted would log a failure. SIGHUP and SIGUSR1 open the log file anew, and SIGHUP has the
+certificates looked at.
 """
 
 import signal
+import sys
+from collections.abc import Callable
 from types import FrameType
 
 from twisted.logger import Logger
@@ -36,16 +39,27 @@ def stop_once() -> None:
         wrap(number)
 
 
-def reopen_log(reactor: ILogReactor, observer: LineObserver) -> None:
-    """Have SIGHUP and SIGUSR1 open the log file anew.
+def heed_hangup(
+    reactor: ILogReactor, observer: LineObserver | None, reload: Callable[[], object]
+) -> None:
+    """Have SIGHUP and SIGUSR1 open the log file anew, and SIGHUP call ``reload``.
 
-    Without a file they keep their meaning: a daemon in the foreground ends with its terminal.
+    In the foreground of a terminal, without a log file, SIGHUP keeps its meaning: the daemon ends
+    with its terminal.
     """
-    if not observer.has_file:
-        return
+    has_file = observer is not None and observer.has_file
 
-    def reopen(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(observer.reopen)
+    def heed(number: int, frame: FrameType | None) -> None:
+        if observer is not None and has_file:
+            reactor.callFromThread(observer.reopen)
+        if number == signal.SIGHUP:
+            reactor.callFromThread(reload)
 
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, reopen)
+    if has_file:
+        signal.signal(signal.SIGUSR1, heed)
+    if has_file or not _is_on_a_terminal():
+        signal.signal(signal.SIGHUP, heed)
+
+
+def _is_on_a_terminal() -> bool:
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()

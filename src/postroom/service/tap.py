@@ -7,7 +7,6 @@ becomes, the state directory and the database. What needs threads or connections
 `MailService.startService`.
 """
 
-import datetime
 import os
 import time
 from pathlib import Path
@@ -15,17 +14,16 @@ from typing import Any
 
 from postroom.errors import UserError
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
-from postroom.service.banner import banner, expiry_warning
+from postroom.service.banner import banner
 from postroom.service.daemon import MailService
 from postroom.service.listeners import bind
 from postroom.service.logs import LineObserver, make_observer
 from postroom.service.open_files import affordable_connections, raise_open_files_limit
 from postroom.service.options import Options
-from postroom.service.settings import Settings
 from postroom.service.signals import stop_once
 from postroom.service.state import Owner
 from postroom.service.storage import open_storage
-from postroom.service.tls import Identity, read_identity, self_signed_identity
+from postroom.service.tls import CertificateWatch, load_files, load_own
 
 __all__ = ["Options", "makeService"]
 
@@ -73,17 +71,15 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     if options.of_twistd("chroot"):
         raise UserError("--chroot is not supported: paths would change after they were opened")
     observer = _observer(options, owner)
-    identity = _identity_from_files(settings)
+    certificates = load_files(settings, lambda name: None)
     storage = open_storage(settings, owner)
     try:
-        if identity is None:
-            with owner.acting():
-                identity = _self_signed(settings)
+        load_own(certificates, owner)
         limits = settings.limits.as_limits(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
         rooms = assemble(reactor, settings, storage, limits, options.checkers)
-        listeners = make_listeners(reactor, settings, rooms, limits, identity.options())
+        listeners = make_listeners(reactor, settings, rooms, limits, certificates)
         for listener in listeners:
             bind(listener)
     except BaseException:
@@ -91,27 +87,12 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         raise
     service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
     service.log = observer
+    service.certificates = CertificateWatch(reactor, certificates, settings.tls.watch_seconds)
     if options.parent is not None:
         reactor.callWhenRunning(stop_once)
     config = Path(options["config"]).absolute() if options["config"] else None
-    service.banner = list(banner(settings, config, storage.domains, listeners, identity))
-    warning = expiry_warning(identity, _now())
-    service.banner += [warning] if warning else []
+    service.banner = list(banner(settings, config, storage.domains, listeners, certificates))
     return service
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-def _identity_from_files(settings: Settings) -> Identity | None:
-    certificate, key = settings.tls.certificate, settings.tls.key
-    return read_identity(certificate, key) if certificate and key else None
-
-
-def _self_signed(settings: Settings) -> Identity:
-    path = settings.state_dir / "self-signed.pem"
-    return self_signed_identity(path, settings.hostname, _now())
 
 
 def _observer(options: Options, owner: Owner) -> LineObserver | None:

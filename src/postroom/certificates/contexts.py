@@ -1,0 +1,222 @@
+"""What OpenSSL serves TLS with: profile, choice of certificate, client certificates, tickets.
+
+The profiles are Mozilla's. "intermediate" speaks TLS 1.2 and 1.3 with forward secrecy and
+authenticated encryption only; its DHE suites are left out: they want parameters, and no client that
+knows TLS 1.2 lacks ECDHE. "modern" is TLS 1.3 alone. The client's order of suites counts, as both
+want it. Compression and renegotiation are off.
+
+Each listener has contexts of its own, one for each certificate. OpenSSL makes the keys of session
+tickets per context, and a ticket is always judged by the context that a connection began with: so a
+ticket of one listener means nothing to another, whose policy may be another. A listener that asks
+for client certificates gives no tickets at all: a resumed session would show no certificate.
+
+The certificate is chosen by the name that the client asks for (SNI): the certificate of just this
+name, else one for ``*.`` and the name's parent, else the first of all. Odd names find nothing and
+get the first; OpenSSL itself ends a handshake whose name has a NUL or more than 255 octets.
+
+A client that names protocols (ALPN) must name SMTP among them, or is one of HTTP that somebody
+leads astray (ALPACA): that handshake ends. There is no registered name; those of Exim are taken.
+
+Who controls the input: the peer, all of its ClientHello; OpenSSL reads it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from OpenSSL._util import lib  # pyOpenSSL has no call of its own for the groups of key exchange
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from postroom.certificates.identity import Identity
+from postroom.certificates.model import ClientCertificates, ListenerPolicy, Profile
+
+SUITES_1_2: Final = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+SUITES_1_3: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+# Where OpenSSL knows the first, it keeps what is recorded today from the computers of tomorrow.
+GROUPS: Final = (b"X25519MLKEM768:X25519:prime256v1:secp384r1", b"X25519:prime256v1:secp384r1")
+SMTP_PROTOCOLS: Final = frozenset({b"smtp", b"esmtp"})
+ACME_PROTOCOL: Final = b"acme-tls/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What all listeners share.
+
+    Attributes:
+        identities: at least one; the first serves whoever asks for no name that we have.
+        profile: versions and suites.
+        authorities: who may sign clients' certificates.
+    """
+
+    identities: Sequence[Identity]
+    profile: Profile = Profile.INTERMEDIATE
+    authorities: Sequence[x509.Certificate] = ()
+
+
+ChallengeFinder = Callable[[str], Identity | None]
+"""Gives the certificate that answers an ACME challenge for a name, if one is under way."""
+
+
+class ServerConnection(SSL.Connection):
+    """A server's end.
+
+    Attributes:
+        client_flawed: the client showed a certificate that could not be verified.
+    """
+
+    client_flawed = False
+
+    @property
+    def client_verified(self) -> bool:
+        """True if the client showed a certificate of an authority that we trust."""
+        return not self.client_flawed and self.get_peer_certificate() is not None
+
+
+class NoCommonProtocol(SSL.Error):
+    """The client speaks none of our protocols."""
+
+    def __init__(self) -> None:
+        """Look like an error of OpenSSL."""
+        super().__init__([("ALPN", "", "no application protocol in common")])
+
+
+class _Contexts:
+    """The contexts of one listener, by name."""
+
+    def __init__(self, material: Material, policy: ListenerPolicy, find: ChallengeFinder) -> None:
+        self._find_challenge = find
+        self._by_name: dict[str, SSL.Context] = {}
+        made = [self._make(identity, material, policy) for identity in material.identities]
+        self.first = made[0]
+        for identity, context in zip(material.identities, made, strict=True):
+            for name in identity.names:
+                self._by_name.setdefault(name, context)
+        self.first.set_tlsext_servername_callback(self._choose_certificate)
+
+    def _make(self, identity: Identity, material: Material, policy: ListenerPolicy) -> SSL.Context:
+        context = make_context(material.profile)
+        identity.put_into(context)
+        context.set_session_id(hashlib.sha256(policy.name.encode()).digest())
+        context.set_alpn_select_callback(self._choose_protocol)
+        if policy.client_certificates is not ClientCertificates.NONE:
+            _want_client_certificates(context, policy.client_certificates, material.authorities)
+        return context
+
+    def _choose_certificate(self, connection: SSL.Connection) -> None:
+        asked = connection.get_servername()
+        if asked is not None:
+            context = self._find(asked.decode("ascii", "replace").lower().rstrip("."))
+            if context is not None and context is not self.first:
+                connection.set_context(context)
+
+    def _find(self, name: str) -> SSL.Context | None:
+        return self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
+
+    def _choose_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        for protocol in offered:
+            if protocol in SMTP_PROTOCOLS:
+                return protocol
+        if ACME_PROTOCOL in offered:
+            name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+            challenge = self._find_challenge(name)
+            # Up to TLS 1.2 OpenSSL has chosen by now. Authorities speak TLS 1.3.
+            if challenge is not None:
+                connection.use_certificate(crypto.X509.from_cryptography(challenge.chain[0]))
+                connection.use_privatekey(
+                    crypto.PKey.from_cryptography_key(challenge.key)  # type: ignore[arg-type]
+                )
+                return ACME_PROTOCOL
+        raise NoCommonProtocol
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ListenerTLS:
+    """Makes the TLS connections of one listener, with the certificates of the moment."""
+
+    def __init__(self, policy: ListenerPolicy, find_challenge: ChallengeFinder) -> None:
+        """Take what is the listener's own; `prepare` and `use` must follow."""
+        self._policy = policy
+        self._find_challenge = find_challenge
+        self._contexts: _Contexts | None = None
+
+    def prepare(self, material: Material) -> _Contexts:
+        """Build the contexts for new certificates. May run in any thread.
+
+        Raises:
+            UserError: OpenSSL will not have one of them.
+        """
+        return _Contexts(material, self._policy, self._find_challenge)
+
+    def use(self, contexts: _Contexts) -> None:
+        """Serve these from the next connection on; those that stand keep theirs."""
+        self._contexts = contexts
+
+    def serverConnectionForTLS(
+        self,
+        tlsProtocol: TLSMemoryBIOProtocol,  # noqa: N803  # so it is called
+    ) -> SSL.Connection:
+        """Begin a connection; Twisted calls this."""
+        assert self._contexts is not None  # prepared before anything listens
+        return ServerConnection(self._contexts.first, None)
+
+
+def make_context(profile: Profile) -> SSL.Context:
+    """Make a server's context without a certificate.
+
+    RFC 9325 s3.1.1, s3.3, s4.2
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    is_modern = profile is Profile.MODERN
+    context.set_min_proto_version(SSL.TLS1_3_VERSION if is_modern else SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # thousands of connections are idle
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets need none
+    context.set_cipher_list(SUITES_1_2)
+    context.set_tls13_ciphersuites(SUITES_1_3)
+    any(lib.SSL_CTX_set1_curves_list(context._context, groups) for groups in GROUPS)
+    return context
+
+
+def _want_client_certificates(
+    context: SSL.Context, wish: ClientCertificates, authorities: Sequence[x509.Certificate]
+) -> None:
+    """Ask for certificates of these authorities.
+
+    Where they are only asked for, a certificate that cannot be verified does not end the handshake,
+    it counts as none.
+    """
+    trusted = [crypto.X509.from_cryptography(item) for item in authorities]
+    store = context.get_cert_store()
+    assert store is not None  # a context's own
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # one in the middle may be meant
+    for authority in trusted:
+        store.add_cert(authority)
+    context.set_client_ca_list([authority.get_subject() for authority in trusted])
+    context.set_options(SSL.OP_NO_TICKET)
+
+    def check(connection: SSL.Connection, _: object, error: int, depth: int, good: int) -> bool:
+        if not good:
+            connection.client_flawed = True  # type: ignore[attr-defined]  # one of ours
+        return bool(good) or wish is ClientCertificates.ASK
+
+    needed = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if wish is ClientCertificates.NEED else 0
+    context.set_verify(SSL.VERIFY_PEER | needed, check)
+
+
+def names_served(identities: Sequence[Identity]) -> Iterator[tuple[str, Identity]]:
+    """Give each name with the certificate that serves it."""
+    seen: set[str] = set()
+    for identity in identities:
+        for name in identity.names:
+            if name not in seen:
+                seen.add(name)
+                yield name, identity

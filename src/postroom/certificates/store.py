@@ -1,0 +1,326 @@
+"""All certificates of a server, and the watch over their files.
+
+Theory: a *source* is where one certificate comes from. The store loads every source at the start,
+where an error is fatal: there is a person to tell. Later `check` looks at the files' times, sizes
+and inodes, and loads a source whose files have changed. All listeners' contexts are built anew
+before any is used, so that they change together or not at all. Connections that stand keep the
+context that they began with, and notice nothing.
+
+What cannot be used is told in one line with the file's name, once for each state of the files, and
+the certificate in use stays: one that is not PEM, is cut off because it is still being written,
+does not fit its key, or has run out. Files that are replaced one after the other do not fit for a
+moment; the next look finds them whole.
+
+`check` blocks on the disk: it is for a worker thread, one at a time. What it changes, the reactor's
+thread reads as single attributes.
+
+Who controls the input: the administrator, and whatever renews certificates for them.
+"""
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography import x509
+from twisted.logger import Logger
+
+from postroom.certificates.contexts import ChallengeFinder, ListenerTLS, Material
+from postroom.certificates.identity import (
+    Identity,
+    parse_chain,
+    parse_key,
+    read,
+    read_identity,
+)
+from postroom.certificates.model import ListenerPolicy, Profile
+from postroom.certificates.self_signed import self_signed_identity
+from postroom.errors import UserError
+
+WARNING_DAYS: Final = 30
+_log = Logger(namespace="postroom.tls")
+
+Signature = tuple[object, ...]
+
+
+class Source(Protocol):
+    """Where a certificate comes from."""
+
+    @property
+    def origin(self) -> str:
+        """What it is, in a word or two."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files to watch."""
+
+    def load(self, now: datetime.datetime) -> Identity | None:
+        """Read it; None if there is none yet.
+
+        Raises:
+            UserError: it cannot be used; the text names the file.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files that others look after.
+
+    Attributes:
+        certificate: PEM, its chain below it.
+        key: PEM.
+        setting: the table of the settings that names both.
+    """
+
+    certificate: Path
+    key: Path
+    setting: str = "tls"
+    origin: str = "file"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Both."""
+        return self.certificate, self.key
+
+    def load(self, now: datetime.datetime) -> Identity:
+        """Read both."""
+        return read_identity(self.certificate, self.key, self.setting)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfSignedSource:
+    """The certificate that we sign ourselves, made when it is missing.
+
+    Attributes:
+        path: its file.
+        hostname: whom it has to name.
+    """
+
+    path: Path
+    hostname: str
+    origin: str = "self-signed"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.path,)
+
+    def load(self, now: datetime.datetime) -> Identity:
+        """Read it, or make it."""
+        return self_signed_identity(self.path, self.hostname, now)
+
+
+@dataclass(frozen=True, slots=True)
+class ACMESource:
+    """What an ACME server gave us, key and certificate in one file of our own.
+
+    Attributes:
+        path: the file; there is none before the first order.
+    """
+
+    path: Path
+    origin: str = "acme"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.path,)
+
+    def load(self, now: datetime.datetime) -> Identity | None:
+        """Read it."""
+        if not self.path.exists():
+            return None
+        pem, name = read(self.path, str(self.path)), str(self.path)
+        key, chain = parse_key(pem, name), parse_chain(pem, name)
+        if key.public_key() != chain[0].public_key():
+            raise UserError(f"{name}: key and certificate do not belong together")
+        return Identity(chain, key, name)
+
+
+@dataclass(slots=True)
+class _Slot:
+    source: Source
+    identity: Identity | None = None
+    seen: Signature = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How a store is set.
+
+    Attributes:
+        sources: the first that has a certificate serves whoever asks for no name that we have.
+        profile: versions and suites.
+        client_ca: who may sign clients' certificates; PEM.
+    """
+
+    sources: Sequence[Source]
+    profile: Profile = Profile.INTERMEDIATE
+    client_ca: Path | None = None
+
+
+class CertificateStore:
+    """The certificates in use."""
+
+    def __init__(self, settings: StoreSettings, find_challenge: ChallengeFinder) -> None:
+        """Take the sources; `load` reads them."""
+        self._slots = [_Slot(source) for source in settings.sources]
+        self._profile = settings.profile
+        self._client_ca = settings.client_ca
+        self._find_challenge = find_challenge
+        self._authorities: list[x509.Certificate] = []
+        self._authorities_seen: Signature = ()
+        self._listeners: list[ListenerTLS] = []
+        self._warned_on: datetime.date | None = None
+
+    def load(self, now: datetime.datetime, wanted: Callable[[Source], bool]) -> None:
+        """Read sources for the first time.
+
+        Args:
+            now: with a time zone.
+            wanted: picks those to read now; the caller may have to be another user for others.
+
+        Raises:
+            UserError: one of them cannot be used.
+        """
+        for slot in self._slots:
+            if wanted(slot.source):
+                slot.seen = _signature(slot.source.files)
+                slot.identity = slot.source.load(now)
+        if self._client_ca is not None and not self._authorities:
+            self._authorities_seen = _signature((self._client_ca,))
+            self._authorities = _read_authorities(self._client_ca)
+
+    @property
+    def identities(self) -> list[Identity]:
+        """The certificates in use, the one for unknown names first."""
+        return [slot.identity for slot in self._slots if slot.identity is not None]
+
+    def listener(self, policy: ListenerPolicy) -> ListenerTLS:
+        """Make what serves a listener's TLS, and keep it fresh from now on.
+
+        Raises:
+            UserError: OpenSSL will not have a certificate.
+        """
+        made = ListenerTLS(policy, self._find_challenge)
+        made.use(made.prepare(self._material(self.identities, self._authorities)))
+        self._listeners.append(made)
+        return made
+
+    def _material(
+        self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
+    ) -> Material:
+        return Material(identities, self._profile, authorities)
+
+    # Watching
+
+    def check(self, now: datetime.datetime) -> None:
+        """Look at all files once, take up what is new, and warn of what runs out.
+
+        It never raises for what is wrong with a file.
+        """
+        for slot in self._slots:
+            signature = _signature(slot.source.files)
+            if signature != slot.seen:
+                slot.seen = signature
+                self._reload(slot, now)
+        if self._client_ca is not None:
+            signature = _signature((self._client_ca,))
+            if signature != self._authorities_seen:
+                self._authorities_seen = signature
+                self._reload_authorities(self._client_ca)
+        self._warn(now)
+
+    def _reload(self, slot: _Slot, now: datetime.datetime) -> None:
+        old = slot.identity
+        try:
+            fresh = slot.source.load(now)
+            if fresh is None or (old is not None and fresh.chain == old.chain):
+                return
+            if fresh.expires_at <= now and (old is None or old.expires_at > now):
+                raise UserError(f"{fresh.source}: ran out on {fresh.expires_at:%Y-%m-%d}")
+            others = [
+                fresh if item is slot else item.identity
+                for item in self._slots
+                if item is slot or item.identity is not None
+            ]
+            self._serve([item for item in others if item is not None], self._authorities)
+        except UserError as error:
+            stays = f"; the one until {old.expires_at:%Y-%m-%d} stays in use" if old else ""
+            _log.error(
+                "A new certificate is not used: {reason}{stays}", reason=str(error), stays=stays
+            )
+            return
+        slot.identity = fresh
+        self._warned_on = None
+        _log.info(
+            "The certificate {source} is in use from now on, until {until}",
+            source=fresh.source,
+            until=f"{fresh.expires_at:%Y-%m-%d}",
+        )
+
+    def _reload_authorities(self, path: Path) -> None:
+        try:
+            fresh = _read_authorities(path)
+            self._serve(self.identities, fresh)
+        except UserError as error:
+            _log.error(
+                "New authorities of clients are not used: {reason}; the old ones stay in use",
+                reason=str(error),
+            )
+            return
+        self._authorities = fresh
+        _log.info("{path} says from now on who may sign clients' certificates", path=str(path))
+
+    def _serve(
+        self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
+    ) -> None:
+        """Have all listeners change over, or none."""
+        material = self._material(identities, authorities)
+        prepared = [listener.prepare(material) for listener in self._listeners]
+        for listener, contexts in zip(self._listeners, prepared, strict=True):
+            listener.use(contexts)
+
+    def _warn(self, now: datetime.datetime) -> None:
+        if self._warned_on != now.date():
+            self._warned_on = now.date()
+            for text in self.expiry_warnings(now):
+                _log.warn("{text}", text=text)
+
+    def expiry_warnings(self, now: datetime.datetime) -> Iterator[str]:
+        """Say which certificates have run out, or will within 30 days.
+
+        One that lasts less than 90 days is told of when a third of its time is left.
+        """
+        for identity in self.identities:
+            left = identity.expires_at - now
+            third = (identity.expires_at - identity.begins_at) / 3
+            if left > min(datetime.timedelta(days=WARNING_DAYS), third):
+                continue
+            until = f"{identity.expires_at:%Y-%m-%d}"
+            if left.total_seconds() <= 0:
+                yield f"The certificate {identity.source} ran out on {until}: put a new one there"
+            else:
+                yield (
+                    f"The certificate {identity.source} runs out on {until}, in {left.days} days:"
+                    " put a new one there"
+                )
+
+
+def _signature(files: Sequence[Path]) -> Signature:
+    """Give what changes when a file does."""
+    found: list[object] = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError as error:
+            found.append(error.errno)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def _read_authorities(path: Path) -> list[x509.Certificate]:
+    name = f"tls.client_ca {path}"
+    return parse_chain(read(path, name), name)

@@ -1,0 +1,125 @@
+"""The settings of TLS: what is read, and what a wrong one is told."""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.certificates.model import ClientCertificates, Profile
+from postroom.certificates.store import ACMESource, FileSource, SelfSignedSource
+from postroom.errors import UserError
+from postroom.service.declarations import Listen, parse_listen
+from postroom.service.settings import load_settings
+from postroom.service.tls import sources_of
+from tests.service.test_settings import Files
+
+AGREED = '[tls.acme]\nagree_to_terms = true\ndomains = ["mx.example.org"]\n'
+PAIR = '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n'
+SNI = '[[tls.sni]]\ncertificate = "b/c.pem"\nkey = "/etc/k.pem"\n'
+
+
+class ListenTests(SynchronousTestCase):
+    """The flags of a listener."""
+
+    def test_flags_are_read_and_written(self) -> None:
+        for text, listen in {
+            "mx=tcp:25": Listen("mx", "tcp:25"),
+            "mx+ask-certificate=tcp:25": Listen("mx", "tcp:25", ClientCertificates.ASK),
+            "submission+need-certificate=ssl:465:interface=a": Listen(
+                "submission", "ssl:465:interface=a", ClientCertificates.NEED
+            ),
+        }.items():
+            self.assertEqual(parse_listen(text), listen)
+            self.assertEqual(str(listen), text)
+
+    def test_others_are_refused(self) -> None:
+        for role in (
+            *("mx+", "mx+certificate", "+ask-certificate", "mx ask-certificate", "ask-certificate"),
+            *("mx+ask-certificate+need-certificate", "mx+ask-certificate+ask-certificate"),
+        ):
+            with self.assertRaises(ValueError, msg=role):
+                parse_listen(f"{role}=tcp:25")
+
+
+class SourceTests(Files):
+    """Where certificates come from, in the order in which they serve unknown names."""
+
+    def sources(self, text: str) -> list[object]:
+        self.path = self.write(text)
+        return list(sources_of(load_settings(self.path, {"hostname": "mx.example.org"})))
+
+    def test_without_any_setting_it_is_self_signed(self) -> None:
+        (source,) = self.sources("")
+        assert isinstance(source, SelfSignedSource)
+        self.assertEqual((source.path.name, source.hostname), ("self-signed.pem", "mx.example.org"))
+
+    def test_with_all_of_them(self) -> None:
+        files, acme, sni = self.sources(PAIR + SNI + AGREED)
+        folder = self.path.parent
+        self.assertEqual(files, FileSource(folder / "c.pem", folder / "k.pem"))
+        assert isinstance(acme, ACMESource)
+        self.assertEqual(
+            sni, FileSource(folder / "b/c.pem", Path("/etc/k.pem"), setting="tls.sni[0]")
+        )
+
+    def test_a_self_signed_one_stands_in_for_what_is_not_ordered_yet(self) -> None:
+        kinds = [type(source) for source in self.sources(AGREED)]
+        self.assertEqual(kinds, [ACMESource, SelfSignedSource])
+
+
+class ErrorTests(Files):
+    """What is wrong is told in a line."""
+
+    def test_a_profile_is_one_of_mozillas(self) -> None:
+        self.assertIs(
+            load_settings(self.write('[tls]\nprofile = "modern"\n'), {}).tls.profile,
+            Profile.MODERN,
+        )
+        (line,) = self.errors('[tls]\nprofile = "old"\n')
+        self.assertEqual(line, 'tls.profile = "old"; allowed: one of "intermediate", "modern"')
+
+    def test_asking_for_certificates_takes_an_authority(self) -> None:
+        (line,) = self.errors('listen = ["mx=tcp:25", "mx+ask-certificate=tcp:26"]\n')
+        self.assertEqual(
+            line,
+            "listen mx+ask-certificate=tcp:26: set tls.client_ca, which says who may sign the"
+            " certificates",
+        )
+
+    def test_an_unknown_flag_is_named_with_those_there_are(self) -> None:
+        (line,) = self.errors('listen = ["mx+tls=tcp:25"]\n')
+        self.assertIn('listen[0] = "mx+tls=tcp:25" (a role may have', line)
+        self.assertIn("+ask-certificate, +need-certificate", line)
+
+    def test_a_further_certificate_is_two_paths(self) -> None:
+        for text in (
+            '[[tls.sni]]\ncertificate = "c.pem"\n',
+            '[[tls.sni]]\ncertificate = "c.pem"\nkey = 5\n',
+            '[[tls.sni]]\ncertificate = "c.pem"\nkey = "k"\nchain = "x"\n',
+            "[tls]\nsni = [5]\n",
+            '[tls]\nsni = "c.pem"\n',
+        ):
+            for line in self.errors(text):
+                self.assertTrue(line.startswith("tls.sni"), line)
+                self.assertIn("allowed: tables [[tls.sni]] of certificate and key", line)
+        (line,) = self.errors('[[tls.sni]]\ncertificate = "c.pem"\nkey = 5\n')
+        self.assertTrue(line.startswith("tls.sni[0].key = 5;"), line)
+
+    def test_acme_needs_consent_and_https(self) -> None:
+        (line,) = self.errors('[tls.acme]\ndomains = ["mx.example.org"]\n')
+        self.assertTrue(line.startswith("tls.acme.agree_to_terms: "), line)
+        (line,) = self.errors('[tls.acme]\ndirectory = "http://acme.example/dir"\n')
+        self.assertEqual(
+            line,
+            'tls.acme.directory = "http://acme.example/dir" (not an https: address); '
+            'allowed: an "https://" address',
+        )
+        (line,) = self.errors('[tls.acme]\nchallenge = "dns-01"\n')
+        self.assertIn('allowed: one of "http-01", "tls-alpn-01"', line)
+
+    def test_several_are_a_line_each(self) -> None:
+        path = self.write(
+            'listen = ["mx+need-certificate=tcp:25"]\n[tls]\nkey = "k"\n'
+            '[tls.acme]\ndomains = ["a.example"]\n'
+        )
+        error = self.assertRaises(UserError, load_settings, path, {})
+        self.assertEqual(len(str(error).splitlines()), 3)
