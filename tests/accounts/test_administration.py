@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.accounts import administration as admin
 from postroom.accounts.tables import account, directory_revision
-from postroom.envelope import Alias, Domain
+from postroom.envelope import Alias, Domain, DomainKind
 from postroom.errors import UserError
 from tests.accounts.support import fresh_database
 
@@ -45,7 +45,11 @@ class DomainTests(_DatabaseTestCase):
         admin.add_alias(self.engine, "y@a.example", ["joe@a.example"])
         self.assertEqual(
             admin.list_domains(self.engine),
-            (admin.DomainRow("a.example", "joe@a.example", 1, 2),),
+            (
+                admin.DomainRow(
+                    "a.example", "joe@a.example", 1, 2, DomainKind.LOCAL, None, False, 0
+                ),
+            ),
         )
 
     def test_a_domain_is_added_once(self) -> None:
@@ -231,10 +235,8 @@ class DefaultsTests(_DatabaseTestCase):
     def test_without_any_domain_there_is_localhost_with_its_postmaster_as_catch_all(self) -> None:
         made = admin.ensure_defaults(self.engine, (), Path("/mail"))
         self.assertEqual(made[0].maildir, "/mail/localhost/postmaster")
-        self.assertEqual(
-            admin.list_domains(self.engine),
-            (admin.DomainRow("localhost", "postmaster@localhost", 1, 0),),
-        )
+        (row,) = admin.list_domains(self.engine)
+        self.assertEqual((row.name, row.catch_all), ("localhost", "postmaster@localhost"))
         self.assertFalse(admin.find_account(self.engine, "postmaster@localhost").has_password)
 
     def test_the_second_time_changes_nothing(self) -> None:

@@ -1,5 +1,7 @@
 """The directory, as the routing asks it."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
@@ -8,8 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from postroom.accounts import administration as admin
+from postroom.accounts import aliases, domains, properties
 from postroom.accounts.directory import SQLDirectory
-from postroom.envelope import Account, Alias, Domain
+from postroom.envelope import (
+    Account,
+    AccountLimits,
+    Alias,
+    Domain,
+    DomainKind,
+    RelayRecipient,
+    Writers,
+)
 from postroom.errors import UserError
 from postroom.interfaces import IDirectory
 from tests.accounts.support import InlinePool, InlineReactor, fresh_database
@@ -54,7 +65,54 @@ class DirectoryTests(SynchronousTestCase):
 
     def test_an_account_is_found_with_its_maildir_below_the_mail_root(self) -> None:
         found = self.successResultOf(self.directory.find_address("joe@a.example"))
-        self.assertEqual(found, Account("joe@a.example", "/mail/a.example/joe", True))
+        expected = Account("joe@a.example", "/mail/a.example/joe", True)
+        self.assertEqual(replace(found, created_at=None), expected)
+
+    def test_the_age_of_an_account_is_known(self) -> None:
+        before = time.time()
+        admin.add_account(self.engine, "new@a.example", None)
+        found = self.successResultOf(self.directory.find_address("new@a.example"))
+        self.assertTrue(before <= found.created_at <= time.time())
+
+    def test_an_account_comes_with_all_that_it_has_by_any_of_its_addresses(self) -> None:
+        properties.add_addresses(self.engine, "joe@a.example", ["jo@a.example", "j@a.example"])
+        targets = ["z@b.example", "X@b.example"]
+        properties.set_forwards(self.engine, "joe@a.example", targets, keeps_copy=False)
+        properties.set_senders(self.engine, "joe@a.example", ["@b.example", "j@c.example"])
+        limits = AccountLimits(1, 2, 3, 4, 5)
+        properties.set_limits(self.engine, "joe@a.example", limits)
+        expected = Account(
+            "joe@a.example",
+            "/mail/a.example/joe",
+            addresses=("j@a.example", "jo@a.example"),
+            forwards=("z@b.example", "X@b.example"),
+            keeps_copy=False,
+            senders=("@b.example", "j@c.example"),
+            limits=limits,
+        )
+        for address in ("joe@a.example", "jo@a.example", "j@a.example"):
+            found = self.successResultOf(self.directory.find_address(address))
+            self.assertEqual(replace(found, created_at=None), expected, address)
+
+    def test_domains_of_all_kinds_are_found(self) -> None:
+        domains.add_alias_domain(self.engine, "too.example", "a.example")
+        domains.add_relay_domain(self.engine, "relayed.example", any_recipient=True)
+        domains.add_relay_domain(self.engine, "strict.example")
+        domains.add_recipients(self.engine, ["X@strict.example"])
+        for expected in (
+            Domain("too.example", kind=DomainKind.ALIAS, target="a.example"),
+            Domain("relayed.example", kind=DomainKind.RELAY, any_recipient=True),
+            Domain("strict.example", kind=DomainKind.RELAY),
+        ):
+            found = self.successResultOf(self.directory.find_domain(expected.name))
+            self.assertEqual(found, expected)
+        found = self.successResultOf(self.directory.find_address("x@strict.example"))
+        self.assertEqual(found, RelayRecipient("x@strict.example"))
+
+    def test_a_group_says_who_may_write(self) -> None:
+        aliases.add_alias(self.engine, "g@a.example", ["joe@a.example"], Writers.MEMBERS)
+        found = self.successResultOf(self.directory.find_address("g@a.example"))
+        self.assertEqual(found, Alias("g@a.example", ("joe@a.example",), Writers.MEMBERS))
 
     def test_an_account_that_is_switched_off_is_found_so(self) -> None:
         admin.set_enabled(self.engine, "joe@a.example", False)

@@ -135,6 +135,10 @@ class DomainTests(CommandTestCase):
                     "catch_all": "postmaster@localhost",
                     "accounts": 1,
                     "aliases": 0,
+                    "kind": "local",
+                    "target": None,
+                    "any_recipient": False,
+                    "recipients": 0,
                 }
             ],
         )
@@ -143,7 +147,7 @@ class DomainTests(CommandTestCase):
         output = self.succeed("domain", "add", "A.example", "--catch-all", "postmaster@localhost")
         self.assertIn("Added a.example; mail for unknown addresses goes to postmaster@", output)
         lines = self.succeed("domain", "list").splitlines()
-        self.assertEqual(lines[2].split(), ["a.example", "0", "0", "postmaster@localhost"])
+        self.assertEqual(lines[2].split(), ["a.example", "0", "0", "postmaster@localhost", "local"])
         self.assertEqual(self.succeed("domain", "remove", "a.example"), "Removed a.example\n")
         self.refuse("unknown domain a.example", "domain", "remove", "a.example")
 
@@ -154,7 +158,16 @@ class DomainTests(CommandTestCase):
 
     def test_a_catch_all_is_changed_and_taken_away(self) -> None:
         changed = self.succeed_json("domain", "catch-all", "localhost", "joe@b.example")
-        self.assertEqual(changed, {"name": "localhost", "catch_all": "joe@b.example"})
+        self.assertEqual(
+            changed,
+            {
+                "name": "localhost",
+                "catch_all": "joe@b.example",
+                "kind": "local",
+                "target": None,
+                "any_recipient": False,
+            },
+        )
         self.assertIn("refused", self.succeed("domain", "catch-all", "localhost", "--none"))
         self.misuse("--none", "domain", "catch-all", "localhost")
         self.misuse("--none", "domain", "catch-all", "localhost", "joe@b.example", "--none")
@@ -173,7 +186,13 @@ class AliasTests(CommandTestCase):
         self.assertEqual(output, "Added sales@localhost -> postmaster@localhost, discard:\n")
         self.assertEqual(
             self.succeed_json("alias", "list"),
-            [{"address": "sales@localhost", "targets": ["postmaster@localhost", "discard:"]}],
+            [
+                {
+                    "address": "sales@localhost",
+                    "targets": ["postmaster@localhost", "discard:"],
+                    "writers": "anyone",
+                }
+            ],
         )
         self.assertIn("sales@localhost", self.succeed("alias", "list"))
         self.succeed("alias", "remove", "sales@localhost")

@@ -30,9 +30,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from postroom.accounts.entries import find_entry
-from postroom.accounts.tables import directory_revision, domain
-from postroom.envelope import Account, Domain, DomainKind, Entry
+from postroom.accounts.entries import find_domain, find_entry
+from postroom.accounts.tables import directory_revision
+from postroom.envelope import Account, Domain, Entry
 from postroom.interfaces import IDirectory
 
 POLL_SECONDS: Final = 1.0
@@ -145,18 +145,8 @@ class SQLDirectory:
         return stored
 
     def _domain(self, name: str) -> Domain | None:
-        query = select(
-            domain.c.name,
-            domain.c.catch_all,
-            domain.c.kind,
-            domain.c.target,
-            domain.c.any_recipient,
-        )
         with self._engine.connect() as connection:
-            row = connection.execute(query.where(domain.c.name == name)).first()
-        if row is None:
-            return None
-        return Domain(row.name, row.catch_all, DomainKind(row.kind), row.target, row.any_recipient)
+            return find_domain(connection, name)
 
     def _address(self, address: str) -> Entry | None:
         with self._engine.connect() as connection:

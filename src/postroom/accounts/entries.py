@@ -17,9 +17,19 @@ from postroom.accounts.tables import (
     account_sender,
     alias,
     alias_target,
+    domain,
     relay_recipient,
 )
-from postroom.envelope import Account, AccountLimits, Alias, Entry, RelayRecipient, Writers
+from postroom.envelope import (
+    Account,
+    AccountLimits,
+    Alias,
+    Domain,
+    DomainKind,
+    Entry,
+    RelayRecipient,
+    Writers,
+)
 
 ACCOUNT_COLUMNS = (
     account.c.address,
@@ -33,6 +43,16 @@ ACCOUNT_COLUMNS = (
     account.c.message_octets,
     account.c.created_at,
 )
+
+
+def find_domain(connection: Connection, name: str) -> Domain | None:
+    """Give a domain; None if it is not ours."""
+    table = domain.c
+    query = select(table.name, table.catch_all, table.kind, table.target, table.any_recipient)
+    row = connection.execute(query.where(table.name == name)).first()
+    if row is None:
+        return None
+    return Domain(row.name, row.catch_all, DomainKind(row.kind), row.target, row.any_recipient)
 
 
 def what_it_is(connection: Connection, address: str) -> tuple[str, str] | None:

@@ -11,7 +11,8 @@ domains were added: the first is the one of a login name without a domain. Limit
 there are none, ``account.created_at`` where nobody remembers.
 
 ``account_use`` counts what accounts that have a daily limit have sent, by day: the number of days
-since 1970 in UTC.
+since 1970 in UTC. ``srs_secret`` holds what `postroom.accounts.srs_secrets` signs with, in
+hexadecimal.
 """
 
 from sqlalchemy import (
@@ -115,6 +116,14 @@ alias_target = Table(
     Column("alias", ForeignKey(alias.c.address, ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("target", _ADDRESS, nullable=False),
+)
+
+srs_secret = Table(
+    "srs_secret",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("made_at", Double, nullable=False),
+    Column("value", String(64), nullable=False),
 )
 
 directory_revision = Table(

@@ -11,27 +11,70 @@ if TYPE_CHECKING:
     from postroom.envelope import Alias
 
 
+_WRITERS = click.Choice(["anyone", "users", "members"])
+
+
 @click.group("alias")
 def commands() -> None:
-    """Add, list and remove aliases."""
+    """Add, list, change and remove aliases; with several targets they are groups."""
 
 
 @commands.command()
 @click.argument("address")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.option(
+    "--writers",
+    type=_WRITERS,
+    default="anyone",
+    help="Who may write to it: users have logged in, members are among its targets too.",
+)
 @json_option
 @pass_site
-def add(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
+def add(site: Site, address: str, targets: tuple[str, ...], writers: str, as_json: bool) -> None:
     """Send mail for ADDRESS to each TARGET: an address, or discard: to drop it."""
-    from postroom.accounts import administration
+    from postroom.accounts import aliases
+    from postroom.envelope import Writers
 
-    added = administration.add_alias(site.engine, address, targets)
-    if as_json:
-        document(_fields(added))
-    else:
-        click.echo(f"Added {added.address} -> {', '.join(added.targets)}")
-    for target in administration.untaken(site.engine, added.targets):
-        note(f"there is no {target} yet; 'postroom account add {target}' adds it")
+    _tell(
+        site, "Added", aliases.add_alias(site.engine, address, targets, Writers(writers)), as_json
+    )
+
+
+@commands.command("add-target")
+@click.argument("address")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@json_option
+@pass_site
+def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
+    """Send mail for the alias ADDRESS to each TARGET as well."""
+    from postroom.accounts import aliases
+
+    _tell(site, "Changed", aliases.add_targets(site.engine, address, targets), as_json)
+
+
+@commands.command("remove-target")
+@click.argument("address")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@json_option
+@pass_site
+def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
+    """Send mail for the alias ADDRESS to none of the TARGETs any more."""
+    from postroom.accounts import aliases
+
+    _tell(site, "Changed", aliases.remove_targets(site.engine, address, targets), as_json)
+
+
+@commands.command("writers")
+@click.argument("address")
+@click.argument("writers", metavar="WHO", type=_WRITERS)
+@json_option
+@pass_site
+def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
+    """Let WHO write to the alias ADDRESS: anyone, users who logged in, or its members."""
+    from postroom.accounts import aliases
+    from postroom.envelope import Writers
+
+    _tell(site, "Changed", aliases.set_writers(site.engine, address, Writers(writers)), as_json)
 
 
 @commands.command("list")
@@ -45,7 +88,10 @@ def list_(site: Site, as_json: bool) -> None:
     if as_json:
         document([_fields(each) for each in aliases])
     else:
-        table(("alias", "targets"), [(each.address, ", ".join(each.targets)) for each in aliases])
+        table(
+            ("alias", "writers", "targets"),
+            [(each.address, each.writers.value, ", ".join(each.targets)) for each in aliases],
+        )
 
 
 @commands.command()
@@ -63,5 +109,20 @@ def remove(site: Site, address: str, as_json: bool) -> None:
         click.echo(f"Removed {removed.address}")
 
 
+def _tell(site: Site, done: str, changed: "Alias", as_json: bool) -> None:
+    from postroom.accounts import administration
+
+    if as_json:
+        document(_fields(changed))
+    else:
+        click.echo(f"{done} {changed.address} -> {', '.join(changed.targets)}")
+    for target in administration.untaken(site.engine, changed.targets):
+        note(f"there is no {target} yet; 'postroom account add {target}' adds it")
+
+
 def _fields(alias: "Alias") -> dict[str, Any]:
-    return {"address": alias.address, "targets": list(alias.targets)}
+    return {
+        "address": alias.address,
+        "targets": list(alias.targets),
+        "writers": alias.writers.value,
+    }

@@ -8,12 +8,13 @@ from postroom.cli.output import document, note, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
+    from postroom.accounts.domains import DomainRow
     from postroom.envelope import Domain
 
 
 @click.group("domain")
 def commands() -> None:
-    """Add, list and remove the domains whose mail is delivered here."""
+    """Add, list and remove the domains whose mail is taken."""
 
 
 @commands.command()
@@ -21,13 +22,97 @@ def commands() -> None:
 @click.option(
     "--catch-all", metavar="ADDRESS", help="Who gets what no account or alias of it takes."
 )
+@click.option("--alias-of", metavar="DOMAIN", help="Its addresses stand for the same ones there.")
+@click.option(
+    "--relay",
+    type=click.Choice(["listed", "any"]),
+    help="Pass its mail on: for recipients that are listed, or for any.",
+)
 @json_option
 @pass_site
-def add(site: Site, name: str, catch_all: str | None, as_json: bool) -> None:
-    """Add the domain NAME."""
-    from postroom.accounts import administration
+def add(
+    site: Site,
+    name: str,
+    catch_all: str | None,
+    alias_of: str | None,
+    relay: str | None,
+    as_json: bool,
+) -> None:
+    """Add the domain NAME: local, an alias of another, or one whose mail is passed on."""
+    from postroom.accounts import domains
 
-    _tell(site, "Added", administration.add_domain(site.engine, name, catch_all), as_json)
+    if (catch_all, alias_of, relay).count(None) < 2:
+        raise click.UsageError("give one of --catch-all, --alias-of and --relay at most")
+    if alias_of is not None:
+        added = domains.add_alias_domain(site.engine, name, alias_of)
+    elif relay is not None:
+        added = domains.add_relay_domain(site.engine, name, any_recipient=relay == "any")
+    else:
+        added = domains.add_domain(site.engine, name, catch_all)
+    _tell(site, "Added", added, as_json)
+
+
+@commands.command("relay")
+@click.argument("name")
+@click.argument("whom", type=click.Choice(["listed", "any"]))
+@json_option
+@pass_site
+def relay(site: Site, name: str, whom: str, as_json: bool) -> None:
+    """Say whether the relay-only domain NAME takes recipients that are listed, or any."""
+    from postroom.accounts import domains
+
+    changed = domains.set_any_recipient(site.engine, name, whom == "any")
+    _tell(site, "Changed", changed, as_json)
+
+
+@commands.group("recipient")
+def recipients() -> None:
+    """Add, list and remove recipients of relay-only domains."""
+
+
+@recipients.command("add")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@json_option
+@pass_site
+def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
+    """List each ADDRESS as a recipient of its relay-only domain."""
+    from postroom.accounts import domains
+
+    added = domains.add_recipients(site.engine, addresses)
+    if as_json:
+        document(list(added))
+    else:
+        click.echo(f"Added {', '.join(added) or 'nothing: listed already'}")
+
+
+@recipients.command("list")
+@click.argument("name")
+@json_option
+@pass_site
+def list_recipients(site: Site, name: str, as_json: bool) -> None:
+    """List the recipients of the relay-only domain NAME."""
+    from postroom.accounts import domains
+
+    found = domains.list_recipients(site.engine, name)
+    if as_json:
+        document(list(found))
+    else:
+        table(("recipient",), [(address,) for address in found])
+
+
+@recipients.command("remove")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@json_option
+@pass_site
+def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
+    """Take each ADDRESS off the list of its relay-only domain."""
+    from postroom.accounts import domains
+
+    removed = domains.remove_recipients(site.engine, addresses)
+    if as_json:
+        document(list(removed))
+    else:
+        click.echo(f"Removed {', '.join(removed)}")
 
 
 @commands.command("catch-all")
@@ -56,13 +141,24 @@ def list_(site: Site, as_json: bool) -> None:
 
     rows = administration.list_domains(site.engine)
     if as_json:
-        document([asdict(row) for row in rows])
+        document([asdict(row) | {"kind": row.kind.value} for row in rows])
     else:
         table(
-            ("domain", "accounts", "aliases", "catch-all"),
-            [(row.name, row.accounts, row.aliases, row.catch_all or "-") for row in rows],
+            ("domain", "accounts", "aliases", "catch-all", "kind"),
+            [
+                (row.name, row.accounts, row.aliases, row.catch_all or "-", _kind(row))
+                for row in rows
+            ],
             right=("accounts", "aliases"),
         )
+
+
+def _kind(row: "DomainRow") -> str:
+    if row.kind.value == "alias":
+        return f"alias of {row.target}"
+    if row.kind.value == "relay":
+        return "relay, any recipient" if row.any_recipient else f"relay, {row.recipients} listed"
+    return row.kind.value
 
 
 @commands.command()
@@ -87,14 +183,33 @@ def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
 
     if as_json:
         document(_fields(changed))
-    elif changed.catch_all is None:
-        click.echo(f"{done} {changed.name}; mail for unknown addresses is refused")
     else:
-        click.echo(f"{done} {changed.name}; mail for unknown addresses goes to {changed.catch_all}")
+        click.echo(f"{done} {changed.name}; {_what_becomes_of_mail(changed)}")
     if changed.catch_all is not None:
         for address in administration.untaken(site.engine, [changed.catch_all]):
             note(f"there is no {address} yet; 'postroom account add {address}' adds it")
+    if changed.kind.value == "relay":
+        if not changed.any_recipient:
+            note("list its recipients with 'postroom domain recipient add ADDRESS...'")
+        note(f"its mail goes where MX records say, unless [routes] names {changed.name}")
 
 
-def _fields(changed: "Domain") -> dict[str, str | None]:
-    return {"name": changed.name, "catch_all": changed.catch_all}
+def _what_becomes_of_mail(changed: "Domain") -> str:
+    if changed.kind.value == "alias":
+        return f"its addresses stand for those of {changed.target}"
+    if changed.kind.value == "relay":
+        whom = "all recipients" if changed.any_recipient else "listed recipients"
+        return f"mail for {whom} is passed on"
+    if changed.catch_all is None:
+        return "mail for unknown addresses is refused"
+    return f"mail for unknown addresses goes to {changed.catch_all}"
+
+
+def _fields(changed: "Domain") -> dict[str, object]:
+    return {
+        "name": changed.name,
+        "catch_all": changed.catch_all,
+        "kind": changed.kind.value,
+        "target": changed.target,
+        "any_recipient": changed.any_recipient,
+    }

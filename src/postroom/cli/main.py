@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from postroom.cli import account, alias, config, domain, mailbox, queue
+from postroom.cli import account_properties, alias, config, domain, mailbox, queue
 from postroom.cli.output import printable
 from postroom.cli.site import Site
 from postroom.errors import UserError
@@ -74,7 +74,7 @@ def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: 
     ctx.obj = Site(state_dir, config)
 
 
-for group in (account, domain, alias, mailbox, queue, config):
+for group in (account_properties, domain, alias, mailbox, queue, config):
     cli.add_command(group.commands)
 
 

@@ -23,6 +23,7 @@ from postroom.accounts.checker import SQLCredentialsChecker
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
 from postroom.accounts.hashing import Hashing
 from postroom.accounts.passwords import PasswordPool
+from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
 from postroom.client.model import Destination
@@ -32,7 +33,9 @@ from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import LocalAgent
 from postroom.delivery.routing import Router
+from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
+from postroom.delivery.srs import Rewriting
 from postroom.delivery.transaction import DeliveryRoom
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
@@ -65,6 +68,7 @@ class Rooms:
     Attributes:
         connections: all sessions.
         directory: accounts and domains.
+        srs_secrets: what senders of forwarded mail are rewritten with.
         passwords: verifies passwords.
         store: the queue's.
         relay: sends what is queued.
@@ -77,6 +81,7 @@ class Rooms:
 
     connections: Connections
     directory: SQLDirectory
+    srs_secrets: SRSSecrets
     passwords: PasswordPool
     store: SqlQueueStore
     relay: Relay
@@ -95,6 +100,16 @@ def next_hops(settings: Settings) -> Callable[[str], Destination]:
         return Destination(domain) if hop is None else Destination("", hop)
 
     return route
+
+
+def make_rewriting(
+    settings: Settings, delivery: DeliverySettings, secrets: SRSSecrets
+) -> Rewriting | None:
+    """Make what rewrites senders; None where they are not to be, or no domain is fit for it."""
+    domain = settings.srs.domain or delivery.postmaster_domain
+    if not settings.srs.enabled or domain in (None, "localhost"):
+        return None
+    return Rewriting(domain, secrets, time.time, settings.srs.lifetime_days)
 
 
 def assemble(
@@ -129,7 +144,9 @@ def assemble(
 
     postmaster = next(iter(settings.domains or storage.domains), None)
     delivery = settings.deliveries(postmaster)
-    router = Router(directory, delivery)
+    rotation, first = settings.srs.rotation(), storage.srs_secrets
+    srs_secrets = SRSSecrets(storage.engine, rotation, first, reactor, look_ups, time.time)
+    router = Router(directory, delivery, make_rewriting(settings, delivery, srs_secrets))
     committer = Committer(reactor, delivery)
     area = SpoolArea(reactor, spools, delivery)
 
@@ -145,6 +162,7 @@ def assemble(
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         directory=directory,
+        srs_secrets=srs_secrets,
         passwords=passwords,
         store=store,
         relay=relay,

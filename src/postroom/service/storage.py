@@ -6,12 +6,15 @@ again: `twistd` may fork after this, and a connection must not live in two proce
 opens new ones when it is next used.
 """
 
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from postroom.accounts.administration import ensure_defaults, list_domains
+from postroom.accounts.srs_secrets import read_secrets
 from postroom.database import migrate, open_database
+from postroom.envelope import DomainKind
 from postroom.errors import UserError
 from postroom.queue.files import files_of
 from postroom.service.settings import Settings
@@ -25,7 +28,8 @@ class Storage:
     Attributes:
         state: the locked state directory.
         engine: the database, migrated; holds no connection.
-        domains: the local domains, the oldest first.
+        domains: the domains whose mail is delivered here, the oldest first.
+        srs_secrets: what rewritten senders are signed with.
         owns_database: True if no other process can be working on the queue, because the database
             lies in the locked directory.
     """
@@ -33,6 +37,7 @@ class Storage:
     state: StateDirectory
     engine: Engine
     domains: tuple[str, ...]
+    srs_secrets: tuple[bytes, ...]
     owns_database: bool
 
     def close(self) -> None:
@@ -53,12 +58,14 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
     try:
         with owner.acting():
             engine = _open_database(settings)
-            domains = tuple(row.name for row in list_domains(engine))
+            rows = list_domains(engine)
+            domains = tuple(row.name for row in rows if row.kind is DomainKind.LOCAL)
+            srs_secrets = read_secrets(engine, settings.srs.rotation(), time.time())
             engine.dispose()
     except BaseException:
         state.close()
         raise
-    return Storage(state, engine, domains, owns_database=not settings.database)
+    return Storage(state, engine, domains, srs_secrets, owns_database=not settings.database)
 
 
 def _import_as_ourselves() -> None:

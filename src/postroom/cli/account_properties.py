@@ -1,0 +1,198 @@
+"""``postroom account``: what an account has besides its password."""
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from postroom.cli.account import commands
+from postroom.cli.output import document, note, octets, table
+from postroom.cli.site import Site, json_option, pass_site
+
+if TYPE_CHECKING:
+    from postroom.envelope import Account
+
+
+@commands.command()
+@click.argument("address")
+@json_option
+@pass_site
+def show(site: Site, address: str, as_json: bool) -> None:
+    """Show all there is to know of the account ADDRESS."""
+    from postroom.accounts import properties
+
+    _show(site, properties.show_account(site.engine, address), as_json)
+
+
+@commands.group("address")
+def addresses() -> None:
+    """Add and remove further addresses of accounts."""
+
+
+@addresses.command("add")
+@click.argument("address")
+@click.argument("further", metavar="FURTHER...", nargs=-1, required=True)
+@json_option
+@pass_site
+def add_address(site: Site, address: str, further: tuple[str, ...], as_json: bool) -> None:
+    """Give the account ADDRESS each FURTHER address."""
+    from postroom.accounts import properties
+
+    changed = properties.add_addresses(site.engine, address, further)
+    if as_json:
+        document(_fields(site, changed))
+    else:
+        click.echo(f"{changed.address} is also {', '.join(changed.addresses)}")
+
+
+@addresses.command("remove")
+@click.argument("further", metavar="FURTHER...", nargs=-1, required=True)
+@json_option
+@pass_site
+def remove_address(site: Site, further: tuple[str, ...], as_json: bool) -> None:
+    """Take each FURTHER address away from the account that has it."""
+    from postroom.accounts import properties
+
+    changed = properties.remove_addresses(site.engine, further)
+    if as_json:
+        document([_fields(site, each) for each in changed])
+    else:
+        for each in changed:
+            click.echo(f"{each.address} is also {', '.join(each.addresses) or 'nobody else'}")
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("targets", metavar="[TARGET...]", nargs=-1)
+@click.option("--no-copy", is_flag=True, help="Keep no copy in the account's own Maildir.")
+@click.option("--none", "nobody", is_flag=True, help="Forward to nobody any more.")
+@json_option
+@pass_site
+def forward(
+    site: Site,
+    address: str,
+    targets: tuple[str, ...],
+    no_copy: bool,
+    nobody: bool,
+    as_json: bool,
+) -> None:
+    """Forward mail of the account ADDRESS to each TARGET, instead of where it went before."""
+    from postroom.accounts import administration, properties
+
+    if bool(targets) == nobody or (nobody and no_copy):
+        raise click.UsageError("give TARGETs, with --no-copy or not, or --none")
+    changed = properties.set_forwards(site.engine, address, targets, keeps_copy=not no_copy)
+    if as_json:
+        document(_fields(site, changed))
+    elif not changed.forwards:
+        click.echo(f"Mail of {changed.address} is forwarded to nobody")
+    else:
+        copy = "and kept" if changed.keeps_copy else "and not kept"
+        click.echo(f"Mail of {changed.address} goes to {', '.join(changed.forwards)}, {copy}")
+    for target in administration.untaken(site.engine, changed.forwards):
+        note(f"there is no {target} yet; 'postroom account add {target}' adds it")
+
+
+@commands.command("send-as")
+@click.argument("address")
+@click.argument("senders", metavar="[SENDER...]", nargs=-1)
+@click.option("--none", "nobody", is_flag=True, help="Its own addresses only.")
+@json_option
+@pass_site
+def send_as(
+    site: Site, address: str, senders: tuple[str, ...], nobody: bool, as_json: bool
+) -> None:
+    """Let the account ADDRESS send as each SENDER too: an address, or @domain for all of it."""
+    from postroom.accounts import properties
+
+    if bool(senders) == nobody:
+        raise click.UsageError("give SENDERs or --none")
+    changed = properties.set_senders(site.engine, address, senders)
+    if as_json:
+        document(_fields(site, changed))
+    else:
+        click.echo(f"{changed.address} may send as {', '.join(_may_send_as(changed))}")
+
+
+class _Limit(click.ParamType[int | str]):
+    """A number above 0, or ``none``."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "none":
+            return "none"
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a number above 0 nor none", param, ctx)
+        return number
+
+
+@commands.command()
+@click.argument("address")
+@click.option("--messages-per-day", type=_Limit(), help="Messages sent in a day (UTC), or none.")
+@click.option("--recipients-per-day", type=_Limit(), help="Their recipients in all, or none.")
+@click.option("--message-octets", type=_Limit(), help="The largest message sent, or none.")
+@json_option
+@pass_site
+def limit(site: Site, /, address: str, *, as_json: bool, **limits: int | str | None) -> None:
+    """Limit what the account ADDRESS may send; what is not named stays as it is."""
+    from postroom.accounts import properties
+
+    given = {name: value for name, value in limits.items() if value is not None}
+    if not given:
+        raise click.UsageError("give at least one limit")
+    before = properties.show_account(site.engine, address)
+    after = {name: None if value == "none" else value for name, value in given.items()}
+    wanted = replace(before.limits, **after)  # type: ignore[arg-type]  # options are named so
+    _show(site, properties.set_limits(site.engine, before.address, wanted), as_json)
+
+
+def _show(site: Site, account: "Account", as_json: bool) -> None:
+    if as_json:
+        document(_fields(site, account))
+        return
+    limits = account.limits
+    per_day = (limits.messages_per_day, limits.recipients_per_day)
+    table(
+        ("property", "value"),
+        [
+            ("address", account.address),
+            ("also", ", ".join(account.addresses) or "-"),
+            ("enabled", "yes" if account.enabled else "no"),
+            ("maildir", site.maildir(account.maildir)),
+            ("forwards to", ", ".join(account.forwards) or "-"),
+            ("keeps a copy", "yes" if account.keeps_copy else "no"),
+            ("may send as", ", ".join(_may_send_as(account))),
+            ("quota", _size(limits.quota_octets)),
+            ("messages in quota", limits.quota_messages or "-"),
+            ("messages a day", per_day[0] or "-"),
+            ("recipients a day", per_day[1] or "-"),
+            ("largest message", _size(limits.message_octets)),
+        ],
+    )
+
+
+def _size(limit: int | None) -> str:
+    return "-" if limit is None else octets(limit)
+
+
+def _may_send_as(account: "Account") -> list[str]:
+    return [account.address, *account.addresses, *account.senders]
+
+
+def _fields(site: Site, account: "Account") -> dict[str, Any]:
+    return {
+        "address": account.address,
+        "addresses": list(account.addresses),
+        "enabled": account.enabled,
+        "maildir": str(site.maildir(account.maildir)),
+        "forwards": list(account.forwards),
+        "keeps_copy": account.keeps_copy,
+        "senders": list(account.senders),
+        "limits": asdict(account.limits),
+        "created_at": account.created_at,
+    }
