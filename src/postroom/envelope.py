@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntFlag
 from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
@@ -232,6 +232,20 @@ class Domain:
     any_recipient: bool = False
 
 
+class Trait(IntFlag):
+    """What is known of a message beside its envelope; the numbers are stored."""
+
+    TLS_OPTIONAL = 1
+    """Its header says ``TLS-Required: No``: it goes out even where TLS fails (RFC 8689 s5)."""
+    UTF8_HEADER = 2
+    """Its header holds 8-bit octets: only a hop with SMTPUTF8 may get it (RFC 6531 s3.2)."""
+    TRUSTED = 4
+    """It came from somebody who may relay: reports of success are sent if they are asked for."""
+
+
+NO_TRAITS: Final = Trait(0)
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to be queued.
@@ -239,18 +253,28 @@ class NewMessage:
     Attributes:
         id: its queue id.
         sender: the reverse-path; None for the null sender.
-        recipients: the final addresses, aliases expanded, at least one.
-        parameters: MAIL parameters that must reach the next hop (``BODY``), keyword to value.
+        recipients: RCPT for each final address, aliases expanded, at least one; the parameters are
+            those that were accepted.
         received_at: POSIX time of acceptance, in seconds.
+        parameters: all MAIL parameters that were accepted, keyword to value as sent, but ``SIZE``:
+            content grows on its way.
         identity: who submitted it, for the log; None if nobody logged in.
+        priority: -9 to 9; what is higher goes first (RFC 6710 s4.1).
+        held_until: POSIX time before which it must not be sent on; None sends it at once. It is
+            known only until the message is queued, and then is the time of its first attempt
+            (RFC 4865 s4).
+        traits: what else is known of it.
     """
 
     id: str
     sender: Mailbox | None
-    recipients: tuple[Mailbox, ...]
+    recipients: tuple[Rcpt, ...]
     received_at: float
     parameters: Mapping[str, str | None] = field(default_factory=dict)
     identity: str | None = None
+    priority: int = 0
+    held_until: float | None = None
+    traits: Trait = NO_TRAITS
 
 
 _ALPHABET: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"

@@ -19,7 +19,6 @@ from zope.interface import Attribute, Interface
 from postroom.credentials import Credential
 from postroom.envelope import Domain, Entry, Envelope, NewMessage
 from postroom.wire.commands import Rcpt
-from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
 
@@ -221,7 +220,7 @@ class ILocalAgent(Interface):
     """Delivers queued messages to local accounts."""
 
     def deliver_locally(
-        message: NewMessage, recipient: Mailbox, source: "IChunkSource"
+        message: NewMessage, recipient: Rcpt, source: "IChunkSource"
     ) -> "Deferred[Reply | None]":
         """Deliver a queued message to one recipient if that recipient is local.
 

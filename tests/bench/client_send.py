@@ -20,6 +20,7 @@ from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode
 from postroom.client.sender import Sender
 from postroom.client.settings import ClientSettings
 from postroom.envelope import NewMessage
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import mailbox
 
 
@@ -47,7 +48,7 @@ async def run(argv: list[str]) -> None:
     sender_box, rcpt = mailbox("from@load.test"), mailbox("rcpt@bench.test")
 
     def send(n: int) -> "Deferred[object]":
-        message = NewMessage(str(n), sender_box, (rcpt,), 0.0)
+        message = NewMessage(str(n), sender_box, (Rcpt(rcpt),), 0.0)
         return sender.send(destination, Outgoing(message, source))
 
     await gatherResults([send(n) for n in range(connections * 2)])

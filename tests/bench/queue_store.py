@@ -24,6 +24,7 @@ from postroom.envelope import NewMessage, new_queue_id
 from postroom.interfaces import IContent
 from postroom.queue.model import Done
 from postroom.queue.store import SqlQueueStore
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import mailbox
 
 
@@ -48,7 +49,7 @@ SENDER, RECIPIENT = mailbox("sender@example.org"), mailbox("recipient@example.ne
 
 
 def new_message() -> NewMessage:
-    return NewMessage(new_queue_id(), SENDER, (RECIPIENT,), time.time())
+    return NewMessage(new_queue_id(), SENDER, (Rcpt(RECIPIENT),), time.time())
 
 
 async def put_all(

@@ -5,20 +5,25 @@ import time
 from sqlalchemy import insert, select
 
 from postroom.database import transaction
-from postroom.queue.tables import content, message, recipient
+from postroom.envelope import Trait
+from postroom.queue.tables import HELD, content, message, recipient
 from tests.cli.support import CommandTestCase
 
 ID = "0BDLMN0001WXYZ"
 
 
 class QueueTests(CommandTestCase):
-    def enqueue(self, message_id: str = ID, *addresses: bytes, due_in: float = 600.0) -> None:
+    def enqueue(
+        self, message_id: str = ID, *addresses: bytes, due_in: float = 600.0, **more: object
+    ) -> None:
         with transaction(self.engine) as connection:
             connection.execute(
                 insert(message).values(
                     id=message_id,
                     sender=b"joe@a.example",
                     parameters={"BODY": "8BITMIME"},
+                    priority=4,
+                    traits=Trait.TRUSTED,
                     identity=None,
                     received_at=1_700_000_000.0,
                     size_octets=5,
@@ -38,6 +43,7 @@ class QueueTests(CommandTestCase):
                         due_at=time.time() + due_in,
                         lease_owner=None,
                         last_reply="451 4.3.0 Later" if number else "",
+                        **more,
                     )
                 )
 
@@ -64,7 +70,10 @@ class QueueTests(CommandTestCase):
         )
         self.assertEqual(
             sorted(listed["recipients"][0]),
-            ["address", "attempts", "claimed", "last_reply", "next_attempt_at"],
+            [
+                *("address", "attempts", "claimed", "held"),
+                *("last_reply", "next_attempt_at", "parameters"),
+            ],
         )
 
     def test_a_message_is_shown_with_all_its_recipients(self) -> None:
@@ -72,7 +81,18 @@ class QueueTests(CommandTestCase):
         output = self.succeed("queue", "show", ID)
         for text in (ID, "zoe@b.example", "ann@b.example", "451 4.3.0 Later", "BODY=8BITMIME"):
             self.assertIn(text, output)
-        self.assertEqual(self.succeed_json("queue", "show", ID)["id"], ID)
+        shown = self.succeed_json("queue", "show", ID)
+        self.assertEqual((shown["id"], shown["priority"], shown["traits"]), (ID, 4, ["TRUSTED"]))
+
+    def test_what_is_held_is_shown_with_its_parameters_and_stays_held(self) -> None:
+        self.enqueue(ID, b"zoe@b.example", rank=HELD, rcpt_parameters={"NOTIFY": "NEVER"})
+        output = self.succeed("queue", "show", ID)
+        self.assertIn("held until", output)
+        self.assertIn("NOTIFY=NEVER", output)
+        self.assertIn("held until", self.succeed("queue", "list"))
+        self.assertEqual(self.succeed_json("queue", "retry", "--all"), {"recipients": 0})
+        self.assertEqual(self.succeed_json("queue", "retry", ID), {"recipients": 1})
+        self.assertIn("due", self.succeed("queue", "list"))
 
     def test_the_content_is_printed_octet_for_octet(self) -> None:
         self.enqueue()

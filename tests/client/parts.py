@@ -16,6 +16,7 @@ from postroom.client.settings import ClientSettings
 from postroom.envelope import NewMessage
 from postroom.errors import Refusal
 from postroom.interfaces import IChunkSource, IResolver
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import mailbox
 
 SILENCE = "silence"
@@ -58,8 +59,8 @@ def outgoing(
     sender: str | None = "from@here.example",
     source: MemorySource | None = None,
 ) -> Outgoing:
-    boxes = tuple(mailbox(each) for each in recipients or ("to@there.example",))
-    message = NewMessage("id", mailbox(sender) if sender else None, boxes, 0.0)
+    rcpts = tuple(Rcpt(mailbox(each)) for each in recipients or ("to@there.example",))
+    message = NewMessage("id", mailbox(sender) if sender else None, rcpts, 0.0)
     return Outgoing(message, source or MemorySource(content))
 
 

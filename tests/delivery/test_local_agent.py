@@ -14,6 +14,7 @@ from postroom.delivery.routing import UNKNOWN_USER
 from postroom.envelope import NewMessage
 from postroom.errors import LOCAL_ERROR
 from postroom.interfaces import ILocalAgent
+from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply
 from tests.delivery.support import HEADER, MESSAGE, Chunks, box, files_in
 from tests.delivery.test_transaction import make_room
@@ -37,7 +38,7 @@ class LocalAgentCase(TestCase):
         deferred: bool = False,
         sender: str | None = "a@c.example",
     ) -> Reply | None:
-        recipient = box(address)
+        recipient = Rcpt(box(address))
         message = NewMessage("Q1", box(sender) if sender else None, (recipient,), 1_763_812_987.5)
         source = Chunks(*(chunks or (QUEUED,)), deferred=deferred)
         return await self.agent.deliver_locally(message, recipient, source)
@@ -86,7 +87,7 @@ class LocalAgentCase(TestCase):
         self.assertEqual(await self.deliver("away@here.example"), DELIVERED)
         self.assertEqual(len(self.new("joe")), 1)
         ((message, octets),) = self.queue.messages
-        self.assertEqual((message.recipients, octets), ((box("x@there.example"),), QUEUED))
+        self.assertEqual((message.recipients, octets), ((Rcpt(box("x@there.example")),), QUEUED))
         self.assertNotEqual(message.id, "Q1")
 
     async def test_what_is_discarded_is_delivered(self) -> None:
@@ -108,7 +109,7 @@ class LocalAgentCase(TestCase):
     async def test_a_source_that_fails_is_temporary(self) -> None:
         source = Chunks(QUEUED)
         source.chunk = lambda index: self.eio()  # type: ignore[assignment,method-assign,return-value]
-        message = NewMessage("Q1", None, (box("joe@here.example"),), 1.0)
+        message = NewMessage("Q1", None, (Rcpt(box("joe@here.example")),), 1.0)
         answer = await self.agent.deliver_locally(message, message.recipients[0], source)
         self.assertEqual(answer, LOCAL_ERROR)
         self.flushLoggedErrors(OSError)

@@ -24,7 +24,7 @@ from postroom.queue.settings import RelaySettings
 from postroom.queue.store import SqlQueueStore
 from postroom.queue.tables import message, recipient
 from postroom.queue.writer import Job
-from postroom.wire.paths import Mailbox
+from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply, reply
 from tests.queue.samples import Content, new_message
 
@@ -155,12 +155,12 @@ class FakeAgent:
         self.answer: Reply | Exception | None = OK
 
     def deliver_locally(
-        self, message: NewMessage, recipient: Mailbox, source: IChunkSource
+        self, message: NewMessage, recipient: Rcpt, source: IChunkSource
     ) -> "Deferred[Reply | None]":
         if isinstance(self.answer, Exception):
             return fail(self.answer)
         if self.answer is not None:
-            self.delivered.append((str(recipient), content_of(source)))
+            self.delivered.append((str(recipient.forward_path), content_of(source)))
         return succeed(self.answer)
 
 

@@ -6,6 +6,7 @@ from zope.interface import implementer
 
 from postroom.envelope import NewMessage, new_queue_id
 from postroom.interfaces import IContent
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
 
 SENDER = mailbox("sender@example.org")
@@ -33,7 +34,7 @@ def new_message(*recipients: str, sender: Mailbox | None = SENDER, **more: objec
     return NewMessage(
         id=new_queue_id(),
         sender=sender,
-        recipients=tuple(map(mailbox, recipients or ("recipient@example.net",))),
+        recipients=tuple(Rcpt(mailbox(each)) for each in recipients or ("recipient@example.net",)),
         received_at=1000.5,
         **more,  # type: ignore[arg-type]
     )

@@ -21,6 +21,7 @@ from postroom.queue.dsn import (
     read_original,
 )
 from postroom.queue.model import Report
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import Reply, reply
 from tests.queue.samples import new_message
@@ -88,7 +89,7 @@ class ReportTests(SoundReports):
     def test_it_comes_from_the_null_sender_and_goes_to_the_sender(self) -> None:
         report = report_of()
         self.assertIsNone(report.message.sender)
-        self.assertEqual(report.message.recipients, (mailbox("sender@example.org"),))
+        self.assertEqual(report.message.recipients, (Rcpt(mailbox("sender@example.org")),))
         self.assertEqual(report.message.received_at, 2000.0)
         verifyObject(IContent, report.content)
 
@@ -276,7 +277,7 @@ class OriginalTests(SynchronousTestCase):
         original = self.read(Pieces(b"Subject: x\r\n\r\n", b"y" * 70_000))
         report = make_report(
             "h.example",
-            NewMessage("q", mailbox("a@b.example"), (UNKNOWN.address,), 1.0),
+            NewMessage("q", mailbox("a@b.example"), (Rcpt(UNKNOWN.address),), 1.0),
             original,
             [UNKNOWN],
             2.0,

@@ -17,6 +17,7 @@ from postroom.queue import admin
 from postroom.queue.batch import Record
 from postroom.queue.schedule import Schedule
 from postroom.queue.store import LEASE_SECONDS
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import mailbox
 from postroom.wire.replies import reply
 from tests.queue.rig import (
@@ -30,7 +31,7 @@ from tests.queue.rig import (
     FakeSender,
     RelayTestCase,
 )
-from tests.queue.samples import Content
+from tests.queue.samples import SENDER, Content
 
 DAY = 86_400
 DISK = OSError(errno.EIO, "disk")
@@ -95,10 +96,10 @@ class OutcomeTests(RelayTestCase):
 
     def test_5yz_is_reported_to_the_sender_from_the_null_sender(self) -> None:
         self.sender.answer = lambda where, _: UNKNOWN if where.domain == "example.net" else OK
-        new = self.enqueue("a@example.net")
+        self.enqueue("a@example.net")
         self.assertEqual(self.sender.domains(), ["example.net", "example.org"])
         _, report, octets = self.sender.sent[1]
-        self.assertEqual((report.sender, report.recipients), (None, (new.sender,)))
+        self.assertEqual((report.sender, report.recipients), (None, (Rcpt(SENDER),)))
         status = part(octets, 1).get_payload(1)
         self.assertEqual(status["Final-Recipient"], "rfc822; a@example.net")
         self.assertEqual((status["Action"], status["Status"]), ("failed", "5.1.1"))
@@ -143,7 +144,8 @@ class OutcomeTests(RelayTestCase):
         self.relay.start()
         self.clock.advance(301)
         self.assertEqual(
-            [str(r) for r in self.sender.sent[-1][1].recipients], ["b@example.net", "d@example.net"]
+            [str(r.forward_path) for r in self.sender.sent[-1][1].recipients],
+            ["b@example.net", "d@example.net"],
         )
         self.assertEqual(self.rows(), [])
 
@@ -522,7 +524,8 @@ class LeaseTests(RelayTestCase):
         self.clock.advance(LEASE_SECONDS / 2 + 1)
         sending.callback(Sent([OK], REMOTE))
         self.assertEqual(
-            [str(new.recipients[0]) for _, new, _ in self.sender.sent], ["a@example.net"]
+            [str(new.recipients[0].forward_path) for _, new, _ in self.sender.sent],
+            ["a@example.net"],
         )
 
     def test_a_message_whose_lease_ran_out_is_not_begun(self) -> None:

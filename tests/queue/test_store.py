@@ -10,11 +10,18 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from postroom.database import migrate, open_database
+from postroom.envelope import Trait
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.queue.batch import CHUNK_OCTETS
 from postroom.queue.model import Done, IQueueStore, Report, Retry
-from postroom.queue.store import HORIZON_SECONDS, LEASE_SECONDS, SqlQueueStore
+from postroom.queue.store import (
+    HELD_HORIZON_SECONDS,
+    HORIZON_SECONDS,
+    LEASE_SECONDS,
+    SqlQueueStore,
+)
 from postroom.queue.tables import content, message, read_mailbox, recipient
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import reply
 from tests.database.postgresql import new_postgresql_url
@@ -72,9 +79,13 @@ class StoreContract:
             Mailbox(b"joe", b"[IPv6:2001:db8::1]"),
             Mailbox(b"postmaster", b""),
         )
+        rcpts = tuple(
+            Rcpt(each, {"NOTIFY": "NEVER", "ORCPT": f"rfc822;{n}"} if n else {})
+            for n, each in enumerate(odd)
+        )
         plain = new_message("x@example.net", parameters={"BODY": "8BITMIME", "SMTPUTF8": None})
         for new in (
-            replace(plain, recipients=odd, identity="joe"),
+            replace(plain, recipients=rcpts, identity="joe", priority=-9, traits=Trait(7)),
             replace(plain, id="other", sender=None, parameters={}),
         ):
             put = await self.store.put(new, Content(b"octets"))
@@ -82,8 +93,8 @@ class StoreContract:
             self.assertEqual(put.size_octets, 6)
             self.assertEqual(put.lease_until, self.now + LEASE_SECONDS)
             self.assertEqual(
-                [(r.message_id, r.number, r.address, r.attempts) for r in put.recipients],
-                [(new.id, n, address, 0) for n, address in enumerate(new.recipients)],
+                [(r.message_id, r.number, r.rcpt, r.attempts) for r in put.recipients],
+                [(new.id, n, rcpt, 0) for n, rcpt in enumerate(new.recipients)],
             )
             claims = await self.new_store().claim(self.later(LEASE_SECONDS), 10)
             self.assertIn(replace(put, lease_until=self.now + LEASE_SECONDS), claims)
@@ -158,7 +169,7 @@ class StoreContract:
         for size in (2, 2, 1):
             (claim,) = await self.store.claim(self.now, 2)
             self.assertEqual(len(claim.recipients), size)
-            self.assertEqual(claim.message.recipients, tuple(r.address for r in claim.recipients))
+            self.assertEqual(claim.message.recipients, tuple(r.rcpt for r in claim.recipients))
             found += claim.message.recipients
         self.assertCountEqual(found, new.recipients)
 
@@ -184,6 +195,64 @@ class StoreContract:
         self.assertEqual(await self.store.next_due_at(self.now), self.now)
         (claim,) = await self.store.claim(self.now, 10)
         self.assertEqual(claim.message.id, put.message.id)
+
+    # Ranks
+
+    async def put_waiting(self, count: int, **more: object) -> list[str]:
+        """Put messages that wait, each due a second after the one before."""
+        ids = []
+        for _ in range(count):
+            new = new_message(**more)
+            await self.store.put(new, Content(b"x"), claim=False)
+            ids.append(new.id)
+            self.now += 1
+        return ids
+
+    async def test_of_those_due_the_highest_priority_is_claimed_first(self) -> None:
+        low = await self.put_waiting(1, priority=-9)
+        middle = await self.put_waiting(2)
+        high = await self.put_waiting(2, priority=4)
+        top = await self.put_waiting(1, priority=9)
+        claims = await self.store.claim(self.now, 10)
+        found = [claim.message.id for claim in claims]
+        self.assertEqual(found, top + high + middle + low)
+        self.assertEqual([claim.message.priority for claim in claims], [9, 4, 4, 0, 0, -9])
+
+    async def test_high_priorities_leave_room_for_the_others(self) -> None:
+        low = await self.put_waiting(3, priority=-1)
+        middle = await self.put_waiting(3)
+        high = await self.put_waiting(20, priority=1)
+        claims = await self.store.claim(self.now, 8)
+        self.assertEqual([claim.message.id for claim in claims], [*high[:6], middle[0], *low[:1]])
+        rest = await self.store.claim(self.now, 100)
+        self.assertEqual(len(rest), 18)
+
+    async def test_what_is_held_waits_and_then_has_its_priority(self) -> None:
+        until = self.now + 30 * 86_400
+        (held,) = await self.put_waiting(1, held_until=until, priority=3)
+        self.assertEqual(await self.store.next_due_at(self.now), until)
+        self.assertEqual(await self.store.claim(until - 1, 10), [])
+        await self.put_waiting(1)
+        self.assertEqual(await self.store.next_due_at(self.now), self.now - 1)
+        self.now = until
+        first, _ = await self.store.claim(until, 10)
+        self.assertEqual((first.message.id, first.message.priority), (held, 3))
+        self.assertEqual(await self.store.release_all_leases(), 2)
+        first, _ = await self.store.claim(until, 10)
+        self.assertEqual(first.message.id, held)
+
+    async def test_a_hold_that_is_over_or_too_long_to_be_true_holds_nothing(self) -> None:
+        await self.put_waiting(1, held_until=self.now)
+        await self.put_waiting(1, held_until=self.now + HELD_HORIZON_SECONDS + 3600)
+        self.assertEqual(len(await self.store.claim(self.now, 10)), 2)
+
+    async def test_who_was_told_of_a_delay_is_known_from_then_on(self) -> None:
+        put = await self.store.put(new_message(), Content(b"x"))
+        for tells, told in ((False, False), (True, True), (False, True)):
+            retry = Retry(put.recipients[0], self.now, GREYLISTED, tells_delay=tells)
+            await self.store.record([retry])
+            (put,) = await self.store.claim(self.now, 1)
+            self.assertIs(put.recipients[0].delay_told, told)
 
     # next_due_at
 
@@ -281,7 +350,7 @@ class StoreContract:
         (kept,) = await self.store.renew([put], self.later(10))
         self.assertEqual(len(kept.recipients), 2)
         self.assertNotIn(theirs.recipients[0], kept.recipients)
-        self.assertEqual(kept.message.recipients, tuple(r.address for r in kept.recipients))
+        self.assertEqual(kept.message.recipients, tuple(r.rcpt for r in kept.recipients))
         self.assertEqual(kept.lease_until, self.now + LEASE_SECONDS)
         claims = await self.new_store().claim(self.later(LEASE_SECONDS - 1), 10)
         taken = [r for c in claims for r in c.recipients if r.message_id == put.message.id]
@@ -317,7 +386,8 @@ class StoreContract:
         outcomes = [Retry(r, self.now, GREYLISTED) for r in put.recipients]
         await self.store.record(outcomes)
         (claim,) = await self.store.claim(self.now, 2000)
-        self.assertEqual([str(address) for address in claim.message.recipients], names)
+        found = [str(rcpt.forward_path) for rcpt in claim.message.recipients]
+        self.assertEqual(found, names)
         await self.store.record([Done(r) for r in claim.recipients])
         self.assertEqual(self.rows(), (0, 0, 0))
 
@@ -333,13 +403,14 @@ class SqliteStoreTests(StoreContract, TestCase):
         from postroom.queue import statements
 
         keys = "('a', 1), ('b', 2)"
-        outcomes = "('a', 1, 2.0, 1, 'no'), ('b', 2, 2.0, 1, 'no')"
+        ranked = "('a', 1, 0), ('b', 2, 5)"
+        outcomes = "('a', 1, 2.0, 1, 'no', 0), ('b', 2, 2.0, 1, 'no', 1)"
         ids = "('a'), ('b')"
         with self.engine.connect() as connection:
             for text, rows in (
                 (statements.FINISH, keys),
                 (statements.RENEW, keys),
-                (statements.TAKE, keys),
+                (statements.TAKE, ranked),
                 (statements.RETRY, outcomes),
                 (statements.DELETE_MESSAGES, ids),
             ):

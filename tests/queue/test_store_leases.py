@@ -10,12 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.database import migrate, open_database, transaction
 from postroom.queue.batch import Batch, Claim, Put, Record, Renew
 from postroom.queue.model import ClaimedRecipient, Done, Retry
+from postroom.queue.ranks import Horizons
 from postroom.queue.store import HORIZON_SECONDS, LEASE_SECONDS
 from postroom.queue.tables import message, recipient
 from postroom.wire.replies import reply
 from tests.queue.samples import Content, new_message
 
 OWNERS = ("a", "b")
+HORIZONS = Horizons(HORIZON_SECONDS, HORIZON_SECONDS)
 BUSY = reply(450, "4.2.1", "Mailbox busy")
 
 steps = st.lists(
@@ -70,7 +72,7 @@ class Model:
 
     def claim(self, owner: str, limit: int) -> None:
         due = {key for key, (_, due_at) in self.rows.items() if due_at <= self.now}
-        claims = self.apply(owner, Claim(self.now, self.now + HORIZON_SECONDS, limit, self.until))
+        claims = self.apply(owner, Claim(self.now, HORIZONS, limit, self.until))
         taken = {(r.message_id, r.number) for claim in claims for r in claim.recipients}
         self.test.assertLessEqual(taken, due)
         self.test.assertEqual(len(taken), min(limit, len(due)))

@@ -10,6 +10,8 @@ from postroom.cli.output import document, octets, printable, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from postroom.queue.model import MessageRow, RecipientRow
 
 
@@ -94,7 +96,7 @@ def remove(site: Site, queue_id: str, as_json: bool) -> None:
 
 
 def _fields(message: "MessageRow") -> dict[str, Any]:
-    return {**asdict(message), "parameters": dict(message.parameters)}
+    return {**asdict(message), "traits": [trait.name for trait in message.traits]}
 
 
 def _line(message: "MessageRow", now: float) -> tuple[object, ...]:
@@ -114,22 +116,26 @@ def _line(message: "MessageRow", now: float) -> tuple[object, ...]:
 
 
 def _describe(message: "MessageRow", now: float) -> None:
-    parameters = " ".join(
-        key if value is None else f"{key}={value}" for key, value in message.parameters.items()
-    )
     for name, value in (
         ("id", message.id),
         ("received", _moment(message.received_at)),
         ("size", octets(message.size_octets)),
         ("sender", message.sender or "<>"),
-        ("parameters", parameters or "-"),
+        ("parameters", _parameters(message.parameters) or "-"),
+        ("priority", str(message.priority)),
     ):
         click.echo(f"{name + ':':<12}{printable(value)}")
     click.echo()
     table(
-        ("recipient", "attempts", "next attempt", "last reply"),
+        ("recipient", "attempts", "next attempt", "last reply", "parameters"),
         [
-            (each.address, each.attempts, _next_attempt(each, now), each.last_reply or "-")
+            (
+                each.address,
+                each.attempts,
+                _next_attempt(each, now),
+                each.last_reply or "-",
+                _parameters(each.parameters) or "-",
+            )
             for each in message.recipients
         ],
         right=("attempts",),
@@ -139,7 +145,15 @@ def _describe(message: "MessageRow", now: float) -> None:
 def _next_attempt(recipient: "RecipientRow", now: float) -> str:
     if recipient.claimed:
         return "under way"
+    if recipient.held and recipient.next_attempt_at > now:
+        return f"held until {_moment(recipient.next_attempt_at)}"
     return "due" if recipient.next_attempt_at <= now else _moment(recipient.next_attempt_at)
+
+
+def _parameters(parameters: "Mapping[str, str | None]") -> str:
+    return " ".join(
+        keyword if value is None else f"{keyword}={value}" for keyword, value in parameters.items()
+    )
 
 
 def _moment(posix_time: float) -> str:

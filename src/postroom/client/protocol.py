@@ -380,7 +380,7 @@ class Connection(Protocol):
         """Begin a transaction for the recipients that come next."""
         self._places = attempt.undecided(self._around.settings.recipients_per_transaction)
         recipients = attempt.outgoing.message.recipients
-        rcpts = [encode.rcpt(recipients[place]) for place in self._places]
+        rcpts = [encode.rcpt(recipients[place].forward_path) for place in self._places]
         self._transaction = Transaction(self._mail, rcpts)
         self._send(self.session.begin(self._transaction))
 

@@ -30,6 +30,7 @@ from postroom.delivery.trace import delivered_to_field, return_path_field
 from postroom.envelope import NewMessage, new_queue_id
 from postroom.errors import reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
@@ -60,7 +61,7 @@ class LocalAgent:
         self._enqueue = enqueue
 
     def deliver_locally(
-        self, message: NewMessage, recipient: Mailbox, source: IChunkSource
+        self, message: NewMessage, recipient: Rcpt, source: IChunkSource
     ) -> "Deferred[Reply | None]":
         """See `ILocalAgent`. Never fails: a failure is a reply, 451 or 452 if it was ours.
 
@@ -69,9 +70,9 @@ class LocalAgent:
         return Deferred.fromCoroutine(self._deliver(message, recipient, source))
 
     async def _deliver(
-        self, message: NewMessage, recipient: Mailbox, source: IChunkSource
+        self, message: NewMessage, recipient: Rcpt, source: IChunkSource
     ) -> Reply | None:
-        resolved = self._router.resolve(recipient)
+        resolved = self._router.resolve(recipient.forward_path)
         if isinstance(resolved, Deferred):
             resolved = await resolved
         if isinstance(resolved, Reply):
@@ -80,19 +81,28 @@ class LocalAgent:
             return None
         spool = self._spools.new_spool()
         try:
-            await self._store(message, resolved, source, spool)
+            await self._store(message, recipient, resolved, source, spool)
         except Exception as error:
             answer = reply_for(error)
             if not answer.temporary:
                 return answer
-            _log.failure("{id}: delivery to {recipient} failed", id=message.id, recipient=recipient)
+            _log.failure(
+                "{id}: delivery to {recipient} failed",
+                id=message.id,
+                recipient=str(recipient.forward_path),
+            )
             return answer
         finally:
             spool.close()
         return DELIVERED
 
     async def _store(
-        self, message: NewMessage, route: Route, source: IChunkSource, spool: Spool
+        self,
+        message: NewMessage,
+        recipient: Rcpt,
+        route: Route,
+        source: IChunkSource,
+        spool: Spool,
     ) -> None:
         scan = await self._fill(spool, source)
         content = spool.finish()
@@ -114,16 +124,16 @@ class LocalAgent:
             if outcome is not None:
                 raise outcome
         if route.queued:
-            await self._queue(message, message.sender, route.queued, content)
+            await self._queue(message, message.sender, _rcpts(route.queued, recipient), content)
         if route.forwarded:
             sender = await self._router.forwarding_sender(message.sender)
-            await self._queue(message, sender, route.forwarded, content)
+            await self._queue(message, sender, _rcpts(route.forwarded, recipient), content)
 
     async def _queue(
         self,
         message: NewMessage,
         sender: Mailbox | None,
-        recipients: tuple[Mailbox, ...],
+        recipients: tuple[Rcpt, ...],
         content: IContent,
     ) -> None:
         await self._enqueue(
@@ -145,6 +155,11 @@ class LocalAgent:
         if in_header:
             scan.end()
         return scan
+
+
+def _rcpts(addresses: tuple[Mailbox, ...], instead_of: Rcpt) -> tuple[Rcpt, ...]:
+    """Give what stands for a recipient that an alias leads away from. RFC 3461 s5.2.7."""
+    return tuple(Rcpt(address, instead_of.parameters) for address in addresses)
 
 
 async def _now(chunk: "bytes | Deferred[bytes]") -> bytes:

@@ -18,7 +18,7 @@ ways:
 Who controls the input: the peer, envelope and content; the directory, paths and aliases.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -145,24 +145,24 @@ class Copies:
     """
 
     accounts: tuple[Account, ...]
-    queued: tuple[Mailbox, ...]
-    forwarded: tuple[Mailbox, ...]
+    queued: tuple[Rcpt, ...]
+    forwarded: tuple[Rcpt, ...]
 
     @classmethod
     def of(cls, envelope: Envelope) -> "Copies":
         """Merge the routes of an envelope's recipients."""
         accounts: dict[tuple[str, str], Account] = {}
-        queued: dict[tuple[bytes, str], Mailbox] = {}
-        forwarded: dict[tuple[bytes, str], Mailbox] = {}
+        queued: dict[tuple[bytes, str], Rcpt] = {}
+        forwarded: dict[tuple[bytes, str], Rcpt] = {}
         for recipient in envelope.recipients:
             route = recipient.route
             if isinstance(route, Route):
                 for account in route.accounts:
                     accounts[account.address, account.folder] = account
-                for address in route.queued:
-                    queued.setdefault((address.local_part, address.domain_key), address)
-                for address in route.forwarded:
-                    forwarded.setdefault((address.local_part, address.domain_key), address)
+                for found, addresses in ((queued, route.queued), (forwarded, route.forwarded)):
+                    for address in addresses:
+                        key = address.local_part, address.domain_key
+                        found.setdefault(key, Rcpt(address, recipient.rcpt.parameters))
         for key in queued:  # who was written to has no need of the copy that an alias sends
             forwarded.pop(key, None)
         return cls((*accounts.values(),), (*queued.values(),), (*forwarded.values(),))
@@ -368,8 +368,8 @@ class MessageDelivery:
         used = self._copies.queued or self._copies.forwarded
         queue_id = new_queue_id() if used else self._envelope.id
         try:
-            addresses = tuple(mailbox(account.address) for account, _ in failed)
-            await self._enqueue(queue_id, self._envelope.mail.reverse_path, addresses, content)
+            rcpts = tuple(Rcpt(mailbox(account.address)) for account, _ in failed)
+            await self._enqueue(queue_id, self._envelope.mail.reverse_path, rcpts, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
@@ -379,17 +379,16 @@ class MessageDelivery:
         self,
         queue_id: str,
         sender: Mailbox | None,
-        recipients: tuple[Mailbox, ...],
+        recipients: tuple[Rcpt, ...],
         content: IContent,
     ) -> "Deferred[None]":
         mail = self._envelope.mail
-        body = mail.parameters.get("BODY")
         message = NewMessage(
             queue_id,
             sender,
             recipients,
             self._received_at,
-            {"BODY": body} if body else {},
+            _without_size(mail.parameters) if mail.parameters else {},
             self._envelope.session.identity,
         )
         return maybeDeferred(self._room.queue.enqueue, message, content)
@@ -401,6 +400,11 @@ class MessageDelivery:
 
     def _replies(self) -> Sequence[Reply]:
         return [queued_as(self._envelope.id)] * len(self._envelope.recipients)
+
+
+def _without_size(parameters: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Leave out what the sender said of the size: our trace fields have made it untrue."""
+    return {keyword: value for keyword, value in parameters.items() if keyword != "SIZE"}
 
 
 def queued_as(queue_id: str) -> Reply:

@@ -24,10 +24,11 @@ from sqlalchemy import (
 )
 
 from postroom.database import transaction, user_errors
+from postroom.envelope import Trait
 from postroom.errors import UserError
 from postroom.queue.files import ContentFiles, files_of
 from postroom.queue.model import MessageRow, RecipientRow
-from postroom.queue.tables import content, message, read_mailbox, recipient
+from postroom.queue.tables import HELD, content, message, read_mailbox, recipient
 
 
 def list_messages(engine: Engine, now: float, limit: int | None = None) -> list[MessageRow]:
@@ -80,7 +81,7 @@ def retry(engine: Engine, message_ids: Sequence[str] | None, now: float) -> int:
 
     Args:
         engine: of the database.
-        message_ids: whose recipients; None for all.
+        message_ids: whose recipients; None for all but those that their senders want held.
         now: POSIX time.
 
     Returns:
@@ -93,7 +94,7 @@ def retry(engine: Engine, message_ids: Sequence[str] | None, now: float) -> int:
     idle = or_(recipient.c.lease_owner.is_(None), recipient.c.due_at <= now)
     with user_errors(engine), transaction(engine) as connection:
         if message_ids is None:
-            return connection.execute(change.where(idle)).rowcount
+            return connection.execute(change.where(idle, recipient.c.rank != HELD)).rowcount
         changed = 0
         for message_id in _known(connection, message_ids):
             mine = and_(recipient.c.message_id == message_id, idle)
@@ -162,6 +163,8 @@ def _message_row(row: RowMapping, recipients: tuple[RecipientRow, ...]) -> Messa
         size_octets=row["size_octets"],
         recipients=recipients,
         parameters=row["parameters"],
+        priority=row["priority"],
+        traits=Trait(row["traits"]),
     )
 
 
@@ -171,5 +174,7 @@ def _recipient_row(row: Row[Any], now: float) -> RecipientRow:
         attempts=row.attempts,
         next_attempt_at=row.due_at,
         claimed=row.lease_owner is not None and row.due_at > now,
+        held=row.rank == HELD,
         last_reply=row.last_reply,
+        parameters=row.rcpt_parameters or {},
     )

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
 
-from postroom.envelope import NewMessage
+from postroom.envelope import NewMessage, Trait
 from postroom.errors import PostroomError
 from postroom.interfaces import IContent
 from postroom.queue.model import ClaimedMessage, ClaimedRecipient, Done, Report, Retry
+from postroom.queue.ranks import Horizons, ranks_of
 from postroom.queue.statements import (
     BLOCK_ROWS,
     DELETE_MESSAGES,
@@ -31,8 +32,9 @@ from postroom.queue.statements import (
     execute,
     insert,
 )
-from postroom.queue.tables import content, message, read_mailbox, recipient
+from postroom.queue.tables import HELD, content, message, read_mailbox, recipient
 from postroom.queue.writer import Job
+from postroom.wire.commands import Rcpt
 
 CHUNK_OCTETS: Final = 256 * 1024
 """The longest row of content."""
@@ -48,7 +50,10 @@ class TornContent(PostroomError):
 
 
 class Put(Job[ClaimedMessage | None]):
-    """Store a message; claimed until ``lease_until``, or waiting and due now if that is None."""
+    """Store a message; claimed until ``lease_until``, or waiting if that is None.
+
+    It waits until ``now``, or for as long as it is to be held.
+    """
 
     def __init__(
         self,
@@ -63,9 +68,12 @@ class Put(Job[ClaimedMessage | None]):
         self.new = new
         self.body = body
         self.size_octets = size_octets = body.size_octets + filed_octets
+        self.rank = new.priority
         self.due_at = now if lease_until is None else lease_until
         self.claimed = lease_until is not None
         self.result = claimed_message(new, size_octets, lease_until) if lease_until else None
+        if lease_until is None and new.held_until is not None and new.held_until > now:
+            self.rank, self.due_at = HELD, new.held_until
 
 
 class Record(Job[Sequence[ClaimedMessage]]):
@@ -92,13 +100,13 @@ class Renew(Job[Sequence[ClaimedMessage]]):
 
 
 class Claim(Job[Sequence[ClaimedMessage]]):
-    """Claim recipients due at or before ``now`` or after ``beyond``."""
+    """Claim recipients due at ``now``."""
 
-    def __init__(self, now: float, beyond: float, limit: int, lease_until: float) -> None:
+    def __init__(self, now: float, horizons: Horizons, limit: int, lease_until: float) -> None:
         """Take the limits."""
         super().__init__()
         self.now = now
-        self.beyond = beyond
+        self.horizons = horizons
         self.limit = limit
         self.lease_until = lease_until
 
@@ -152,9 +160,15 @@ class Batch:
 
     def _recipient_rows(self, put: Put) -> Iterator[tuple[Any, ...]]:
         owner = self._owner if put.claimed else None
-        for number, address in enumerate(put.new.recipients):
+        new, due_at, rank = put.new, put.due_at, put.rank
+        for number, rcpt in enumerate(new.recipients):
+            address = rcpt.forward_path
             domain = address.domain_key
-            yield put.new.id, number, bytes(address), domain, 0, put.due_at, owner, ""
+            parameters = json.dumps(dict(rcpt.parameters)) if rcpt.parameters else None
+            yield (
+                *(new.id, number, bytes(address), domain, 0, due_at, owner, ""),
+                *(parameters, rank, 0),
+            )
 
     def _record(self, connection: Connection, outcomes: Iterable[Done | Retry]) -> int:
         """Record outcomes; gives how many were still ours to record."""
@@ -165,8 +179,12 @@ class Batch:
             if isinstance(outcome, Done):
                 done.append((who.message_id, who.number))
             else:
-                due, counts = outcome.next_attempt_at, int(outcome.counts)
-                retries.append((who.message_id, who.number, due, counts, str(outcome.reply)))
+                due, counts, told = (
+                    outcome.next_attempt_at,
+                    int(outcome.counts),
+                    int(outcome.tells_delay),
+                )
+                retries.append((who.message_id, who.number, due, counts, str(outcome.reply), told))
         recorded = self._finish(connection, sorted(done)) if done else 0
         for block in blocks(retries):
             recorded += execute(connection, RETRY, block, after=[self._owner]).rowcount
@@ -204,21 +222,36 @@ class Batch:
         job.result = [claim for claim in renewed if claim is not None]
 
     def _claim(self, connection: Connection, job: Claim) -> None:
+        """Claim by rank: twice round, the first time leaving room for the ranks that follow."""
         rows: list[Row[Any]] = []
-        for due in (recipient.c.due_at <= job.now, recipient.c.due_at > job.beyond):
-            if len(rows) < job.limit:
+        ranks = ranks_of(connection)
+        for place, rank in enumerate([*ranks, *ranks[:-1]]):
+            room = job.limit - len(rows)
+            if place < len(ranks) - 1 and room > 1:
+                room -= max(room // 4, 1)
+            rows += self._claim_of_rank(connection, job, rank, room)
+        job.result = _group(rows, job.lease_until)
+
+    def _claim_of_rank(
+        self, connection: Connection, job: Claim, rank: int, limit: int
+    ) -> Sequence[Row[Any]]:
+        rows: list[Row[Any]] = []
+        beyond = job.now + job.horizons.of_rank(rank)
+        for due in (recipient.c.due_at <= job.now, recipient.c.due_at > beyond):
+            if len(rows) < limit:
                 statement = (
                     select(recipient, message)
                     .join(message, message.c.id == recipient.c.message_id)
-                    .where(due)
+                    .where(recipient.c.rank == rank, due)
                     .order_by(recipient.c.due_at)
-                    .limit(job.limit - len(rows))
+                    .limit(limit - len(rows))
                     .with_for_update(skip_locked=True, of=recipient)
                 )
                 rows.extend(connection.execute(statement))
-        for block in blocks(sorted((row.message_id, row.number) for row in rows)):
+        taken = sorted((row.message_id, row.number, row.priority) for row in rows)
+        for block in blocks(taken):
             execute(connection, TAKE, block, [job.lease_until, self._owner])
-        job.result = _group(rows, job.lease_until)
+        return rows
 
     def _release(self, connection: Connection, job: Release) -> None:
         claimed = recipient.c.lease_owner.is_not(None)
@@ -230,8 +263,7 @@ class Batch:
 def claimed_message(new: NewMessage, size_octets: int, lease_until: float) -> ClaimedMessage:
     """Give a message just stored, as one whose every recipient is claimed."""
     recipients = tuple(
-        ClaimedRecipient(new.id, number, address, 0)
-        for number, address in enumerate(new.recipients)
+        ClaimedRecipient(new.id, number, rcpt, 0) for number, rcpt in enumerate(new.recipients)
     )
     return ClaimedMessage(new, recipients, size_octets, lease_until)
 
@@ -247,17 +279,25 @@ def _group(rows: Sequence[Row[Any]], lease_until: float) -> list[ClaimedMessage]
 def _claimed_rows(rows: list[Row[Any]], lease_until: float) -> ClaimedMessage:
     rows.sort(key=lambda row: row.number)
     recipients = tuple(
-        ClaimedRecipient(row.message_id, row.number, read_mailbox(row.address), row.attempts)
+        ClaimedRecipient(
+            row.message_id,
+            row.number,
+            Rcpt(read_mailbox(row.address), row.rcpt_parameters or {}),
+            row.attempts,
+            bool(row.delay_told),
+        )
         for row in rows
     )
     first = rows[0]
     new = NewMessage(
         id=first.id,
         sender=None if first.sender is None else read_mailbox(first.sender),
-        recipients=tuple(claimed.address for claimed in recipients),
+        recipients=tuple(claimed.rcpt for claimed in recipients),
         received_at=first.received_at,
         parameters=first.parameters,
         identity=first.identity,
+        priority=first.priority,
+        traits=Trait(first.traits),
     )
     return ClaimedMessage(new, recipients, first.size_octets, lease_until)
 
@@ -268,7 +308,7 @@ def _still_ours(
     kept = tuple(r for r in claim.recipients if (r.message_id, r.number) in ours)
     if not kept:
         return None
-    new = replace(claim.message, recipients=tuple(r.address for r in kept))
+    new = replace(claim.message, recipients=tuple(r.rcpt for r in kept))
     return ClaimedMessage(new, kept, claim.size_octets, lease_until)
 
 
@@ -276,7 +316,10 @@ def _message_row(put: Put) -> tuple[Any, ...]:
     new = put.new
     sender = None if new.sender is None else bytes(new.sender)
     parameters = json.dumps(dict(new.parameters)) if new.parameters else "{}"
-    return new.id, sender, parameters, new.identity, new.received_at, put.size_octets
+    return (
+        *(new.id, sender, parameters, new.identity, new.received_at, put.size_octets),
+        *(new.priority, int(new.traits)),
+    )
 
 
 def _content_rows(puts: Iterable[Put]) -> Iterator[ContentRow]:

@@ -198,7 +198,7 @@ def message_for(claim: Claim, recipients: Sequence[ClaimedRecipient]) -> NewMess
     """Give a claim's message for some of its recipients; the message itself if they are all."""
     if len(recipients) == len(claim.recipients):
         return claim.message
-    return replace(claim.message, recipients=tuple(r.address for r in recipients))
+    return replace(claim.message, recipients=tuple(r.rcpt for r in recipients))
 
 
 def _part(
@@ -207,7 +207,7 @@ def _part(
     size_octets: int,
     lease_until: float,
 ) -> ClaimedMessage:
-    addresses = tuple(recipient.address for recipient in recipients)
+    rcpts = tuple(recipient.rcpt for recipient in recipients)
     return ClaimedMessage(
-        replace(message, recipients=addresses), tuple(recipients), size_octets, lease_until
+        replace(message, recipients=rcpts), tuple(recipients), size_octets, lease_until
     )

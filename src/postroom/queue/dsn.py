@@ -34,6 +34,7 @@ from zope.interface import implementer
 from postroom.envelope import NewMessage, new_queue_id
 from postroom.interfaces import IChunkSource, IContent
 from postroom.queue.model import Report
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
@@ -166,7 +167,11 @@ def make_report(
     eight_bit = _EIGHT_BIT.search(original.octets) is not None
     encoding = ["Content-Transfer-Encoding: 8bit"] if eight_bit else []
     new = NewMessage(
-        new_queue_id(), None, (message.sender,), now, {"BODY": "8BITMIME"} if eight_bit else {}
+        new_queue_id(),
+        None,
+        (Rcpt(message.sender),),
+        now,
+        {"BODY": "8BITMIME"} if eight_bit else {},
     )
     kind = "message/rfc822" if original.whole else "text/rfc822-headers"
     lines = [
@@ -202,7 +207,7 @@ def _head(host: str, new: NewMessage, original: Original) -> list[str]:
     return [
         f"Date: {_date(new.received_at)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
-        f"To: <{_printable(str(new.recipients[0]))}>",
+        f"To: <{_printable(str(new.recipients[0].forward_path))}>",
         "Subject: Your message could not be delivered",
         f"Message-ID: <{new.id}.{secrets.token_hex(8)}@{host}>",
         *_thread(original),

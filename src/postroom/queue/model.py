@@ -17,13 +17,14 @@ still waits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from postroom.envelope import NewMessage
+from postroom.envelope import NO_TRAITS, NewMessage, Trait
 from postroom.interfaces import IContent
+from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
@@ -35,14 +36,21 @@ class ClaimedRecipient:
     Attributes:
         message_id: the queue id.
         number: its place in the message, from 0: with the id, the primary key.
-        address: the forward-path.
+        rcpt: its address and parameters.
         attempts: how often it was tried before.
+        delay_told: True if its sender was told, or asked not to be told, that it is late.
     """
 
     message_id: str
     number: int
-    address: Mailbox
+    rcpt: Rcpt
     attempts: int
+    delay_told: bool = False
+
+    @property
+    def address(self) -> Mailbox:
+        """The forward-path."""
+        return self.rcpt.forward_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +78,14 @@ class Retry:
         next_attempt_at: POSIX time, not before which.
         reply: why, for `queue list`.
         counts: False if nothing was tried (shutdown), so that attempts stay as they are.
+        tells_delay: True if a report in the same commit tells that the recipient is late.
     """
 
     recipient: ClaimedRecipient
     next_attempt_at: float
     reply: Reply
     counts: bool = True
+    tells_delay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,8 @@ class RecipientRow:
     next_attempt_at: float
     claimed: bool
     last_reply: str
+    held: bool = False
+    parameters: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,8 @@ class MessageRow:
     size_octets: int
     recipients: tuple[RecipientRow, ...]
     parameters: Mapping[str, str | None]
+    priority: int = 0
+    traits: Trait = NO_TRAITS
 
 
 class IQueueStore(Interface):
@@ -127,8 +141,8 @@ class IQueueStore(Interface):
         Args:
             message: its envelope.
             content: read in another thread before the Deferred fires, and not after.
-            claim: True stores it already claimed by this process; False as waiting and due now,
-                for whoever claims it next (overload).
+            claim: True stores it already claimed by this process; False as waiting, due now or at
+                the message's ``held_until``, for whoever claims it then.
 
         Returns:
             The claim; None if there is none.
@@ -138,10 +152,13 @@ class IQueueStore(Interface):
         """
 
     def claim(now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
-        """Claim up to ``limit`` recipients that are due and unclaimed, the longest due first.
+        """Claim up to ``limit`` recipients that are due and unclaimed.
 
-        Due is a recipient whose next attempt lies at or before ``now``, or further ahead than any
-        schedule goes (the clock was set back).
+        Those of a higher priority come first, but never all the room is theirs while others are
+        due; of the same priority the longest due come first. Due is a recipient whose next attempt
+        lies at or before ``now``, or further ahead than any schedule goes (the clock was set back).
+
+        RFC 6710 s4.1
         """
 
     def next_due_at(now: float) -> "Deferred[float | None]":

@@ -3,8 +3,8 @@
 A message is stored first and sent second. When the store says that it is durable, the relay gets it
 at once, claimed already and with its content still in memory: nothing is read back, and no poll
 stands between. Content too large to be in memory is read from the store as it is sent. When the
-room for all that is used up, or the relay is stopping, the message is stored unclaimed instead and
-the relay fetches it later.
+room for all that is used up, or the relay is stopping, or the message is to be held, it is stored
+unclaimed instead and the relay fetches it later.
 
 Invariant: what became of the message in the relay never changes the answer to the delivery.
 """
@@ -36,6 +36,8 @@ class Queue:
     def enqueue(self, message: NewMessage, content: IContent) -> Deferred[None]:
         """See `IQueue.enqueue`."""
         relay = self._relay
+        if message.held_until is not None:
+            return self._store.put(message, content, claim=False).addCallback(_nothing)
         pieces = content.in_memory()
         size: int = content.size_octets
         if relay.stopping or not relay.budget.take(size if pieces is not None else 0):

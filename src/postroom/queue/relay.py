@@ -371,7 +371,7 @@ class Relay:
             answer: Reply | None
             try:
                 answer = await self._exits.local.deliver_locally(
-                    job.message, recipient.address, job.claim.source
+                    job.message, recipient.rcpt, job.claim.source
                 )
                 if answer is None:
                     lane = self._lane_to(recipient.address.domain_key)

@@ -31,7 +31,8 @@ FINISH: Final = (
 )
 RETRY: Final = (
     "UPDATE recipient SET due_at = outcome.column3, attempts = attempts + outcome.column4,"
-    " last_reply = outcome.column5, lease_owner = NULL FROM (VALUES {rows}) AS outcome"
+    " last_reply = outcome.column5, delay_told = delay_told + outcome.column6, lease_owner = NULL"
+    " FROM (VALUES {rows}) AS outcome"
     " WHERE message_id = outcome.column1 AND number = outcome.column2 AND lease_owner = ?"
 )
 RENEW: Final = (
@@ -40,8 +41,8 @@ RENEW: Final = (
     " RETURNING message_id, number"
 )
 TAKE: Final = (
-    "UPDATE recipient SET due_at = ?, lease_owner = ? FROM (VALUES {rows}) AS claim"
-    " WHERE message_id = claim.column1 AND number = claim.column2"
+    "UPDATE recipient SET due_at = ?, lease_owner = ?, rank = claim.column3"
+    " FROM (VALUES {rows}) AS claim WHERE message_id = claim.column1 AND number = claim.column2"
 )
 LOCK_MESSAGES: Final = "SELECT id FROM message WHERE id IN (VALUES {rows}) ORDER BY id FOR UPDATE"
 DELETE_MESSAGES: Final = (

@@ -6,6 +6,7 @@ What is durable is three tables (`postroom.queue.tables`); what a state is, is w
     -----      -------  -------  ---------                      ------------------
     absent     none     none     none                           nobody: not accepted, or all done
     waiting    one      whole    lease_owner NULL               anyone, from due_at on
+    held       one      whole    the same, with rank HELD       the same; a claim ends it
     claimed    one      whole    lease_owner set, due_at ahead  the owner alone
     abandoned  one      whole    lease_owner set, due_at past   anyone; what the old owner records
                                                                 counts until someone claims it
@@ -14,8 +15,8 @@ What is durable is three tables (`postroom.queue.tables`); what a state is, is w
 The commit instant is the return of COMMIT: the log of SQLite, or of PostgreSQL, is synced by then.
 Every step between two states is one transaction:
 
-    put      absent -> claimed or waiting: the whole message, or nothing
-    claim    waiting, abandoned -> claimed
+    put      absent -> claimed, waiting or held: the whole message, or nothing
+    claim    waiting, held, abandoned -> claimed
     renew    claimed, abandoned -> claimed
     record   claimed, abandoned -> waiting (Retry) or finished (Done); absent with the last one.
              The report of a failure is put by the transaction that finishes the failed recipient.
@@ -53,7 +54,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, func, select
+from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
@@ -69,8 +70,9 @@ from postroom.interfaces import IContent
 from postroom.queue.batch import Batch, Claim, Put, Record, Release, Renew
 from postroom.queue.files import ContentFiles
 from postroom.queue.model import ClaimedMessage, Done, IQueueStore, Report, Retry
+from postroom.queue.ranks import Horizons, next_due_at
 from postroom.queue.statements import blocks
-from postroom.queue.tables import content, message, recipient
+from postroom.queue.tables import content, message
 from postroom.queue.writer import Writer
 
 T = TypeVar("T")
@@ -86,6 +88,9 @@ RFC 5321 s4.5.3.2.6
 
 HORIZON_SECONDS: Final = 2 * 86_400.0
 """Further ahead than this no attempt is ever scheduled: the clock was set back since."""
+
+HELD_HORIZON_SECONDS: Final = 366 * 86_400.0
+"""Further ahead than this no message is ever held (RFC 4865 s3)."""
 
 _READERS: Final = 4
 
@@ -125,7 +130,8 @@ class SqlQueueStore:
         self._engine = engine
         self._reactor = reactor
         self._now = now
-        self._horizon = max(horizon_seconds, 2 * LEASE_SECONDS)
+        waiting = max(horizon_seconds, 2 * LEASE_SECONDS)
+        self._horizons = Horizons(waiting, HELD_HORIZON_SECONDS)
         self._writer = Writer(engine, reactor, Batch(self.owner).apply)
         self._files = files
         self._filed: set[str] = set()  # the messages that have a file
@@ -181,7 +187,7 @@ class SqlQueueStore:
 
     def claim(self, now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
         """See `IQueueStore.claim`."""
-        return self._writer.submit(Claim(now, now + self._horizon, limit, now + LEASE_SECONDS))
+        return self._writer.submit(Claim(now, self._horizons, limit, now + LEASE_SECONDS))
 
     def renew(
         self, claims: Sequence[ClaimedMessage], now: float
@@ -235,16 +241,7 @@ class SqlQueueStore:
 
     def next_due_at(self, now: float) -> "Deferred[float | None]":
         """See `IQueueStore.next_due_at`."""
-
-        def read(connection: Connection) -> float | None:
-            # Two statements: SQLite looks one end of an index up, but scans for both at once.
-            latest = connection.scalar(select(func.max(recipient.c.due_at)))
-            if latest is not None and latest > now + self._horizon:
-                return now
-            earliest: float | None = connection.scalar(select(func.min(recipient.c.due_at)))
-            return earliest
-
-        return self._read(read)
+        return self._read(lambda connection: next_due_at(connection, now, self._horizons))
 
     def chunk(self, message_id: str, index: int) -> "Deferred[bytes]":
         """See `IQueueStore.chunk`."""

@@ -8,6 +8,14 @@ attempt while it waits, the end of the lease while it is claimed. One column and
 answer both questions, who is due and whose lease has run out, and a crash needs no repair.
 ``lease_owner`` is the process that claimed it last; NULL while it waits.
 
+``recipient.rank`` says who goes first among those that are due: it is the message's priority, or
+`HELD` until the first claim of a message that its sender wants held. There are at most twenty
+ranks, nearly always one, and the index is by rank first, so that each of them is a queue of its
+own, asked in turn.
+
+``message.parameters`` are those of MAIL, ``recipient.rcpt_parameters`` those of RCPT, keyword to
+value as sent; NULL for none.
+
 Addresses are octets as `Mailbox` writes them. `read_mailbox` reads them back without judging them:
 a row that an older or newer version wrote must not stop the queue.
 """
@@ -40,6 +48,8 @@ message = Table(
     Column("identity", String),
     Column("received_at", Double, nullable=False),
     Column("size_octets", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("traits", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
@@ -62,9 +72,15 @@ recipient = Table(
     Column("due_at", Double, nullable=False),
     Column("lease_owner", String(32)),
     Column("last_reply", String, nullable=False),
+    Column("rcpt_parameters", JSON),
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column("delay_told", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
-Index(None, recipient.c.due_at)
+Index(None, recipient.c.rank, recipient.c.due_at)
+
+HELD: Final = -100
+"""The rank of what must not go yet, below every priority."""
 
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"(?:@(.*))?', re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
