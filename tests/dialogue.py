@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from ipaddress import ip_network
 from pathlib import Path
 
+from twisted.internet.interfaces import ISSLTransport
+
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.testing.conversation import Conversation, Cut, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
@@ -48,8 +50,16 @@ class MemoryLine:
     def __init__(self, scene: Scene, peer: Peer) -> None:
         self.scene = scene
         self.peer = peer
+        self._secure = self._negotiates()
+        self._spoilt = False
+
+    def _negotiates(self) -> bool:
+        return ISSLTransport.providedBy(self.peer.transport)
 
     def send(self, octets: bytes) -> None:
+        if self._negotiates() and not self._secure:
+            self._spoilt = True  # the server waits for a handshake, and this is none
+            return
         self.peer.send(octets)
         self.peer.settle()
 
@@ -61,8 +71,9 @@ class MemoryLine:
             raise Silence(str(error)) from None
 
     def start_tls(self) -> None:
-        if self.peer.transport.tls is None:
+        if not self._negotiates() or self._spoilt:
             raise Silence("the server does not negotiate TLS")
+        self._secure = True
 
     def wait(self, seconds: float) -> None:
         self.scene.wait(seconds, self.peer)
@@ -106,6 +117,9 @@ class MemoryConversation(Conversation):
             Mismatch: where the server differs from it.
         """
         super().run()
+        self.check_storage()
+
+    def check_storage(self) -> None:
         stored, wanted = self.scene.world.stored, self.dialogue.storage
         found = [each.content for each in stored]
         if found != [each.content for each in wanted]:

@@ -73,6 +73,13 @@ class WheelTests(SynchronousTestCase):
     def test_the_admin_command_is_there(self) -> None:
         self.assertIn("Usage: postroom", self.run_installed("postroom", "--help"))
 
+    def test_the_dialogues_for_other_servers_are_there(self) -> None:
+        count = (
+            "from postroom.testing.conformance.catalogue import Surroundings, shipped;"
+            "print(len(shipped(Surroundings('d', 'a@d', 'a@d', 'a@d'))))"
+        )
+        self.assertGreater(int(self.run_installed("python", "-c", count)), 200)
+
     def test_the_database_can_be_made_by_what_was_installed(self) -> None:
         self.assertIn("localhost", self.run_installed("postroom", "domain", "list"))
 
@@ -83,7 +90,7 @@ class WheelTests(SynchronousTestCase):
         package = ROOT / "src" / "postroom"
         expected = {
             str(path.relative_to(package.parent))
-            for pattern in ("*.py", "py.typed")
+            for pattern in ("*.py", "py.typed", "dialogues/*.txt")
             for path in package.rglob(pattern)
         }
         self.assertEqual(names, expected | {"twisted/plugins/postroom_smtp.py"})

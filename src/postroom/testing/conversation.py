@@ -6,6 +6,7 @@ a `Line`: in memory (tests of our own), or through a socket (`conformance.socket
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
@@ -109,12 +110,15 @@ class Conversation:
         if not (steps and isinstance(steps[0], Expect)):
             self._hear(Expect(0, "220"))
         for step in steps:
-            self._take(step)
+            if not self._take(step):
+                self.line.lose()
+                return
         self._flush()
         self._hear_expected()
         self._check_end()
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: Step) -> bool:
+        """Take one step; tell whether the dialogue goes on."""
         if isinstance(step, Send):
             self._unsent += step.octets
             if self.cut is Cut.LINES:
@@ -125,12 +129,13 @@ class Conversation:
             self._flush()
             self.line.wait(step.seconds)
         elif isinstance(step, StartTLS):
-            self._start_tls(step)
+            return self._start_tls(step)
         elif isinstance(step, Closed) and not step.by_client:
             self._close(step)
         else:
             assert isinstance(step, Closed | Say | Connection)
             raise self.mismatch(step.line, "this is for a scripted server")
+        return True
 
     def _flush(self) -> None:
         octets, self._unsent = self._unsent, b""
@@ -157,7 +162,7 @@ class Conversation:
         except Silence as silence:
             raise self.mismatch(step.line, f"expected {step.code}, but {silence}") from None
         if not self.checks_enhanced:
-            step = Expect(step.line, step.code, has=step.has, lacks=step.lacks, count=step.count)
+            step = replace(step, enhanced=None)
         wrong = step.mismatch(reply) or self.wrong_form(reply, step)
         if wrong is not None:
             raise self.mismatch(step.line, wrong)
@@ -167,13 +172,18 @@ class Conversation:
         """Say what is wrong with any such reply; for those who know more of the server."""
         return None
 
-    def _start_tls(self, step: StartTLS) -> None:
+    def _start_tls(self, step: StartTLS) -> bool:
         self._flush()
         self._hear_expected()
+        if not step.must and self._last_code[:1] == "5":
+            return False
         try:
             self.line.start_tls()
         except Silence as silence:
+            if not step.must:
+                return False
             raise self.mismatch(step.line, str(silence)) from None
+        return True
 
     def _close(self, step: Closed) -> None:
         self._flush()

@@ -23,7 +23,7 @@ each of them::
 - ``S-has: SIZE`` and ``S-lacks: AUTH`` are about the reply just expected: one of its lines begins
   with this keyword, followed by these words in any order; or none does. ``S-lines: 1`` counts them.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.
-- ``TLS`` has both sides negotiate TLS.
+- ``TLS`` has both sides negotiate TLS; after ``TLS-or-closed`` the dialogue is over if they fail.
 - A dialogue that begins with ``S:`` expects the greeting, which others pass over.
 - ``wait: 1.5`` lets seconds pass.
 - ``stored:`` expects one message of just this content to have been stored, in order; without it no
@@ -36,7 +36,7 @@ The same notation scripts a server against which a client is tried: ``C:`` is th
 must send, ``S:`` what it hears, and there are
 
 - ``S-raw:`` for octets that are no reply, ``S-closed`` for a server that hangs up, ``C-closed``
-  for a client that must have;
+  for a client that must have, ``C-silent`` for one that must not have sent any more;
 - ``connection: 192.0.2.2`` for a connection that the client must open next.
 
 In octets that are sent or stored ``\r \n \0 \t \\ \xNN`` are what they are in Python, and
@@ -59,7 +59,7 @@ _ESCAPE: Final = re.compile(
 )
 _PLAIN: Final = {b"r": b"\r", b"n": b"\n", b"0": b"\0", b"t": b"\t", b"\\": b"\\"}
 _REPLY: Final = re.compile(
-    r"(?P<code>[2-5][0-9x]{2}(?:/[2-5][0-9x]{2})*)(?P<more>-?)"
+    r"(?P<code>[2-5x][0-9x]{2}(?:/[2-5x][0-9x]{2})*)(?P<more>-?)"
     r"(?: ?(?P<enhanced>[245x]\.(?:x|[0-9]+)\.(?:x|[0-9]+)))?(?: ?(?P<text>.*))?"
 )
 _NOTES: Final = frozenset("deviation message needs outcome over role test".split())
@@ -89,7 +89,9 @@ class Expect:
         lines: the reply's whole text, None where `text` is all that counts.
         has: keywords, each with its words, of which the reply must have a line.
         lacks: keywords of which it must have none.
+        only: the keywords that lines may begin with, the first line apart; empty for any.
         count: how many lines it must have, None for any number.
+        like: a regular expression for its first line.
     """
 
     line: int
@@ -99,7 +101,9 @@ class Expect:
     lines: tuple[str, ...] | None = None
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     count: int | None = None
+    like: str = ""
 
     def mismatch(self, reply: Reply) -> str | None:
         """Say how a reply differs from what is expected; None if it does not."""
@@ -122,6 +126,11 @@ class Expect:
         for unwanted in self.lacks:
             if any(words[0] == unwanted.upper() for words in keywords):
                 return f"expected no line {unwanted}, got {reply}"
+        for words in keywords[1:] if self.only else ():
+            if words[0] not in self.only and not words[0].startswith("X"):
+                return f"expected no line {words[0]}, got {reply}"
+        if self.like and re.fullmatch(self.like, reply.text[0]) is None:
+            return f"expected a first line like {self.like}, got {reply}"
         if self.count is not None and len(reply.text) != self.count:
             return f"expected lines: {self.count}, got {reply.text}"
         return None
@@ -164,9 +173,10 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class StartTLS:
-    """Both sides negotiate TLS."""
+    """Both sides negotiate TLS; if they need not, a failure ends the dialogue."""
 
     line: int
+    must: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +321,10 @@ class _Reading:
             steps[-1] = replace(expect, has=(*expect.has, text))
         elif key == "S-lacks":
             steps[-1] = replace(expect, lacks=(*expect.lacks, text))
+        elif key == "S-only":
+            steps[-1] = replace(expect, only=tuple(text.split()))
+        elif key == "S-like":
+            steps[-1] = replace(expect, like=text)
         elif key == "S-lines":
             steps[-1] = replace(expect, count=int(text))
         else:
@@ -334,7 +348,9 @@ class _Reading:
 _BARE: Final[dict[str, Callable[[int], Step]]] = {
     "S-closed": Closed,
     "C-closed": lambda number: Closed(number, by_client=True),
+    "C-silent": lambda number: Send(number, b""),
     "TLS": StartTLS,
+    "TLS-or-closed": lambda number: StartTLS(number, must=False),
 }
 _STEPS: Final[dict[str, Callable[[int, str], Step]]] = {
     "C": lambda number, text: Send(number, unescape(text) + b"\r\n"),

@@ -1,0 +1,191 @@
+r"""The requirements: each a dialogue under a title that names it.
+
+The files of ``dialogues`` are transcripts (`postroom.testing.transcript`), one for each RFC or part
+of one. A title is::
+
+    == RFC5321-3.3-b MUST RCPT before MAIL is refused
+
+RFC and section, a letter that tells requirements of one section apart, the level, and the
+requirement in one line. Notes below it say where the dialogue can be had:
+
+- ``needs: SIZE AUTH=PLAIN`` the EHLO keywords (with a word that their line has) without which the
+  requirement is void; ``user`` is somebody who can log in;
+- ``over: tls`` or ``over: clear`` only there;
+- ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that takes mail
+  for its domain from anybody;
+- ``with:`` settings that the server must have: such a dialogue is had with our own alone;
+- ``deviation:`` we do something else, and why.
+
+``$NAME`` stands for what differs from server to server: see `Surroundings`.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from postroom.testing.transcript import Dialogue, TranscriptError, read_transcript
+
+LEVELS: Final = ("MUST", "SHOULD", "MAY")
+_TITLE: Final = re.compile(
+    r"(?P<name>RFC(?P<rfc>[0-9]+)-(?P<section>[0-9A-Z.]+)-[a-z]+) "
+    rf"(?P<level>{'|'.join(LEVELS)}) (?P<text>\S.*)"
+)
+_VARIABLE: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a dialogue must know of a server.
+
+    Attributes:
+        domain: a domain that the server takes mail for.
+        recipient: a mailbox in it.
+        other: another one.
+        unknown: an address in it that does not exist.
+        foreign: an address that the server does not take mail for.
+        sender: whom mail is from.
+        user: who can log in, and submit mail from this address.
+        password: with the user.
+        limit: the largest message, as SIZE has it; 0 if it names none.
+    """
+
+    domain: str
+    recipient: str
+    other: str
+    unknown: str
+    foreign: str = "user@there.example"
+    sender: str = "a@there.example"
+    user: str = "user"
+    password: str = ""
+    limit: int = 0
+
+    def variables(self) -> Mapping[str, str]:
+        """Give what the dialogues may use."""
+        local = self.recipient.rpartition("@")[0]
+        return {
+            "DOMAIN": self.domain,
+            "DOMAIN_UPPER": self.domain.upper(),
+            "RECIPIENT": self.recipient,
+            "LOCAL": local,
+            "OTHER": self.other,
+            "UNKNOWN": self.unknown,
+            "FOREIGN": self.foreign,
+            "FOREIGN_DOMAIN": self.foreign.rpartition("@")[2],
+            "SENDER": self.sender,
+            "USER": self.user,
+            "USER64": _base64(self.user),
+            "PASSWORD64": _base64(self.password),
+            "PLAIN": _base64(f"\0{self.user}\0{self.password}"),
+            "WRONG_PASSWORD": _base64(f"\0{self.user}\0wrong{self.password}"),
+            "WRONG_USER": _base64(f"\0nobody{self.user}\0{self.password}"),
+            "LIMIT": str(self.limit),
+            "OVER_LIMIT": str(self.limit + 1),
+        }
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One line of an RFC.
+
+    Attributes:
+        name: ``RFC5321-3.3-b``.
+        rfc: the number.
+        section: ``3.3``.
+        level: one of `LEVELS`.
+        text: what is required.
+        dialogue: shows whether it is kept.
+    """
+
+    name: str
+    rfc: int
+    section: str
+    level: str
+    text: str
+    dialogue: Dialogue
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """EHLO keywords without which the requirement is void."""
+        needs = self.dialogue.notes.get("needs", "").split()
+        return tuple(need for need in needs if need != "user")
+
+    @property
+    def needs_user(self) -> bool:
+        """True if somebody must be known who can log in."""
+        return "user" in self.dialogue.notes.get("needs", "").split()
+
+    @property
+    def over(self) -> str:
+        """``"clear"``, ``"tls"``, or empty where it makes no difference."""
+        return self.dialogue.notes.get("over", "")
+
+    @property
+    def role(self) -> str:
+        """``"mx"``, ``"submission"`` or ``"lmtp"``."""
+        return self.dialogue.notes.get("role", "mx")
+
+
+def requirements_of(text: str, variables: Mapping[str, str]) -> Iterator[Requirement]:
+    """Read the requirements of one file.
+
+    Args:
+        text: the file's.
+        variables: what stands for ``$NAME``.
+
+    Raises:
+        TranscriptError: what is wrong, and in which line.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            raise TranscriptError(f"unknown variable ${match[1]}")
+        return variables[match[1]]
+
+    for dialogue in read_transcript(_VARIABLE.sub(value, text)):
+        title = _TITLE.fullmatch(dialogue.title)
+        if title is None:
+            raise TranscriptError(f"not the title of a requirement: {dialogue.title!r}")
+        yield Requirement(
+            title["name"],
+            int(title["rfc"]),
+            title["section"],
+            title["level"],
+            title["text"],
+            dialogue,
+        )
+
+
+def shipped(surroundings: Surroundings) -> list[Requirement]:
+    """Give the requirements that come with Postroom, in the order of RFC and section.
+
+    Raises:
+        TranscriptError: what is wrong, and in which file and line.
+    """
+    folder = files("postroom.testing.conformance") / "dialogues"
+    found: dict[str, Requirement] = {}
+    for file in sorted(folder.iterdir(), key=lambda each: each.name):
+        try:
+            for each in requirements_of(file.read_text("utf-8"), surroundings.variables()):
+                if each.name in found:
+                    raise TranscriptError(f"{each.name} is there twice")
+                found[each.name] = each
+        except TranscriptError as error:
+            raise TranscriptError(f"{file.name}: {error}") from None
+    return sorted(found.values(), key=order)
+
+
+def order(requirement: Requirement) -> tuple[object, ...]:
+    """Give the sort key: RFC, section part by part, then the letter."""
+    parts = tuple(
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in requirement.section.split(".")
+    )
+    letter = requirement.name.rpartition("-")[2]
+    return requirement.rfc, parts, (len(letter), letter)

@@ -1,0 +1,93 @@
+"""Our server in memory, as the dialogues know it."""
+
+from collections.abc import Iterator
+
+from postroom.testing.conformance.catalogue import Requirement, Surroundings, shipped
+from postroom.testing.conformance.examination import (
+    OCTETS_APART,
+    begins_with_greeting,
+    lacking,
+    octets_of,
+    through_starttls,
+)
+from postroom.testing.conversation import Cut, Mismatch
+from postroom.testing.transcript import Dialogue
+from tests.dialogue import MemoryConversation, listener_of
+from tests.server.scene import LOCAL_DOMAIN, PASSWORD, USER, Scene
+
+SURROUNDINGS = Surroundings(
+    LOCAL_DOMAIN,
+    recipient=f"user@{LOCAL_DOMAIN}",
+    other=f"other@{LOCAL_DOMAIN}",
+    unknown=f"unknown@{LOCAL_DOMAIN}",
+    user=USER.decode(),
+    password=PASSWORD.decode(),
+    limit=52_428_800,
+)
+NOT_OFFERED = frozenset({"EXPN"})
+"""What our server does not offer, so that nothing is required of it."""
+
+
+def requirements() -> list[Requirement]:
+    """Give all dialogues, written for our server."""
+    return shipped(SURROUNDINGS)
+
+
+class Loose(MemoryConversation):
+    """A conversation that is about what an RFC asks, and no more."""
+
+    strict = False
+
+    def check_storage(self) -> None:
+        """Look at what was stored where the dialogue says what."""
+        if self.dialogue.storage:
+            super().check_storage()
+
+
+def offered(dialogue: Dialogue, tls: bool) -> dict[str, str]:
+    """Ask our server what it offers where a dialogue is had."""
+    role = dialogue.settings.get("role", "mx")
+    peer = Scene(listener_of(dialogue)).connect(tls=tls)
+    reply = peer.say(b"LHLO client.example" if role == "lmtp" else b"EHLO client.example")
+    words = [line.partition(" ") for line in reply.text[1:]]
+    return {keyword: rest for keyword, _, rest in words}
+
+
+def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
+    """Give the dialogue as it is had in each way, and whether TLS stands from the start."""
+    dialogue = requirement.dialogue
+    if requirement.role != "mx":
+        dialogue.settings.setdefault("role", requirement.role)
+    if requirement.over != "tls" and not lacking(requirement, offered(dialogue, False)):
+        yield dialogue, False
+    if requirement.over != "clear" and not lacking(requirement, offered(dialogue, True)):
+        yield dialogue, True
+        if not begins_with_greeting(dialogue):
+            yield through_starttls(dialogue), False
+
+
+class NotOffered(Exception):
+    """Our server does not offer what a dialogue is about."""
+
+
+def try_on_ours(requirement: Requirement) -> str:
+    """Have a dialogue with our server in every way; say what differed.
+
+    Each is had in whole groups with answers that come late, and octet by octet with answers that
+    are there at once.
+
+    Raises:
+        NotOffered: the server does not offer what it is about.
+    """
+    tried = False
+    for dialogue, tls in ways(requirement):
+        tried = True
+        short = octets_of(dialogue) <= OCTETS_APART
+        for cut, late in ((Cut.GROUPS, True), (Cut.OCTETS if short else Cut.GROUPS, False)):
+            try:
+                Loose(dialogue, cut, late, tls).run()
+            except Mismatch as mismatch:
+                return str(mismatch).removeprefix(dialogue.title).strip()
+    if not tried:
+        raise NotOffered
+    return ""

@@ -1,0 +1,204 @@
+"""Our client, and a scripted server: the dialogues of ``client/`` read from the other side.
+
+``C:`` is what the client must send (a line that ends in ``...`` may go on), ``S:`` what it hears.
+The message goes from ``from@here.example`` to ``to0@there.example``, ``to1@…`` and so on. DNS has
+two hosts for the domain: ``192.0.2.1`` comes first, then ``192.0.2.2``. Settings (``with:``) are
+``sender``, ``recipients`` (how many), ``content``, ``user`` and ``password`` (of a smarthost), and
+``tls``; ``outcome:`` is the pattern of each recipient's reply at the end.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from twisted.internet import error
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from postroom.client.model import Destination, SmartHost, TLSMode
+from postroom.client.sender import Sender
+from postroom.client.settings import ClientSettings
+from postroom.testing.conformance.catalogue import Requirement, requirements_of
+from postroom.testing.transcript import (
+    Closed,
+    Connection,
+    Dialogue,
+    Expect,
+    Say,
+    Send,
+    Step,
+    Wait,
+    unescape,
+)
+from tests.client.parts import CONTENT, PeerTransport, TableResolver, outgoing
+
+CLIENT = Path(__file__).parent / "client"
+FIRST, SECOND = "192.0.2.1", "192.0.2.2"
+_OPEN_ENDED = b"...\r\n"
+
+
+def client_requirements() -> Iterator[Requirement]:
+    """Give the dialogues for clients."""
+    for path in sorted(CLIENT.glob("*.txt")):
+        yield from requirements_of(path.read_text("utf-8"), {})
+
+
+class Deviation(AssertionError):
+    """The client did something else than the script says."""
+
+
+class Wire(PeerTransport):
+    """A transport on which TLS can be begun, and nothing but a handshake is then understood."""
+
+    secure = False
+
+    def startTLS(self, context: object, normal: bool = True) -> None:
+        self.secure = True
+
+
+class Script:
+    """One script, played to our client once."""
+
+    def __init__(self, dialogue: Dialogue, whole: bool) -> None:
+        """Take the script; without `whole` the client hears it octet by octet."""
+        self.dialogue = dialogue
+        self.whole = whole
+        self.reactor = MemoryReactorClock()
+        known = TableResolver(
+            {"there.example": [(1, "mx1.there.example"), (2, "mx2.there.example")]},
+            {"mx1.there.example": [FIRST], "mx2.there.example": [SECOND]},
+        )
+        settings = ClientSettings("us.example", tls=self._tls())
+        self.sender = Sender(self.reactor, known, settings, Random(1))
+        self._transport: Wire | None = None
+        self._sent = b""
+
+    def _tls(self) -> TLSMode:
+        return TLSMode(self.dialogue.settings.get("tls", "opportunistic"))
+
+    def _destination(self) -> Destination:
+        user = self.dialogue.settings.get("user")
+        if user is None:
+            return Destination("there.example")
+        password = self.dialogue.settings["password"]
+        return Destination("", SmartHost("127.0.0.1", 587, self._tls(), user, password))
+
+    def play(self) -> None:
+        """Play it.
+
+        Raises:
+            Deviation: where the client differs from it.
+        """
+        given = self.dialogue.settings
+        message = outgoing(
+            *(f"to{number}@there.example" for number in range(int(given.get("recipients", "1")))),
+            content=unescape(given["content"]) if "content" in given else CONTENT,
+            sender=given.get("sender", "from@here.example") or None,
+        )
+        sending = self.sender.send(self._destination(), message)
+        for step in self.dialogue.steps:
+            self.reactor.advance(0)
+            if self._transport is None and not isinstance(step, Connection):
+                self._connect(step, "")
+            self._take(step)
+        self.reactor.advance(0)
+        if not sending.called:
+            raise Deviation("the client has not made up its mind")
+        codes = [str(reply.code) for reply in sending.result.replies]
+        wanted = self.dialogue.notes["outcome"].split()
+        fits = len(codes) == len(wanted) and all(map(_fits, wanted, codes))
+        if not fits:
+            raise Deviation(f"the outcome was {codes}, not {wanted}")
+
+    def _take(self, step: Step) -> None:
+        if isinstance(step, Connection):
+            self._connect(step, step.address)
+        elif isinstance(step, Send):
+            self._must_have_sent(step)
+        elif isinstance(step, Expect):
+            self._say(_reply(step))
+        elif isinstance(step, Say):
+            self._say(step.octets)
+        elif isinstance(step, Wait):
+            for _ in range(int(step.seconds)):
+                self.reactor.advance(1)
+        elif isinstance(step, Closed):
+            self._close(step)
+        else:
+            raise ValueError(f"line {step.line}: not for a scripted server")
+
+    def _connect(self, step: Step, address: str) -> None:
+        """Take the connection that the client opens next; ``refused`` after the address."""
+        host, _, refused = address.partition(" ")
+        if not self.reactor.tcpClients:
+            raise Deviation(f"line {step.line}: the client opens no connection")
+        found, _, factory, _, _ = self.reactor.tcpClients.pop(0)
+        if host and found != host:
+            raise Deviation(f"line {step.line}: the client connects to {found}")
+        if refused:
+            factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+            return
+        protocol = factory.buildProtocol(None)
+        self._transport, self._sent = Wire(protocol), b""
+        self._protocol = protocol
+        protocol.makeConnection(self._transport)
+
+    def _read(self) -> bytes:
+        assert self._transport is not None
+        self.reactor.advance(0)
+        self._sent += self._transport.value()
+        self._transport.clear()
+        return self._sent
+
+    def _must_have_sent(self, step: Send) -> None:
+        sent, wanted = self._read(), step.octets
+        if not wanted and sent:
+            raise Deviation(f"line {step.line}: the client went on with {sent!r}")
+        if wanted.endswith(_OPEN_ENDED):
+            line, mark, _ = sent.partition(b"\r\n")
+            if mark and line.startswith(wanted.removesuffix(_OPEN_ENDED)):
+                wanted = line + mark
+        if not sent.startswith(wanted):
+            raise Deviation(f"line {step.line}: expected {wanted!r}, the client sent {sent!r}")
+        self._sent = sent[len(wanted) :]
+
+    def _say(self, octets: bytes) -> None:
+        assert self._transport is not None
+        pieces = [octets] if self.whole else [bytes([each]) for each in octets]
+        for piece in pieces:
+            if self._transport.secure:
+                self._transport.close()
+            if not self._transport.closed:
+                self._protocol.dataReceived(piece)
+                self.reactor.advance(0)
+
+    def _close(self, step: Closed) -> None:
+        assert self._transport is not None
+        if not step.by_client:
+            self._transport.close()
+        elif not self._transport.closed:
+            raise Deviation(f"line {step.line}: the client should have closed")
+        elif self._read():
+            raise Deviation(f"line {step.line}: the client went on with {self._sent!r}")
+
+
+def _fits(pattern: str, code: str) -> bool:
+    return all(wanted in ("x", digit) for wanted, digit in zip(pattern, code, strict=True))
+
+
+def _reply(step: Expect) -> bytes:
+    """Give the octets of a reply as the script has it."""
+    prefix = f"{step.enhanced} " if step.enhanced else ""
+    *first, last = step.lines or (step.text,)
+    lines = [f"{step.code}-{prefix}{line}\r\n" for line in first]
+    return "".join([*lines, f"{step.code} {prefix}{last}\r\n"]).encode("latin-1")
+
+
+def play(requirement: Requirement) -> str:
+    """Play a script to our client, whole and octet by octet; say what differed."""
+    for whole in (True, False):
+        try:
+            Script(requirement.dialogue, whole).play()
+        except Deviation as deviation:
+            return str(deviation)
+    return ""
