@@ -404,7 +404,7 @@ class Logging(MessageCase):
                 "client": "192.0.2.1",
             },
         )
-        self.assertEqual((event["tls"], event["identity"]), ("TLSv1.3", "joe@here.example"))
+        self.assertEqual((event["tls"], event["identity"]), (str(TLS), "joe@here.example"))
         self.assertEqual(event["result"], "250 2.0.0 Ok: queued as 1kD3vB0007Qwbz")
 
 

@@ -29,6 +29,7 @@ READ = {
     b"a@[192.0.2.1]": (b"a", b"[192.0.2.1]"),
     b"a@[IPv6:2001:db8::1]": (b"a", b"[IPv6:2001:db8::1]"),
     b"a@[tag:x!y]": (b"a", b"[tag:x!y]"),
+    b"SRS0=" + b"x" * 90 + b"@a": (b"SRS0=" + b"x" * 90, b"a"),
 }
 REFUSED = {
     b"": "empty",

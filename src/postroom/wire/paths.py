@@ -134,7 +134,8 @@ def parse_mailbox(octets: bytes) -> Mailbox:
     if match is None:
         match = _match_utf8(octets)
     local, domain = match["local"], match["domain"]
-    if len(local) > LOCAL_PART_OCTETS:
+    # A local part that holds another address (VERP, BATV, SRS) outgrows the limit in honest mail.
+    if len(local) > LOCAL_PART_OCTETS and b"=" not in local:
         raise PathError(f"local part longer than {LOCAL_PART_OCTETS} octets")
     if len(domain) > DOMAIN_OCTETS:
         raise PathError(f"domain longer than {DOMAIN_OCTETS} octets")
