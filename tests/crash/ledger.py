@@ -1,12 +1,14 @@
 """Nothing lost: kill the daemon again and again under load, then count.
 
     python -m tests.crash.ledger --messages 5000 --kills 20
+    python -m tests.crash.ledger --messages 300 --kills 20 --octets 3000000
 
 Every message has a number of its own and goes to a local account, to a remote domain, or to both.
 The senders note which messages got their 250. At the end every noted message must lie in the
 Maildir, at the next hop, or at both, as addressed. A message may arrive without having been noted
 (killed between commit and 250), and a remote one twice (killed between the next hop's 250 and our
-note of it): SMTP cannot do better (RFC 5321 s6.1), and both are counted.
+note of it): SMTP cannot do better (RFC 5321 s6.1), and both are counted. Whatever arrives must be
+whole: every message carries a checksum.
 """
 
 import argparse
@@ -18,8 +20,8 @@ import smtplib
 import tempfile
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,24 @@ from aiosmtpd.controller import Controller
 from tests.daemon import Daemon, free_port
 
 LOCAL, REMOTE = "ann@local.test", "bob@remote.test"
-_NUMBER = re.compile(rb"X-Number: (\d+)")
+_NUMBER = re.compile(rb"X-Number: (\d+)\r\nX-Sum: (\d+)\r\n\r\n")
+
+
+def new_body(number: int, octets: int) -> bytes:
+    """Make a message that says its number and the checksum of its body."""
+    line = f"{number:078}\r\n".encode("ascii")
+    body = line * max(1, octets // len(line))
+    head = f"Subject: test\r\nX-Number: {number}\r\nX-Sum: {zlib.crc32(body)}\r\n\r\n"
+    return head.encode("ascii") + body
+
+
+def _number(content: bytes) -> int:
+    """Read the number of a message, which must be whole."""
+    match = _NUMBER.search(content)
+    assert match is not None, f"not whole: {content[:200]!r}"
+    body = content.partition(b"\r\n\r\n")[2]
+    assert zlib.crc32(body) == int(match[2]), f"message {match[1]!r} is not whole"
+    return int(match[1])
 
 
 class Sink:
@@ -39,7 +58,7 @@ class Sink:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """Take a message."""
-        self.seen[int(message_from_bytes(envelope.content)["X-Number"])] += 1
+        self.seen[_number(envelope.content)] += 1
         return "250 2.0.0 Ok"
 
 
@@ -72,7 +91,9 @@ class Outcome:
         )
 
 
-def send_until(ledger: Ledger, numbers: "itertools.count[int]", target: int, port: int) -> None:
+def send_until(
+    ledger: Ledger, numbers: "itertools.count[int]", target: int, port: int, octets: int
+) -> None:
     """Send messages, over new connections as the daemon dies, until enough are accepted."""
     smtp: smtplib.SMTP | None = None
     while len(ledger.accepted) < target:
@@ -82,8 +103,7 @@ def send_until(ledger: Ledger, numbers: "itertools.count[int]", target: int, por
                 number = next(numbers)
                 ledger.offered += 1
             recipients = ((LOCAL,), (REMOTE,), (LOCAL, REMOTE))[number % 3]
-            body = f"Subject: test\r\nX-Number: {number}\r\n\r\n" + "x" * 60 + "\r\n"
-            smtp.sendmail("sender@local.test", recipients, body)
+            smtp.sendmail("sender@local.test", recipients, new_body(number, octets))
             with ledger.lock:
                 ledger.accepted[number] = recipients
         except (OSError, smtplib.SMTPException):
@@ -91,7 +111,7 @@ def send_until(ledger: Ledger, numbers: "itertools.count[int]", target: int, por
             time.sleep(0.05)
 
 
-def run(messages: int, kills: int, folder: Path, seed: int = 1) -> Outcome:
+def run(messages: int, kills: int, folder: Path, seed: int = 1, octets: int = 80) -> Outcome:
     """Send, kill and restart, drain, and count."""
     random_source = random.Random(seed)
     sink = Sink()
@@ -107,7 +127,7 @@ def run(messages: int, kills: int, folder: Path, seed: int = 1) -> Outcome:
     daemon.start()
     ledger, numbers = Ledger(), itertools.count(1)
     threads = [
-        threading.Thread(target=send_until, args=(ledger, numbers, messages, daemon.port))
+        threading.Thread(target=send_until, args=(ledger, numbers, messages, daemon.port, octets))
         for _ in range(8)
     ]
     try:
@@ -139,9 +159,7 @@ def _drain(daemon: Daemon) -> None:
 def _count(ledger: Ledger, new: Path, sink: Sink, kills: int) -> Outcome:
     local: collections.Counter[int] = collections.Counter()
     for file in new.iterdir():
-        match = _NUMBER.search(file.read_bytes())
-        assert match is not None, f"{file} is not whole"
-        local[int(match[1])] += 1
+        local[_number(file.read_bytes())] += 1
     lost = [
         f"{number} to {recipient}"
         for number, recipients in ledger.accepted.items()
@@ -165,9 +183,10 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--octets", type=int, default=80, help="of a message's body")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="postroom-crash-") as folder:
-        outcome = run(options.messages, options.kills, Path(folder), options.seed)
+        outcome = run(options.messages, options.kills, Path(folder), options.seed, options.octets)
     print(outcome)
     for line in outcome.lost[:20]:
         print("lost:", line)
