@@ -7,7 +7,9 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.delivery import maildir as module
-from postroom.delivery.maildir import STALE_SECONDS, Maildir, OpenMaildirs, host_part, message_key
+from postroom.delivery.maildir import Maildir, OpenMaildirs, message_key
+from postroom.maildirs.directories import STALE_SECONDS
+from postroom.maildirs.names import host_part
 from tests.delivery.support import open_descriptors
 
 KEY = message_key(1_763_812_987, "1kD3vB0007Qwbz", "u@here.example")

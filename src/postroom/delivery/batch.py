@@ -35,6 +35,11 @@ the same for each delivery of this message to this account.
                                   holds the lost pages for clean. The rest of the batch goes on
     sync of new/                  all of the batch in it fail, and are unlinked from new/; where
                                   that fails too it is state 3
+    the quota has no room         F is not begun; its caller gets `quotas.OverQuota`
+    the folder was deleted        as for the sync of new/: the next attempt goes to the inbox
+
+``maildirsize`` gets one line for each Maildir of a batch, after the commit and unsynced: see
+`postroom.maildirs.usage` for why that is enough.
 
 Who controls the input: nothing here looks at content, which is hostile; its size was limited
 before. Names come from `maildir`.
@@ -51,11 +56,15 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from postroom.delivery.maildir import Maildir, OpenMaildirs, host_part
+from postroom.delivery.maildir import Maildir, OpenMaildirs
+from postroom.delivery.quotas import FULL_FOR_NOW, BatchQuotas
 from postroom.delivery.spool import FileContent, write_all
 from postroom.interfaces import IContent
+from postroom.maildirs.directories import CREATE
+from postroom.maildirs.names import host_part
+from postroom.maildirs.usage import Quota
+from postroom.wire.replies import Reply
 
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 _COPY_OCTETS: Final = 1 << 30
 
@@ -74,6 +83,8 @@ class MaildirWrite:
         content: at rest until the result is known.
         cuts: ``(start, end)`` of what is left out of the content, in order.
         repeated: True if this very delivery may have been made before: it is looked for first.
+        folder: directory of the folder that takes the file if it is there; empty for the inbox.
+        quota: the account's; None if it has none.
     """
 
     maildir: str
@@ -82,6 +93,8 @@ class MaildirWrite:
     content: IContent
     cuts: Sequence[tuple[int, int]] = ()
     repeated: bool = False
+    folder: str = ""
+    quota: Quota | None = None
 
     @property
     def size_octets(self) -> int:
@@ -113,8 +126,9 @@ class MaildirFile:
 class BatchStore:
     """Stores batches and keeps the Maildirs open in between. For one thread only."""
 
-    def __init__(self, hostname: str, cached_maildirs: int) -> None:
-        """Take what names are made of."""
+    def __init__(self, hostname: str, cached_maildirs: int, full: Reply = FULL_FOR_NOW) -> None:
+        """Take what names are made of, and the reply for a full mailbox."""
+        self._full = full
         self._maildirs = OpenMaildirs(cached_maildirs)
         self._host = host_part(hostname)
         # time.unique.host, as for any Maildir; the unique part is random, so that a file which a
@@ -128,22 +142,31 @@ class BatchStore:
         RFC 5321 s6.1
         """
         missing = [file for file in files if not (file.write.repeated and self._is_done(file))]
+        limited = [file for file in missing if file.write.quota is not None]
+        if limited:
+            quotas = BatchQuotas(self._full)
+            missing = [file for file in missing if _attempt(_admit(quotas), file)]
         written = [file for file in missing if _attempt(self._create, file)]
         if len(written) > 1:
             _start_write_back(written)
         synced = [file for file in written if _attempt(_sync, file)]
         renamed = [file for file in synced if _attempt(self._rename, file)]
         _sync_directories(renamed)
+        if limited:
+            quotas.note(_stored_under_quota(renamed))
         self._maildirs.trim()
 
     def remove(self, files: Sequence[MaildirFile]) -> None:
         """Remove files from ``new/`` that `store` put there, unless their reader was faster."""
         for file in files:
             try:
-                new = self._maildirs.get(file.write.maildir).new
+                new = self._maildirs.get_for(file.write.maildir, file.write.folder).new
                 os.unlink(self._name(file.write), dir_fd=new)
             except OSError as error:
                 file.outcome = error
+                continue
+            if file.write.quota is not None:
+                BatchQuotas.note([(file.write.maildir, -file.write.size_octets)], -1)
         self._maildirs.trim()
 
     def close(self) -> None:
@@ -153,7 +176,12 @@ class BatchStore:
     def _is_done(self, file: MaildirFile) -> bool:
         """Say whether a file needs no more work: it was stored before, or that cannot be known."""
         try:
-            return self._maildirs.get(file.write.maildir).sync_if_present(file.write.key)
+            write = file.write
+            maildir = self._maildirs.get_for(write.maildir, write.folder)
+            # The folder may have been made since the inbox got the message.
+            return maildir.sync_if_present(write.key) or bool(
+                maildir.folder and self._maildirs.get(write.maildir).sync_if_present(write.key)
+            )
         except OSError as error:
             file.outcome = error
             return True
@@ -161,10 +189,10 @@ class BatchStore:
     def _create(self, file: MaildirFile) -> None:
         """State 0 to 1: an open file in ``tmp/`` with all its octets, in the page cache."""
         write = file.write
-        file.maildir = self._maildirs.get(write.maildir)
+        file.maildir = self._maildirs.get_for(write.maildir, write.folder)
         time = write.key.partition(".")[0]
         name = f"{time}.{self._tmp_prefix}{next(self._counter)}.{self._host}"
-        file.descriptor = os.open(name, _CREATE, 0o600, dir_fd=file.maildir.tmp)
+        file.descriptor = os.open(name, CREATE, 0o600, dir_fd=file.maildir.tmp)
         file.tmp_name = name
         _fill(file.descriptor, write)
 
@@ -187,6 +215,15 @@ def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
         _discard(file, error)
         return False
     return True
+
+
+def _admit(quotas: BatchQuotas) -> Callable[[MaildirFile], None]:
+    def admit(file: MaildirFile) -> None:
+        write = file.write
+        if write.quota is not None:
+            quotas.admit(write.maildir, write.quota, write.size_octets)
+
+    return admit
 
 
 def _start_write_back(files: Iterable[MaildirFile]) -> None:
@@ -214,9 +251,22 @@ def _sync_directories(files: Sequence[MaildirFile]) -> None:
         try:
             if maildir is not None:
                 os.fsync(maildir.new)
+                # A folder that was deleted meanwhile takes nothing with it that we promise.
+                if maildir.folder and not maildir.is_current():
+                    raise OSError(errno.ESTALE, f"the folder {maildir.folder} is gone")
         except OSError as error:
             for file in together:
                 _discard(file, error)
+
+
+def _stored_under_quota(files: Iterable[MaildirFile]) -> Iterator[tuple[str, int]]:
+    """Give Maildir and size of what was stored; a message for one inbox by two ways is one file."""
+    stored = {
+        (file.maildir, file.new_name): file.write
+        for file in files
+        if file.outcome is None and file.write.quota is not None
+    }
+    return ((write.maildir, write.size_octets) for write in stored.values())
 
 
 def _discard(file: MaildirFile, error: Exception) -> None:

@@ -1,28 +1,20 @@
-"""Maildirs: names of messages, and the directories, opened once and found again.
+"""Maildirs that are delivered to: keys of messages, and the directories, opened once, found again.
 
 The directories' names come from the account's own record, the files' names from us; nothing of a
-name is under a peer's control but the digest of the address that it wrote to. ``tmp``, ``new`` and
-``cur`` are opened below the Maildir without following symbolic links, and every file by the
-descriptor of its directory, so that whoever may write into a Maildir cannot lead us out of it.
-The path to the Maildir itself is the administrator's and may go over links.
-
-Known limit: a directory that exists is taken to be durable, also when another process has made it
-a moment ago and not synced its parent yet.
+name is under a peer's control but the digest of the address that it wrote to, and which folder of
+those that are there already (`postroom.maildirs.folders.sub_address_folder`). Directories are
+opened as `postroom.maildirs.directories` does it.
 """
 
+import errno
 import hashlib
 import os
-import time
 from collections import OrderedDict
-from itertools import islice
-from typing import Final
 
-STALE_SECONDS: Final = 36 * 3600
-"""Files in ``tmp/`` that are older belong to nobody: the age that maildir(5) names."""
+from postroom.maildirs.directories import make_parts, open_below, open_or_make, open_root, sweep
 
-_SWEPT_ENTRIES: Final = 1000
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_SUBDIRECTORY: Final = _DIRECTORY | os.O_NOFOLLOW
+# Not there, or a link, or no directory: then there is no such folder.
+_NO_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def message_key(seconds: int, queue_id: str, address: str) -> str:
@@ -46,49 +38,45 @@ def message_key(seconds: int, queue_id: str, address: str) -> str:
     return f"{seconds}.{queue_id}_{digest}."
 
 
-def host_part(hostname: str) -> str:
-    """Write a host name as it may stand in a file's name.
-
-    The two octets that mean something there are written as maildir(5) says; a comma would end the
-    base name for Dovecot.
-    """
-    return hostname.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
-
-
 class Maildir:
-    """An open Maildir.
+    """An open Maildir, or a folder of one.
 
     Attributes:
+        folder: the folder's directory; empty for the Maildir itself.
         tmp: descriptor of ``tmp/``.
         new: descriptor of ``new/``.
     """
 
-    __slots__ = ("_identity", "_path", "new", "tmp")
+    __slots__ = ("_identity", "_path", "folder", "new", "tmp")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, folder: str = "") -> None:
         """Open a Maildir; make what is missing, mode 0700, and sync the parents of what was made.
+
+        A folder is not made, only what is missing in it.
 
         Args:
             path: absolute.
+            folder: the folder's directory, relative to the Maildir.
 
         Raises:
-            OSError: it cannot be opened or made, or ``tmp``, ``new`` or ``cur`` is no directory
-                but a link.
+            OSError: it cannot be opened or made, or ``tmp``, ``new``, ``cur`` or the folder is no
+                directory but a link.
         """
-        self._path = path
-        root = _open_or_make(path)
+        self._path = f"{path}/{folder}" if folder else path
+        self.folder = folder
+        root = _open_folder(path, folder) if folder else open_or_make(path)
         try:
-            _make_subdirectories(root)
-            self.tmp = os.open("tmp", _SUBDIRECTORY, dir_fd=root)
+            make_parts(root)
+            self.tmp = open_below("tmp", root)
             try:
-                self.new = os.open("new", _SUBDIRECTORY, dir_fd=root)
+                self.new = open_below("new", root)
             except OSError:
                 os.close(self.tmp)
                 raise
         finally:
             os.close(root)
         self._identity = os.fstat(self.new)[1:3]  # st_ino, st_dev
-        _sweep(self.tmp)
+        sweep(self.tmp)
 
     def is_current(self) -> bool:
         """Say whether the path still leads here: an administrator may have moved the mail away."""
@@ -110,7 +98,7 @@ class Maildir:
         if _holds(self.new, key):
             os.fsync(self.new)
             return True
-        cur = os.open("../cur", _SUBDIRECTORY, dir_fd=self.new)
+        cur = open_below("../cur", self.new)
         try:
             if not _holds(cur, key):
                 return False
@@ -134,26 +122,41 @@ class OpenMaildirs:
     def __init__(self, capacity: int) -> None:
         """Begin with none open."""
         self._capacity = capacity
-        self._open: OrderedDict[str, Maildir] = OrderedDict()
-        self._checked: set[str] = set()
+        self._open: OrderedDict[tuple[str, str], Maildir] = OrderedDict()
+        self._checked: set[tuple[str, str]] = set()
 
-    def get(self, path: str) -> Maildir:
-        """Give a Maildir, open until the next `trim`.
+    def get(self, path: str, folder: str = "") -> Maildir:
+        """Give a Maildir, or a folder of it that is there, open until the next `trim`.
 
         Raises:
             OSError: as for `Maildir`.
         """
-        maildir = self._open.get(path)
+        key = path, folder
+        maildir = self._open.get(key)
         if maildir is not None:
-            if path in self._checked or maildir.is_current():
-                self._checked.add(path)
-                self._open.move_to_end(path)
+            if key in self._checked or maildir.is_current():
+                self._checked.add(key)
+                self._open.move_to_end(key)
                 return maildir
-            del self._open[path]
+            del self._open[key]
             maildir.close()
-        maildir = self._open[path] = Maildir(path)
-        self._checked.add(path)
+        maildir = self._open[key] = Maildir(path, folder)
+        self._checked.add(key)
         return maildir
+
+    def get_for(self, path: str, folder: str) -> Maildir:
+        """Give a folder if there is one, else the Maildir itself.
+
+        Raises:
+            OSError: as for `Maildir`.
+        """
+        if folder:
+            try:
+                return self.get(path, folder)
+            except OSError as error:
+                if error.errno not in _NO_FOLDER:
+                    raise
+        return self.get(path)
 
     def trim(self) -> None:
         """Close what is over the capacity, and check again that the rest is where it was."""
@@ -171,58 +174,9 @@ def _holds(directory: int, key: str) -> bool:
     return any(name.startswith(key) for name in os.listdir(directory))
 
 
-def _open_or_make(path: str) -> int:
-    """Open a directory; make it, and those above it, durably, if need be."""
+def _open_folder(path: str, folder: str) -> int:
+    root = open_root(path)
     try:
-        return os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        above, name = os.path.split(path.rstrip("/"))
-        if not name:
-            raise
-    parent = _open_or_make(above or ".")
-    try:
-        _make_directory(name, parent)
-        os.fsync(parent)
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        return open_below(folder, root)
     finally:
-        os.close(parent)
-
-
-def _make_subdirectories(root: int) -> None:
-    missing = [name for name in ("tmp", "cur", "new") if _is_missing(name, root)]
-    for name in missing:
-        _make_directory(name, root)
-    if missing:
-        os.fsync(root)
-
-
-def _is_missing(name: str, parent: int) -> bool:
-    try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return True
-    return False
-
-
-def _make_directory(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        # Another process was faster; whether it is a directory shows when it is opened.
-        return
-
-
-def _sweep(tmp: int) -> None:
-    """Remove what crashes have left in ``tmp/``; failing to is no reason not to deliver."""
-    oldest = time.time() - STALE_SECONDS
-    try:
-        with os.scandir(tmp) as entries:
-            stale = [
-                entry.name
-                for entry in islice(entries, _SWEPT_ENTRIES)
-                if entry.stat(follow_symlinks=False).st_mtime < oldest
-            ]
-        for name in stale:
-            os.unlink(name, dir_fd=tmp)
-    except OSError:
-        return
+        os.close(root)

@@ -6,6 +6,7 @@ Every figure is the default of the setting of the same name.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 Network = IPv4Network | IPv6Network
 
@@ -32,6 +33,7 @@ class DeliverySettings:
         cached_maildirs: how many Maildirs are kept open, at two file descriptors each.
         batch_files: how many files are written between two directory syncs.
         batch_octets: how much content a batch may hold before no more is added to it.
+        over_quota: what a full mailbox's mail gets: ``"temporary"``, 452, or ``"permanent"``, 552.
     """
 
     hostname: str
@@ -49,3 +51,4 @@ class DeliverySettings:
     cached_maildirs: int = 128
     batch_files: int = 64
     batch_octets: int = 8_388_608
+    over_quota: Literal["temporary", "permanent"] = "temporary"

@@ -1,0 +1,96 @@
+"""Names of the files in Maildirs.
+
+    name   = base [ ":2," flags ]
+    base   = time "." unique "." host *( "," field )       field: S=octets, W=octets as CRLF
+    flags  = letters, each once, in order of ASCII
+
+Capital letters are the flags that every program knows (`FLAGS`); small ones are Dovecot's keywords,
+whose meaning is in a file of its own in each folder. The base name is what a message is known by:
+Dovecot remembers the UID beside it, and it stays while flags come and go.
+
+Who controls the input: whoever may write into the Maildir. A name that is not of this form is a
+base name without flags.
+"""
+
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+FLAGS: Final = {
+    "seen": "S",
+    "answered": "R",
+    "flagged": "F",
+    "draft": "D",
+    "deleted": "T",
+    "forwarded": "P",
+}
+"""The flags by the names that people know from IMAP; ``forwarded`` is IMAP's ``$Forwarded``."""
+
+_SIZE: Final = re.compile(r",S=([0-9]{1,18})(?=[,:]|$)")
+_counter = count()
+_PROCESS: Final = secrets.token_hex(6)
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A message's file name, taken apart.
+
+    Attributes:
+        base: what the message is known by.
+        flags: letters.
+    """
+
+    base: str
+    flags: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> "FileName":
+        """Take a name apart."""
+        base, colon, rest = name.partition(":")
+        if colon and not rest.startswith("2,"):
+            return cls(base)
+        return cls(base, rest[2:])
+
+    @property
+    def standard_flags(self) -> str:
+        """The flags that mean the same in every folder."""
+        return "".join(flag for flag in self.flags if flag in FLAGS.values())
+
+    def flagged(self, add: str = "", remove: str = "") -> "FileName":
+        """Give the name with other flags; of one letter in both, it is removed."""
+        flags = (set(self.flags) | set(add)) - set(remove)
+        return FileName(self.base, "".join(sorted(flags)))
+
+    def __str__(self) -> str:
+        """Write the name as it is in ``cur/``."""
+        return f"{self.base}:2,{self.flags}"
+
+
+def size_in(name: str) -> int | None:
+    """Give the size in octets that a file's name says, as Dovecot reads it; None if it does not."""
+    found = _SIZE.search(name)
+    return int(found[1]) if found else None
+
+
+def host_part(hostname: str) -> str:
+    """Write a host name as it may stand in a file's name.
+
+    The two octets that mean something there are written as maildir(5) says; a comma would end the
+    base name for Dovecot.
+    """
+    return hostname.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
+
+
+def new_base(size_octets: int | None = None) -> str:
+    """Make a base name that no other message has, here or on another host.
+
+    Args:
+        size_octets: the file's length, if it is known already.
+    """
+    unique = f"M{time.time_ns() // 1000 % 1_000_000:06}P{os.getpid()}R{_PROCESS}Q{next(_counter)}"
+    size = "" if size_octets is None else f",S={size_octets}"
+    return f"{int(time.time())}.{unique}.{host_part(os.uname().nodename)}{size}"

@@ -1,0 +1,293 @@
+"""How full a Maildir is, and how full it may be: the file ``maildirsize``.
+
+    maildirsize = definition *change
+    definition  = [ octets "S" ] [ "," ] [ messages "C" ] LF       a limit that is not there is none
+    change      = octets SP messages LF                            either may be negative
+
+That is the quota of Maildir++, which Dovecot keeps too (its quota backend ``maildir``). The changes
+add up to what is in all folders together; whoever adds or removes messages appends one. All
+messages count, those in Trash and those marked as deleted as well, for that is how Dovecot counts.
+A message's size is what its name says (``,S=``), else what its file has.
+
+The file is made anew, by counting, when it is missing or is not of this form; when its definition
+is not the account's (another program, or the administrator, has changed one of the two); when it
+has `FILE_OCTETS` or more; and, if it says that the Maildir is over its quota, when it holds changes
+since it was counted, or is older than `STALE_SECONDS`: nobody is refused mail because of a figure
+that went wrong. Counting lists directories; it does not open a message.
+
+A lost change does no lasting harm, so the file is never synced. A Maildir that changes while it is
+counted is counted again, a few times; what changes between the last look and the renaming of the
+new file is missing from it until the next count.
+
+Who controls the input: whoever may write into the Maildir; a file of any content makes a count.
+"""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from postroom.maildirs.directories import create_file, make_parts, open_below, open_file, open_root
+from postroom.maildirs.folders import folder_of
+from postroom.maildirs.names import size_in
+
+FILE: Final = "maildirsize"
+FILE_OCTETS: Final = 5120
+STALE_SECONDS: Final = 15 * 60
+
+_COUNTS: Final = 3
+_LIMIT: Final = re.compile(rb"([0-9]{1,18})([SC])")
+_CHANGE: Final = re.compile(rb" *(-?[0-9]{1,18}) +(-?[0-9]{1,18}) *")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much is in a Maildir, all folders together."""
+
+    octets: int = 0
+    messages: int = 0
+
+    def plus(self, octets: int, messages: int) -> "Usage":
+        """Give what there is after a change."""
+        return Usage(self.octets + octets, self.messages + messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much may be in a Maildir; None sets no limit."""
+
+    octets: int | None = None
+    messages: int | None = None
+
+    def holds(self, usage: Usage) -> bool:
+        """Say whether so much is within the quota."""
+        return (self.octets is None or usage.octets <= self.octets) and (
+            self.messages is None or usage.messages <= self.messages
+        )
+
+    def definition(self) -> bytes:
+        """Write the first line, without its end."""
+        limits = ((self.octets, "S"), (self.messages, "C"))
+        text = ",".join(f"{limit}{letter}" for limit, letter in limits if limit is not None)
+        return text.encode("ascii")
+
+
+NO_QUOTA: Final = Quota()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a ``maildirsize`` says.
+
+    Attributes:
+        quota: by its definition.
+        usage: the sum of its changes.
+        changes: how many there are; 1 right after a count.
+        changed_at: POSIX time of the last one.
+    """
+
+    quota: Quota
+    usage: Usage
+    changes: int
+    changed_at: float
+
+    def is_certain(self, quota: Quota, more: Usage, now: float) -> bool:
+        """Say whether the answer to "is there room for so much more" needs no count.
+
+        Args:
+            quota: the account's.
+            more: what is to come.
+            now: POSIX time.
+        """
+        if self.quota != quota:
+            return False
+        if quota.holds(self.usage.plus(more.octets, more.messages)):
+            return True
+        return self.changes == 1 and now - self.changed_at <= STALE_SECONDS
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Give the descriptor of a Maildir's directory.
+
+    Raises:
+        OSError: it is not there, or no directory.
+    """
+    root = open_root(path)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def read(root: int) -> Record | None:
+    """Read a Maildir's record; None if there is none that can be used.
+
+    Args:
+        root: descriptor of the Maildir.
+    """
+    try:
+        descriptor = open_file(FILE, root)
+    except OSError:
+        return None
+    try:
+        octets = os.read(descriptor, FILE_OCTETS)
+        changed_at = os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+    if len(octets) == FILE_OCTETS or not octets.endswith(b"\n"):
+        return None
+    return _parse(octets, changed_at)
+
+
+def _parse(octets: bytes, changed_at: float) -> Record | None:
+    definition, *lines = octets[:-1].split(b"\n")
+    quota = _parse_definition(definition)
+    changes = [_CHANGE.fullmatch(line) for line in lines]
+    if quota is None or not changes or None in changes:
+        return None
+    pairs = [(int(found[1]), int(found[2])) for found in changes if found is not None]
+    usage = Usage(sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs))
+    if usage.octets < 0 or usage.messages < 0:
+        return None
+    return Record(quota, usage, len(pairs), changed_at)
+
+
+def _parse_definition(line: bytes) -> Quota | None:
+    limits: dict[bytes, int] = {}
+    for part in line.split(b",") if line else ():
+        found = _LIMIT.fullmatch(part)
+        if found is None:
+            return None
+        limits[found[2]] = int(found[1])
+    # Nought is no limit for Dovecot.
+    return Quota(limits.get(b"S") or None, limits.get(b"C") or None)
+
+
+def append(root: int, octets: int, messages: int) -> None:
+    """Note a change in a Maildir that has a record; does not raise for the disk's faults."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        descriptor = os.open(FILE, flags, dir_fd=root)
+        try:
+            os.write(descriptor, b"%d %d\n" % (octets, messages))
+        finally:
+            os.close(descriptor)
+
+
+def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
+    """Give how full a Maildir is, counted if the record does not settle whether there is room.
+
+    Args:
+        root: descriptor of the Maildir.
+        quota: the account's.
+        more: what is to come.
+        now: POSIX time.
+
+    Raises:
+        OSError: it cannot be counted.
+    """
+    record = read(root)
+    if record is not None and record.is_certain(quota, more, now):
+        return record.usage
+    return recount(root, quota)
+
+
+def recount(root: int, quota: Quota) -> Usage:
+    """Count a Maildir and make its record anew; without a quota it gets none.
+
+    Raises:
+        OSError: it cannot be counted. What cannot be written is left.
+    """
+    before = _changes(root)
+    for _ in range(_COUNTS):
+        usage = count(root)
+        after = _changes(root)
+        if after == before:
+            break
+        before = after
+    with suppress(OSError):
+        if quota == NO_QUOTA:
+            os.unlink(FILE, dir_fd=root)
+        else:
+            _write(root, b"%b\n%d %d\n" % (quota.definition(), usage.octets, usage.messages))
+    return usage
+
+
+def count(root: int) -> Usage:
+    """Count what is in a Maildir, all folders together; looks at names, and sizes if need be.
+
+    Raises:
+        OSError: the Maildir cannot be read.
+    """
+    octets = messages = 0
+    for part in _message_directories(root):
+        try:
+            for size in _sizes(part):
+                octets += size
+                messages += 1
+        finally:
+            os.close(part)
+    return Usage(octets, messages)
+
+
+def _sizes(part: int) -> Iterator[int]:
+    with os.scandir(part) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            size = size_in(entry.name)
+            if size is None:
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
+            yield size
+
+
+def _message_directories(root: int) -> Iterator[int]:
+    """Give descriptors of the ``new`` and ``cur`` of the inbox and of each folder."""
+    folders = (name for name in sorted(os.listdir(root)) if folder_of(name) is not None)
+    for folder in (".", *folders):
+        for part in ("new", "cur"):
+            try:
+                above = open_below(folder, root)
+            except OSError:
+                continue
+            try:
+                descriptor = open_below(part, above)
+            except OSError:
+                continue
+            finally:
+                os.close(above)
+            yield descriptor
+
+
+def _changes(root: int) -> list[tuple[int, int]]:
+    """Give what is different after a message came or went."""
+    found = []
+    for part in _message_directories(root):
+        status = os.fstat(part)
+        os.close(part)
+        found.append((status.st_ino, status.st_mtime_ns))
+    return found
+
+
+def _write(root: int, octets: bytes) -> None:
+    """Put a new record in the place of the old one."""
+    make_parts(root)
+    tmp = open_below("tmp", root)
+    try:
+        name = f"{int(time.time())}.{FILE}.{secrets.token_hex(8)}"
+        descriptor = create_file(name, tmp)
+        try:
+            os.write(descriptor, octets)
+        finally:
+            os.close(descriptor)
+        os.rename(name, FILE, src_dir_fd=tmp, dst_dir_fd=root)
+    finally:
+        os.close(tmp)
