@@ -1,0 +1,234 @@
+"""Reading messages: what they are about, their text, and what is attached.
+
+The standard library's parser takes messages apart, within limits that make its work small whatever
+the message is: it gets the first `OCTETS` and `LINES` of it, fields longer than `FIELD_OCTETS` are
+cut, and after `PARTS` parts it is stopped, which bounds the depth as well, for a part inside
+another counts as one. What is beyond the limits is left out, and `Text.is_whole` says so.
+
+Header fields may hold anything, in any charset or none; what is given here is text, but not safe to
+show on a terminal before its control characters are replaced.
+
+Known limit: of HTML only the text between the tags is given.
+
+Who controls the input: whoever sent the mail.
+
+RFC 2045; RFC 2047
+"""
+
+import codecs
+import html
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesFeedParser
+from email.policy import Compat32
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, Final
+
+HEADER_OCTETS: Final = 256 * 1024
+"""As much of a message as is read in search of its header fields."""
+
+OCTETS: Final = 4 * 1024 * 1024
+LINES: Final = 50_000
+PARTS: Final = 200
+FIELD_OCTETS: Final = 2000
+
+_TAG: Final = re.compile(r"<[^<>]*>")  # a bracket ends the search, so it takes one pass
+_HIDDEN: Final = re.compile(r"<(style|script)\b[^<>]*>[^<]*</\1>", re.IGNORECASE)
+# Codecs of Python that are no charsets of mail; some take time that grows with the square.
+_NO_CHARSETS: Final = frozenset(
+    ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a message is about.
+
+    Attributes:
+        sender: the From field.
+        recipients: the To field.
+        subject: the Subject field.
+        date: the Date field; None if it has none that can be read.
+    """
+
+    sender: str
+    recipients: str
+    subject: str
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not the message's text.
+
+    Attributes:
+        name: the file name that the sender gave it; may be empty.
+        content_type: as in ``image/png``.
+        size_octets: its length, decoded.
+    """
+
+    name: str
+    content_type: str
+    size_octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A message for people.
+
+    Attributes:
+        fields: name and value of each header field, in order.
+        body: the text parts together, line ends as LF.
+        attachments: the other parts.
+        is_whole: False if something was left out because of the limits.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+    body: str
+    attachments: tuple[Attachment, ...]
+    is_whole: bool
+
+
+def summarise(file: BinaryIO) -> Summary:
+    """Read what a message is about; its header alone is read."""
+    fields = _parse(_header(file), [])
+    return Summary(
+        text_of(fields["From"]),
+        text_of(fields["To"]),
+        text_of(fields["Subject"]),
+        date_of(fields["Date"]),
+    )
+
+
+def read_fields(file: BinaryIO) -> tuple[tuple[str, str], ...]:
+    """Read the header fields of a message: the name and the decoded value of each."""
+    return _fields(_parse(_header(file), []))
+
+
+def read_text(file: BinaryIO) -> Text:
+    """Read a message for people."""
+    octets = file.read(OCTETS + 1)
+    whole = len(octets) <= OCTETS
+    lines = octets[:OCTETS].split(b"\n", LINES)
+    if len(lines) > LINES:
+        whole = whole and not lines.pop()
+    cuts: list[None] = []
+    message = _parse(b"\n".join(lines), cuts)
+    body, attachments = [], []
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        if part.get_content_maintype() == "text" and not part.get_filename():
+            body.append(_body_of(part))
+        else:
+            attachments.append(_attachment(part))
+    return Text(_fields(message), "\n".join(body), tuple(attachments), is_whole=whole and not cuts)
+
+
+def text_of(value: Any) -> str:
+    """Decode a field's encoded words (RFC 2047) and unfold it; what cannot be read stays as is."""
+    if value is None:
+        return ""
+    try:
+        text = str(make_header(decode_header(value)))
+    except (LookupError, ValueError, HeaderParseError):
+        text = str(value)
+    return " ".join(text.split())
+
+
+def date_of(value: Any) -> datetime | None:
+    """Read a date; None if it is none."""
+    try:
+        found = parsedate_to_datetime(str(value))
+        # "-0000" means that the zone is not known: RFC 5322 s3.3
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+class _TooManyParts(Exception):
+    """The parser is to stop."""
+
+
+class _ShortFields(Compat32):
+    """Cuts header fields before anybody looks at them."""
+
+    def header_source_parse(self, sourcelines: Sequence[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(list(sourcelines))
+        return name, value[:FIELD_OCTETS]
+
+
+def _parse(octets: bytes, cuts: list[None]) -> "Message[str, str]":
+    """Take a message apart; adds to ``cuts`` if parts of it were left out."""
+    made: list[Message[str, str]] = []
+
+    def make_part(policy: Any = None) -> "Message[str, str]":
+        if len(made) == PARTS:
+            raise _TooManyParts
+        made.append(Message(policy or _ShortFields()))
+        return made[-1]
+
+    parser = BytesFeedParser(make_part, policy=_ShortFields())
+    try:
+        parser.feed(octets)
+        parser.close()
+    except _TooManyParts:
+        cuts.append(None)
+    return made[0]
+
+
+def _header(file: BinaryIO) -> bytes:
+    """Read up to the empty line."""
+    lines = []
+    octets = 0
+    while octets < HEADER_OCTETS and (line := file.readline(HEADER_OCTETS)).strip(b"\r\n"):
+        lines.append(line)
+        octets += len(line)
+    file.seek(0, os.SEEK_SET)
+    return b"".join(lines)
+
+
+def _fields(message: "Message[str, str]") -> tuple[tuple[str, str], ...]:
+    return tuple((name, text_of(value)) for name, value in message.items())
+
+
+def _body_of(part: "Message[str, str]") -> str:
+    octets = _octets_of(part)
+    text = "\n".join(octets.decode(_charset(part), "replace").split("\r\n"))
+    if part.get_content_subtype() == "html":
+        return html.unescape(_TAG.sub("", _HIDDEN.sub("", text)))
+    return text
+
+
+def _octets_of(part: "Message[str, str]") -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _charset(part: "Message[str, str]") -> str:
+    try:
+        name = str(part.get_content_charset("utf-8"))
+        found = codecs.lookup(name)
+        "".encode(name)  # refuses codecs that are not between text and octets
+    except (LookupError, ValueError, UnicodeError):
+        return "utf-8"
+    return "utf-8" if found.name in _NO_CHARSETS else found.name
+
+
+def _attachment(part: "Message[str, str]") -> Attachment:
+    name = text_of(part.get_filename(""))
+    return Attachment(name, part.get_content_type(), len(_octets_of(part)))
+
+
+def searchable(file: BinaryIO) -> Iterator[str]:
+    """Give what people look for words in: the body of a message, and its attachments' names."""
+    text = read_text(file)
+    yield text.body
+    for attachment in text.attachments:
+        yield attachment.name
