@@ -22,12 +22,17 @@ from tests.delivery.test_transaction import make_room
 QUEUED = b"Received: from x\r\nReturn-Path: <old@x>\r\n" + MESSAGE
 
 
-class LocalAgentCase(TestCase):
+class AgentCase(TestCase):
     def setUp(self) -> None:
-        room = make_room(self)
+        self.room = room = make_room(self)
         self.queue: Any = room.queue
         self.agent = LocalAgent(
-            room.settings, room.router, room.committer, room.spools, room.queue.enqueue
+            room.settings,
+            room.router,
+            room.committer,
+            room.spools,
+            room.quotas,
+            room.queue.enqueue,
         )
         verifyObject(ILocalAgent, self.agent)
 
@@ -47,6 +52,8 @@ class LocalAgentCase(TestCase):
         path = f"{self.root}/{account}/new"  # type: ignore[attr-defined]
         return list(files_in(path).values()) if os.path.exists(path) else []
 
+
+class Delivering(AgentCase):
     async def test_delivers_with_exactly_one_return_path(self) -> None:
         self.assertEqual(await self.deliver("joe@here.example"), DELIVERED)
         self.assertEqual(

@@ -18,6 +18,7 @@ from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import TOO_MANY_HOPS
+from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
@@ -77,6 +78,7 @@ def make_room(case: Any, **changes: Any) -> DeliveryRoom:
         committer,
         SpoolArea(threads, threads, made),  # type: ignore[arg-type]
         MemoryQueue(),
+        Quotas(threads, threads, made, lambda: NOW),  # type: ignore[arg-type]
         lambda: NOW,
     )
 

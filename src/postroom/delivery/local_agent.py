@@ -12,7 +12,7 @@ accepted.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,19 +23,23 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
+from postroom.delivery.quotas import Quotas, quota_of
 from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
 from postroom.delivery.trace import delivered_to_field, return_path_field
 from postroom.envelope import NewMessage, new_queue_id
-from postroom.errors import reply_for
+from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
+from postroom.maildirs.folders import sub_address_folder
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
 DELIVERED: Final = reply(250, "2.1.5", "Delivered to the mailbox")
 _log = Logger()
+
+_T = TypeVar("_T")
 
 Enqueue = Callable[[NewMessage, IContent], Awaitable[None]]
 """`IQueue.enqueue`, as a callable, because the queue is made after the agent that it uses."""
@@ -51,6 +55,7 @@ class LocalAgent:
         router: Router,
         committer: Committer,
         spools: SpoolArea,
+        quotas: Quotas,
         enqueue: Enqueue,
     ) -> None:
         """Take what a `DeliveryRoom` has too, and where to queue what an alias sends away."""
@@ -58,6 +63,7 @@ class LocalAgent:
         self._router = router
         self._committer = committer
         self._spools = spools
+        self._quotas = quotas
         self._enqueue = enqueue
 
     def deliver_locally(
@@ -84,7 +90,7 @@ class LocalAgent:
             await self._store(message, recipient, resolved, source, spool)
         except Exception as error:
             answer = reply_for(error)
-            if not answer.temporary:
+            if not answer.temporary or isinstance(error, Refusal):
                 return answer
             _log.failure(
                 "{id}: delivery to {recipient} failed",
@@ -108,6 +114,9 @@ class LocalAgent:
         content = spool.finish()
         if isinstance(content, Deferred):
             content = await content
+        for account in route.accounts:
+            # What the committer says is final only where what is due has been counted.
+            await _now(self._quotas.refusal((account,), content.size_octets))
         return_path = return_path_field(message.sender)
         writes = [
             MaildirWrite(
@@ -117,6 +126,8 @@ class LocalAgent:
                 content,
                 scan.return_paths,
                 repeated=True,
+                folder=sub_address_folder(account.folder) if account.folder else "",
+                quota=quota_of(account),
             )
             for account in route.accounts
         ]
@@ -162,5 +173,5 @@ def _rcpts(addresses: tuple[Mailbox, ...], instead_of: Rcpt) -> tuple[Rcpt, ...]
     return tuple(Rcpt(address, instead_of.parameters) for address in addresses)
 
 
-async def _now(chunk: "bytes | Deferred[bytes]") -> bytes:
-    return await chunk if isinstance(chunk, Deferred) else chunk
+async def _now(result: "_T | Deferred[_T]") -> _T:
+    return await result if isinstance(result, Deferred) else result

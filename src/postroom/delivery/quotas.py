@@ -26,6 +26,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -39,7 +40,7 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.envelope import Account
 from postroom.errors import Refusal
 from postroom.maildirs import usage
-from postroom.maildirs.usage import NO_QUOTA, Quota, Usage
+from postroom.maildirs.usage import Quota, Usage
 from postroom.wire.replies import Reply, reply
 
 FRESH_SECONDS: Final = 5.0
@@ -56,8 +57,9 @@ class OverQuota(Refusal):
 def quota_of(account: Account) -> Quota | None:
     """Give an account's quota; None if it has none."""
     limits = account.limits
-    quota = Quota(limits.quota_octets, limits.quota_messages)
-    return None if quota == NO_QUOTA else quota
+    if limits.quota_octets is None and limits.quota_messages is None:
+        return None
+    return Quota(limits.quota_octets, limits.quota_messages)
 
 
 class Quotas:
@@ -116,11 +118,9 @@ class Quotas:
 
     async def _look(self, unknown: "Sequence[tuple[str, Quota]]", more: Usage) -> Reply | None:
         for maildir, quota in unknown:
-            looked = deferToThreadPool(
-                self._reactor, self._pool, _current, maildir, quota, more, self._now()
-            )
+            look = partial(_current, maildir, quota, more, self._now())
             try:
-                found = await looked
+                found = await deferToThreadPool(self._reactor, self._pool, look)
             except OSError:
                 self._log.failure("cannot see how full {maildir} is", Failure(), maildir=maildir)
                 return None

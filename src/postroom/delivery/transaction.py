@@ -11,6 +11,8 @@ ways:
 - *Everything is stored*: 250. A Maildir that fails for now does not stop that: its copy is queued
   for the account's own address, and the queue tries the Maildir again. It is queued under an id of
   its own if the queue holds the message's id already, for other recipients.
+  A full mailbox is treated in the same way, unless all whom the message is for are full: that is
+  told to the peer, and no report of failure will have to be sent.
 - *Something could not be stored at all*: 4yz, and the copies in Maildirs are taken back, so that
   the peer's next attempt makes no second one. That is a best effort, for a reader may have been
   faster, and what is queued stays queued: a message may be delivered twice, never lost.
@@ -34,6 +36,7 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
+from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
@@ -47,6 +50,7 @@ from postroom.interfaces import (
     IQueue,
     ITransactionDelivery,
 )
+from postroom.maildirs.folders import sub_address_folder
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import Reply, reply
@@ -66,6 +70,7 @@ class DeliveryRoom:
         committer: writes Maildirs.
         spools: where content waits.
         queue: takes what is not for a Maildir.
+        quotas: says whether accounts have room.
         now: gives POSIX time, in seconds.
     """
 
@@ -74,6 +79,7 @@ class DeliveryRoom:
     committer: Committer
     spools: SpoolArea
     queue: IQueue
+    quotas: Quotas
     now: Callable[[], float]
 
 
@@ -109,8 +115,8 @@ class SessionDelivery:
         """
         resolved = self._room.router.resolve(rcpt.forward_path)
         if isinstance(resolved, Deferred):
-            return resolved.addCallback(self._permit)
-        return self._permit(resolved)
+            return resolved.addCallback(self._permit, envelope.mail.size_octets)
+        return self._permit(resolved, envelope.mail.size_octets)
 
     def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
         """Merge the routes; see `ITransactionDelivery`."""
@@ -125,13 +131,19 @@ class SessionDelivery:
         sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
         return MessageDelivery(self._room, envelope, copies, sender)
 
-    def _permit(self, resolved: Resolved) -> Resolved:
-        if isinstance(resolved, Route):
-            if resolved.foreign and not self.may_relay:
-                return RELAYING_DENIED
-            if not resolved.admits(self._user):
-                return NOT_A_WRITER
-        return resolved
+    def _permit(self, resolved: Resolved, size_octets: int) -> "Resolved | Deferred[Resolved]":
+        if not isinstance(resolved, Route):
+            return resolved
+        if resolved.foreign and not self.may_relay:
+            return RELAYING_DENIED
+        if not resolved.admits(self._user):
+            return NOT_A_WRITER
+        if not resolved.accounts or resolved.queued or resolved.forwarded:
+            return resolved
+        full = self._room.quotas.refusal(resolved.accounts, size_octets)
+        if isinstance(full, Deferred):
+            return full.addCallback(lambda answer: resolved if answer is None else answer)
+        return resolved if full is None else full
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +318,8 @@ class MessageDelivery:
             + received,
             content,
             self._scan.return_paths,
+            folder=sub_address_folder(account.folder) if account.folder else "",
+            quota=quota_of(account),
         )
 
     def _check(
@@ -351,6 +365,7 @@ class MessageDelivery:
         """Queue what Maildirs refused, or give up.
 
         Raises:
+            OverQuota: all that the message was for were full, so that nobody has it yet.
             Exception: the first Maildir's failure, when nothing else helped.
         """
         failed = [
@@ -358,6 +373,9 @@ class MessageDelivery:
             for account, outcome in zip(self._copies.accounts, outcomes, strict=True)
             if outcome is not None
         ]
+        used = self._copies.queued or self._copies.forwarded
+        if not used and all(isinstance(outcome, OverQuota) for outcome in outcomes):
+            raise failed[0][1]
         for account, outcome in failed:
             _log.warn(
                 "{id}: the Maildir of {account} failed: {error}; trying the queue",
@@ -365,7 +383,6 @@ class MessageDelivery:
                 account=account.address,
                 error=str(outcome),
             )
-        used = self._copies.queued or self._copies.forwarded
         queue_id = new_queue_id() if used else self._envelope.id
         try:
             rcpts = tuple(Rcpt(mailbox(account.address)) for account, _ in failed)

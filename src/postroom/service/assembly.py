@@ -32,6 +32,7 @@ from postroom.client.sender import Sender
 from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import LocalAgent
+from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
@@ -149,16 +150,17 @@ def assemble(
     router = Router(directory, delivery, make_rewriting(settings, delivery, srs_secrets))
     committer = Committer(reactor, delivery)
     area = SpoolArea(reactor, spools, delivery)
+    quotas = Quotas(reactor, look_ups, delivery)
 
     def enqueue(message: NewMessage, content: IContent) -> Deferred[None]:
         # The queue needs the relay, the relay the agent, and the agent the queue.
         return queue.enqueue(message, content)
 
-    agent = LocalAgent(delivery, router, committer, area, enqueue)
+    agent = LocalAgent(delivery, router, committer, area, quotas, enqueue)
     exits = Exits(sender, next_hops(settings), directory, agent)
     relay = Relay(store, exits, reactor, settings.relaying())
     queue = Queue(store, relay)
-    realm = MailRealm(DeliveryRoom(delivery, router, committer, area, queue, time.time))
+    realm = MailRealm(DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         directory=directory,

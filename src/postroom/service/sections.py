@@ -291,6 +291,13 @@ class DeliverySection(Section):
         ge=1,
         le=1_073_741_824,
     )
+    over_quota: Literal["temporary", "permanent"] = _delivery(
+        "over_quota",
+        """What mail for a full mailbox gets: a temporary refusal, 452, after which the sender's
+        server tries again for some days, or a permanent one, 552. Quotas are the accounts'
+        (postroom quota).""",
+        extra=Extra(rfc="RFC 3463 s3.3"),
+    )
 
 
 class ClientTimeoutsSection(Section):
