@@ -97,6 +97,10 @@ REFUSED_UTF8 = {
 class MailboxTests(SynchronousTestCase):
     """Tests for `parse_mailbox` and `Mailbox`."""
 
+    def test_a_rewritten_sender_may_be_longer(self) -> None:
+        for local in (b"SRS0=" + b"x" * 90, b"srs1=" + b"x" * 90):
+            self.assertEqual(parse_mailbox(local + b"@a"), Mailbox(local, b"a"))
+
     def test_what_is_read(self) -> None:
         for octets, parts in READ.items():
             self.assertEqual(parse_mailbox(octets), Mailbox(*parts), octets)

@@ -24,7 +24,8 @@ without it (32 bits of hash are left some 20: enough, with an expiry, to make gu
 Who controls the input: the peer, both ways. A secret is ours, and never leaves the state directory.
 
 Known limit: a rewritten local part may be longer than the 64 octets of RFC 5321 s4.5.3.1.1, which
-nearly all hosts take; beyond `PATH_OCTETS` in all the reverse-path stays as it was.
+other hosts take, and `postroom.wire.paths` too; beyond `PATH_OCTETS` in all the reverse-path stays
+as it was.
 """
 
 import hmac
