@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "maildirs": {"errors"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
-    "cli": GROUND | {"service", "accounts"},
+    "capture": {"wire", "errors"},
+    "cli": GROUND | {"service", "accounts", "capture"},
     "web": GROUND | ROOMS | {"service"},
     "testing": GROUND | ROOMS | {"service"},
 }

@@ -84,6 +84,10 @@ class CommandTests(SynchronousTestCase):
             layer = SmtpLayer(line)
             self.assertEqual((layer.is_complete, layer.errors), (False, ()))
 
+    def test_a_verb_that_only_others_know_is_not_malformed(self) -> None:
+        layer = SmtpLayer(b"BURL imap://a LAST\r\n")
+        self.assertEqual((layer.command, layer.parsed, layer.errors), ("BURL", None, ()))
+
     def test_utf8_addresses(self) -> None:
         layer = SmtpLayer("MAIL FROM:<ü@ü.example> SMTPUTF8\r\n".encode())
         self.assertEqual(octets(layer.mailfrom), "ü@ü.example".encode())

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from postroom.cli import account_properties, alias, config, domain, mailbox, queue
+from postroom.cli import account_properties, alias, config, dissect, domain, mailbox, queue
 from postroom.cli.output import printable
 from postroom.cli.site import Site
 from postroom.errors import UserError
@@ -76,6 +76,7 @@ def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: 
 
 for group in (account_properties, domain, alias, mailbox, queue, config):
     cli.add_command(group.commands)
+cli.add_command(dissect.command)
 
 
 def main() -> None:

@@ -32,7 +32,13 @@ from postroom.wire.codes import REPLY_OK, reply_code_description
 from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
 from postroom.wire.data import END
 from postroom.wire.errors import ReplyViolation, SyntaxViolation
-from postroom.wire.grammar import MAIL_ARGUMENT, RCPT_ARGUMENT, Syntax, parse_command
+from postroom.wire.grammar import (
+    MAIL_ARGUMENT,
+    NOT_IMPLEMENTED,
+    RCPT_ARGUMENT,
+    Syntax,
+    parse_command,
+)
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import ENHANCED, REPLY_LINE, Reply, ReplyReader
@@ -258,7 +264,8 @@ class SmtpLayer:
             try:
                 return parse_command(bytes(self._buffer[start:end]), _EVERYTHING)
             except SyntaxViolation as violation:
-                return violation.reply.text[0]
+                # A verb of somebody else's is none of this grammar, and not malformed for that.
+                return None if violation.reply is NOT_IMPLEMENTED else violation.reply.text[0]
         return self._read_reply() if piece.mode is Mode.REPLIES else None
 
     def _read_reply(self) -> Reply | str:

@@ -1,0 +1,1 @@
+"""SMTP in captured traffic: segments put together, sessions told as transcripts."""

@@ -1,0 +1,387 @@
+"""One session as it was heard: who said what when, and what was wrong with it.
+
+Theory. Each side is a stream that `wire.stream` cuts into pieces; a `Side` keeps its state and
+what is not complete yet. Replies answer commands in order (RFC 2920 s3.2), so a queue of what is
+unanswered is all the matching there is, as in `wire.client_session`; but where a session there ends
+at the first offence, this one notes it and listens on. A reply also settles what one side alone
+cannot tell: 354 that content follows, 334 a response, 220 to STARTTLS a handshake.
+
+After a hole in the capture nothing is certain. What is unanswered is then forgotten, and offences
+that only a whole session can prove are not held against anybody.
+
+*Secrets.* What follows the mechanism of AUTH, every response, every challenge, the arguments of
+BURL, and any line that is no command in a session where one of those may have been, are told by
+their length alone. A reply that repeats a response is told without it. `Entry.octets` has what was
+said, for a replay; nothing that prints may look at it.
+
+Who controls the input: both peers, every octet. What is kept of a line is bounded.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from postroom.capture.entries import ContentRun, Entry, Secrets, Side
+from postroom.wire.codes import (
+    REPLY_AUTH_CHALLENGE,
+    REPLY_RECIPIENTS_FOLLOW,
+    REPLY_SERVICE_READY,
+    REPLY_SERVICE_UNAVAILABLE,
+    REPLY_START_MAIL_INPUT,
+)
+from postroom.wire.commands import Mail, Rcpt
+from postroom.wire.layer import SmtpLayer, printable
+from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS
+from postroom.wire.replies import Reply
+from postroom.wire.stream import (
+    IN_AUTH,
+    IN_COMMANDS,
+    IN_DATA,
+    IN_HANDSHAKE,
+    IN_REPLIES,
+    Mode,
+    Piece,
+    StreamState,
+)
+from postroom.wire.verbs import (
+    CMD_AUTH,
+    CMD_BDAT,
+    CMD_BURL,
+    CMD_DATA,
+    CMD_EHLO,
+    CMD_EXPN,
+    CMD_HELO,
+    CMD_LHLO,
+    CMD_MAIL,
+    CMD_NOOP,
+    CMD_QUIT,
+    CMD_RCPT,
+    CMD_STARTTLS,
+    CMD_TURN,
+    CMD_VRFY,
+    CMD_XCLIENT,
+    SMTP_COMMANDS,
+)
+
+# May only be the last of a group. RFC 2920 s3.1; RFC 3207 s4; RFC 4954 s4
+_SYNCHRONISING: Final = frozenset(
+    {
+        *(CMD_EHLO, CMD_HELO, CMD_LHLO, CMD_DATA, CMD_VRFY, CMD_EXPN, CMD_TURN, CMD_QUIT),
+        *(CMD_NOOP, CMD_STARTTLS, CMD_AUTH, CMD_XCLIENT),
+    }
+)
+_GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
+_NEEDS: Final = {
+    CMD_AUTH: "AUTH",
+    CMD_BDAT: "CHUNKING",
+    CMD_BURL: "BURL",
+    CMD_STARTTLS: "STARTTLS",
+    CMD_XCLIENT: "XCLIENT",
+}
+_RESPONSE: Final = "a response"
+_END: Final = "the end of the content"
+
+
+class Conversation:
+    """What was heard of one session.
+
+    Attributes:
+        entries: in the order in which they were heard.
+        extensions: of the last EHLO, keyword to parameters.
+        mechanisms: of each AUTH, in order, each with the code of the last reply to it.
+        tls: True once TLS began.
+        complete: False if the capture began late or has holes.
+    """
+
+    def __init__(self, complete: bool = True, keep_octets: bool = False) -> None:
+        """Begin before the greeting, or within a session of which the beginning is missing.
+
+        Args:
+            complete: whether the connection's beginning was captured.
+            keep_octets: keep what was said, for a replay.
+        """
+        self.entries: list[Entry] = []
+        self.extensions: dict[str, str] = {}
+        self.mechanisms: list[tuple[str, int | None]] = []
+        self.tls = False
+        self.complete = complete
+        self._keep = keep_octets
+        self._client = Side(IN_COMMANDS)
+        self._server = Side(IN_REPLIES)
+        self._unanswered: deque[str] = deque(["the greeting"] if complete else [])
+        self._certain = complete
+        self._extended = False
+        self._lmtp = False
+        self._recipients = 0
+        self._secrets = Secrets()
+        self._may_hold_secrets = not complete
+        self._content: ContentRun | None = None
+        self._chunk: Entry | None = None
+
+    @property
+    def client_state(self) -> StreamState:
+        """What the client says next."""
+        return self._client.state
+
+    def hear(self, time: float, from_client: bool, octets: bytes) -> None:
+        """Take what one side said, cut anywhere."""
+        side = self._client if from_client else self._server
+        for view, piece, state in side.pieces(octets):
+            self._tell(time, from_client, view, piece, state)
+
+    def _tell(
+        self, time: float, from_client: bool, view: memoryview, piece: Piece, state: StreamState
+    ) -> None:
+        said = bytes(view[piece.start : piece.end])
+        if piece.mode is Mode.TLS:
+            self._tell_tls(time)
+        elif piece.mode is Mode.CONTENT:
+            self._tell_content(time, said, piece.complete)
+        elif piece.mode is Mode.CHUNK:
+            self._tell_chunk(time, said)
+        else:
+            layer = SmtpLayer.of_piece(view, piece, state)
+            entry = self._add(time, "C" if from_client else "S", piece.mode, said)
+            for error in layer.errors:
+                entry.blame(self._secrets.taken_out_of(error))
+            if from_client:
+                self._check_turn(entry)
+            tell = Conversation._tell_clear if state.mode is Mode.HANDSHAKE else _TELLS[piece.mode]
+            tell(self, entry, layer)
+
+    def _tell_clear(self, entry: Entry, layer: SmtpLayer) -> None:
+        entry.lines = [f"[{len(layer.raw)} octets in clear text]"]
+
+    def _add(self, time: float, speaker: str, mode: Mode | None, said: bytes = b"") -> Entry:
+        entry = Entry(time, speaker, mode, [], octets=said if self._keep else b"")
+        self.entries.append(entry)
+        return entry
+
+    def _happens(self, time: float, what: str) -> None:
+        self._add(time, "-", None).lines = [what]
+
+    # What the client says.
+
+    def _tell_command(self, entry: Entry, layer: SmtpLayer) -> None:
+        verb = layer.command
+        if verb is None or verb not in SMTP_COMMANDS:
+            self._unanswered.append("what is no command")
+            hidden = self._may_hold_secrets or bytes(layer.raw[:4]).upper() == b"AUTH"
+            octets = len(layer.raw)
+            shown = f"[{octets} octets that are no command]" if hidden else _line_of(layer)
+            if hidden:
+                entry.violations = ["not a command"]
+            entry.lines = [shown]
+            return
+        self._unanswered.append(verb)
+        entry.lines = [_line_of(layer)]
+        self._check_offer(entry, layer, verb)
+        if verb == CMD_AUTH:
+            self._tell_auth(entry, layer)
+        elif verb == CMD_BURL:
+            entry.lines = [f"BURL [{len(layer.args or b'')} octets]"]
+        elif verb in _GREETINGS:
+            self._lmtp = verb == CMD_LHLO
+        elif verb == CMD_STARTTLS:
+            self._client.state = IN_HANDSHAKE
+
+    def _check_turn(self, entry: Entry) -> None:
+        """See whether it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
+        if not (self._unanswered and self._certain):
+            return
+        before = self._unanswered[-1]
+        if before == "the greeting":
+            entry.blame("sent before the greeting")
+        elif before in _SYNCHRONISING or before == _RESPONSE:
+            entry.blame(f"sent before the reply to {before}")
+        elif "PIPELINING" not in self.extensions:
+            entry.blame("pipelined, which was not offered")
+
+    def _check_offer(self, entry: Entry, layer: SmtpLayer, verb: str) -> None:
+        """See whether what a command uses was offered. RFC 5321 s2.2.1, s4.1.1.11."""
+        if not self._certain:
+            return
+        needed = _NEEDS.get(verb)
+        if needed is not None and needed not in self.extensions:
+            entry.blame(f"{needed} was not offered")
+        parsed = layer.parsed
+        if isinstance(parsed, Mail | Rcpt):
+            table = MAIL_PARAMETERS if verb == CMD_MAIL else RCPT_PARAMETERS
+            for keyword, value in parsed.parameters.items():
+                known = table[keyword]
+                needed = known.needs.get((value or "").upper(), known.extension)
+                if needed not in self.extensions:
+                    entry.blame(f"parameter {keyword}, but {needed} was not offered")
+
+    def _tell_auth(self, entry: Entry, layer: SmtpLayer) -> None:
+        self._may_hold_secrets = True
+        mechanism, blank, initial = bytes(layer.args or b"").partition(b" ")
+        name = printable(mechanism).upper()
+        self._secrets.remember(initial)
+        if len(name) > 20:  # no mechanism has such a name; it may be anything
+            name = f"[{len(mechanism)} octets]"
+        self.mechanisms.append((name, None))
+        entry.lines = [f"AUTH {name} [{len(initial)} octets]" if blank else f"AUTH {name}"]
+        offered = self.extensions.get("AUTH", "").upper().split()
+        if self._certain and offered and name not in offered:
+            entry.blame(f"mechanism {name} was not offered")
+
+    def _tell_response(self, entry: Entry, layer: SmtpLayer) -> None:
+        self._may_hold_secrets = True
+        self._unanswered.append(_RESPONSE)
+        said = bytes(layer.raw).rstrip(b"\r\n")
+        self._secrets.remember(said)
+        entry.lines = ["*" if said == b"*" else f"[response of {len(said)} octets]"]
+
+    def _tell_content(self, time: float, said: bytes, complete: bool) -> None:
+        content = self._content
+        if content is None:
+            content = self._content = ContentRun(self._add(time, "C", Mode.CONTENT))
+            if CMD_DATA in self._unanswered and self._certain:
+                content.entry.blame("sent before the reply to DATA")
+        entry = content.entry
+        content.take(said, complete)
+        entry.octets += said if self._keep else b""
+        ended = "" if complete else ", not ended"
+        entry.lines = [f"[content, {entry.size_octets} octets{ended}]"]
+        if complete:
+            self._content = None
+            self._unanswered.extend([_END] * (self._recipients if self._lmtp else 1))
+
+    def _tell_chunk(self, time: float, said: bytes) -> None:
+        if self._chunk is None:
+            self._chunk = self._add(time, "C", Mode.CHUNK)
+        entry = self._chunk
+        entry.size_octets = (entry.size_octets or 0) + len(said)
+        entry.octets += said if self._keep else b""
+        left = self._client.state.octets_left
+        entry.lines = [f"[chunk, {entry.size_octets} octets{f', {left} to come' if left else ''}]"]
+        if not left:
+            self._chunk = None
+
+    # What the server says.
+
+    def _tell_reply(self, entry: Entry, layer: SmtpLayer) -> None:
+        reply = layer.parsed
+        if not isinstance(reply, Reply):
+            entry.lines = self._shown(bytes(layer.raw))
+            return
+        answered = self._answered(entry, reply)
+        if reply.code == REPLY_AUTH_CHALLENGE:
+            entry.lines = [f"334 [challenge of {max(len(layer.raw) - 6, 0)} octets]"]
+        else:
+            entry.lines = self._shown(bytes(layer.raw))
+        if answered is not None:
+            _AFTER_REPLY.get(answered, Conversation._after_any)(self, reply, layer)
+        if answered in (CMD_AUTH, _RESPONSE) and self.mechanisms:
+            self.mechanisms[-1] = (self.mechanisms[-1][0], reply.code)
+
+    def _shown(self, said: bytes) -> list[str]:
+        lines = said.split(b"\n")
+        lines = lines[:-1] if lines[-1] == b"" else lines
+        return [self._secrets.taken_out_of(printable(line.removesuffix(b"\r"))) for line in lines]
+
+    def _answered(self, entry: Entry, reply: Reply) -> str | None:
+        """Say what a reply answers."""
+        if self._unanswered:
+            return self._unanswered.popleft()
+        if self._content is not None:
+            # A server may refuse content early; a positive reply means that it saw an end.
+            if reply.positive and self._certain:
+                entry.blame("a reply within the content, of which the server saw an end")
+            self._client.state, self._content = IN_COMMANDS, None
+        elif self._certain and reply.code != REPLY_SERVICE_UNAVAILABLE:
+            entry.blame("a reply to nothing")
+        return None
+
+    def _after_any(self, _reply: Reply, _layer: SmtpLayer) -> None:
+        return
+
+    def _after_hello(self, reply: Reply, layer: SmtpLayer) -> None:
+        if reply.positive:
+            self.extensions = dict(layer.keywords) if len(reply.text) > 1 else {}
+            self._certain = self._certain or self.complete
+            self._recipients = 0
+
+    def _after_rcpt(self, reply: Reply, _layer: SmtpLayer) -> None:
+        self._recipients += reply.positive
+
+    def _after_data(self, reply: Reply, _layer: SmtpLayer) -> None:
+        if self._content is None and _END not in self._unanswered:
+            accepted = reply.code == REPLY_START_MAIL_INPUT
+            self._client.state = IN_DATA if accepted else IN_COMMANDS
+
+    def _after_end(self, reply: Reply, _layer: SmtpLayer) -> None:
+        if reply.code == REPLY_RECIPIENTS_FOLLOW:  # PRDR: one for each, and one for all
+            self._unanswered.extendleft([_END] * (self._recipients + 1))
+        elif _END not in self._unanswered:
+            self._recipients = 0
+
+    def _after_auth(self, reply: Reply, _layer: SmtpLayer) -> None:
+        if self._client.state.mode is not Mode.TLS:
+            challenged = reply.code == REPLY_AUTH_CHALLENGE
+            self._client.state = IN_AUTH if challenged else IN_COMMANDS
+
+    def _after_starttls(self, reply: Reply, _layer: SmtpLayer) -> None:
+        if reply.code == REPLY_SERVICE_READY:
+            self._server.state = self._client.state = IN_HANDSHAKE
+            if self._client.rest or self._server.rest:
+                self.entries[-1].blame("clear text after STARTTLS")
+                self._client.rest = self._server.rest = b""
+        elif self._client.state.mode is Mode.HANDSHAKE:
+            self._client.state = IN_COMMANDS
+
+    # What happens.
+
+    def _tell_tls(self, time: float) -> None:
+        if not self.tls:
+            self.tls = True
+            self._happens(time, "[TLS from here on]")
+
+    def lose(self, time: float, from_client: bool, octets: int) -> None:
+        """Take note of a hole in the capture."""
+        who = "client" if from_client else "server"
+        self._happens(time, f"[{octets} octets of the {who} are not in the capture]")
+        self.complete = self._certain = False
+        self._may_hold_secrets = True
+        self._unanswered.clear()
+        side = self._client if from_client else self._server
+        side.rest = b""
+        state = side.state
+        if state.mode is Mode.CHUNK:
+            left = max(state.octets_left - octets, 0)
+            side.state = state._replace(octets_left=left) if left else IN_COMMANDS
+        elif state.mode is Mode.CONTENT:
+            side.state = state._replace(held=b"")
+        elif state.mode is not Mode.TLS:
+            side.state = IN_COMMANDS if from_client else IN_REPLIES
+
+    def end(self, time: float, reset: bool) -> None:
+        """Take note that no more will be heard."""
+        for side, speaker in ((self._client, "C"), (self._server, "S")):
+            if side.rest:
+                entry = self._add(time, speaker, side.state.mode, side.rest)
+                entry.lines = [f"[{len(side.rest)} octets of a line that does not end]"]
+                side.rest = b""
+        if reset:
+            self._happens(time, "[connection reset]")
+
+
+_TELLS: Final[dict[Mode, Callable[[Conversation, Entry, SmtpLayer], None]]] = {
+    Mode.COMMANDS: Conversation._tell_command,
+    Mode.RESPONSE: Conversation._tell_response,
+    Mode.REPLIES: Conversation._tell_reply,
+}
+_AFTER_REPLY: Final[dict[str, Callable[[Conversation, Reply, SmtpLayer], None]]] = {
+    **dict.fromkeys(_GREETINGS, Conversation._after_hello),
+    CMD_RCPT: Conversation._after_rcpt,
+    CMD_DATA: Conversation._after_data,
+    CMD_AUTH: Conversation._after_auth,
+    _RESPONSE: Conversation._after_auth,
+    CMD_STARTTLS: Conversation._after_starttls,
+    _END: Conversation._after_end,
+}
+
+
+def _line_of(layer: SmtpLayer) -> str:
+    return printable(bytes(layer.raw).rstrip(b"\r\n"))
