@@ -1,4 +1,4 @@
-"""What is known of somebody who may log in, as sources of logins tell it.
+"""The values of logins: what sources tell of users, and what mechanisms are told of sessions.
 
 A source (`postroom.interfaces.ICredentialSource`) is where credentials are looked up: the database,
 a passwd-file, LDAP. It gives secrets as they are stored and compares nothing. What a scheme means,
@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
+
+from postroom.envelope import SessionFacts
 
 
 class Knowledge(Enum):
@@ -19,6 +22,28 @@ class Knowledge(Enum):
     CHECKABLE = "a password can be checked: PLAIN, LOGIN"
     CLEAR_TEXT = "the password itself: every mechanism, CRAM-MD5 too"
     SCRAM = "the keys of SCRAM-SHA-256"
+
+
+@dataclass(frozen=True, slots=True)
+class ScramKeys:
+    """What a server keeps of a password for SCRAM; the password cannot be had from it.
+
+    Attributes:
+        salt: handed out to whoever asks.
+        iterations: of PBKDF2.
+        stored_key: what a client's proof is checked with.
+        server_key: what our own proof is made with.
+        address: whose they are, as `Credential.address`; None if they were made up for a name that
+            cannot log in.
+
+    RFC 5802 s3
+    """
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +86,55 @@ class Credential:
     def __repr__(self) -> str:
         """Name the user and no secret: this may end in a log."""
         return f"Credential({self.address!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What decides which mechanisms a session is offered.
+
+    Attributes:
+        tls: the session is encrypted.
+        certificate: the client showed a certificate that names somebody and was verified.
+        knows: what the sources may know of passwords.
+        tokens: somebody here can check tokens.
+    """
+
+    tls: bool
+    certificate: bool
+    knows: frozenset[Knowledge]
+    tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SASLSession:
+    """What a mechanism is told of the session that uses it.
+
+    Attributes:
+        facts: the session's.
+        hostname: ours.
+        offered: the names of all mechanisms that this session is offered.
+        scram_keys: see `postroom.interfaces.ILoginSecrets.scram_keys`; None where there are none.
+        channel_binding: gives the octets of a channel binding by its name (RFC 5929, RFC 9266);
+            None for one that this session does not have.
+    """
+
+    facts: SessionFacts
+    hostname: str
+    offered: tuple[str, ...]
+    scram_keys: "Callable[[bytes], Deferred[ScramKeys]] | None"
+    channel_binding: Callable[[str], bytes | None]
+
+
+class TokenRefused(UnauthorizedLogin):
+    """A token is wrong, and the client is told why, before it hears 535.
+
+    Attributes:
+        challenge: what to tell it, JSON.
+
+    RFC 7628 s3.2.2
+    """
+
+    def __init__(self, challenge: bytes) -> None:
+        """Take the JSON document."""
+        super().__init__("the token is refused")
+        self.challenge = challenge

@@ -13,10 +13,12 @@ plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFac
 
 from collections.abc import Iterator, Sequence
 
+from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
+from twisted.mail.interfaces import IChallengeResponse
 from zope.interface import Attribute, Interface
 
-from postroom.credentials import Credential
+from postroom.credentials import Credential, Offer, SASLSession, ScramKeys
 from postroom.envelope import Domain, Entry, Envelope, NewMessage
 from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply
@@ -203,6 +205,101 @@ class ICredentialStore(ICredentialSource):
 
     def app_password_used(address: str, key: str) -> "Deferred[None]":
         """Note that an app password was used just now."""
+
+
+class IProvenUser(ICredentials):
+    """Credentials of somebody who has proven already who they are: by SCRAM, or by a certificate.
+
+    Only a mechanism makes them, and only when the proof is complete. The checker says whose account
+    it is, and whether it may log in.
+    """
+
+    username = Attribute("As it was proven, bytes.")
+
+
+class IBearerToken(ICredentials):
+    """Credentials that consist of a token which somebody else gave out.
+
+    A checker that refuses one may do so with `postroom.credentials.TokenRefused`, whose text the
+    client is told.
+
+    RFC 7628 s3.1
+    """
+
+    username = Attribute("Whom the client says it is for, bytes; empty if it does not say.")
+    token = Attribute("The token, bytes.")
+
+
+class ILoginSecrets(Interface):
+    """What mechanisms may ask that never see a password."""
+
+    knows = Attribute(
+        "What all sources together may know: a frozenset of `postroom.credentials.Knowledge`."
+    )
+
+    def scram_keys(username: bytes) -> "Deferred[ScramKeys]":
+        """Give a user's keys, or such as nobody has, which look no different.
+
+        Raises:
+            Refusal: 454 4.7.0, they cannot be looked up now.
+        """
+
+
+class ISASLMechanism(Interface):
+    """A SASL mechanism, of ours or of a Twisted plugin that also provides `IPlugin`.
+
+    Settings name the mechanisms that are used, in order; one that they do not name does nothing.
+    """
+
+    name = Attribute(
+        "As in EHLO: at most 20 capitals, digits, hyphens and underscores. RFC 4422 s3.1"
+    )
+    takes_initial_response = Attribute(
+        "True if the client may speak first: a response may come along with AUTH. RFC 4954 s4"
+    )
+
+    def is_offered(offer: Offer) -> bool:
+        """Say whether it can work for a session like this; only then EHLO names it.
+
+        Called when a session of a new kind begins, and kept. Must not block.
+        """
+
+    def steps(session: SASLSession) -> "IChallengeResponse":
+        """Begin an exchange.
+
+        Called once for each AUTH. What it gives provides `twisted.mail`'s `IChallengeResponse` and
+        the credentials interface that a checker of the portal takes, with a ``username``:
+        `twisted.mail`'s own classes do. For each round ``getChallenge`` is called once and, with
+        what the client answered, ``setResponse``; when ``moreChallenges`` says that there are none
+        left, the portal is asked. With an initial response the first challenge is not sent.
+
+        The first two may answer later. Either may raise `twisted.cred.error.LoginFailed` (535) or
+        `Refusal`; anything else is a fault of ours (454).
+        """
+
+
+class ILoginGuard(Interface):
+    """Watches failed logins, and makes guessing slow. Nothing here may block or answer later."""
+
+    def refusal(client: str, username: "bytes | None") -> "Reply | None":
+        """Say whether somebody may try to log in now.
+
+        Called at AUTH, without a user name, and once more when one is known, before its password is
+        looked at.
+
+        Returns:
+            None to go on, or a 4yz reply.
+        """
+
+    def failed(client: str, username: bytes) -> float:
+        """Take note of a login that was wrong; not of one that failed for a fault of ours.
+
+        Returns:
+            How many seconds the client is to wait for its answer.
+        """
+
+    def succeeded(client: str, username: bytes) -> None:
+        """Take note of a login that was right."""
 
 
 class IQueue(Interface):

@@ -8,7 +8,8 @@ from sqlalchemy import select
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.accounts import administration as admin
-from postroom.accounts.tables import account, directory_revision
+from postroom.accounts.secrets import replace_stored, stored_forms
+from postroom.accounts.tables import directory_revision
 from postroom.envelope import Alias, Domain, DomainKind
 from postroom.errors import UserError
 from tests.accounts.support import fresh_database
@@ -143,10 +144,12 @@ class AccountTests(_DatabaseTestCase):
 
     def test_a_new_hash_does_not_undo_a_change_of_password(self) -> None:
         admin.add_account(self.engine, "joe@a.example", "old")
-        admin.upgrade_hash(self.engine, "joe@a.example", "old", "stronger")
-        admin.upgrade_hash(self.engine, "joe@a.example", "old", "late")
+        replace_stored(self.engine, "joe@a.example", ["old"], ["stronger", "further"])
+        replace_stored(self.engine, "joe@a.example", ["old"], ["late"])
+        replace_stored(self.engine, "joe@a.example", ["stronger"], ["late"])
         with self.engine.connect() as connection:
-            self.assertEqual(connection.scalar(select(account.c.password_hash)), "stronger")
+            stored = stored_forms(connection, "joe@a.example")
+        self.assertEqual(stored, ("stronger", "further"))
 
 
 class AliasTests(_DatabaseTestCase):

@@ -1,17 +1,37 @@
 """Logins."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import UsernamePassword
+from twisted.cred.credentials import (
+    IUsernameHashedPassword,
+    UsernameHashedPassword,
+    UsernamePassword,
+)
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from postroom.accounts import administration as admin
-from postroom.accounts.checker import SQLCredentialsChecker
-from postroom.accounts.hashing import Hashing, HashParameters, Verdict
+from postroom.accounts import secrets
+from postroom.accounts.checker import SourcesChecker
+from postroom.accounts.hashing import Forms, Hashing, HashParameters, Verdict
+from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.passwords import BUSY
+from postroom.accounts.scram import KeysOfNobody
+from postroom.accounts.tables import account_address
+from postroom.credentials import Credential, Knowledge
 from postroom.errors import Refusal
+from postroom.interfaces import (
+    ICredentialSource,
+    ICredentialStore,
+    ILoginSecrets,
+    IProvenUser,
+)
 from tests.accounts.support import CHEAP, InlinePool, InlineReactor, fresh_database
 
 
@@ -20,12 +40,12 @@ class _Passwords:
 
     def __init__(self, hashing: Hashing = CHEAP) -> None:
         self.hashing = hashing
-        self.stored: list[str | None] = []
+        self.stored: list[tuple[str, ...]] = []
         self.failure: Exception | None = None
         self.full = False
 
-    def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
-        self.stored.append(stored)
+    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[Verdict]:
+        self.stored.append(tuple(stored))
         if self.failure is not None:
             return fail(self.failure)
         return execute(self.hashing.verify, stored, offered)
@@ -40,12 +60,18 @@ class CheckerTests(SynchronousTestCase):
         admin.add_account(self.engine, "zoe@b.example", CHEAP.hash(b"right"))
         admin.add_account(self.engine, "postmaster@a.example", None)
         self.passwords = _Passwords()
-        self.checker = SQLCredentialsChecker(
+        self.checker = self.make_checker()
+
+    def make_checker(self, *before: Any, forms: Forms | None = None) -> SourcesChecker:
+        own = SQLCredentialSource(
             self.engine,
-            self.passwords,  # type: ignore[arg-type]
             InlineReactor(),  # type: ignore[arg-type]
             InlinePool(),  # type: ignore[arg-type]
+            forms or Forms(),
         )
+        verifyObject(ICredentialStore, own)
+        nobody = KeysOfNobody(b"secret" * 6, "a.example", 4096)
+        return SourcesChecker([*before, own], self.passwords, nobody)  # type: ignore[arg-type]
 
     def log_in(self, name: bytes, password: bytes) -> Deferred[object]:
         return self.checker.requestAvatarId(UsernamePassword(name, password))
@@ -58,6 +84,7 @@ class CheckerTests(SynchronousTestCase):
 
     def test_it_provides_its_interface(self) -> None:
         verifyObject(ICredentialsChecker, self.checker)
+        verifyObject(ILoginSecrets, self.checker)
 
     def test_the_avatar_id_is_the_address_however_the_name_was_written(self) -> None:
         for name in (b"joe@a.example", b"JOE@A.example", b"joe", b"Joe", b'"joe"@a.example'):
@@ -121,8 +148,8 @@ class CheckerTests(SynchronousTestCase):
         self.passwords.hashing = Hashing(HashParameters(passes=2, memory_kib=8))
         for _ in range(2):
             self.successResultOf(self.log_in(b"joe", b"right"))
-        self.assertIn("t=1", self.passwords.stored[0] or "")
-        self.assertIn("t=2", self.passwords.stored[1] or "")
+        self.assertIn("t=1", self.passwords.stored[0][0])
+        self.assertIn("t=2", self.passwords.stored[1][0])
 
     def test_a_hash_that_cannot_be_renewed_does_not_stop_the_login(self) -> None:
         self.passwords.hashing = Hashing(HashParameters(passes=2, memory_kib=8))
@@ -132,3 +159,224 @@ class CheckerTests(SynchronousTestCase):
             )
         self.assertEqual(self.successResultOf(self.log_in(b"joe", b"right")), b"joe@a.example")
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_any_address_of_an_account_is_a_name_for_it(self) -> None:
+        row = {"address": "joseph@b.example", "domain": "b.example", "account": "joe@a.example"}
+        with self.engine.begin() as connection:
+            connection.execute(insert(account_address).values(row))
+        login = self.log_in(b"joseph@b.example", b"right")
+        self.assertEqual(self.successResultOf(login), b"joe@a.example")
+
+
+class AppPasswordTests(CheckerTests):
+    """Passwords of single programs; all that holds without them holds with them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = secrets.new_app_password()
+        for name, password in (("phone", self.app), ("desk", secrets.new_app_password())):
+            letters = secrets.app_password_letters(password.encode())
+            assert letters is not None
+            secrets.add_app_password(
+                self.engine, "joe@a.example", name, letters, CHEAP.hash(letters)
+            )
+
+    def test_it_is_as_good_as_the_main_one_however_it_is_typed(self) -> None:
+        for typed in (self.app, self.app.replace("-", ""), self.app.upper().replace("-", " ")):
+            self.passwords.stored.clear()
+            login = self.log_in(b"joe", typed.encode())
+            self.assertEqual(self.successResultOf(login), b"joe@a.example")
+            self.assertEqual(len(self.passwords.stored), 1)
+
+    def test_what_only_looks_like_one_is_verified_once_as_any_other(self) -> None:
+        wrong_end = self.app[:-1] + ("b" if self.app[-1] == "a" else "a")
+        for typed in (wrong_end, secrets.new_app_password()):
+            self.assert_unauthorized(b"joe@a.example", typed.encode())
+        self.assert_unauthorized(b"zoe@b.example", self.app.encode())
+
+    def test_a_main_password_may_look_like_one(self) -> None:
+        look_alike = secrets.new_app_password()
+        admin.set_password(self.engine, "joe@a.example", CHEAP.hash(look_alike.encode()))
+        login = self.log_in(b"joe", look_alike.encode())
+        self.assertEqual(self.successResultOf(login), b"joe@a.example")
+
+    def test_revoked_or_switched_off_it_is_wrong(self) -> None:
+        secrets.revoke_app_password(self.engine, "joe@a.example", "phone")
+        self.assert_unauthorized(b"joe@a.example", self.app.encode())
+
+    def test_a_disabled_account_has_none(self) -> None:
+        admin.set_enabled(self.engine, "joe@a.example", False)
+        self.assert_unauthorized(b"joe@a.example", self.app.encode())
+
+    def test_its_last_use_is_noted_and_not_more_than_once_a_minute(self) -> None:
+        def used() -> dict[str, int | None]:
+            rows = secrets.list_app_passwords(self.engine, "joe@a.example")
+            return {row.name: row.last_used_at for row in rows}
+
+        self.assertEqual(used(), {"phone": None, "desk": None})
+        self.log_in(b"joe", self.app.encode())
+        self.assertIsNotNone(used()["phone"])
+        self.assertIsNone(used()["desk"])
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE app_password SET last_used_at = 1")
+        self.log_in(b"joe", self.app.encode())
+        self.assertEqual(used()["phone"], 1)
+
+
+@implementer(ICredentialSource)
+class Source:
+    """Answers as it was told."""
+
+    def __init__(self, answer: Credential | Exception | None, *knows: Knowledge) -> None:
+        self.answer = answer
+        self.knows = frozenset(knows)
+        self.asked: list[bytes] = []
+
+    def find_credential(self, username: bytes) -> Deferred[Credential | None]:
+        self.asked.append(username)
+        if isinstance(self.answer, Exception):
+            return fail(self.answer)
+        return succeed(self.answer)
+
+
+class Proven:
+    """Somebody who has proven who they are."""
+
+    def __init__(self, username: bytes) -> None:
+        self.username = username
+
+
+implementer(IProvenUser)(Proven)
+
+
+class SourcesTests(CheckerTests):
+    """Several sources; those of `CheckerTests` come after one that knows nobody."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.checker = self.make_checker(Source(None))
+
+    def ask(self, *sources: Source, password: bytes = b"right") -> Deferred[bytes | tuple[()]]:
+        checker = self.make_checker(*sources)
+        return checker.requestAvatarId(UsernamePassword(b"joe@a.example", password))
+
+    def test_the_first_that_knows_the_user_decides(self) -> None:
+        other = Source(Credential("other@a.example", (CHEAP.hash(b"theirs"),)))
+        login = self.ask(other, password=b"theirs")
+        self.assertEqual(self.successResultOf(login), b"other@a.example")
+        self.failureResultOf(self.ask(other), UnauthorizedLogin)
+
+    def test_one_that_switches_a_user_off_decides_too(self) -> None:
+        off = Source(Credential("joe@a.example", (CHEAP.hash(b"right"),), enabled=False))
+        self.failureResultOf(self.ask(off), UnauthorizedLogin)
+
+    def test_one_that_is_down_makes_no_password_wrong(self) -> None:
+        down = Source(OSError("gone"))
+        self.assertEqual(self.successResultOf(self.ask(down)), b"joe@a.example")
+        checker = self.make_checker(down)
+        login = checker.requestAvatarId(UsernamePassword(b"nobody@a.example", b"x"))
+        self.assertEqual(self.failureResultOf(login, Refusal).value.reply.code, 454)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+
+    def test_a_source_may_check_passwords_itself(self) -> None:
+        asked = []
+
+        def verify(password: bytes) -> Deferred[bool]:
+            asked.append(password)
+            return succeed(password == b"bound")
+
+        source = Source(Credential("joe@a.example", verify=verify))
+        login = self.ask(source, password=b"bound")
+        self.assertEqual(self.successResultOf(login), b"joe@a.example")
+        self.failureResultOf(self.ask(source, password=b"no"), UnauthorizedLogin)
+        self.failureResultOf(self.ask(source, password=b""), UnauthorizedLogin)
+        self.assertEqual(asked, [b"bound", b"no"], "an LDAP bind without a password succeeds")
+
+    def test_a_stored_password_that_cannot_be_read_is_trouble_of_ours(self) -> None:
+        self.passwords.hashing = CHEAP
+        login = self.ask(Source(Credential("joe@a.example", ("{WHAT}ever",))))
+        self.assertEqual(self.failureResultOf(login, Refusal).value.reply.code, 454)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_what_is_known_is_what_all_know_together(self) -> None:
+        checker = self.make_checker(Source(None, Knowledge.SCRAM))
+        self.assertEqual(checker.knows, {Knowledge.CHECKABLE, Knowledge.SCRAM})
+
+    def test_a_response_that_only_the_password_can_check(self) -> None:
+        checker = self.make_checker(Source(Credential("joe@a.example", ("{PLAIN}right",))))
+
+        def ask(hashed: bytes) -> Deferred[Any]:
+            credentials = UsernameHashedPassword(b"joe@a.example", hashed)
+            assert IUsernameHashedPassword.providedBy(credentials)
+            return checker.requestAvatarId(credentials)
+
+        self.assertEqual(self.successResultOf(ask(b"right")), b"joe@a.example")
+        self.failureResultOf(ask(b"wrong"), UnauthorizedLogin)
+
+    def test_no_response_is_right_where_only_a_hash_is_stored(self) -> None:
+        for stored in (b"nobody's", b"right"):
+            credentials = UsernameHashedPassword(b"joe@a.example", stored)
+            self.failureResultOf(self.checker.requestAvatarId(credentials), UnauthorizedLogin)
+
+    def test_whoever_has_proven_who_they_are_needs_an_account_that_is_on(self) -> None:
+        def ask(name: bytes) -> Deferred[Any]:
+            return self.checker.requestAvatarId(Proven(name))
+
+        self.assertEqual(self.successResultOf(ask(b"JOE@a.example")), b"joe@a.example")
+        self.failureResultOf(ask(b"nobody@a.example"), UnauthorizedLogin)
+        admin.set_enabled(self.engine, "joe@a.example", False)
+        self.failureResultOf(ask(b"joe@a.example"), UnauthorizedLogin)
+
+
+class ScramKeyTests(CheckerTests):
+    """The keys that SCRAM begins with."""
+
+    FULL = Hashing(HashParameters(passes=1, memory_kib=8), Forms(scram=True, scram_iterations=4096))
+
+    def setUp(self) -> None:
+        super().setUp()
+        first, *further = self.FULL.store(b"right")
+        admin.set_password(self.engine, "joe@a.example", first, further)
+        self.passwords.hashing = self.FULL
+
+    def keys(self, name: bytes) -> Any:
+        return self.successResultOf(self.checker.scram_keys(name))
+
+    def test_an_account_has_its_own(self) -> None:
+        keys = self.keys(b"Joe")
+        self.assertEqual((keys.address, keys.iterations), ("joe@a.example", 4096))
+        self.assertEqual(keys, self.keys(b"joe@a.example"))
+
+    def test_names_that_cannot_log_in_have_keys_that_look_the_same(self) -> None:
+        real = self.keys(b"joe")
+        admin.add_account(self.engine, "off@a.example", *self.full())
+        admin.set_enabled(self.engine, "off@a.example", False)
+        for name in (b"nobody", b"off@a.example", b"zoe@b.example", b"\xff", b""):
+            keys = self.keys(name)
+            self.assertIsNone(keys.address)
+            for each in ("salt", "stored_key", "server_key"):
+                self.assertEqual(len(getattr(keys, each)), len(getattr(real, each)))
+            self.assertEqual(keys.iterations, real.iterations)
+            self.assertEqual(keys, self.keys(name), "the same whenever they are asked for")
+        self.assertEqual(self.keys(b"nobody"), self.keys(b"Nobody@A.example"))
+        self.assertNotEqual(self.keys(b"nobody"), self.keys(b"nobodi"))
+
+    def full(self) -> tuple[str, list[str]]:
+        first, *further = self.FULL.store(b"right")
+        return first, further
+
+    def test_a_login_with_the_password_itself_makes_them(self) -> None:
+        self.assertIsNone(self.keys(b"zoe@b.example").address)
+        self.successResultOf(self.log_in(b"zoe@b.example", b"right"))
+        self.assertEqual(self.keys(b"zoe@b.example").address, "zoe@b.example")
+
+    def test_a_new_password_leaves_none_behind(self) -> None:
+        admin.set_password(self.engine, "joe@a.example", CHEAP.hash(b"other"))
+        self.assertIsNone(self.keys(b"joe").address)
+
+    def test_trouble_with_the_database_is_told_as_such(self) -> None:
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE account RENAME TO lost")
+        failure = self.failureResultOf(self.checker.scram_keys(b"joe"), Refusal)
+        self.assertEqual(failure.value.reply.code, 454)
+        self.flushLoggedErrors()

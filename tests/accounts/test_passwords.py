@@ -22,7 +22,7 @@ class _GatedHashing:
 
     def prepare(self) -> None: ...
 
-    def verify(self, stored: str | None, offered: bytes) -> Verdict:
+    def verify(self, stored: object, offered: bytes) -> Verdict:
         self.offered.append(offered)
         self.threads.add(threading.get_ident())
         self.begun.release()
@@ -42,44 +42,44 @@ class PasswordPoolTests(SynchronousTestCase):
         pool = self.start(CHEAP)
         hashed = pool.hash(b"right")
         self.reactor.wait_for(hashed)
-        verdict = pool.verify(self.successResultOf(hashed), b"right")
+        verdict = pool.verify((self.successResultOf(hashed),), b"right")
         self.reactor.wait_for(verdict)
         self.assertTrue(self.successResultOf(verdict).matches)
 
     def test_the_work_is_done_in_other_threads(self) -> None:
         hashing = _GatedHashing()
         hashing.gate.set()
-        result = self.start(hashing).verify(None, b"x")
+        result = self.start(hashing).verify((), b"x")
         self.reactor.wait_for(result)
         self.assertNotIn(threading.get_ident(), hashing.threads)
 
     def test_when_enough_wait_the_next_is_refused_for_now(self) -> None:
         hashing = _GatedHashing()
         pool = self.start(hashing, threads=1, waiting=1)
-        first, second = pool.verify(None, b"1"), pool.verify(None, b"2")
-        refusal = self.failureResultOf(pool.verify(None, b"3"), Refusal).value
+        first, second = pool.verify((), b"1"), pool.verify((), b"2")
+        refusal = self.failureResultOf(pool.verify((), b"3"), Refusal).value
         self.assertEqual((refusal.reply.code, refusal.reply.enhanced), (454, "4.7.0"))
         hashing.gate.set()
         self.reactor.wait_for(first)
         self.reactor.wait_for(second)
-        again = pool.verify(None, b"4")
+        again = pool.verify((), b"4")
         self.reactor.wait_for(again)
         self.assertTrue(self.successResultOf(again).matches)
 
     def test_giving_up_makes_no_room_before_a_thread_is_free(self) -> None:
         hashing = _GatedHashing()
         pool = self.start(hashing, threads=1, waiting=0)
-        abandoned = pool.verify(None, b"1")
+        abandoned = pool.verify((), b"1")
         assert hashing.begun.acquire(timeout=10)
         abandoned.cancel()
         self.failureResultOf(abandoned, CancelledError)
-        self.failureResultOf(pool.verify(None, b"2"), Refusal)
+        self.failureResultOf(pool.verify((), b"2"), Refusal)
         hashing.gate.set()
 
     def test_what_was_given_up_before_its_turn_is_not_computed(self) -> None:
         hashing = _GatedHashing()
         pool = self.start(hashing, threads=1, waiting=2)
-        first, abandoned, last = (pool.verify(None, each) for each in (b"1", b"2", b"3"))
+        first, abandoned, last = (pool.verify((), each) for each in (b"1", b"2", b"3"))
         assert hashing.begun.acquire(timeout=10)
         abandoned.cancel()
         self.failureResultOf(abandoned, CancelledError)
@@ -91,8 +91,8 @@ class PasswordPoolTests(SynchronousTestCase):
     def test_stopping_gives_up_what_waits(self) -> None:
         hashing = _GatedHashing()
         pool = self.start(hashing, threads=1, waiting=1)
-        pool.verify(None, b"1")
-        waiting = pool.verify(None, b"2")
+        pool.verify((), b"1")
+        waiting = pool.verify((), b"2")
         assert hashing.begun.acquire(timeout=10)
         stopper = threading.Thread(target=pool.stop)
         stopper.start()

@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.accounts.hashing import Hashing, HashParameters
 from postroom.cli.main import cli
-from tests.accounts.support import CHEAP, fresh_database
+from tests.accounts.support import fresh_database
 
 COMMAND = [sys.executable, "-c", "from postroom.cli.main import main; main()"]
 
@@ -38,7 +40,8 @@ class CommandTestCase(SynchronousTestCase):
         self.state_dir = Path(str(self.engine.url.database)).parent
         self.mail_root = self.state_dir / "mail"
         # Real hashes take longer than all the rest; their own tests make them.
-        self.patch(sys.modules["postroom.accounts.hashing"], "Hashing", lambda: CHEAP)
+        cheap = partial(Hashing, HashParameters(passes=1, memory_kib=8))
+        self.patch(sys.modules["postroom.accounts.hashing"], "Hashing", cheap)
 
     def run_command(self, *arguments: str, stdin: str | bytes | None = None) -> Result:
         return CliRunner().invoke(cli, ["--state-dir", str(self.state_dir), *arguments], stdin)

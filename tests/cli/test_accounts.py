@@ -21,7 +21,7 @@ class AccountTests(CommandTestCase):
         self.assertEqual(
             output, f"Added joe@localhost; its mail goes to {self.mail_root}/localhost/joe\n"
         )
-        self.assertTrue(CHEAP.verify(self.stored_hash(), b"correct horse").matches)
+        self.assertTrue(CHEAP.verify((self.stored_hash(),), b"correct horse").matches)
 
     def test_one_line_end_is_taken_off_the_password_and_nothing_else(self) -> None:
         for number, (typed, meant) in enumerate(
@@ -29,7 +29,7 @@ class AccountTests(CommandTestCase):
         ):
             self.add(f"u{number}@localhost", typed)
             stored = self.stored_hash(f"u{number}@localhost")
-            self.assertTrue(CHEAP.verify(stored, meant).matches, typed)
+            self.assertTrue(CHEAP.verify((stored,), meant).matches, typed)
 
     def test_a_short_password_is_remarked_upon(self) -> None:
         result = self.run_command(
@@ -85,8 +85,8 @@ class AccountTests(CommandTestCase):
     def test_a_password_is_changed(self) -> None:
         self.add()
         self.succeed("account", "password", "joe@localhost", "--password-stdin", stdin="other one")
-        self.assertTrue(CHEAP.verify(self.stored_hash(), b"other one").matches)
-        self.assertFalse(CHEAP.verify(self.stored_hash(), b"correct horse").matches)
+        self.assertTrue(CHEAP.verify((self.stored_hash(),), b"other one").matches)
+        self.assertFalse(CHEAP.verify((self.stored_hash(),), b"correct horse").matches)
 
     def test_an_account_is_enabled_again(self) -> None:
         self.add()

@@ -6,16 +6,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import UsernamePassword
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import classImplements, implementer
 
+from postroom.credentials import SASLSession
 from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import IIdentified, ITransactionDelivery
-from postroom.server.authentication import Authentication, Exchange, Login
-from postroom.server.sasl import MECHANISMS
+from postroom.server.authentication import Attempt, Authentication, Exchange, Login
+from postroom.server.sasl.clear import LOGIN, PLAIN
+from postroom.server.verdicts import settled
 from postroom.wire.replies import Reply
 
 
@@ -23,10 +27,23 @@ def encode(octets: bytes) -> bytes:
     return b64encode(octets)
 
 
-def exchange_of(mechanism: str) -> Exchange:
-    """Begin an exchange whose credentials are what it ends in."""
-    give: Any = lambda credentials: credentials  # noqa: E731
-    return Exchange(mechanism, give)
+FACTS = SessionFacts("mx", "192.0.2.1", 1)
+SESSION = SASLSession(FACTS, "mx.here.example", (), None, lambda _: None)
+CLEAR = {"PLAIN": PLAIN, "LOGIN": LOGIN}
+
+
+class Talk:
+    """An exchange whose credentials are what it ends in, asked without waiting."""
+
+    def __init__(self, name: str) -> None:
+        give: Any = succeed
+        self.exchange = Exchange(CLEAR[name], SESSION, Attempt(Clock(), None, "192.0.2.1"), give)
+
+    def begin(self, initial_response: bytes | None) -> Any:
+        return settled(self.exchange.begin(initial_response))
+
+    def take(self, line: bytes) -> Any:
+        return settled(self.exchange.take(line))
 
 
 class ExchangeTests(SynchronousTestCase):
@@ -34,7 +51,7 @@ class ExchangeTests(SynchronousTestCase):
 
     def refused(self, mechanism: str, response: bytes, code: int, enhanced: str) -> None:
         for initial in (True, False):
-            exchange = exchange_of(mechanism)
+            exchange = Talk(mechanism)
             if not initial:
                 exchange.begin(None)
             elif not response:
@@ -43,17 +60,17 @@ class ExchangeTests(SynchronousTestCase):
             reply = self.assertRaises(Refusal, take, response).reply
             self.assertEqual((reply.code, reply.enhanced), (code, enhanced), response)
 
-    def credentials(self, outcome: object) -> tuple[bytes, bytes]:
-        assert isinstance(outcome, UsernamePassword)
+    def credentials(self, outcome: Any) -> tuple[bytes, bytes]:
+        assert IUsernamePassword.providedBy(outcome)
         return outcome.username, outcome.password
 
     def test_plain(self) -> None:
         for response in (b"\0user\0pass word", b"user\0user\0pass word"):
             self.assertEqual(
-                self.credentials(exchange_of("PLAIN").begin(encode(response))),
+                self.credentials(Talk("PLAIN").begin(encode(response))),
                 (b"user", b"pass word"),
             )
-            exchange = exchange_of("PLAIN")
+            exchange = Talk("PLAIN")
             self.assertEqual(exchange.begin(None), Reply(334, ("",)))
             self.assertEqual(
                 self.credentials(exchange.take(encode(response))), (b"user", b"pass word")
@@ -76,13 +93,13 @@ class ExchangeTests(SynchronousTestCase):
         self.refused("PLAIN", encode(b"root\0user\0pass"), 535, "5.7.8")
 
     def test_login(self) -> None:
-        exchange = exchange_of("LOGIN")
+        exchange = Talk("LOGIN")
         self.assertEqual(exchange.begin(None), Reply(334, ("VXNlcm5hbWU6",)))
         self.assertEqual(exchange.take(encode(b"user")), Reply(334, ("UGFzc3dvcmQ6",)))
         self.assertEqual(self.credentials(exchange.take(encode(b"pass"))), (b"user", b"pass"))
 
     def test_login_with_an_initial_response(self) -> None:
-        exchange = exchange_of("LOGIN")
+        exchange = Talk("LOGIN")
         self.assertEqual(exchange.begin(encode(b"user")), Reply(334, ("UGFzc3dvcmQ6",)))
         self.assertEqual(self.credentials(exchange.take(encode(b"pass"))), (b"user", b"pass"))
 
@@ -91,20 +108,20 @@ class ExchangeTests(SynchronousTestCase):
             self.refused("LOGIN", encode(response), 501, "5.5.2")
 
     def test_an_empty_initial_response_is_written_as_one_equals_sign(self) -> None:
-        reply = self.assertRaises(Refusal, exchange_of("PLAIN").begin, b"=").reply
+        reply = self.assertRaises(Refusal, Talk("PLAIN").begin, b"=").reply
         self.assertIn("Malformed", reply.text[0])
-        exchange = exchange_of("PLAIN")
+        exchange = Talk("PLAIN")
         exchange.begin(None)
         reply = self.assertRaises(Refusal, exchange.take, b"=").reply
         self.assertIn("base64", reply.text[0])
 
     def test_a_star_cancels_only_as_a_response(self) -> None:
-        for mechanism in MECHANISMS:
-            exchange = exchange_of(mechanism)
+        for mechanism in CLEAR:
+            exchange = Talk(mechanism)
             exchange.begin(None)
             reply = self.assertRaises(Refusal, exchange.take, b"*").reply
             self.assertEqual((reply.code, reply.enhanced), (501, "5.7.0"))
-            reply = self.assertRaises(Refusal, exchange_of(mechanism).begin, b"*").reply
+            reply = self.assertRaises(Refusal, Talk(mechanism).begin, b"*").reply
             self.assertEqual((reply.code, reply.enhanced), (501, "5.5.2"))
 
     def test_base64_is_strict(self) -> None:
@@ -123,16 +140,15 @@ class ExchangeTests(SynchronousTestCase):
         ):
             self.refused("PLAIN", wrong, 501, "5.5.2")
 
-    @given(st.sampled_from(sorted(MECHANISMS)), st.lists(st.binary(max_size=40), max_size=4))
+    @given(st.sampled_from(sorted(CLEAR)), st.lists(st.binary(max_size=40), max_size=4))
     def test_any_responses_are_credentials_a_challenge_or_a_refusal(
         self, mechanism: str, responses: list[bytes]
     ) -> None:
-        exchange = exchange_of(mechanism)
-        outcome: object = exchange.begin(None)
+        exchange = Talk(mechanism)
+        outcome = exchange.begin(None)
         for response in responses:
-            if isinstance(outcome, UsernamePassword):
+            if IUsernamePassword.providedBy(outcome):
                 return
-            assert isinstance(outcome, Reply)
             self.assertEqual(outcome.code, 334)
             try:
                 outcome = exchange.take(response)
@@ -145,9 +161,9 @@ class ExchangeTests(SynchronousTestCase):
         st.binary(min_size=1).filter(lambda b: 0 not in b),
     )
     def test_names_and_passwords_are_octets(self, user: bytes, password: bytes) -> None:
-        plain = exchange_of("PLAIN").begin(encode(b"\0" + user + b"\0" + password))
+        plain = Talk("PLAIN").begin(encode(b"\0" + user + b"\0" + password))
         self.assertEqual(self.credentials(plain), (user, password))
-        login = exchange_of("LOGIN")
+        login = Talk("LOGIN")
         login.begin(encode(user))
         self.assertEqual(self.credentials(login.take(encode(password))), (user, password))
 
@@ -169,10 +185,10 @@ class IdentityTests(SynchronousTestCase):
     def identity(self, avatar: object, username: bytes) -> str | None:
         checker = InMemoryUsernamePasswordDatabaseDontUse()
         checker.addUser(username, b"secret")
-        authentication = Authentication(Portal(Realm(avatar), [checker]), ["PLAIN"])
-        exchange = authentication.exchange("PLAIN", SessionFacts("mx", "192.0.2.1", 1))
-        outcome: Any = exchange.begin(encode(b"\0" + username + b"\0secret"))
-        login = self.successResultOf(outcome)
+        portal = Portal(Realm(avatar), [checker])
+        authentication = Authentication(Clock(), portal, [PLAIN], "mx.here.example")
+        exchange = authentication.exchange("PLAIN", FACTS, None)
+        login = settled(exchange.begin(encode(b"\0" + username + b"\0secret")))
         assert isinstance(login, Login)
         self.assertIs(login.delivery, avatar)
         return login.identity

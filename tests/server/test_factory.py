@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.envelope import SessionFacts
 from postroom.server.factory import TurnedAway
 from postroom.server.protocol import LINGER_SECONDS, SMTPServerProtocol
 from tests.server.scene import PATIENT, Peer, Scene, settings
@@ -137,5 +138,5 @@ class OfferTests(SynchronousTestCase):
 
     def test_replies_are_made_once(self) -> None:
         factory = Scene().factory
-        offers = [factory.capabilities(False, False, "192.0.2.1") for _ in range(2)]
+        offers = [factory.capabilities(SessionFacts("mx", "192.0.2.1", 1), False) for _ in range(2)]
         self.assertIs(offers[0], offers[1])

@@ -53,7 +53,7 @@ class OrderTests(SynchronousTestCase):
 
     def ask(self, *checkers: Checker) -> Deferred[Any]:
         credentials = UsernamePassword(b"ann", b"pw")
-        return CheckersInOrder(checkers).requestAvatarId(credentials)
+        return CheckersInOrder(IUsernamePassword, checkers).requestAvatarId(credentials)
 
     def test_the_first_that_accepts_wins(self) -> None:
         no, yes, later = Checker(UnauthorizedLogin()), Checker(b"ann"), Checker(b"other")

@@ -43,8 +43,7 @@ from postroom.accounts.domains import (
     set_catch_all,
 )
 from postroom.accounts.entries import what_it_is
-from postroom.accounts.tables import account, account_use, domain
-from postroom.database.engine import transaction
+from postroom.accounts.tables import account, account_use, domain, password_form
 from postroom.envelope import Account
 
 __all__ = [
@@ -67,7 +66,6 @@ __all__ = [
     "set_enabled",
     "set_password",
     "untaken",
-    "upgrade_hash",
 ]
 
 
@@ -119,13 +117,16 @@ def check_new_account(engine: Engine, address: str) -> str:
     return wanted
 
 
-def add_account(engine: Engine, address: str, password_hash: str | None) -> AccountRow:
+def add_account(
+    engine: Engine, address: str, password_hash: str | None, further_forms: Sequence[str] = ()
+) -> AccountRow:
     """Add an account.
 
     Args:
         engine: the database.
         address: its address, in a domain that exists.
         password_hash: from `postroom.accounts.hashing`; None if nobody is to log in.
+        further_forms: in which the same password is stored as well.
 
     Raises:
         UserError: not an address, its domain is unknown, or it is taken.
@@ -133,7 +134,9 @@ def add_account(engine: Engine, address: str, password_hash: str | None) -> Acco
     wanted = local_address(address)
     with change(engine) as connection:
         check_new_address(connection, wanted)
-        return _insert_account(connection, wanted, password_hash)
+        row = _insert_account(connection, wanted, password_hash)
+        set_further_forms(connection, wanted, further_forms)
+        return row
 
 
 def list_accounts(engine: Engine) -> tuple[AccountRow, ...]:
@@ -153,14 +156,19 @@ def find_account(engine: Engine, address: str) -> AccountRow:
         return existing_account(connection, local_address(address))
 
 
-def set_password(engine: Engine, address: str, password_hash: str | None) -> AccountRow:
-    """Give an account another password; None takes it away.
+def set_password(
+    engine: Engine, address: str, password_hash: str | None, further_forms: Sequence[str] = ()
+) -> AccountRow:
+    """Give an account another password; None takes it away. App passwords stay.
 
     Raises:
         UserError: not an address, or there is no such account.
     """
     with change(engine) as connection:
-        return _update_account(connection, local_address(address), password_hash=password_hash)
+        wanted = local_address(address)
+        row = _update_account(connection, wanted, password_hash=password_hash)
+        set_further_forms(connection, wanted, further_forms)
+        return row
 
 
 def set_enabled(engine: Engine, address: str, enabled: bool) -> AccountRow:
@@ -185,16 +193,6 @@ def remove_account(engine: Engine, address: str) -> Removed:
         connection.execute(delete(account_use).where(account_use.c.account == gone))
         connection.execute(delete(account).where(account.c.address == gone))
         return Removed(gone, row.maildir, referrers_of(connection, gone))
-
-
-def upgrade_hash(engine: Engine, address: str, old: str, new: str) -> None:
-    """Replace an account's hash by one of the same password, unless it was changed meanwhile."""
-    with transaction(engine) as connection:
-        connection.execute(
-            update(account)
-            .where(account.c.address == address, account.c.password_hash == old)
-            .values(password_hash=new)
-        )
 
 
 # Defaults
@@ -243,6 +241,16 @@ def _missing(connection: Connection, names: Sequence[str]) -> tuple[list[str], l
         [name for name in dict.fromkeys(wanted) if name not in existing],
         [each for each in dict.fromkeys(postmasters) if what_it_is(connection, each) is None],
     )
+
+
+def set_further_forms(connection: Connection, address: str, forms: Sequence[str]) -> None:
+    """Replace the forms of a password beside the first."""
+    connection.execute(delete(password_form).where(password_form.c.address == address))
+    rows = [
+        {"address": address, "number": number, "stored": form} for number, form in enumerate(forms)
+    ]
+    if rows:
+        connection.execute(insert(password_form), rows)
 
 
 # What the above have in common

@@ -9,7 +9,7 @@ Known limits: the threads share the machine's cores with the reactor. With as ma
 a flood of logins makes mail slower, though it never stops it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -67,7 +67,7 @@ class PasswordPool:
         """True while nothing more is taken: so a caller can save the work that comes before."""
         return self._room <= 0
 
-    def verify(self, stored: str | None, offered: bytes) -> Deferred[Verdict]:
+    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[Verdict]:
         """Say whether a password is right; see `Hashing.verify`.
 
         Raises:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from postroom.cli import app_password
 from postroom.cli.output import document, note, table
 from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
@@ -24,6 +25,9 @@ def commands() -> None:
     """Add, list, change and remove accounts."""
 
 
+commands.add_command(app_password.commands)
+
+
 @commands.command()
 @click.argument("address")
 @_password_stdin
@@ -35,7 +39,8 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
 
     # Whoever gets the address wrong should learn so before typing a password twice.
     wanted = administration.check_new_account(site.engine, address)
-    row = administration.add_account(site.engine, wanted, _new_hash(wanted, password_stdin))
+    first, *further = _new_stored(site, wanted, password_stdin)
+    row = administration.add_account(site.engine, wanted, first, further)
     if as_json:
         document(_fields(site, row))
     else:
@@ -71,7 +76,8 @@ def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> N
     from postroom.accounts import administration
 
     known = administration.find_account(site.engine, address).address
-    row = administration.set_password(site.engine, known, _new_hash(known, password_stdin))
+    first, *further = _new_stored(site, known, password_stdin)
+    row = administration.set_password(site.engine, known, first, further)
     if as_json:
         document(_fields(site, row))
     else:
@@ -143,15 +149,16 @@ def _login(row: "AccountRow") -> str:
     return "password" if row.has_password else "none"
 
 
-def _new_hash(address: str, from_stdin: bool) -> str:
-    """Get a new password, and make the hash to store."""
+def _new_stored(site: Site, address: str, from_stdin: bool) -> tuple[str, ...]:
+    """Get a new password, and make what is stored of it."""
     from postroom.accounts.hashing import SHORT_CHARACTERS, Hashing, new_password
 
     text = _read_password() if from_stdin else _ask_password(address)
     octets = new_password(text)
     if len(text) < SHORT_CHARACTERS:
         note(f"the password is shorter than {SHORT_CHARACTERS} characters")
-    return Hashing().hash(octets)
+    forms = None if site.config is None else site.settings.auth.forms()
+    return Hashing(forms=forms).store(octets)
 
 
 def _read_password() -> str:

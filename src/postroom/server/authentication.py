@@ -1,41 +1,58 @@
 """Logins: from the lines of AUTH through the portal to a session's delivery.
 
-An `Exchange` is one AUTH command. It gives the client's lines to a mechanism, takes the credentials
-that come of them to the portal, and ends in a `Login`, or in a `Refusal`: the session learns of
-nothing in between. A session without AUTH logs in as nobody, through the same portal.
+An `Exchange` is one AUTH command. It gives the client's lines to the steps of a mechanism, takes
+the credentials that these become to the portal, and ends in a `Login`, or in a `Refusal`: the
+session learns of nothing in between. A session without AUTH logs in as nobody, through the same
+portal.
 
-Whatever is wrong with credentials is told in the same words. Trouble of ours is told apart as 454,
-so that no client forgets a password that was right (RFC 4954 s6).
+Whatever is wrong with credentials is told in the same words, when the guard lets it be told.
+Trouble of ours is told apart as 454, so that no client forgets a password that was right (RFC 4954
+s6).
 
 Who controls the input: the peer, after strict base64 decoding and below the line limit.
 """
 
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
-from twisted.cred.credentials import Anonymous, ICredentials, UsernamePassword
+from OpenSSL import SSL
+from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
+from postroom.credentials import Knowledge, Offer, SASLSession, TokenRefused
 from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
-from postroom.interfaces import IIdentified, ITransactionDelivery
-from postroom.server.sasl import MECHANISMS, REJECTED
+from postroom.interfaces import (
+    IIdentified,
+    ILoginGuard,
+    ILoginSecrets,
+    ISASLMechanism,
+    ITransactionDelivery,
+)
+from postroom.server.sasl.mechanism import REJECTED
+from postroom.server.tls import channel_binding
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import AUTH_FIRST
 
 AUTHENTICATED: Final = reply(235, "2.7.0", "Authentication succeeded")
 BAD_BASE64: Final = reply(501, "5.5.2", "Cannot decode base64")
 CANCELLED: Final = reply(501, "5.7.0", "Authentication cancelled")
+SERVER_BEGINS: Final = reply(501, "5.7.0", "This mechanism takes no initial response")
 UNKNOWN_MECHANISM: Final = reply(504, "5.5.4", "Authentication mechanism not offered")
 UNAVAILABLE: Final = reply(454, "4.7.0", "Temporary authentication failure")
 
+_PASSWORDS: Final = frozenset({Knowledge.CHECKABLE})
+_T = TypeVar("_T")
 _log = Logger()
 
 
@@ -54,25 +71,91 @@ class Login:
     log_out: Callable[[], object]
 
 
+@dataclass(frozen=True, slots=True)
+class LoginParts:
+    """What logins may need besides a portal.
+
+    Attributes:
+        secrets: what mechanisms ask that see no password; without, passwords alone are checked.
+        guard: watches failures; without, anybody may guess.
+        tokens: the portal takes tokens.
+    """
+
+    secrets: ILoginSecrets | None = None
+    guard: ILoginGuard | None = None
+    tokens: bool = False
+
+
 class Authentication:
     """The logins of one listener."""
 
-    def __init__(self, portal: Portal, mechanisms: Sequence[str]) -> None:
-        """Take where credentials go, and which mechanisms may be used."""
-        self._portal = portal
-        self._mechanisms = frozenset(mechanisms)
+    def __init__(
+        self,
+        clock: IReactorTime,
+        portal: Portal,
+        mechanisms: Sequence[ISASLMechanism],
+        hostname: str,
+        parts: LoginParts | None = None,
+    ) -> None:
+        """Take what logins need.
 
-    def exchange(self, mechanism: str, facts: SessionFacts) -> "Exchange":
+        Args:
+            clock: what a refused login waits by.
+            portal: where credentials go.
+            mechanisms: those that may be used, in the order in which they are offered.
+            hostname: ours.
+            parts: the rest.
+        """
+        self._clock = clock
+        self._portal = portal
+        self._mechanisms = {each.name: each for each in mechanisms}
+        self._hostname = hostname
+        self._parts = parts or LoginParts()
+        self._offered = cache(self._choose)
+
+    def offered(self, facts: SessionFacts, tls: bool) -> tuple[str, ...]:
+        """Name the mechanisms that can work for a session, in order.
+
+        Args:
+            facts: the session's.
+            tls: it is encrypted; facts know of that only after EHLO.
+        """
+        secrets, certificate = self._parts.secrets, facts.tls is not None and facts.tls.client_name
+        knows = _PASSWORDS if secrets is None else secrets.knows
+        return self._offered(Offer(tls, bool(certificate), knows, self._parts.tokens))
+
+    def _choose(self, offer: Offer) -> tuple[str, ...]:
+        return tuple(name for name, each in self._mechanisms.items() if each.is_offered(offer))
+
+    def exchange(self, name: str, facts: SessionFacts, transport: Any) -> "Exchange":
         """Begin an exchange.
 
+        Args:
+            name: of the mechanism.
+            facts: the session's.
+            transport: its connection, to bind a login to.
+
         Raises:
-            Refusal: 504 5.5.4, the mechanism is not offered.
+            Refusal: 504 5.5.4, the mechanism is not offered; 4yz, nobody may try now.
 
         RFC 4954 s4
         """
-        if mechanism not in self._mechanisms:
+        offered = self.offered(facts, facts.tls is not None)
+        if name not in offered:
             raise Refusal(UNKNOWN_MECHANISM)
-        return Exchange(mechanism, lambda credentials: self._log_in(credentials, facts))
+        attempt = Attempt(self._clock, self._parts.guard, facts.client)
+        attempt.admit(None)
+        secrets = self._parts.secrets
+        session = SASLSession(
+            facts,
+            self._hostname,
+            offered,
+            None if secrets is None else secrets.scram_keys,
+            lambda kind: _binding(transport, kind),
+        )
+        return Exchange(
+            self._mechanisms[name], session, attempt, lambda steps: self._ask_portal(steps, facts)
+        )
 
     def anonymous(self, facts: SessionFacts) -> "Deferred[Login]":
         """Log in as nobody.
@@ -83,15 +166,9 @@ class Authentication:
         def unwelcome(failure: Failure) -> Failure:
             return Failure(Refusal(AUTH_FIRST)) if failure.check(LoginFailed) else failure
 
-        return self._ask_portal(Anonymous(), facts, b"").addErrback(unwelcome)
+        return self._ask_portal(Anonymous(), facts).addErrback(unwelcome)
 
-    def _log_in(self, credentials: UsernamePassword, facts: SessionFacts) -> "Deferred[Login]":
-        login = self._ask_portal(credentials, facts, credentials.username)
-        return login.addErrback(_login_failed)
-
-    def _ask_portal(
-        self, credentials: ICredentials, facts: SessionFacts, username: bytes
-    ) -> "Deferred[Login]":
+    def _ask_portal(self, credentials: ICredentials, facts: SessionFacts) -> "Deferred[Login]":
         login: Deferred[Any] = maybeDeferred(
             self._portal.login,
             credentials,
@@ -100,7 +177,40 @@ class Authentication:
             IMessageDeliveryFactory,
             IMessageDelivery,
         )
-        return login.addCallback(_as_login, username)
+        return login.addCallback(_as_login, getattr(credentials, "username", b""))
+
+
+class Attempt:
+    """One attempt to log in, as the guard sees it."""
+
+    __slots__ = ("_begun", "_client", "_clock", "_guard")
+
+    def __init__(self, clock: IReactorTime, guard: ILoginGuard | None, client: str) -> None:
+        """Take the guard, if there is one, and the client's address."""
+        self._clock = clock
+        self._guard = guard
+        self._client = client
+
+    def admit(self, username: bytes | None) -> None:
+        """Turn somebody away who has guessed too often.
+
+        Raises:
+            Refusal: 4yz.
+        """
+        refusal = None if self._guard is None else self._guard.refusal(self._client, username)
+        if refusal is not None:
+            raise Refusal(refusal)
+
+    def succeeded(self, username: bytes) -> None:
+        """Tell the guard."""
+        if self._guard is not None:
+            self._guard.succeeded(self._client, username)
+
+    async def failed(self, username: bytes) -> None:
+        """Tell the guard, and wait for as long as it says."""
+        delay = 0.0 if self._guard is None else self._guard.failed(self._client, username)
+        if delay > 0:
+            await deferLater(self._clock, delay)
 
 
 class Exchange:
@@ -109,45 +219,86 @@ class Exchange:
     RFC 4954 s4
     """
 
-    __slots__ = ("_log_in", "_mechanism")
+    __slots__ = ("_attempt", "_log_in", "_mechanism", "_refused", "_steps")
 
     def __init__(
-        self, mechanism: str, log_in: "Callable[[UsernamePassword], Deferred[Login]]"
+        self,
+        mechanism: ISASLMechanism,
+        session: SASLSession,
+        attempt: Attempt,
+        log_in: "Callable[[Any], Deferred[Login]]",
     ) -> None:
-        """Begin an exchange of a mechanism in `MECHANISMS`; ``log_in`` takes the credentials."""
-        self._mechanism = MECHANISMS[mechanism]()
+        """Begin an exchange; ``log_in`` takes the credentials."""
+        self._mechanism = mechanism
+        self._steps: Any = mechanism.steps(session)
+        self._attempt = attempt
         self._log_in = log_in
+        self._refused = False
 
-    def begin(self, initial_response: bytes | None) -> "Reply | Deferred[Login]":
+    async def begin(self, initial_response: bytes | None) -> Reply | Login:
         """Take the initial response if there was one, else ask.
 
         Returns:
-            334 with the challenge, or the login that is under way.
+            334 with a challenge, or the login.
 
         Raises:
-            Refusal: 501 for what cannot be read, 535.
+            Refusal: 501 for what cannot be read, 535, 454.
         """
         if initial_response is None:
-            return self._ask()
-        return self._respond(b"" if initial_response == b"=" else _decode(initial_response))
+            return await self._ask()
+        if not self._mechanism.takes_initial_response:
+            raise Refusal(SERVER_BEGINS)
+        response = b"" if initial_response == b"=" else _decode(initial_response)
+        await _answer(self._steps.getChallenge())  # some count on being asked
+        return await self._respond(response)
 
-    def take(self, line: bytes) -> "Reply | Deferred[Login]":
+    async def take(self, line: bytes) -> Reply | Login:
         """Take the client's line; as `begin`.
 
         Raises:
             Refusal: as `begin`, and 501 if the client cancels with ``*``.
         """
+        if self._refused:  # it has heard why, and may say what it likes
+            raise Refusal(REJECTED)
         if line == b"*":
             raise Refusal(CANCELLED)
-        return self._respond(_decode(line))
+        return await self._respond(_decode(line))
 
-    def _respond(self, response: bytes) -> "Reply | Deferred[Login]":
-        credentials = self._mechanism.respond(response)
-        return self._ask() if credentials is None else self._log_in(credentials)
+    async def _respond(self, response: bytes) -> Reply | Login:
+        try:
+            await _answer(self._steps.setResponse(response))
+            if self._steps.moreChallenges():
+                return await self._ask()
+            self._attempt.admit(self._steps.username)
+            login = await self._log_in(self._steps)
+        except LoginFailed as error:
+            self._attempt.admit(self._steps.username)  # or its answer would tell what was right
+            await self._attempt.failed(self._steps.username)
+            if isinstance(error, TokenRefused):
+                self._refused = True
+                return _challenge(error.challenge)
+            raise Refusal(REJECTED) from None
+        except Refusal:
+            raise
+        except CancelledError:
+            raise Refusal(UNAVAILABLE) from None
+        except Exception:
+            _log.failure("authentication is unavailable")
+            raise Refusal(UNAVAILABLE) from None
+        self._attempt.succeeded(self._steps.username)
+        return login
 
-    def _ask(self) -> Reply:
-        challenge = self._mechanism.challenge()
-        return Reply(334, (binascii.b2a_base64(challenge, newline=False).decode("ascii"),))
+    async def _ask(self) -> Reply:
+        return _challenge(await _answer(self._steps.getChallenge()))
+
+
+async def _answer(given: "_T | Awaitable[_T]") -> _T:
+    """Give what a step gives, now or later."""
+    return await given if isinstance(given, Awaitable) else given
+
+
+def _challenge(octets: bytes) -> Reply:
+    return Reply(334, (binascii.b2a_base64(octets, newline=False).decode("ascii"),))
 
 
 def _decode(line: bytes) -> bytes:
@@ -157,20 +308,14 @@ def _decode(line: bytes) -> bytes:
         raise Refusal(BAD_BASE64) from None
 
 
+def _binding(transport: Any, kind: str) -> bytes | None:
+    connection = transport.getHandle()
+    return channel_binding(connection, kind) if isinstance(connection, SSL.Connection) else None
+
+
 def _as_login(login: tuple[object, object, Callable[[], object]], username: bytes) -> Login:
     _, avatar, log_out = login
     identity = avatar.identity() if IIdentified.providedBy(avatar) else None
     return Login(
         ITransactionDelivery(avatar), identity or username.decode("utf-8", "replace"), log_out
     )
-
-
-def _login_failed(failure: Failure) -> Failure:
-    """Tell a wrong password from a source that is down (RFC 4954 s6)."""
-    if failure.check(LoginFailed):
-        return Failure(Refusal(REJECTED))
-    if failure.check(Refusal):
-        return failure
-    if not failure.check(CancelledError):
-        _log.failure("authentication is unavailable", failure)
-    return Failure(Refusal(UNAVAILABLE))

@@ -19,10 +19,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.protocol import ServerFactory as TwistedServerFactory
 from twisted.python.failure import Failure
 
-from postroom.server.authentication import Authentication
+from postroom.envelope import SessionFacts
+from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.connections import Connections, in_networks
 from postroom.server.limits import ListenerSettings
 from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
+from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import (
     AUTH_DONE,
@@ -81,9 +83,16 @@ class ServerFactory(TwistedServerFactory):
         settings: ListenerSettings,
         connections: Connections,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        logins: LoginParts | None = None,
     ) -> None:
-        """Take what sessions need; nothing listens yet."""
-        self.authentication = Authentication(portal, settings.mechanisms)
+        """Take what sessions need; nothing listens yet.
+
+        Raises:
+            UserError: the settings name a SASL mechanism that does not exist.
+        """
+        self.authentication = Authentication(
+            clock, portal, mechanisms_named(settings.mechanisms), settings.hostname, logins
+        )
         self.settings = settings
         self.tls = tls
         self.greeting = reply(220, None, f"{settings.hostname} ESMTP Postroom")
@@ -135,12 +144,15 @@ class ServerFactory(TwistedServerFactory):
         """Tell whether this peer's bare CR and LF are mended instead of refused."""
         return in_networks(client, self._normalised)
 
-    def capabilities(self, tls: bool, authenticated: bool, client: str) -> Capabilities:
+    def capabilities(self, facts: SessionFacts, tls: bool) -> Capabilities:
         """Give what a session offers and asks for in this state."""
-        clear_text = in_networks(client, self._clear_text)
-        return self._capabilities(tls, authenticated, tls or clear_text)
+        may_log_in = tls or in_networks(facts.client, self._clear_text)
+        mechanisms = self.authentication.offered(facts, tls) if may_log_in else ()
+        return self._capabilities(tls, facts.identity is not None, may_log_in, mechanisms)
 
-    def _make_capabilities(self, tls: bool, authenticated: bool, may_log_in: bool) -> Capabilities:
+    def _make_capabilities(
+        self, tls: bool, authenticated: bool, may_log_in: bool, mechanisms: tuple[str, ...]
+    ) -> Capabilities:
         settings = self.settings
         starttls = self.tls is not None and not tls
         extensions = {
@@ -151,8 +163,8 @@ class ServerFactory(TwistedServerFactory):
         }
         if starttls:
             extensions["STARTTLS"] = ""
-        if may_log_in and settings.mechanisms:
-            extensions["AUTH"] = " ".join(settings.mechanisms)
+        if mechanisms:
+            extensions["AUTH"] = " ".join(mechanisms)
         extensions["HELP"] = ""
         barred = dict.fromkeys(_NOT_YET, NOT_OFFERED)
         if tls:

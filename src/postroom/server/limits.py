@@ -64,7 +64,7 @@ class ListenerSettings:
         role: ``"mx"`` or ``"submission"``; submission wants TLS and AUTH before MAIL.
         hostname: our name in the greeting, in EHLO's reply and in trace headers.
         limits: what sessions may use.
-        mechanisms: SASL mechanisms in the order in which EHLO lists them.
+        mechanisms: SASL mechanisms in the order in which EHLO lists them, as far as they can work.
         clear_text_auth_networks: where AUTH is offered without TLS.
         normalise_networks: whose bare CR and LF in content become CRLF instead of a refusal.
         unlimited_networks: not counted against `Limits.connections_per_address`; this host by
@@ -75,7 +75,7 @@ class ListenerSettings:
     role: str
     hostname: str
     limits: Limits = Limits()
-    mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
+    mechanisms: Sequence[str] = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
     clear_text_auth_networks: Sequence[Network] = ()
     normalise_networks: Sequence[Network] = ()
     unlimited_networks: Sequence[Network] = LOOPBACK

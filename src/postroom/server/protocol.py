@@ -316,9 +316,7 @@ class SMTPServerProtocol(LineStream):
     # Greeting
 
     def _capabilities(self) -> Any:
-        return self.factory.capabilities(
-            self._over_tls, self.facts.identity is not None, self.facts.client
-        )
+        return self.factory.capabilities(self.facts, self._over_tls)
 
     def _ehlo(self, command: Ehlo | Helo) -> Reply:
         self._idle_commands += 1
@@ -333,6 +331,8 @@ class SMTPServerProtocol(LineStream):
             facts_of(self._connection()) if self._over_tls else None,
             old.identity,
         )
+        if self._over_tls:  # which has told by now who the client is
+            self.session.offer(self._capabilities())
         capabilities = self.session.capabilities
         return capabilities.ehlo_reply if extended else capabilities.helo_reply
 
@@ -458,7 +458,9 @@ class SMTPServerProtocol(LineStream):
 
     def _auth(self, command: Auth) -> object:
         self._idle_commands += 1
-        self._exchange = self.factory.authentication.exchange(command.mechanism, self.facts)
+        self._exchange = self.factory.authentication.exchange(
+            command.mechanism, self.facts, self.transport
+        )
         return then(settled(self._exchange.begin(command.initial_response)), self._authenticated)
 
     def _auth_response(self, response: Response) -> object:

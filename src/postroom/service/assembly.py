@@ -19,10 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.threadpool import ThreadPool
 
-from postroom.accounts.checker import SQLCredentialsChecker
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
-from postroom.accounts.hashing import Hashing
-from postroom.accounts.passwords import PasswordPool
 from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
@@ -48,7 +45,7 @@ from postroom.server.connections import Connections
 from postroom.server.factory import ServerFactory
 from postroom.server.limits import Limits
 from postroom.service.listeners import Listener, make_endpoint
-from postroom.service.logins import make_portal
+from postroom.service.logins import LoginRoom, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
@@ -70,7 +67,7 @@ class Rooms:
         connections: all sessions.
         directory: accounts and domains.
         srs_secrets: what senders of forwarded mail are rewritten with.
-        passwords: verifies passwords.
+        logins: what logins are checked with.
         store: the queue's.
         relay: sends what is queued.
         sender: the relay's way to other servers.
@@ -83,7 +80,7 @@ class Rooms:
     connections: Connections
     directory: SQLDirectory
     srs_secrets: SRSSecrets
-    passwords: PasswordPool
+    logins: LoginRoom
     store: SqlQueueStore
     relay: Relay
     sender: Sender
@@ -135,8 +132,7 @@ def assemble(
     look_ups = ThreadPool(0, _LOOK_UP_THREADS, "look-ups")
     spools = ThreadPool(0, _SPOOL_THREADS, "spools")
     directory = SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups)
-    passwords = PasswordPool(Hashing(), reactor)
-    own = SQLCredentialsChecker(storage.engine, passwords, reactor, look_ups)
+    logins = make_logins(reactor, settings, storage, look_ups)
     # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
     horizon = 2 * settings.schedule().longest_step_seconds
     files = files_of(storage.engine) if storage.owns_database else None
@@ -165,14 +161,14 @@ def assemble(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         directory=directory,
         srs_secrets=srs_secrets,
-        passwords=passwords,
+        logins=logins,
         store=store,
         relay=relay,
         sender=sender,
         committer=committer,
         look_ups=look_ups,
         spools=spools,
-        portal=make_portal(realm, [own, *checkers]),
+        portal=make_portal(realm, [*logins.checkers, *checkers]),
     )
 
 
@@ -186,12 +182,14 @@ def make_listeners(
     """Make the listeners; none is bound yet.
 
     Raises:
-        UserError: an endpoint string means nothing, or OpenSSL will not have a certificate.
+        UserError: an endpoint string means nothing, OpenSSL will not have a certificate, or there
+            is no such SASL mechanism.
     """
     made = []
     for listen in settings.listen:
         tls = listener_tls(certificates, listen)
         policy = settings.listener(listen.role, limits)
-        factory = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls)
+        parts = rooms.logins.parts
+        factory = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
         made.append(Listener(listen, make_endpoint(reactor, listen, tls), factory))
     return made

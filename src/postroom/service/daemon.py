@@ -88,7 +88,7 @@ class MailService(Service):
         self.storage.state.sign()
         rooms.look_ups.start()
         rooms.spools.start()
-        rooms.passwords.start()
+        rooms.logins.passwords.start()
         rooms.store.start()
         rooms.directory.start()
         rooms.srs_secrets.start()
@@ -129,7 +129,7 @@ class MailService(Service):
         await self._step("sending", lambda: rooms.sender.stop(0))
         await self._step("Maildirs", rooms.committer.stop)
         self.certificates.stop()
-        for pool in (rooms.spools, rooms.look_ups, rooms.passwords):
+        for pool in (rooms.spools, rooms.look_ups, rooms.logins.passwords):
             pool.stop()
         await self._step("the queue's store", rooms.store.stop)
         self.storage.close()

@@ -29,6 +29,7 @@ from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
 
 Network = IPv4Network | IPv6Network
 _DNS_SERVER: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?")
+_MECHANISM: Final = re.compile(r"[A-Z0-9_-]{1,20}")
 ROLES: Final = ("mx", "submission")
 
 
@@ -268,6 +269,19 @@ def parse_domain(text: str) -> str:
     return text.lower()
 
 
+def parse_mechanism(text: str) -> str:
+    """Read the name of a SASL mechanism; gives it in capitals.
+
+    Raises:
+        ValueError: it is no name of one.
+
+    RFC 4422 s3.1
+    """
+    if _MECHANISM.fullmatch(text.upper()) is None:
+        raise ValueError("not a SASL mechanism")
+    return text.upper()
+
+
 def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
     """Have a string parsed; anything else is refused, what is parsed already is let through."""
 
@@ -318,7 +332,12 @@ ListenItem = Annotated[
 Listens = Annotated[tuple[ListenItem, ...], BeforeValidator(_as_tuple)]
 RelayHost = Annotated[SmartHost, _from_text(parse_relay_host), _SMART_HOST_WORDS]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Mechanisms = Annotated[tuple[Literal["PLAIN", "LOGIN"], ...], BeforeValidator(_as_tuple)]
+MechanismItem = Annotated[
+    str,
+    _from_text(parse_mechanism),
+    Allowed('the name of a SASL mechanism such as "PLAIN" or "SCRAM-SHA-256"'),
+]
+Mechanisms = Annotated[tuple[MechanismItem, ...], BeforeValidator(_as_tuple)]
 AbsolutePath = Annotated[Path, _from_text(lambda text: Path(text).absolute())]
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*:).*@")

@@ -1,4 +1,4 @@
-"""Several sources of logins behind one portal.
+"""What logins are checked with, put together; and several checkers behind one portal.
 
 A `twisted.cred.portal.Portal` takes one checker for each kind of credentials; `CheckersInOrder`
 stands for several: the first that knows the login wins. A source that is down must not make a right
@@ -8,26 +8,37 @@ Who controls the input: the peer, all of it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import ICredentials
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
+
+from postroom.accounts.checker import SourcesChecker
+from postroom.accounts.hashing import Hashing
+from postroom.accounts.own_source import SQLCredentialSource
+from postroom.accounts.passwords import PasswordPool
+from postroom.accounts.scram import KeysOfNobody
+from postroom.server.authentication import LoginParts
+from postroom.service.settings import Settings
+from postroom.service.storage import Storage
 
 
 @implementer(ICredentialsChecker)
 class CheckersInOrder:
-    """Asks one checker after the other for user name and password."""
+    """Asks one checker after the other, of those that take credentials of a kind."""
 
-    credentialInterfaces = (IUsernamePassword,)
+    def __init__(self, kind: type[ICredentials], checkers: Sequence[ICredentialsChecker]) -> None:
+        """Take the kind of credentials, and the checkers, the first to be asked first."""
+        self.credentialInterfaces = (kind,)
+        self._checkers = [each for each in checkers if kind in each.credentialInterfaces]
 
-    def __init__(self, checkers: Sequence[ICredentialsChecker]) -> None:
-        """Take the checkers, the first to be asked first."""
-        self._checkers = checkers
-
-    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
+    def requestAvatarId(self, credentials: ICredentials) -> Deferred[bytes | tuple[()]]:
         """Check a login.
 
         Returns:
@@ -36,7 +47,7 @@ class CheckersInOrder:
         """
         return Deferred.fromCoroutine(self._ask(credentials))
 
-    async def _ask(self, credentials: IUsernamePassword) -> bytes | tuple[()]:
+    async def _ask(self, credentials: ICredentials) -> bytes | tuple[()]:
         trouble: Exception | None = None
         for checker in self._checkers:
             try:
@@ -51,4 +62,41 @@ class CheckersInOrder:
 
 def make_portal(realm: IRealm, checkers: Sequence[ICredentialsChecker]) -> Portal:
     """Make the portal: anonymous sessions, and logins by the checkers in order."""
-    return Portal(realm, [AllowAnonymousAccess(), CheckersInOrder(checkers)])
+    kinds = dict.fromkeys(kind for each in checkers for kind in each.credentialInterfaces)
+    in_order = [CheckersInOrder(kind, checkers) for kind in kinds]
+    return Portal(realm, [AllowAnonymousAccess(), *in_order])
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRoom:
+    """What logins are checked with.
+
+    Attributes:
+        passwords: verifies passwords; to be started and stopped.
+        checkers: those of ours, the first to be asked first.
+        parts: what listeners get besides a portal.
+    """
+
+    passwords: PasswordPool
+    checkers: Sequence[ICredentialsChecker]
+    parts: LoginParts
+
+
+def make_logins(
+    reactor: IReactorFromThreads, settings: Settings, storage: Storage, look_ups: ThreadPool
+) -> LoginRoom:
+    """Put together what checks logins; nothing runs yet.
+
+    Args:
+        reactor: where answers are given.
+        settings: everybody's.
+        storage: opened.
+        look_ups: threads that ask the database.
+    """
+    forms = settings.auth.forms()
+    passwords = PasswordPool(Hashing(forms=forms), reactor)
+    own = SQLCredentialSource(storage.engine, reactor, look_ups, forms)
+    default = next(iter(storage.domains), None)
+    nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
+    checker = SourcesChecker([own], passwords, nobody)
+    return LoginRoom(passwords, [checker], LoginParts(checker))

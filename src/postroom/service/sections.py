@@ -21,10 +21,8 @@ from postroom.service.declarations import (
     DNSServers,
     DomainNames,
     Extra,
-    Mechanisms,
     Networks,
     Section,
-    Strings,
     setting,
 )
 
@@ -198,27 +196,6 @@ class SessionSection(Section):
         "space_after_colon",
         'Take "MAIL FROM: <a@example.org>", which the grammar forbids and some devices send.',
         extra=Extra(rfc="RFC 5321 s3.3"),
-    )
-
-
-class AuthSection(Section):
-    """Logins."""
-
-    checkers: Strings = setting(
-        (),
-        """Further sources of logins beside Postroom's own accounts, as Twisted's credential plugins
-        write them; "twistd smtp --help-auth" lists them.""",
-        extra=Extra(option="auth", example=["file:/etc/postroom/passwd"]),
-    )
-    mechanisms: Mechanisms = _listener(
-        "mechanisms",
-        "SASL mechanisms in the order in which EHLO lists them; none switches logins off.",
-        extra=Extra(rfc="RFC 4954 s3; RFC 4616 s2"),
-    )
-    clear_text_networks: Networks = setting(
-        (),
-        "Networks that are offered AUTH without TLS: passwords then cross them in clear text.",
-        extra=Extra(example=["127.0.0.0/8"], rfc="RFC 4954 s4"),
     )
 
 

@@ -36,9 +36,9 @@ from postroom.service.declarations import (
     parse_domain,
     setting,
 )
+from postroom.service.login_sections import AuthSection
 from postroom.service.reading import anchor, check, merge, read_toml
 from postroom.service.sections import (
-    AuthSection,
     ClientSection,
     DeliverySection,
     DNSSection,

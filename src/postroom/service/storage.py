@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from postroom.accounts.administration import ensure_defaults, list_domains
+from postroom.accounts.secrets import site_octets
 from postroom.accounts.srs_secrets import read_secrets
 from postroom.database import migrate, open_database
 from postroom.envelope import DomainKind
@@ -30,6 +31,7 @@ class Storage:
         engine: the database, migrated; holds no connection.
         domains: the domains whose mail is delivered here, the oldest first.
         srs_secrets: what rewritten senders are signed with.
+        login_secret: what the salts of names that nobody has are made from.
         owns_database: True if no other process can be working on the queue, because the database
             lies in the locked directory.
     """
@@ -38,6 +40,7 @@ class Storage:
     engine: Engine
     domains: tuple[str, ...]
     srs_secrets: tuple[bytes, ...]
+    login_secret: bytes
     owns_database: bool
 
     def close(self) -> None:
@@ -61,11 +64,14 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
             rows = list_domains(engine)
             domains = tuple(row.name for row in rows if row.kind is DomainKind.LOCAL)
             srs_secrets = read_secrets(engine, settings.srs.rotation(), time.time())
+            login_secret = site_octets(engine, "logins")
             engine.dispose()
     except BaseException:
         state.close()
         raise
-    return Storage(state, engine, domains, srs_secrets, owns_database=not settings.database)
+    return Storage(
+        state, engine, domains, srs_secrets, login_secret, owns_database=not settings.database
+    )
 
 
 def _import_as_ourselves() -> None:

@@ -1,0 +1,76 @@
+"""OAUTHBEARER and XOAUTH2: the client shows a token that somebody else gave it.
+
+Both carry a user name and a token; only their separators differ. A token that is refused is
+answered with a JSON document first, to which the client says one line more, and then with 535: the
+checker raises `TokenRefused`, and the server sees to the rest.
+"""
+
+import re
+
+from twisted.mail.interfaces import IChallengeResponse
+from zope.interface import implementer
+
+from postroom.credentials import Offer, SASLSession
+from postroom.interfaces import IBearerToken
+from postroom.server.sasl.mechanism import Mechanism, malformed, rejected
+
+# client-resp = (gs2-header kvsep *kvpair kvsep) / kvsep      kvsep = %x01
+# kvpair      = key "=" value kvsep      key = 1*(ALPHA)                          RFC 7628 s3.1
+_OAUTHBEARER = re.compile(
+    rb"[ny],(?:a=(?P<name>[^,\x01]+))?,\x01(?P<pairs>(?:[A-Za-z]+=[^\x01]*\x01)*)\x01"
+)
+_XOAUTH2 = re.compile(rb"user=(?P<name>[^\x01]+)\x01(?P<pairs>(?:[A-Za-z]+=[^\x01]*\x01)*)\x01")
+# b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="        RFC 6750 s2.1
+_AUTH = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+
+
+@implementer(IChallengeResponse, IBearerToken)
+class BearerSteps:
+    """One response.
+
+    RFC 7628 s3.1
+    """
+
+    def __init__(self, pattern: "re.Pattern[bytes]") -> None:
+        """Take the form of the response."""
+        self.username = self.token = b""
+        self._pattern = pattern
+
+    def getChallenge(self) -> bytes:
+        """Give the empty challenge."""
+        return b""
+
+    def setResponse(self, response: bytes) -> None:
+        """Take user name and token; host and port, which may be there, tell us nothing."""
+        parts = self._pattern.fullmatch(response)
+        if parts is None:
+            raise malformed()
+        split = (pair.partition(b"=") for pair in parts["pairs"].split(b"\1"))
+        pairs = {key.lower(): value for key, _, value in split}
+        auth = _AUTH.fullmatch(pairs.get(b"auth", b""))
+        if auth is None:
+            raise malformed()
+        self.token = auth[1]
+        self.username = (parts["name"] or b"").replace(b"=2C", b",").replace(b"=3D", b"=")
+        if b"\0" in self.username:
+            raise rejected()
+
+    def moreChallenges(self) -> bool:
+        """Say that one response is all."""
+        return False
+
+
+def _oauthbearer(_: SASLSession) -> IChallengeResponse:
+    return BearerSteps(_OAUTHBEARER)
+
+
+def _xoauth2(_: SASLSession) -> IChallengeResponse:
+    return BearerSteps(_XOAUTH2)
+
+
+def _is_offered(offer: Offer) -> bool:
+    return offer.tokens and offer.tls  # RFC 7628 s4: never in the clear
+
+
+OAUTHBEARER = Mechanism("OAUTHBEARER", _oauthbearer, _is_offered)
+XOAUTH2 = Mechanism("XOAUTH2", _xoauth2, _is_offered)
