@@ -8,7 +8,8 @@ from pathlib import Path
 
 import trustme
 
-from tests.daemon import Daemon, wait_until
+from tests.daemon import Daemon, free_port, wait_until
+from tests.service.daemons import failed_start
 from tests.service.test_daemon import Case
 
 NAMES = ("mx.example.org", "mail.example.net")
@@ -96,6 +97,26 @@ class ReloadTests(Case):
         self.assertTrue(self.is_shown(daemon))
         self.certificates[0] = self.issue(0)
         self.assertTrue(wait_until(lambda: self.is_shown(daemon), 20))
+
+
+class ACMEStartTests(Case):
+    """What cannot be had at the start; what works is in tests/interop."""
+
+    def test_a_port_in_use_is_told(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            for value, why in (
+                (endpoint, "cannot listen: Address already in use"),
+                ("tpc:80", "not a server endpoint: Unknown endpoint type: 'tpc'"),
+            ):
+                (self.folder / "p.toml").write_text(
+                    '[tls.acme]\ndomains = ["mx.example.org"]\nagree_to_terms = true\n'
+                    f'http_listen = "{value}"\n'
+                )
+                listen = ("--listen", f"mx=tcp:{free_port()}:interface=127.0.0.1")
+                status, _, error = failed_start(self.folder, "--config", "p.toml", *listen)
+                self.assertEqual(status, 1)
+                self.assertEqual(error, f"twistd smtp: tls.acme.http_listen {value}: {why}\n")
 
 
 class ClientCertificateTests(Case):

@@ -1,12 +1,15 @@
 """The settings of TLS: what is read, and what a wrong one is told."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.certificates.model import ClientCertificates, Profile
 from postroom.certificates.store import ACMESource, FileSource, SelfSignedSource
 from postroom.errors import UserError
+from postroom.service.acme import acme_settings
 from postroom.service.declarations import Listen, parse_listen
 from postroom.service.settings import load_settings
 from postroom.service.tls import sources_of
@@ -64,6 +67,26 @@ class SourceTests(Files):
     def test_a_self_signed_one_stands_in_for_what_is_not_ordered_yet(self) -> None:
         kinds = [type(source) for source in self.sources(AGREED)]
         self.assertEqual(kinds, [ACMESource, SelfSignedSource])
+
+
+class ExtraTests(Files):
+    """Without the library."""
+
+    def test_the_extra_is_named(self) -> None:
+        settings = load_settings(self.write(AGREED), {})
+        modules: dict[str, Any] = sys.modules
+        for name in ("acme", "postroom.certificates.acme"):
+            if name in modules:
+                self.addCleanup(modules.__setitem__, name, modules.pop(name))
+        modules["acme"] = None
+        self.addCleanup(modules.pop, "acme")
+        error = self.assertRaises(UserError, acme_settings, settings)
+        self.assertTrue(
+            str(error).startswith(
+                "tls.acme.domains: ACME needs the extra 'acme': pip install 'postroom[acme]'"
+            ),
+            error,
+        )
 
 
 class ErrorTests(Files):

@@ -19,6 +19,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from postroom.service.acme import Renewal
 from postroom.service.assembly import IServiceReactor, Rooms
 from postroom.service.listeners import Listener, stop_listening
 from postroom.service.logs import LineObserver
@@ -42,9 +43,11 @@ class MailService(Service):
         banner: lines to log at the start.
         log: what `twistd` is to log with; None leaves that to `twistd`.
         certificates: keeps them fresh.
+        renewal: orders them; None if nobody asked for that.
     """
 
     certificates: CertificateWatch
+    renewal: Renewal | None = None
 
     def __init__(
         self,
@@ -94,6 +97,8 @@ class MailService(Service):
         rooms.srs_secrets.start()
         rooms.connections.start()
         self.certificates.start()
+        if self.renewal is not None:
+            self.renewal.start()
         self._ready = Deferred.fromCoroutine(self._start_relay())
         for line in self.banner:
             _log.info("{line}", line=line)
@@ -128,6 +133,8 @@ class MailService(Service):
         rooms.srs_secrets.stop()
         await self._step("sending", lambda: rooms.sender.stop(0))
         await self._step("Maildirs", rooms.committer.stop)
+        if self.renewal is not None:
+            await self._step("orders of certificates", self.renewal.stop)
         self.certificates.stop()
         for pool in (rooms.spools, rooms.look_ups, rooms.logins.passwords):
             pool.stop()

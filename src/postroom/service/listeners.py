@@ -55,11 +55,26 @@ def make_endpoint(
         arguments.append(f"backlog={BACKLOG}")
     is_ours = kind == "ssl" and "privateKey" not in named
     description = ":".join(["tcp" if is_ours else kind, *arguments])
-    try:
-        endpoint = serverFromString(reactor, description)
-    except Exception as error:  # each endpoint plugin raises what it likes
-        raise UserError(f"listen {listen}: not a server endpoint: {_reason(error)}") from error
+    endpoint = parse_endpoint(reactor, description, f"listen {listen}")
     return wrapServerTLS(tls, endpoint) if is_ours else endpoint
+
+
+def parse_endpoint(reactor: IReactorCore, description: str, what: str) -> IStreamServerEndpoint:
+    """Make an endpoint from Twisted's string.
+
+    Args:
+        reactor: what will listen.
+        description: the string.
+        what: names the setting, for messages.
+
+    Raises:
+        UserError: the string means nothing.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except Exception as error:  # each endpoint plugin raises what it likes
+        raise UserError(f"{what}: not a server endpoint: {_reason(error)}") from error
+    return endpoint
 
 
 def _reason(error: BaseException | None) -> str:
@@ -91,19 +106,33 @@ def bind(listener: Listener) -> None:
     Raises:
         UserError: the address is in use, not ours, or not for us.
     """
+    listener.port = bind_port(listener.endpoint, listener.factory, f"listen {listener.listen}")
+
+
+def bind_port(
+    endpoint: IStreamServerEndpoint, factory: IProtocolFactory, what: str
+) -> IListeningPort:
+    """Bind an endpoint.
+
+    Args:
+        endpoint: one that binds at once, as all server endpoints do.
+        factory: makes its sessions.
+        what: names the setting, for messages.
+
+    Raises:
+        UserError: the address is in use, not ours, or not for us.
+    """
     failures: list[Failure] = []
-
-    def bound(port: IListeningPort) -> None:
-        listener.port = port
-
-    waiting: Deferred[Any] = listener.endpoint.listen(listener.factory)
-    waiting.addCallbacks(bound, failures.append)
+    ports: list[IListeningPort] = []
+    waiting: Deferred[Any] = endpoint.listen(factory)
+    waiting.addCallbacks(ports.append, failures.append)
     for failure in failures:
         error = failure.value
         if isinstance(error, CannotListenError):
             error = error.socketError
         reason = getattr(error, "strerror", None) or _reason(error)
-        raise UserError(f"listen {listener.listen}: cannot listen: {reason}")
+        raise UserError(f"{what}: cannot listen: {reason}")
+    return ports[0]
 
 
 def stop_listening(listeners: Sequence[Listener]) -> Deferred[Any]:

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from postroom.certificates.challenges import Challenges
 from postroom.errors import UserError
+from postroom.service.acme import Renewal, acme_settings, listen_for_http_01
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
 from postroom.service.banner import banner
 from postroom.service.daemon import MailService
@@ -20,6 +22,7 @@ from postroom.service.listeners import bind
 from postroom.service.logs import LineObserver, make_observer
 from postroom.service.open_files import affordable_connections, raise_open_files_limit
 from postroom.service.options import Options
+from postroom.service.settings import Settings
 from postroom.service.signals import stop_once
 from postroom.service.state import Owner
 from postroom.service.storage import open_storage
@@ -71,7 +74,8 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     if options.of_twistd("chroot"):
         raise UserError("--chroot is not supported: paths would change after they were opened")
     observer = _observer(options, owner)
-    certificates = load_files(settings, lambda name: None)
+    challenges = Challenges()
+    certificates = load_files(settings, challenges.find)
     storage = open_storage(settings, owner)
     try:
         load_own(certificates, owner)
@@ -82,17 +86,32 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         listeners = make_listeners(reactor, settings, rooms, limits, certificates)
         for listener in listeners:
             bind(listener)
+        watch = CertificateWatch(reactor, certificates, settings.tls.watch_seconds)
+        renewal = _renewal(reactor, settings, challenges, watch)
     except BaseException:
         storage.close()
         raise
     service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
     service.log = observer
-    service.certificates = CertificateWatch(reactor, certificates, settings.tls.watch_seconds)
+    service.certificates, service.renewal = watch, renewal
     if options.parent is not None:
         reactor.callWhenRunning(stop_once)
     config = Path(options["config"]).absolute() if options["config"] else None
     service.banner = list(banner(settings, config, storage.domains, listeners, certificates))
     return service
+
+
+def _renewal(
+    reactor: IServiceReactor, settings: Settings, challenges: Challenges, watch: CertificateWatch
+) -> Renewal | None:
+    """Make what orders certificates, if the settings want any."""
+    if not settings.tls.acme.domains:
+        return None
+    acme_settings(settings)
+    port = listen_for_http_01(reactor, settings, challenges)
+    renewal = Renewal(reactor, settings, challenges, port, watch.look_now)
+    watch.ask_also(renewal.take_request, renewal.renew_now)
+    return renewal
 
 
 def _observer(options: Options, owner: Owner) -> LineObserver | None:

@@ -94,28 +94,26 @@ def listener_tls(store: CertificateStore, listen: Listen) -> ListenerTLS:
 class CertificateWatch:
     """Looks at the certificates' files again and again, in a thread of its own."""
 
-    def __init__(
-        self,
-        reactor: ILogReactor,
-        store: CertificateStore,
-        seconds: float,
-        afterwards: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, reactor: ILogReactor, store: CertificateStore, seconds: float) -> None:
         """Take what to watch; `start` begins.
 
         Args:
             reactor: its clock, and where results come back.
             store: what to check.
             seconds: from one look to the next.
-            afterwards: called after each look, on the reactor's thread.
         """
         self._reactor = reactor
         self._store = store
         self._seconds = seconds
-        self._afterwards = afterwards
         self._pool = ThreadPool(0, 1, "certificates")
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
+        self._also: Callable[[], bool] = bool
+        self._if_so: Callable[[], object] = bool
+
+    def ask_also(self, question: Callable[[], bool], if_so: Callable[[], object]) -> None:
+        """With each look, ask something that blocks as well, and act on the reactor's thread."""
+        self._also, self._if_so = question, if_so
 
     def start(self) -> None:
         """Begin, with a first look at once."""
@@ -128,8 +126,16 @@ class CertificateWatch:
             self._look()
 
     def _look(self) -> "Deferred[object]":
-        looked = deferToThreadPool(self._reactor, self._pool, self._store.check, now())
-        return looked.addCallback(lambda _: self._afterwards()).addErrback(self._failed)
+        looked = deferToThreadPool(self._reactor, self._pool, self._look_in_thread)
+        return looked.addCallback(self._act).addErrback(self._failed)
+
+    def _look_in_thread(self) -> bool:
+        self._store.check(now())
+        return self._also()
+
+    def _act(self, is_so: bool) -> None:
+        if is_so:
+            self._if_so()
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("the certificates' files could not be looked at", failure)
