@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "credentials": {"envelope"},
     "interfaces": {"wire", "errors", "envelope", "credentials"},
     "database": {"wire", "errors", "envelope", "interfaces"},
-    "maildirs": {"errors"},
+    "maildirs": {"wire", "errors", "envelope"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
     "capture": {"wire", "errors"},

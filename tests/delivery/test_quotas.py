@@ -228,7 +228,9 @@ class InSession(MessageCase):
         self.assertEqual([answer.code for answer in answers], [250, 250])
         self.assertEqual(len(self.new("ann")), 1)
         ((message, _),) = self.queue.messages
-        self.assertEqual(message.recipients, (box("joe@here.example"),))
+        self.assertEqual(
+            [each.forward_path for each in message.recipients], [box("joe@here.example")]
+        )
 
 
 class FromTheQueue(AgentCase):

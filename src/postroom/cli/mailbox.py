@@ -1,25 +1,84 @@
-"""``postroom mailbox``: looks at Maildirs and changes nothing in them."""
+"""``postroom mailbox``: the mailboxes of accounts, beside the daemon and Dovecot.
 
-from datetime import datetime
+What is done to messages is in `postroom.cli.mailbox_messages`, importing and exporting in
+`postroom.cli.mailbox_transfer`: they add their commands to this group.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from postroom.cli.output import document, octets, table
+from postroom.cli.output import confirm, counted, document, octets, table
 from postroom.cli.site import Site, json_option, pass_site
+
+if TYPE_CHECKING:
+    from postroom.accounts.mailbox.folders import MailboxRow
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+INBOX: Final = "INBOX"
+
+
+def mailbox_option(command: Command) -> Command:
+    """Give a subcommand ``--mailbox``."""
+    return click.option(
+        "--mailbox",
+        "-m",
+        default=INBOX,
+        metavar="NAME",
+        help="The mailbox, as in Lists.Python; by default the inbox.",
+    )(command)
+
+
+def yes_option(command: Command) -> Command:
+    """Give a subcommand ``--yes``."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def maildir_of(site: Site, address: str) -> tuple[str, Path]:
+    """Give an account's first address and its Maildir."""
+    from postroom.accounts import administration
+
+    row = administration.find_account(site.engine, address)
+    return row.address, site.maildir(row.maildir)
 
 
 @click.group("mailbox")
 def commands() -> None:
-    """See what is in the mailboxes, without changing anything in them."""
+    """See and change what is in the mailboxes of accounts.
+
+    Works beside a running server and beside Dovecot. A MESSAGE is given by the key that 'show
+    --json' and 'find --json' print, or by its number in the listing of 'show', which changes when
+    messages come and go.
+    """
 
 
 @commands.command("list")
+@click.argument("address", required=False)
 @json_option
 @pass_site
-def list_(site: Site, as_json: bool) -> None:
-    """List the accounts with the number and the size of their messages."""
+def list_(site: Site, address: str | None, as_json: bool) -> None:
+    """List the mailboxes of the account ADDRESS; without it, all accounts and what they hold."""
+    if address is None:
+        _list_accounts(site, as_json)
+        return
+    from postroom.accounts.mailbox.folders import list_mailboxes
+
+    rows = list_mailboxes(maildir_of(site, address)[1])
+    if as_json:
+        document([_fields(row) for row in rows])
+    else:
+        table(
+            ("mailbox", "messages", "unseen", "size"),
+            [(row.name, row.messages, row.unseen, octets(row.size_octets)) for row in rows],
+            right=("messages", "unseen", "size"),
+        )
+
+
+def _list_accounts(site: Site, as_json: bool) -> None:
     from postroom.accounts import administration
-    from postroom.accounts.mailboxes import measure
+    from postroom.accounts.mailbox.folders import measure
 
     rows = administration.list_accounts(site.engine)
     paths = [site.maildir(row.maildir) for row in rows]
@@ -29,53 +88,18 @@ def list_(site: Site, as_json: bool) -> None:
             [
                 {
                     "address": address,
-                    "messages": contents.messages,
-                    "size_octets": contents.size_octets,
+                    "messages": usage.messages,
+                    "size_octets": usage.octets,
                     "maildir": str(path),
                 }
-                for address, contents, path in found
+                for address, usage, path in found
             ]
         )
     else:
         table(
             ("address", "messages", "size"),
-            [(address, each.messages, octets(each.size_octets)) for address, each, _ in found],
+            [(address, each.messages, octets(each.octets)) for address, each, _ in found],
             right=("messages", "size"),
-        )
-
-
-@commands.command()
-@click.argument("address")
-@json_option
-@pass_site
-def show(site: Site, address: str, as_json: bool) -> None:
-    """List the messages of the account ADDRESS."""
-    from postroom.accounts import administration
-    from postroom.accounts.mailboxes import list_messages
-
-    row = administration.find_account(site.engine, address)
-    messages = list_messages(site.maildir(row.maildir))
-    if as_json:
-        listed = [
-            {
-                "key": each.key,
-                "from": each.sender,
-                "subject": each.subject,
-                "date": each.date.isoformat() if each.date else None,
-                "size_octets": each.size_octets,
-            }
-            for each in messages
-        ]
-        maildir = str(site.maildir(row.maildir))
-        document({"address": row.address, "maildir": maildir, "messages": listed})
-    else:
-        table(
-            ("date", "size", "from", "subject"),
-            [
-                (_local(each.date), octets(each.size_octets), each.sender, each.subject)
-                for each in messages
-            ],
-            right=("size",),
         )
 
 
@@ -85,21 +109,80 @@ def show(site: Site, address: str, as_json: bool) -> None:
 @pass_site
 def path(site: Site, address: str, as_json: bool) -> None:
     """Print the Maildir of the account ADDRESS."""
-    from postroom.accounts import administration
-
-    row = administration.find_account(site.engine, address)
-    maildir = str(site.maildir(row.maildir))
+    known, maildir = maildir_of(site, address)
     if as_json:
-        document({"address": row.address, "maildir": maildir})
+        document({"address": known, "maildir": str(maildir)})
     else:
-        click.echo(maildir)
+        click.echo(str(maildir))
 
 
-def _local(date: datetime | None) -> str:
-    """Write a message's date in the reader's time zone."""
-    if date is None:
-        return "-"
-    try:
-        return f"{date.astimezone():%Y-%m-%d %H:%M}"
-    except (OverflowError, ValueError, OSError):  # the year 1 or 9999, at the other end of the day
-        return f"{date:%Y-%m-%d %H:%M}"
+@commands.command()
+@click.argument("address")
+@click.argument("name")
+@json_option
+@pass_site
+def create(site: Site, address: str, name: str, as_json: bool) -> None:
+    """Make the mailbox NAME, as in Lists.Python, in the account ADDRESS.
+
+    Mail for user+lists goes into the mailbox of the name lists, if there is one. Which mailboxes
+    show in mail programs is up to their subscriptions.
+    """
+    from postroom.accounts.mailbox.folders import create_mailbox
+
+    known, maildir = maildir_of(site, address)
+    made = create_mailbox(maildir, name)
+    if as_json:
+        document({"address": known, "mailbox": made})
+    else:
+        click.echo(f"Made the mailbox {made} of {known}")
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("name")
+@click.argument("new_name")
+@json_option
+@pass_site
+def rename(site: Site, address: str, name: str, new_name: str, as_json: bool) -> None:
+    """Rename the mailbox NAME of the account ADDRESS to NEW_NAME, and those below it."""
+    from postroom.accounts.mailbox.folders import rename_mailbox
+
+    known, maildir = maildir_of(site, address)
+    pairs = rename_mailbox(maildir, name, new_name)
+    if as_json:
+        document({"address": known, "renamed": [{"from": a, "to": b} for a, b in pairs]})
+    else:
+        for old, new in pairs:
+            click.echo(f"Renamed {old} to {new}")
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("name")
+@yes_option
+@json_option
+@pass_site
+def delete(site: Site, address: str, name: str, yes: bool, as_json: bool) -> None:
+    """Delete the mailbox NAME of the account ADDRESS with all its messages.
+
+    Mailboxes below it stay.
+    """
+    from postroom.accounts.mailbox.folders import delete_mailbox, find_mailbox
+
+    known, maildir = maildir_of(site, address)
+    row = find_mailbox(maildir, name)
+    confirm(f"Delete {row.name} of {known} with {counted(row.messages, 'message')}?", yes)
+    gone = delete_mailbox(maildir, row.name)
+    if as_json:
+        document({"address": known, "deleted": _fields(gone)})
+    else:
+        click.echo(f"Deleted {gone.name} of {known}, {counted(gone.messages, 'message')}")
+
+
+def _fields(row: "MailboxRow") -> dict[str, Any]:
+    return {
+        "mailbox": row.name,
+        "messages": row.messages,
+        "unseen": row.unseen,
+        "size_octets": row.size_octets,
+    }

@@ -10,7 +10,17 @@ from typing import Any, NoReturn
 
 import click
 
-from postroom.cli import account_properties, alias, config, dissect, domain, mailbox, queue
+from postroom.cli import (
+    account_properties,
+    alias,
+    config,
+    dissect,
+    domain,
+    mailbox_messages,
+    mailbox_transfer,
+    queue,
+    quota,
+)
 from postroom.cli.output import printable
 from postroom.cli.site import Site
 from postroom.errors import UserError
@@ -74,7 +84,11 @@ def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: 
     ctx.obj = Site(state_dir, config)
 
 
-for group in (account_properties, domain, alias, mailbox, queue, config):
+# Several modules may add to one group.
+for group in (
+    *(account_properties, domain, alias, mailbox_messages, mailbox_transfer),
+    *(quota, queue, config),
+):
     cli.add_command(group.commands)
 cli.add_command(dissect.command)
 

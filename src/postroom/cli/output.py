@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from postroom.errors import UserError
+
 
 def table(
     titles: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()
@@ -44,6 +46,24 @@ def document(value: Any) -> None:
 def note(text: str) -> None:
     """Say something on standard error that belongs to no result."""
     click.echo(f"note: {printable(text)}", err=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask whether to go on; no ends the command.
+
+    Raises:
+        UserError: there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask: --yes goes on without asking")
+    click.confirm(printable(question), abort=True, err=True)
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things: ``1 message``, ``2 messages``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def printable(text: str) -> str:

@@ -59,7 +59,7 @@ def quota_of(account: Account) -> Quota | None:
     limits = account.limits
     if limits.quota_octets is None and limits.quota_messages is None:
         return None
-    return Quota(limits.quota_octets, limits.quota_messages)
+    return Quota.of(limits)
 
 
 class Quotas:

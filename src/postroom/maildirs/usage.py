@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from postroom.envelope import AccountLimits
 from postroom.maildirs.directories import create_file, make_parts, open_below, open_file, open_root
 from postroom.maildirs.folders import folder_of
 from postroom.maildirs.names import size_in
@@ -62,6 +63,11 @@ class Quota:
 
     octets: int | None = None
     messages: int | None = None
+
+    @classmethod
+    def of(cls, limits: AccountLimits) -> "Quota":
+        """Give the quota among an account's limits."""
+        return cls(limits.quota_octets, limits.quota_messages)
 
     def holds(self, usage: Usage) -> bool:
         """Say whether so much is within the quota."""

@@ -89,6 +89,23 @@ def list_mailboxes(maildir: Path) -> tuple[MailboxRow, ...]:
         return (MailboxRow(INBOX),)
 
 
+def find_mailbox(maildir: Path, name: str) -> MailboxRow:
+    """Give one mailbox.
+
+    Raises:
+        UserError: there is no such mailbox.
+    """
+    with opened_existing(maildir) as root:
+        known = mailboxes_in(root)
+        found = known_name(known, name)
+        return _row(root, found, known[found])
+
+
+def has_mail(maildir: Path) -> bool:
+    """Say whether an account has a Maildir yet."""
+    return maildir.is_dir()
+
+
 def create_mailbox(maildir: Path, name: str) -> str:
     """Make a folder, and the Maildir if it is not there yet.
 

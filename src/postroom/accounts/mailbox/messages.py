@@ -42,7 +42,7 @@ from postroom.accounts.mailbox.folders import (
 from postroom.errors import UserError
 from postroom.maildirs import usage
 from postroom.maildirs.directories import create_file, is_missing, make_parts, open_below, open_file
-from postroom.maildirs.folders import INBOX, parse_folder
+from postroom.maildirs.folders import parse_folder
 from postroom.maildirs.names import FileName, new_base, size_in
 
 PARTS: Final = ("new", "cur")
@@ -116,7 +116,8 @@ class Mailbox:
             OSError: it cannot be made, or is no directory.
         """
         if name not in self._parts:
-            make_parts(self._folder)
+            if is_missing(name, self._folder):
+                make_parts(self._folder)
             self._parts[name] = open_below(name, self._folder)
         return self._parts[name]
 
@@ -349,19 +350,6 @@ def opened_below(root: int, name: str, *, make: bool = False) -> Iterator[Mailbo
         yield mailbox
     finally:
         mailbox.close()
-
-
-def list_messages(maildir: Path, name: str = INBOX) -> list[Entry]:
-    """List the messages of a mailbox; none if the Maildir is not there yet.
-
-    Raises:
-        UserError: there is no such mailbox.
-    """
-    try:
-        with opened(maildir) as root, opened_below(root, name) as mailbox:
-            return mailbox.entries()
-    except FileNotFoundError:
-        return []
 
 
 def _complain(gone: Sequence[Entry]) -> None:

@@ -63,6 +63,10 @@ class Summary:
     date: datetime | None
 
 
+UNREADABLE: Final = Summary("", "", "", None)
+"""Stands for what cannot be known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A part that is not the message's text.
@@ -175,6 +179,7 @@ def _parse(octets: bytes, cuts: list[None]) -> "Message[str, str]":
         return made[-1]
 
     parser = BytesFeedParser(make_part, policy=_ShortFields())
+    made.clear()  # the parser has tried what it was given
     try:
         parser.feed(octets)
         parser.close()

@@ -6,11 +6,12 @@ words the whole message. Comparing ignores case, and takes any run of blanks for
 Who controls the input: the administrator, what is looked for; senders, what is searched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from postroom.accounts.mailbox.messages import Entry, Gone, Mailbox
 from postroom.accounts.mailbox.reading import read_fields, searchable
+from postroom.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class Criteria:
     before: float | None = None
 
 
-def find_messages(mailbox: Mailbox, criteria: Criteria) -> Iterator[Entry]:
+def find_messages(
+    mailbox: Mailbox, criteria: Criteria, left_out: Callable[[Entry, str], None]
+) -> Iterator[Entry]:
     """Give the messages of a mailbox that are as they are looked for, in order of arrival.
 
-    Raises:
-        UserError: a message cannot be read.
+    Args:
+        mailbox: open.
+        criteria: what they are like.
+        left_out: told of each that cannot be read, and why.
     """
     for entry in mailbox.entries():
         if _listed_matches(entry, criteria):
@@ -47,6 +52,8 @@ def find_messages(mailbox: Mailbox, criteria: Criteria) -> Iterator[Entry]:
                     yield entry
             except Gone:
                 continue
+            except UserError as error:
+                left_out(entry, str(error))
 
 
 def _listed_matches(entry: Entry, criteria: Criteria) -> bool:

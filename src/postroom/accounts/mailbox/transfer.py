@@ -1,0 +1,315 @@
+"""Taking messages into a mailbox from an mbox or another Maildir, and giving them out.
+
+Theory: a message is read once, in pieces: it goes into a file in ``tmp/`` while its digest is made,
+and gets its name afterwards. Files are synced and named in batches, as deliveries do it, so that a
+directory is synced once for many. Nothing is ever replaced.
+
+A message is not taken twice: its name says which it is. From a Maildir it keeps its own base name;
+from an mbox the name is made of the digest of its content, and a number that tells it from others
+with the same content in that file. So an import that was interrupted is gone on with by the same
+command, and one that was done adds nothing. A message that was moved into another mailbox since is
+taken again.
+
+    state                                  after a crash     repair
+    -------------------------------------  ----------------  -------------------------------------
+    1 in tmp/                              not imported      swept when it is 36 hours old
+    2 named, directory not synced          there, or as 1    the same command again
+    3 named, directory synced: counted     there             none
+
+Known limit: the names of all messages of the mailbox, and the digests of all of the file, are kept
+in memory: some 200 octets a message.
+
+Who controls the input: whoever made the file or wrote the mail; the content is not looked at.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from postroom.accounts.mailbox.mbox import read_mbox, write_message
+from postroom.accounts.mailbox.messages import Entry, Mailbox
+from postroom.errors import UserError
+from postroom.maildirs import usage
+from postroom.maildirs.directories import create_file
+from postroom.maildirs.names import FLAGS, FileName, host_part, new_base
+from postroom.maildirs.usage import Quota, Usage
+
+BATCH_FILES: Final = 64
+BATCH_OCTETS: Final = 8 * 1024 * 1024
+CHUNK_OCTETS: Final = 256 * 1024
+
+# Names of other makers that are kept: no colon, slash or leading dot, nothing that needs quoting.
+_STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=%@\\-]{4,149}")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that is to be taken.
+
+    Attributes:
+        number: its place among those that come with it, from 1.
+        received_at: POSIX time of its arrival; None if nobody knows.
+        flags: letters.
+        is_new: True if no program has shown it yet.
+        base: the base name that it had; None if it had none.
+        chunks: gives its content, once; may raise OSError or UserError.
+    """
+
+    number: int
+    received_at: float | None
+    flags: str
+    is_new: bool
+    base: str | None
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of messages.
+
+    Attributes:
+        done: how many were taken, or given out.
+        present: how many were there already.
+        failed: the number of each of the others, and what was wrong with it.
+    """
+
+    done: int = 0
+    present: int = 0
+    failed: list[tuple[int, str]] = field(default_factory=list)
+
+
+class _Unreadable(Exception):
+    """A message that its source does not give whole."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A file in ``tmp/``, open, and where it will be."""
+
+    descriptor: int
+    temporary: str
+    part: str
+    name: str
+    size_octets: int
+
+
+class Intake:
+    """Takes messages into one mailbox.
+
+    Attributes:
+        report: what became of them so far.
+    """
+
+    def __init__(self, mailbox: Mailbox, quota: Quota | None = None) -> None:
+        """Begin.
+
+        Args:
+            mailbox: open.
+            quota: refuse what is over it; None to take all.
+        """
+        self.report = Report()
+        self._mailbox = mailbox
+        self._quota = quota
+        self._usage = Usage()
+        if quota is not None:
+            self._usage = usage.current(mailbox.root, quota, Usage(1, 1), time.time())
+        self._known = {key for entry in mailbox.entries() for key in _keys(entry.base)}
+        self._digests: Counter[bytes] = Counter()
+        self._waiting: list[_Waiting] = []
+        self._octets = 0
+
+    def take(self, incoming: Incoming) -> None:
+        """Take a message, or note in the report why not. It is durable after `finish`.
+
+        Raises:
+            OSError: the disk; what has been taken before stays.
+        """
+        stem = None if incoming.base is None else incoming.base.partition(",")[0]
+        if stem is not None and not _STEM.fullmatch(stem):
+            stem = None
+        if stem in self._known:
+            self.report.present += 1
+            return
+        temporary = new_base()
+        tmp = self._mailbox.part("tmp")
+        descriptor = create_file(temporary, tmp)
+        try:
+            size, digest = _write(descriptor, incoming)
+            stem = stem or self._stem_of(incoming, digest)
+            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, size), size)
+            if not self._admit(incoming, stem, size):
+                raise _Unreadable
+        except BaseException as error:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=tmp)
+            if not isinstance(error, _Unreadable):
+                raise
+            if error.args:
+                self.report.failed.append((incoming.number, str(error)))
+            return
+        self._known.update(_keys(stem))
+        self._waiting.append(waiting)
+        self._octets += size
+        if len(self._waiting) >= BATCH_FILES or self._octets >= BATCH_OCTETS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make durable what has been taken.
+
+        Raises:
+            OSError: the disk; some of it may be there.
+        """
+        batch, self._waiting = self._waiting, []
+        octets, self._octets = self._octets, 0
+        try:
+            with suppress(OSError):
+                for each in batch:
+                    os.posix_fadvise(each.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            for each in batch:
+                os.fsync(each.descriptor)
+        finally:
+            for each in batch:
+                os.close(each.descriptor)
+        tmp = self._mailbox.part("tmp")
+        for each in batch:
+            into = self._mailbox.part(each.part)
+            os.rename(each.temporary, each.name, src_dir_fd=tmp, dst_dir_fd=into)
+        if batch:
+            self._mailbox.sync()
+            usage.append(self._mailbox.root, octets, len(batch))
+            self.report.done += len(batch)
+
+    def _stem_of(self, incoming: Incoming, digest: bytes) -> str:
+        self._digests[digest] += 1
+        unique = f"I{digest.hex()}N{self._digests[digest]}"
+        received_at = time.time() if incoming.received_at is None else incoming.received_at
+        return f"{int(received_at)}.{unique}.{host_part(os.uname().nodename)}"
+
+    def _admit(self, incoming: Incoming, stem: str, size: int) -> bool:
+        """Count a message, unless it is there already or over the quota."""
+        if not self._known.isdisjoint(_keys(stem)):
+            self.report.present += 1
+            return False
+        after = self._usage.plus(size, 1)
+        if self._quota is not None and not self._quota.holds(after):
+            self.report.failed.append((incoming.number, "it does not fit into the quota"))
+            return False
+        self._usage = after
+        return True
+
+
+def from_mbox(file: BinaryIO) -> Iterator[Incoming]:
+    """Give the messages of an mbox, each to be read before the next.
+
+    Raises:
+        UserError: it is no mbox.
+    """
+    for message in read_mbox(file):
+        yield Incoming(
+            message.number,
+            message.received_at,
+            message.flags,
+            message.is_new,
+            None,
+            message.chunks,
+        )
+
+
+def from_mailbox(mailbox: Mailbox) -> Iterator[Incoming]:
+    """Give the messages of a mailbox."""
+
+    def chunks_of(entry: Entry) -> Callable[[], Iterator[bytes]]:
+        def chunks() -> Iterator[bytes]:
+            with mailbox.reading(entry) as file:
+                while chunk := file.read(CHUNK_OCTETS):
+                    yield chunk
+
+        return chunks
+
+    for entry in mailbox.entries():
+        flags = FileName.parse(entry.file_name).standard_flags
+        is_new = entry.part == "new"
+        yield Incoming(entry.number, entry.received_at, flags, is_new, entry.base, chunks_of(entry))
+
+
+def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[], None]) -> Report:
+    """Write the messages of a mailbox into an mbox.
+
+    Args:
+        mailbox: open.
+        file: where to.
+        as_lf: True to write line ends as LF; False to keep those that messages have.
+        step: called after each.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    report = Report()
+    for entry in mailbox.entries():
+        try:
+            with mailbox.reading(entry) as content:
+                write_message(
+                    file,
+                    content,
+                    entry.received_at,
+                    entry.flags,
+                    is_new=entry.part == "new",
+                    as_lf=as_lf,
+                )
+        except UserError as error:
+            report.failed.append((entry.number, str(error)))
+        else:
+            report.done += 1
+        step()
+    return report
+
+
+def _write(descriptor: int, incoming: Incoming) -> tuple[int, bytes]:
+    """Write a message into its file; gives its length and digest."""
+    digest = hashlib.blake2b(digest_size=8)
+    chunks = incoming.chunks()
+    size = 0
+    with open(os.dup(descriptor), "wb") as file:
+        while chunk := _next(chunks):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    if not size:
+        raise _Unreadable("it is empty")
+    if incoming.received_at is not None:
+        with suppress(OverflowError, OSError):
+            os.utime(descriptor, (incoming.received_at, incoming.received_at))
+    return size, digest.digest()
+
+
+def _next(chunks: Iterator[bytes]) -> bytes:
+    try:
+        return next(chunks, b"")
+    except OSError as error:
+        raise _Unreadable(error.strerror or os.strerror(error.errno or errno.EIO)) from error
+    except UserError as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _place(incoming: Incoming, stem: str, size: int) -> tuple[str, str]:
+    """Give the directory and the name of a message."""
+    base = f"{stem},S={size}"
+    flags = "".join(sorted(set(incoming.flags) & set(FLAGS.values())))
+    if incoming.is_new and not flags:
+        return "new", base
+    return "cur", str(FileName(base, flags))
+
+
+def _keys(base: str) -> tuple[str, ...]:
+    """Give what a message that is there is known by: its stem, and the digest in it."""
+    stem = base.partition(",")[0]
+    unique = stem.split(".", 2)[1:2]
+    return (stem, *(each for each in unique if each.startswith("I")))

@@ -1,0 +1,351 @@
+"""``postroom mailbox`` on messages: show, read, find, flag, move, copy, expunge."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from postroom.cli.mailbox import commands, mailbox_option, maildir_of, yes_option
+from postroom.cli.output import confirm, counted, document, note, octets, printable, table
+from postroom.cli.site import Site, json_option, pass_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from postroom.accounts.mailbox.messages import Entry, Mailbox
+    from postroom.accounts.mailbox.reading import Summary, Text
+
+_FLAGS = ("seen", "answered", "flagged", "draft", "deleted", "forwarded")
+_flag_choice = click.Choice(_FLAGS, case_sensitive=False)
+_SHOWN_FIELDS = frozenset(("from", "to", "cc", "date", "subject", "reply-to"))
+
+
+@commands.command()
+@click.argument("address")
+@mailbox_option
+@json_option
+@pass_site
+def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
+    """List the messages in a mailbox of the account ADDRESS, in order of arrival."""
+    from postroom.accounts.mailbox.folders import has_mail
+    from postroom.accounts.mailbox.messages import opened_mailbox
+
+    known, maildir = maildir_of(site, address)
+    if mailbox.upper() == "INBOX" and not has_mail(maildir):
+        _print_listing(known, maildir, "INBOX", [], as_json)
+        return
+    with opened_mailbox(maildir, mailbox) as opened:
+        rows = _summaries(opened, opened.entries())
+        _print_listing(known, maildir, opened.name, rows, as_json)
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("message")
+@mailbox_option
+@click.option("--raw", is_flag=True, help="Print the message as it is, octet by octet.")
+@click.option("--headers", is_flag=True, help="Print all header fields, not just the usual ones.")
+@json_option
+@pass_site
+def read(
+    site: Site, address: str, message: str, mailbox: str, raw: bool, headers: bool, as_json: bool
+) -> None:
+    """Print a MESSAGE of the account ADDRESS. That does not mark it as seen."""
+    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.accounts.mailbox.reading import read_text
+
+    if raw and (as_json or headers):
+        raise click.UsageError("--raw goes with neither --json nor --headers")
+    with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
+        entry = opened.find([message])[0]
+        with opened.reading(entry) as file:
+            if raw:
+                while chunk := file.read(262_144):
+                    click.echo(chunk, nl=False)
+                return
+            text = read_text(file)
+        if as_json:
+            document({**_entry_fields(entry), "mailbox": opened.name, **_text_fields(text)})
+        else:
+            _print_text(text, headers)
+
+
+@commands.command()
+@click.argument("address")
+@mailbox_option
+@click.option("--from", "sender", metavar="TEXT", help="The From field holds TEXT.")
+@click.option("--to", "recipient", metavar="TEXT", help="The To field holds TEXT.")
+@click.option("--subject", metavar="TEXT", help="The Subject field holds TEXT.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:TEXT", help="A field NAME holds TEXT."
+)
+@click.option(
+    "--text", "texts", multiple=True, metavar="TEXT", help="The body, or the name of an attachment."
+)
+@click.option("--flag", "flags", multiple=True, type=_flag_choice, help="It has this flag.")
+@click.option("--no-flag", "no_flags", multiple=True, type=_flag_choice, help="It has it not.")
+@click.option("--since", type=click.DateTime(), help="It arrived then or later, local time.")
+@click.option("--before", type=click.DateTime(), help="It arrived before, local time.")
+@json_option
+@pass_site
+def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: Any) -> None:
+    """List messages of the account ADDRESS that are as the options say, all of them.
+
+    Case does not matter. Of a large message the first 4 MiB are searched.
+    """
+    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.accounts.mailbox.search import find_messages
+
+    criteria = _criteria(**options)
+    known, maildir = maildir_of(site, address)
+    with opened_mailbox(maildir, mailbox) as opened:
+        rows = _summaries(opened, find_messages(opened, criteria, _left_out))
+        _print_listing(known, maildir, opened.name, rows, as_json)
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
+@mailbox_option
+@click.option("--set", "to_set", multiple=True, type=_flag_choice, help="Give them this flag.")
+@click.option("--clear", "to_clear", multiple=True, type=_flag_choice, help="Take it from them.")
+@json_option
+@pass_site
+def flag(
+    site: Site,
+    address: str,
+    messages: tuple[str, ...],
+    mailbox: str,
+    to_set: tuple[str, ...],
+    to_clear: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Set and clear flags of MESSAGEs of the account ADDRESS."""
+    from postroom.accounts.mailbox.messages import opened_mailbox
+
+    if not to_set and not to_clear:
+        raise click.UsageError("say which flags to --set or to --clear")
+    both = set(to_set) & set(to_clear)
+    if both:
+        raise click.UsageError(f"{', '.join(sorted(both))}: set and cleared at once")
+    with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
+        entries = opened.find(messages)
+        opened.flag(entries, _letters(to_set), _letters(to_clear))
+        _print_done("flagged", "Flagged", entries, opened.name, as_json)
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
+@mailbox_option
+@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@json_option
+@pass_site
+def move(
+    site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
+) -> None:
+    """Move MESSAGEs of the account ADDRESS into another of its mailboxes."""
+    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+
+    with (
+        opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
+        opened_below(opened.root, target) as other,
+    ):
+        entries = opened.find(messages)
+        opened.move(entries, other)
+        _print_done("moved", "Moved", entries, f"{opened.name} to {other.name}", as_json)
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
+@mailbox_option
+@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@json_option
+@pass_site
+def copy(
+    site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
+) -> None:
+    """Copy MESSAGEs of the account ADDRESS into another of its mailboxes."""
+    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+
+    with (
+        opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
+        opened_below(opened.root, target) as other,
+    ):
+        entries = opened.find(messages)
+        opened.copy(entries, other)
+        _print_done("copied", "Copied", entries, f"{opened.name} to {other.name}", as_json)
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
+@mailbox_option
+@yes_option
+@json_option
+@pass_site
+def expunge(
+    site: Site, address: str, messages: tuple[str, ...], mailbox: str, yes: bool, as_json: bool
+) -> None:
+    """Delete MESSAGEs of the account ADDRESS for good."""
+    from postroom.accounts.mailbox.messages import opened_mailbox
+
+    with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
+        entries = opened.find(messages)
+        if not yes:
+            for entry, summary in _summaries(opened, entries):
+                note(f"{entry.number}: {summary.sender}: {summary.subject}")
+        confirm(f"Delete {counted(len(entries), 'message')} of {opened.name} for good?", yes)
+        opened.expunge(entries)
+        _print_done("expunged", "Deleted", entries, opened.name, as_json)
+
+
+def _criteria(
+    sender: str | None,
+    recipient: str | None,
+    subject: str | None,
+    headers: tuple[str, ...],
+    **more: Any,
+) -> Any:
+    from postroom.accounts.mailbox.search import Criteria
+
+    named = (("From", sender), ("To", recipient), ("Subject", subject))
+    fields = [(name, text) for name, text in named if text is not None]
+    for each in headers:
+        name, colon, text = each.partition(":")
+        if not colon or not name.strip():
+            raise click.UsageError(f"--header {each!r}: it is NAME:TEXT")
+        fields.append((name.strip(), text))
+    since, before = (
+        None if more[name] is None else more[name].timestamp() for name in ("since", "before")
+    )
+    return Criteria(
+        fields,
+        more["texts"],
+        _letters(more["flags"]),
+        _letters(more["no_flags"]),
+        since,
+        before,
+    )
+
+
+def _letters(names: "Iterable[str]") -> str:
+    from postroom.maildirs.names import FLAGS
+
+    return "".join(FLAGS[name] for name in names)
+
+
+def _flag_names(letters: str) -> list[str]:
+    from postroom.maildirs.names import FLAGS
+
+    return [name for name, letter in FLAGS.items() if letter in letters]
+
+
+def _left_out(entry: "Entry", why: str) -> None:
+    note(f"message {entry.number} was not searched: {why}")
+
+
+def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[Entry, Summary]]":
+    from postroom.accounts.mailbox.messages import Gone
+    from postroom.accounts.mailbox.reading import UNREADABLE, summarise
+    from postroom.errors import UserError
+
+    found = []
+    for entry in entries:
+        try:
+            with mailbox.reading(entry) as file:
+                found.append((entry, summarise(file)))
+        except Gone:
+            continue
+        except UserError as error:
+            note(f"message {entry.number}: {error}")
+            found.append((entry, UNREADABLE))
+    return found
+
+
+def _print_listing(
+    address: str, maildir: Any, name: str, rows: "list[tuple[Entry, Summary]]", as_json: bool
+) -> None:
+    if as_json:
+        listed = [
+            {
+                **_entry_fields(entry),
+                "from": each.sender,
+                "to": each.recipients,
+                "subject": each.subject,
+                "date": each.date.isoformat() if each.date else None,
+            }
+            for entry, each in rows
+        ]
+        document({"address": address, "mailbox": name, "maildir": str(maildir), "messages": listed})
+        return
+    table(
+        ("no", "received", "size", "flags", "from", "subject"),
+        [
+            (
+                entry.number,
+                _local(entry.received_at),
+                octets(entry.size_octets),
+                " ".join(_flag_names(entry.flags)) or ("new" if entry.part == "new" else "-"),
+                each.sender,
+                each.subject,
+            )
+            for entry, each in rows
+        ],
+        right=("no", "size"),
+    )
+
+
+def _entry_fields(entry: "Entry") -> dict[str, Any]:
+    received = datetime.fromtimestamp(max(entry.received_at, 0)).astimezone()
+    return {
+        "number": entry.number,
+        "key": entry.base,
+        "flags": _flag_names(entry.flags),
+        "is_new": entry.part == "new",
+        "received": received.isoformat(timespec="seconds"),
+        "size_octets": entry.size_octets,
+    }
+
+
+def _text_fields(text: "Text") -> dict[str, Any]:
+    return {
+        "fields": [{"name": name, "value": value} for name, value in text.fields],
+        "text": text.body,
+        "attachments": [
+            {
+                "name": each.name,
+                "content_type": each.content_type,
+                "size_octets": each.size_octets,
+            }
+            for each in text.attachments
+        ],
+        "is_whole": text.is_whole,
+    }
+
+
+def _print_text(text: "Text", headers: bool) -> None:
+    for name, value in text.fields:
+        if headers or name.lower() in _SHOWN_FIELDS:
+            click.echo(printable(f"{name}: {value}"))
+    click.echo()
+    for line in text.body.splitlines():
+        click.echo(printable(line.expandtabs()))
+    for each in text.attachments:
+        what = f"{each.name or 'no name'}, {each.content_type}, {octets(each.size_octets)}"
+        note(f"attachment: {what}")
+    if not text.is_whole:
+        note("the message is too large to be shown whole: --raw prints all of it")
+
+
+def _print_done(key: str, verb: str, entries: "list[Entry]", where: str, as_json: bool) -> None:
+    if as_json:
+        document({key: [entry.base for entry in entries]})
+    else:
+        preposition = "from" if " to " in where else "in"
+        click.echo(f"{verb} {counted(len(entries), 'message')} {preposition} {where}")
+
+
+def _local(received_at: float) -> str:
+    return f"{datetime.fromtimestamp(max(received_at, 0)):%Y-%m-%d %H:%M}"
