@@ -1,16 +1,42 @@
 """``postroom mailbox``."""
 
+import io
 import mailbox
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
+from postroom.cli import mailbox_transfer, output
 from tests.cli.support import CommandTestCase
 
+ME = "postmaster@localhost"
+MESSAGE = b"From: Zoe <zoe@b.example>\r\nSubject: Hello\r\n\r\nFrom me to you\r\n"
 
-class MailboxTests(CommandTestCase):
+
+class MailboxCase(CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.maildir = self.mail_root / "localhost" / "postmaster"
 
+    def put(self, name: str, content: bytes = MESSAGE, received_at: int = 1_000_000_000) -> Path:
+        path = self.maildir / name
+        for part in ("tmp", "new", "cur"):
+            (path.parent.parent / part).mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (received_at, received_at))
+        return path
+
+    def names(self, directory: str = "cur") -> list[str]:
+        return sorted(os.listdir(self.maildir / directory))
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class MailboxTests(MailboxCase):
     def deliver(self, message: bytes) -> None:
         self.maildir.parent.mkdir(parents=True, exist_ok=True)
         mailbox.Maildir(self.maildir, create=True).add(message)
@@ -72,3 +98,256 @@ class MailboxTests(CommandTestCase):
         self.assertNotIn("\x1b", output)
         self.assertNotIn("\u202e", output)
         self.assertIn("[red]x[/red]", output)
+
+
+class Folders(MailboxCase):
+    def test_they_are_made_listed_renamed_and_deleted(self) -> None:
+        self.assertEqual(
+            self.succeed("mailbox", "create", ME, "Entwürfe"),
+            f"Made the mailbox Entwürfe of {ME}\n",
+        )
+        self.succeed("mailbox", "create", ME, "Lists.Python")
+        self.put(".Lists.Python/cur/1.a:2,S")
+        self.assertEqual(
+            self.succeed_json("mailbox", "list", ME),
+            [
+                {"mailbox": name, "messages": n, "unseen": 0, "size_octets": n * len(MESSAGE)}
+                for name, n in (("INBOX", 0), ("Entwürfe", 0), ("Lists.Python", 1))
+            ],
+        )
+        self.assertEqual(
+            self.succeed("mailbox", "list", ME).splitlines()[-1].split()[:3],
+            ["Lists.Python", "1", "0"],
+        )
+        renamed = self.succeed_json("mailbox", "rename", ME, "Lists.Python", "Snakes")
+        self.assertEqual(renamed["renamed"], [{"from": "Lists.Python", "to": "Snakes"}])
+        self.assertIn("Snakes", self.succeed("mailbox", "delete", ME, "Snakes", "--yes"))
+        self.assertNotIn("Snakes", self.succeed("mailbox", "list", ME))
+
+    def test_deleting_asks(self) -> None:
+        self.succeed("mailbox", "create", ME, "Old")
+        self.refuse("--yes goes on without asking", "mailbox", "delete", ME, "Old")
+        self.assertIn("Old", self.succeed("mailbox", "list", ME))
+
+    def test_what_is_wrong_is_said_in_one_line(self) -> None:
+        self.succeed("mailbox", "create", ME, "Lists")
+        for why, *arguments in (
+            ("exists already", "create", ME, "Lists"),
+            ("slash", "create", ME, "../../etc"),
+            ("is empty", "create", ME, "a..b"),
+            ("no account who@localhost", "create", "who@localhost", "x"),
+            ("did you mean Lists?", "rename", ME, "Lsts", "x"),
+            ("inbox has one name", "rename", ME, "INBOX", "x"),
+            ("cannot be deleted", "delete", ME, "INBOX", "--yes"),
+            ("no mailbox Nope", "delete", ME, "Nope", "--yes"),
+        ):
+            self.refuse(why, "mailbox", *arguments)
+
+    def test_a_maildir_that_is_broken_is_named(self) -> None:
+        self.maildir.parent.mkdir(parents=True)
+        self.maildir.write_text("a file")
+        for command in ("list", "show"):
+            self.refuse(f"{self.maildir}: Not a directory", "mailbox", command, ME)
+
+
+class Messages(MailboxCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.put("cur/1.a:2,S")
+        self.put("new/2.b", b"Subject: \xff\x1b[31m\r\n\r\n\x1b[2Jclear\tit\r\n", 1_000_000_100)
+        self.succeed("mailbox", "create", ME, "Old")
+
+    def test_they_are_read(self) -> None:
+        self.assertEqual(
+            self.succeed("mailbox", "read", ME, "1"),
+            "From: Zoe <zoe@b.example>\nSubject: Hello\n\nFrom me to you\n",
+        )
+        shown = self.succeed("mailbox", "read", ME, "2.b")
+        self.assertNotIn("\x1b", shown)
+        self.assertRegex(shown, r"clear +it")
+        found = self.succeed_json("mailbox", "read", ME, "1")
+        self.assertEqual((found["text"], found["flags"]), ("From me to you\n", ["seen"]))
+        self.assertEqual(self.names("new"), ["2.b"])
+
+    def test_raw_is_octet_by_octet(self) -> None:
+        result = self.run_command("mailbox", "read", ME, "1", "--raw")
+        self.assertEqual(result.stdout_bytes, MESSAGE)
+        self.misuse("--raw goes with", "mailbox", "read", ME, "1", "--raw", "--json")
+
+    def test_they_are_found(self) -> None:
+        def keys(*options: str) -> list[str]:
+            found = self.succeed_json("mailbox", "find", ME, *options)["messages"]
+            return [each["key"] for each in found]
+
+        self.assertEqual(keys(), ["1.a", "2.b"])
+        self.assertEqual(keys("--from", "ZOE", "--text", "me to"), ["1.a"])
+        self.assertEqual(keys("--header", "subject:hello"), ["1.a"])
+        self.assertEqual(keys("--no-flag", "seen"), ["2.b"])
+        self.assertEqual(keys("--flag", "seen", "--since", "2001-01-01"), ["1.a"])
+        self.assertEqual(keys("--before", "2001-01-01"), [])
+        self.misuse("NAME:TEXT", "mailbox", "find", ME, "--header", "x")
+        self.misuse("does not match the formats", "mailbox", "find", ME, "--since", "yesterday")
+        self.misuse("'read' is not one of", "mailbox", "find", ME, "--flag", "read")
+
+    def test_they_are_flagged(self) -> None:
+        self.succeed("mailbox", "flag", ME, "1", "2", "--set", "flagged", "--clear", "seen")
+        self.assertEqual(self.names(), ["1.a:2,F", "2.b:2,F"])
+        self.misuse("--set or to --clear", "mailbox", "flag", ME, "1")
+        self.misuse(
+            "set and cleared", "mailbox", "flag", ME, "1", "--set", "seen", "--clear", "seen"
+        )
+
+    def test_they_are_moved_and_copied(self) -> None:
+        said = self.succeed("mailbox", "move", ME, "1.a", "--to", "Old")
+        self.assertEqual(said, "Moved 1 message from INBOX to Old\n")
+        self.assertEqual(self.names(".Old/cur"), ["1.a:2,S"])
+        found = self.succeed_json("mailbox", "copy", ME, "1", "-m", "Old", "--to", "INBOX")
+        self.assertEqual(found, {"copied": ["1.a"]})
+        self.assertEqual(len(self.names()), 1)
+        self.refuse("no mailbox New", "mailbox", "move", ME, "1", "--to", "New")
+        self.refuse("in INBOX already", "mailbox", "move", ME, "1", "--to", "inbox")
+
+    def test_they_are_deleted_when_that_is_confirmed(self) -> None:
+        result = self.run_command("mailbox", "expunge", ME, "1")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("Zoe <zoe@b.example>: Hello", result.stderr)
+        self.assertEqual(self.names(), ["1.a:2,S"])
+        self.succeed("mailbox", "expunge", ME, "1", "2", "--yes")
+        self.assertEqual((self.names(), self.names("new")), ([], []))
+
+    def test_wrong_names_are_said(self) -> None:
+        self.refuse("the mailbox INBOX has 2", "mailbox", "read", ME, "3")
+        self.refuse("there is no message 'x.y'", "mailbox", "flag", ME, "x.y", "--set", "seen")
+        self.refuse("the mailbox Old is empty", "mailbox", "read", ME, "1", "-m", "Old")
+        os.symlink("/etc/passwd", self.maildir / "cur" / "3.c:2,")
+        self.refuse("3.c cannot be read", "mailbox", "read", ME, "3.c")
+
+
+class Confirming(CommandTestCase):
+    def test_no_is_no_and_yes_is_yes(self) -> None:
+        asked: list[str] = []
+
+        def confirm(question: str, **options: Any) -> None:
+            asked.append(question)
+
+        self.patch(output.click, "confirm", confirm)
+        self.patch(sys, "stdin", io.StringIO())
+        self.patch(sys.stdin, "isatty", lambda: True)
+        output.confirm("Sure?\x1b", False)
+        output.confirm("Never asked", True)
+        self.assertEqual(asked, ["Sure?\ufffd"])
+
+
+class Transfers(MailboxCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.put("cur/1.a:2,S")
+        self.put("new/2.b", b"Subject: b\r\n\r\n")
+        self.put(".Lists/cur/3.c:2,F")
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.succeed("account", "add", "ann@localhost", "--password-stdin", stdin="correct horse")
+        self.ann = self.mail_root / "localhost" / "ann"
+
+    def messages(self, *parts: str) -> list[bytes]:
+        return [path.read_bytes() for part in parts for path in sorted((self.ann / part).iterdir())]
+
+    def test_out_as_mbox_files_and_in_again(self) -> None:
+        target = str(self.folder / "out")
+        said = self.succeed("mailbox", "export", ME, target, "--line-ends", "kept")
+        self.assertEqual(said, "INBOX: 2 messages exported\nLists: 1 message exported\n")
+        self.assertEqual(sorted(os.listdir(target)), ["INBOX.mbox", "Lists.mbox"])
+        self.assertEqual(os.stat(f"{target}/INBOX.mbox").st_mode & 0o777, 0o600)
+        for expected in (
+            "INBOX: 2 messages imported\nLists: 1 message imported\n",
+            "INBOX: 0 messages imported, 2 there already\n"
+            "Lists: 0 messages imported, 1 there already\n",
+        ):
+            self.assertEqual(self.succeed("mailbox", "import", "ann@localhost", target), expected)
+        self.assertEqual(self.messages("cur", ".Lists/cur"), [MESSAGE, MESSAGE])
+        self.assertEqual(self.messages("new"), [b"Subject: b\r\n\r\n"])
+
+    def test_out_as_a_maildir_and_in_below_a_mailbox(self) -> None:
+        target = str(self.folder / "out")
+        for number in (1, 0):
+            found = self.succeed_json("mailbox", "export", ME, target, "--format", "maildir")
+            self.assertEqual([each["exported"] for each in found], [2 * number, number])
+        self.succeed("mailbox", "import", "ann@localhost", target, "-m", "Copies")
+        self.assertEqual(self.messages(".Copies/cur", ".Copies.Lists/cur"), [MESSAGE] * 2)
+
+    def test_one_mailbox_through_a_pipe(self) -> None:
+        out = self.run_command("mailbox", "export", ME, "-", "-m", "Lists")
+        self.assertIn(b"\n>From me to you\n", out.stdout_bytes)
+        self.assertIn("Lists: 1 message exported", out.stderr)
+        said = self.succeed("mailbox", "import", "ann@localhost", "-", stdin=out.stdout_bytes)
+        self.assertEqual(said, "INBOX: 1 message imported\n")
+        self.assertEqual(self.messages("cur"), [MESSAGE.replace(b"\r\n", b"\n")])
+
+    def test_what_is_left_out_is_told_by_number_and_by_the_exit_status(self) -> None:
+        os.symlink("/etc/passwd", self.maildir / "cur" / "0.x:2,")
+        target = str(self.folder / "out")
+        result = self.run_command("mailbox", "export", ME, target)
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("note: INBOX: message ", result.stderr)
+        self.assertIn("Too many levels of symbolic links", result.stderr)
+        self.assertIn("INBOX: 2 messages exported", result.stdout)
+
+    def test_the_quota_is_kept_unless_it_is_not_to_be(self) -> None:
+        self.succeed("quota", "set", "ann@localhost", "--messages", "1")
+        target = str(self.folder / "out")
+        self.succeed("mailbox", "export", ME, target)
+        result = self.run_command("mailbox", "import", "ann@localhost", target)
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("message 2 was left out: it does not fit into the quota", result.stderr)
+        self.succeed("mailbox", "import", "ann@localhost", target, "--over-quota")
+        self.assertEqual(self.succeed_json("quota", "show", "ann@localhost")["messages"], 3)
+
+    def test_wrong_sources_and_targets_are_said(self) -> None:
+        wrong = self.folder / "wrong"
+        wrong.write_text("Hello\n")
+        empty = self.folder / "empty"
+        empty.mkdir()
+        for why, *arguments in (
+            ("no such file", "import", ME, str(self.folder / "none")),
+            (f"{wrong}: not an mbox", "import", ME, str(wrong)),
+            ("no Maildir, for it has no cur", "import", ME, str(empty)),
+            ("very account", "import", ME, str(self.maildir)),
+            ("is there already", "export", ME, str(wrong), "-m", "INBOX"),
+            (
+                "is there already and no Maildir",
+                "export",
+                ME,
+                str(self.folder),
+                "--format",
+                "maildir",
+            ),
+            ("no mailbox X", "export", ME, str(self.folder / "x"), "-m", "X"),
+            ("is a file: all mailboxes", "export", ME, str(wrong)),
+        ):
+            self.refuse(why, "mailbox", *arguments)
+        self.misuse("standard output", "mailbox", "export", ME, "-")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["empty", "wrong"])
+
+    def test_a_disk_that_is_full_says_how_to_go_on(self) -> None:
+        target = str(self.folder / "out")
+        self.succeed("mailbox", "export", ME, target)
+        true = os.fsync
+
+        def fsync(descriptor: int) -> None:
+            if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/new"):
+                raise OSError(28, "No space left on device")
+            true(descriptor)
+
+        self.patch(os, "fsync", fsync)
+        self.refuse(
+            "No space left on device after 0 messages; mend that",
+            *("mailbox", "import", "ann@localhost", target),
+        )
+
+    def test_on_a_terminal_a_bar_shows_how_far_it_is(self) -> None:
+        screen = _Terminal("")
+        self.patch(mailbox_transfer.sys, "stderr", screen)
+        with mailbox_transfer._progress("into [red]Lists\x1b", 10) as advance:
+            advance(5)
+        self.assertIn("[red]Lists", screen.getvalue())
+        self.assertIn("50%", screen.getvalue())

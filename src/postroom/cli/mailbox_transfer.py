@@ -105,6 +105,10 @@ def export(
 
     if target == "-" and (mailbox is None or form != "mbox" or as_json):
         raise click.UsageError("to standard output goes an mbox of one --mailbox, without --json")
+    if mailbox is None and form == "mbox" and Path(target).is_file():
+        raise UserError(
+            f"{target} is a file: all mailboxes go into a directory, one --mailbox into a file"
+        )
     reports = []
     with opened_existing(maildir_of(site, address)[1]) as root:
         names = list(mailboxes_in(root)) if mailbox is None else [mailbox]

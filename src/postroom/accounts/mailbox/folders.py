@@ -102,8 +102,8 @@ def find_mailbox(maildir: Path, name: str) -> MailboxRow:
 
 
 def has_mail(maildir: Path) -> bool:
-    """Say whether an account has a Maildir yet."""
-    return maildir.is_dir()
+    """Say whether an account has a Maildir yet, or something in its place."""
+    return maildir.exists()
 
 
 def create_mailbox(maildir: Path, name: str) -> str:
