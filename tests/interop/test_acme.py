@@ -3,12 +3,14 @@
 import json
 import smtplib
 import ssl
+import subprocess
 from functools import cache
 from pathlib import Path
 
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.support import run_process
 from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.pebble import BLOCKED, Pebble, start_pebble
@@ -143,6 +145,55 @@ class OrderTests(Case):
         self.assertTrue(wait_until(has_both, PATIENCE_SECONDS), daemon.log())
 
 
+class CommandTests(Case):
+    """``postroom tls renew``, beside a daemon and without one."""
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        config = str(self.folder / "postroom.toml")
+        return run_process("--config", config, "--state-dir", f"{self.folder}/state", *words)
+
+    def test_beside_a_daemon_it_is_the_daemon_that_orders(self) -> None:
+        daemon = self.start(pebble(), NAME)
+        self.wait_for_certificate(daemon)
+        first = self.certificate(daemon).serial_number
+        done = self.command("tls", "renew")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith(f"There is a new certificate for {NAME}\n"))
+        renewed = wait_until(lambda: self.certificate(daemon).serial_number != first, 10)
+        self.assertTrue(renewed, daemon.log())
+        found = json.loads(self.command("tls", "status", "--json").stdout)
+        (acme, own) = found["certificates"]
+        self.assertEqual((acme["names"], acme["from"], acme["error"]), ([NAME], "acme", None))
+        self.assertIn(acme["days"], range(88, 91))
+        self.assertEqual(acme["renewed_from"], found["acme"]["next"])
+        self.assertEqual(own["from"], "self-signed")
+
+    def test_without_a_daemon_it_orders_by_itself(self) -> None:
+        daemon = self.start(pebble(), NAME)
+        self.wait_for_certificate(daemon)
+        daemon.terminate()
+        file = daemon.state / "acme" / "certificate.pem"
+        before = file.read_bytes()
+        done = self.command("tls", "renew", "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(json.loads(done.stdout)["file"], str(file))
+        self.assertNotEqual(file.read_bytes(), before)
+        daemon.start()
+
+    def test_it_says_why_there_is_none(self) -> None:
+        daemon = self.start(pebble(), NAME, BLOCKED)
+        told = "There is no new certificate: "
+        self.assertTrue(wait_until(lambda: told in daemon.log(), PATIENCE_SECONDS), daemon.log())
+        for _ in range(2):  # with and without a daemon
+            done = self.command("tls", "renew")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, rf"^postroom: https://\S+ refuses: .*{BLOCKED}.*\n$")
+            daemon.stop()
+        found = self.command("tls", "status")
+        self.assertIn("note: the last order failed: ", found.stderr)
+        self.assertIn("'postroom tls renew'", found.stderr)
+
+
 class RefusalTests(Case):
     """Orders that come to nothing: mail goes on with the certificate that there is."""
 
@@ -150,8 +201,9 @@ class RefusalTests(Case):
         told = "There is no new certificate: "
         self.assertTrue(wait_until(lambda: told in daemon.log(), PATIENCE_SECONDS), daemon.log())
         (line,) = [line for line in daemon.log().splitlines() if told in line]
-        for text in (*expected, "the next attempt is due at", "'postroom tls renew'"):
+        for text in expected:
             self.assertIn(text, line)
+        self.assertTrue(wait_until(lambda: "The next attempt is due at" in daemon.log(), 5))
         self.assertNotIn("Pebble", self.issuer(daemon))
         note = json.loads((daemon.state / "acme" / "attempts.json").read_text())
         self.assertEqual(note["failures"], 1)

@@ -20,6 +20,7 @@ from postroom.cli import (
     mailbox_transfer,
     queue,
     quota,
+    tls,
 )
 from postroom.cli.output import printable
 from postroom.cli.site import Site
@@ -87,7 +88,7 @@ def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: 
 # Several modules may add to one group.
 for group in (
     *(account_properties, domain, alias, mailbox_messages, mailbox_transfer),
-    *(quota, queue, config),
+    *(quota, queue, tls, config),
 ):
     cli.add_command(group.commands)
 cli.add_command(dissect.command)

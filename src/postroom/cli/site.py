@@ -93,7 +93,7 @@ class Site:
         from postroom.database import migrate, open_database
 
         places = self.places
-        with _owner_of(_made(places.state_dir)).acting():
+        with owner_of(made(places.state_dir)).acting():
             engine = open_database(places.database_url)
         click.get_current_context().find_root().call_on_close(engine.dispose)
         migrate(engine)
@@ -105,7 +105,7 @@ class Site:
         return self.places.mail_root / relative
 
 
-def _made(path: Path) -> Path:
+def made(path: Path) -> Path:
     """Make the state directory if it is missing."""
     try:
         if not path.is_dir():
@@ -117,7 +117,7 @@ def _made(path: Path) -> Path:
     return path
 
 
-def _owner_of(path: Path) -> "Owner":
+def owner_of(path: Path) -> "Owner":
     """Give the user to act as where a file is made in a directory: its owner, if we are root."""
     # Loaded while we are who we are: the owner may not be allowed to read root's libraries.
     import sqlalchemy.dialects.sqlite  # noqa: F401

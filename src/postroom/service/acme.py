@@ -8,21 +8,26 @@ certificates finds it and takes it away, and an order begins.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorCore
+from twisted.internet.task import react
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from postroom.certificates.challenges import Challenges, http_site
 from postroom.certificates.identity import Identity, read_kept
-from postroom.certificates.renewal import Plan, read_attempts, write_attempts
+from postroom.certificates.renewal import Attempts, Plan, read_attempts, write_attempts
 from postroom.errors import UserError
 from postroom.service.listeners import bind_port, parse_endpoint
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
+from postroom.service.state import Owner
 from postroom.service.tls import ACME_FOLDER, now
 
 if TYPE_CHECKING:
@@ -80,6 +85,68 @@ def listen_for_http_01(
     what = f"tls.acme.http_listen {acme.http_listen}"
     endpoint = parse_endpoint(reactor, acme.http_listen, what)
     return bind_port(endpoint, http_site(challenges), what)
+
+
+def run_and_note(order: "Order", plan: Plan, note: Path) -> Identity:
+    """Run an order, which blocks, and note what became of it.
+
+    Raises:
+        UserError: there is no certificate, or it cannot be noted.
+    """
+    try:
+        identity = order.run()
+    except UserError as error:
+        attempts = plan.failed(error, now())
+        if note.parent.is_dir():
+            write_attempts(note, attempts)
+        raise
+    write_attempts(note, plan.succeeded(identity, now()))
+    return identity
+
+
+def order_once(settings: Settings, owner: Owner) -> Identity:
+    """Order a certificate in a process that is no daemon; runs the reactor, and so only once.
+
+    Args:
+        settings: those in force.
+        owner: whom the files are to belong to.
+
+    Raises:
+        UserError: there is no certificate.
+    """
+    from postroom.certificates.acme import Order
+
+    if settings.tls.acme.challenge != "http-01":
+        raise UserError(
+            "tls-alpn-01 is answered at the daemon's listeners: start the daemon, and it orders"
+            " what is due"
+        )
+    orders, challenges = acme_settings(settings), Challenges()
+    order, plan = Order(orders, challenges), Plan(orders.domains, Attempts())
+    outcome: list[Identity | Failure] = []
+
+    def main(reactor: Any) -> "Deferred[None]":
+        port = listen_for_http_01(reactor, settings, challenges)
+        acting = owner.acting()
+        acting.__enter__()  # for as long as the thread works; the port is bound
+        working = deferToThread(run_and_note, order, plan, note_file(settings))
+
+        def ended(result: Identity | Failure) -> Any:
+            acting.__exit__(None, None, None)
+            outcome.append(result)
+            return port.stopListening() if port is not None else None
+
+        return working.addBoth(ended)
+
+    with suppress(SystemExit):  # so it ends
+        react(main)
+    if not outcome:
+        raise UserError("the order was broken off")
+    result = outcome[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    assert isinstance(result, Identity)
+    return result
 
 
 class Renewal:
@@ -178,17 +245,12 @@ class Renewal:
         assert self._plan is not None
         identity = None
         try:
-            identity = order.run()
-            attempts = self._plan.succeeded(identity, now())
+            identity = run_and_note(order, self._plan, self._note)
         except UserError as error:
-            attempts = self._plan.failed(error, now())
+            _log.error("There is no new certificate: {reason}", reason=str(error))
         except Exception as error:  # the library's, or ours; mail goes on
             _log.failure("an order of a certificate broke off")
-            attempts = self._plan.failed(UserError(f"{type(error).__name__}: {error}"), now())
-        try:
-            write_attempts(self._note, attempts)
-        except UserError as error:
-            _log.error("{reason}", reason=str(error))
+            self._plan.failed(UserError(f"{type(error).__name__}: {error}"), now())
         self._reactor.callFromThread(self._ended, identity)
 
     def _ended(self, identity: Identity | None) -> None:
@@ -205,10 +267,8 @@ class Renewal:
             )
             self._afterwards()
         else:
-            _log.error(
-                "There is no new certificate: {reason}; the next attempt is due at {due}, or at"
-                " once with 'postroom tls renew'",
-                reason=self._plan.attempts.error,
+            _log.info(
+                "The next attempt is due at {due}, or at once with 'postroom tls renew'",
                 due=self._plan.due,
             )
         self._sleep()
