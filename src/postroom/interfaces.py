@@ -295,7 +295,7 @@ class ILoginGuard(Interface):
         """Take note of a login that was wrong; not of one that failed for a fault of ours.
 
         Returns:
-            How many seconds the client is to wait for its answer.
+            How many seconds after its last line the client may have its answer.
         """
 
     def succeeded(client: str, username: bytes) -> None:

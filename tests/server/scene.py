@@ -23,10 +23,12 @@ from zope.interface import directlyProvides, implementer
 
 from postroom.envelope import Envelope, SessionFacts
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.connections import Connections
 from postroom.server.factory import ServerFactory
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.server.protocol import SMTPServerProtocol
+from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, ReplyReader, reply
@@ -397,6 +399,16 @@ class Scene:
             self.settings,
             self.connections,
             tls,  # type: ignore[arg-type]
+        )
+
+    def log_in_with(self, parts: LoginParts) -> None:
+        """Have logins made with more than a portal."""
+        self.factory.authentication = Authentication(
+            self.clock,
+            self.portal,
+            mechanisms_named(self.settings.mechanisms),
+            HOSTNAME,
+            parts,
         )
 
     def answer_late(self) -> None:

@@ -16,11 +16,14 @@ from zope.interface import classImplements, implementer
 from postroom.credentials import SASLSession
 from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
-from postroom.interfaces import IIdentified, ITransactionDelivery
-from postroom.server.authentication import Attempt, Authentication, Exchange, Login
+from postroom.interfaces import IIdentified, ILoginGuard, ITransactionDelivery
+from postroom.server.authentication import Attempt, Authentication, Exchange, Login, LoginParts
 from postroom.server.sasl.clear import LOGIN, PLAIN
 from postroom.server.verdicts import settled
-from postroom.wire.replies import Reply
+from postroom.wire.replies import Reply, reply
+from tests.server.scene import PASSWORD, USER, Scene
+
+BUSY = reply(454, "4.7.0", "Busy")
 
 
 def encode(octets: bytes) -> bytes:
@@ -205,3 +208,89 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(self.identity(Known(), b"typed"), "canonical")
         self.assertEqual(self.identity(Avatar(), b"typed"), "typed")
         self.assertEqual(self.identity(Avatar(), b"\xff"), "\ufffd")
+
+
+@implementer(ILoginGuard)
+class Guard:
+    """Refuses whom it is told to, lets the others wait, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.refuses: set[bytes | None] = set()
+        self.heard: list[tuple[str, str, bytes]] = []
+
+    def refusal(self, client: str, username: bytes | None) -> Reply | None:
+        return BUSY if username in self.refuses else None
+
+    def failed(self, client: str, username: bytes) -> float:
+        self.heard.append(("failed", client, username))
+        return 3
+
+    def succeeded(self, client: str, username: bytes) -> None:
+        self.heard.append(("succeeded", client, username))
+
+
+class GuardTests(SynchronousTestCase):
+    """What the guard is told, and what it can do."""
+
+    def setUp(self) -> None:
+        self.scene = Scene()
+        self.guard = Guard()
+        self.scene.log_in_with(LoginParts(guard=self.guard))
+        self.peer = self.scene.connect(tls=True)
+        self.peer.say("EHLO client.example")
+
+    def plain(self, password: bytes) -> bytes:
+        return b"AUTH PLAIN " + encode(b"\0" + USER + b"\0" + password) + b"\r\n"
+
+    def test_a_wrong_login_waits_for_its_answer(self) -> None:
+        self.peer.send(self.plain(b"wrong"))
+        self.scene.wait(2.5, self.peer)
+        self.assertEqual(self.peer.hear_all(), [])
+        self.scene.wait(0.5, self.peer)
+        self.assertEqual([each.code for each in self.peer.hear_all()], [535])
+        self.assertEqual(self.guard.heard, [("failed", "192.0.2.1", USER)])
+
+    def test_the_wait_counts_from_the_clients_line(self) -> None:
+        self.scene.world.hold("login")
+        self.peer.send(self.plain(b"wrong"))
+        self.scene.wait(2, self.peer)
+        self.scene.world.held.popleft().give()
+        self.scene.wait(0.9, self.peer)
+        self.assertEqual(self.peer.hear_all(), [])
+        self.scene.wait(0.2, self.peer)
+        self.assertEqual([each.code for each in self.peer.hear_all()], [535])
+
+    def test_a_right_login_does_not_wait(self) -> None:
+        self.peer.send(self.plain(PASSWORD))
+        self.assertEqual(self.peer.hear().code, 235)
+        self.assertEqual(self.guard.heard, [("succeeded", "192.0.2.1", USER)])
+
+    def test_trouble_of_ours_is_not_told_as_a_failure(self) -> None:
+        self.scene.world.login_error = RuntimeError("down")
+        self.peer.send(self.plain(PASSWORD))
+        self.assertEqual(self.peer.hear().code, 454)
+        self.assertEqual(self.guard.heard, [])
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_who_is_refused_is_asked_nothing(self) -> None:
+        self.guard.refuses.add(None)
+        self.assertEqual(self.peer.say("AUTH PLAIN").code, 454)
+
+    def test_a_name_that_is_refused_hears_the_same_whatever_the_password(self) -> None:
+        self.guard.refuses.add(USER)
+        self.scene.world.calls.clear()
+        for password in (PASSWORD, b"wrong"):
+            self.peer.send(self.plain(password))
+            self.assertEqual(self.peer.hear(), BUSY)
+        self.assertEqual((self.guard.heard, self.scene.world.calls), ([], []))
+
+    def test_a_peer_that_leaves_while_it_waits_has_failed_all_the_same(self) -> None:
+        self.peer.send(self.plain(b"wrong"))
+        self.peer.lose()
+        self.assertEqual(self.guard.heard, [("failed", "192.0.2.1", USER)])
+        self.assertEqual(self.scene.clock.getDelayedCalls(), [])
+
+    def test_malformed_responses_are_no_guesses(self) -> None:
+        for line in ("AUTH PLAIN AAA=", "AUTH PLAIN !"):
+            self.assertEqual(self.peer.say(line).code, 501)
+        self.assertEqual(self.guard.heard, [])

@@ -16,6 +16,7 @@ from postroom.cli import (
     config,
     dissect,
     domain,
+    lockout,
     mailbox_messages,
     mailbox_transfer,
     queue,
@@ -88,7 +89,7 @@ def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: 
 # Several modules may add to one group.
 for group in (
     *(account_properties, domain, alias, mailbox_messages, mailbox_transfer),
-    *(quota, queue, tls, config),
+    *(quota, queue, lockout, tls, config),
 ):
     cli.add_command(group.commands)
 cli.add_command(dissect.command)

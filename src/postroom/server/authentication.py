@@ -183,13 +183,18 @@ class Authentication:
 class Attempt:
     """One attempt to log in, as the guard sees it."""
 
-    __slots__ = ("_begun", "_client", "_clock", "_guard")
+    __slots__ = ("_client", "_clock", "_guard", "_heard_at")
 
     def __init__(self, clock: IReactorTime, guard: ILoginGuard | None, client: str) -> None:
         """Take the guard, if there is one, and the client's address."""
         self._clock = clock
         self._guard = guard
         self._client = client
+        self._heard_at = clock.seconds()
+
+    def heard(self) -> None:
+        """Take note of when the client's last line came."""
+        self._heard_at = self._clock.seconds()
 
     def admit(self, username: bytes | None) -> None:
         """Turn somebody away who has guessed too often.
@@ -208,7 +213,10 @@ class Attempt:
 
     async def failed(self, username: bytes) -> None:
         """Tell the guard, and wait for as long as it says."""
-        delay = 0.0 if self._guard is None else self._guard.failed(self._client, username)
+        if self._guard is None:
+            return
+        due = self._heard_at + self._guard.failed(self._client, username)
+        delay = due - self._clock.seconds()
         if delay > 0:
             await deferLater(self._clock, delay)
 
@@ -265,6 +273,7 @@ class Exchange:
         return await self._respond(_decode(line))
 
     async def _respond(self, response: bytes) -> Reply | Login:
+        self._attempt.heard()
         try:
             await _answer(self._steps.setResponse(response))
             if self._steps.moreChallenges():

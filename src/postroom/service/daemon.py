@@ -92,6 +92,7 @@ class MailService(Service):
         rooms.look_ups.start()
         rooms.spools.start()
         rooms.logins.passwords.start()
+        rooms.logins.lockouts.start()
         rooms.store.start()
         rooms.directory.start()
         rooms.srs_secrets.start()
@@ -131,6 +132,7 @@ class MailService(Service):
         rooms.connections.stop()
         rooms.directory.stop()
         rooms.srs_secrets.stop()
+        rooms.logins.lockouts.stop()
         await self._step("sending", lambda: rooms.sender.stop(0))
         await self._step("Maildirs", rooms.committer.stop)
         if self.renewal is not None:

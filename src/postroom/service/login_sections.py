@@ -1,5 +1,11 @@
 """The tables of the settings that are about logins."""
 
+from dataclasses import fields
+from typing import Any
+
+from pydantic import Field
+
+from postroom.accounts.guard import GuardSettings
 from postroom.accounts.hashing import Forms
 from postroom.accounts.scram import ITERATIONS, MOST_ITERATIONS
 from postroom.server.limits import ListenerSettings
@@ -13,6 +19,65 @@ from postroom.service.declarations import (
 )
 
 __all__ = ["AuthSection"]
+
+
+def _guard(name: str, paragraph: str, **constraints: Any) -> Any:
+    default = next(item.default for item in fields(GuardSettings) if item.name == name)
+    return setting(default, paragraph, **constraints)
+
+
+class LockoutSection(Section):
+    """Guessing passwords made slow."""
+
+    refusal_seconds: float = _guard(
+        "refusal_seconds",
+        """How long after its line a client hears of a wrong login at the earliest, so that the time
+        it took to find out tells nothing.""",
+        ge=0,
+        le=60,
+    )
+    failures_before_delay: int = _guard(
+        "failures_before_delay",
+        "Failures of a name, or from an address, after which each further one doubles that wait.",
+        ge=0,
+        le=1_000_000,
+    )
+    longest_delay_seconds: float = _guard(
+        "longest_delay_seconds", "The wait that is not doubled any more.", ge=0, le=240
+    )
+    failures_of_account: int = _guard(
+        "failures_of_account",
+        """Failures of one name that lock it out; not for those who have lately logged in with it
+        from the same address.""",
+        ge=1,
+        le=1_000_000,
+    )
+    failures_of_address: int = _guard(
+        "failures_of_address",
+        "Failures from one IPv4 address or one IPv6 /64 that lock it out.",
+        ge=1,
+        le=1_000_000,
+    )
+    forget_seconds: float = _guard(
+        "forget_seconds", "How long a failure counts.", ge=1, le=2_592_000
+    )
+    lockout_seconds: float = _guard(
+        "lockout_seconds",
+        """How long a lock-out lasts; "postroom lockout clear" ends it before.""",
+        ge=1,
+        le=2_592_000,
+    )
+    remembered: int = _guard(
+        "remembered",
+        "How many names and addresses are counted at once; the oldest are forgotten first.",
+        ge=100,
+        le=100_000_000,
+    )
+    exempt_networks: Networks = setting(
+        (),
+        "Networks that are never locked out or made to wait longer, such as a web mail's.",
+        extra=Extra(example=["192.0.2.7"]),
+    )
 
 
 class AuthSection(Section):
@@ -56,6 +121,7 @@ class AuthSection(Section):
         """Store passwords in clear text beside the hash, as CRAM-MD5 wants it. Whoever reads the
         database then has them all. Switched off again, each goes when its owner next logs in.""",
     )
+    lockout: LockoutSection = Field(default_factory=LockoutSection)
 
     def forms(self) -> Forms:
         """Give the forms in which passwords are stored."""

@@ -7,6 +7,7 @@ password wrong: if none accepts and one could not answer, the login fails for no
 Who controls the input: the peer, all of it.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,20 @@ from twisted.cred.credentials import ICredentials
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from postroom.accounts.checker import SourcesChecker
+from postroom.accounts.directory import IDirectoryReactor
+from postroom.accounts.guard import GuardSettings, LoginGuard
 from postroom.accounts.hashing import Hashing
+from postroom.accounts.lockouts import SharedLockouts
 from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.passwords import PasswordPool
 from postroom.accounts.scram import KeysOfNobody
 from postroom.server.authentication import LoginParts
+from postroom.server.connections import in_networks, peer_key
+from postroom.service.sections import values_of
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
 
@@ -73,22 +78,24 @@ class LoginRoom:
 
     Attributes:
         passwords: verifies passwords; to be started and stopped.
+        lockouts: shares lock-outs; to be started and stopped.
         checkers: those of ours, the first to be asked first.
         parts: what listeners get besides a portal.
     """
 
     passwords: PasswordPool
+    lockouts: SharedLockouts
     checkers: Sequence[ICredentialsChecker]
     parts: LoginParts
 
 
 def make_logins(
-    reactor: IReactorFromThreads, settings: Settings, storage: Storage, look_ups: ThreadPool
+    reactor: IDirectoryReactor, settings: Settings, storage: Storage, look_ups: ThreadPool
 ) -> LoginRoom:
     """Put together what checks logins; nothing runs yet.
 
     Args:
-        reactor: where answers are given.
+        reactor: the clock of polls, and where answers are given.
         settings: everybody's.
         storage: opened.
         look_ups: threads that ask the database.
@@ -99,4 +106,13 @@ def make_logins(
     default = next(iter(storage.domains), None)
     nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
     checker = SourcesChecker([own], passwords, nobody)
-    return LoginRoom(passwords, [checker], LoginParts(checker))
+    exempt = tuple(settings.auth.lockout.exempt_networks)
+    guard = LoginGuard(
+        values_of(settings.auth.lockout, GuardSettings),
+        time.time,
+        peer_key,
+        lambda client: in_networks(client, exempt),
+        default,
+    )
+    lockouts = SharedLockouts(guard, storage.engine, reactor, look_ups)
+    return LoginRoom(passwords, lockouts, [checker], LoginParts(checker, guard))
