@@ -4,6 +4,8 @@ import getpass
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from imaplib import IMAP4
 from pathlib import Path
 
@@ -20,14 +22,25 @@ class Dovecot:
     mail as root.
     """
 
-    def __init__(self, maildir: Path, folder: Path) -> None:
+    def __init__(
+        self, maildir: Path, folder: Path, *, inside: bool = False, quota_rule: str = ""
+    ) -> None:
         """Start it.
+
+        Args:
+            maildir: what it reads.
+            folder: takes its own files.
+            inside: True to have it keep UIDs and indexes in the Maildir, as it does by default.
+            quota_rule: makes it keep quotas by ``maildirsize``, with this rule.
 
         Raises:
             RuntimeError: it did not start; with what it logged.
         """
         self.port = free_port()
         config, log = folder / "dovecot.conf", folder / "dovecot.log"
+        self._log = log
+        beside = "" if inside else f":INDEX=MEMORY:CONTROL={folder}/control"
+        plugins = "quota imap_quota" if quota_rule else ""
         root = os.geteuid() == 0
         reader, group = ("nobody", "nogroup") if root else (getpass.getuser(), "")
         login = "dovenull" if root else reader
@@ -41,7 +54,8 @@ ssl = no
 disable_plaintext_auth = no
 default_login_user = {login}
 default_internal_user = {"dovecot" if root else reader}
-mail_location = maildir:{maildir}:INDEX=MEMORY:CONTROL={folder}/control
+mail_location = maildir:{maildir}{beside}
+mail_plugins = {plugins}
 first_valid_uid = 1
 service imap-login {{
   chroot =
@@ -63,6 +77,10 @@ userdb {{
   driver = static
   args = uid={reader} gid={group or os.getegid()} home={folder}/home
 }}
+plugin {{
+  quota = maildir:User quota
+  quota_rule = {quota_rule}
+}}
 """)
         (folder / "control").mkdir()
         if root:
@@ -81,10 +99,22 @@ userdb {{
         except (OSError, IMAP4.error):
             return self._process.poll() is not None
 
-    def messages(self, part: str = "") -> list[bytes]:
-        """Give all messages of the inbox, or ``TEXT`` of each, as a mail program gets them."""
+    @contextmanager
+    def session(self) -> Iterator[IMAP4]:
+        """Log in; logs out in the end."""
         with IMAP4("127.0.0.1", self.port, timeout=30) as imap:
             imap.login("ann", _PASSWORD)
+            yield imap
+
+    def complaints(self) -> list[str]:
+        """Give what it has logged that is worse than information."""
+        levels = ("Warning:", "Error:", "Fatal:", "Panic:")
+        lines = self._log.read_text().splitlines()
+        return [line for line in lines if any(level in line for level in levels)]
+
+    def messages(self, part: str = "") -> list[bytes]:
+        """Give all messages of the inbox, or ``TEXT`` of each, as a mail program gets them."""
+        with self.session() as imap:
             _, (count,) = imap.select()
             if not int(count or b"0"):
                 return []

@@ -75,7 +75,7 @@ def directory_of(folder: str) -> str:
 def folder_of(directory: str) -> str | None:
     """Give the folder that a directory holds; None if it is no folder's.
 
-    What begins with two dots is on its way out.
+    What begins with two dots is Dovecot's, on its way out.
     """
     if len(directory) < 2 or directory[0] != "." or directory[1] == ".":
         return None

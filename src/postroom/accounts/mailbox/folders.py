@@ -10,7 +10,7 @@ which tells delivery programs that it is no Maildir of its own. Subscriptions ar
                                                           or delivery; Dovecot makes it as well
     rename      one directory after the other, those      some have the new name: the same command
                 below it first, itself last; sync         again renames the rest
-    delete      renamed to a name with two dots, which    a directory that no program shows, removed
+    delete      renamed to a name without a dot, which    a directory that no program shows, removed
                 nobody takes for a folder; removed        by the next delete
 
 Who controls the input: the administrator, the names; whoever may write into the Maildir, all that
@@ -41,7 +41,7 @@ from postroom.maildirs.folders import INBOX, directory_of, folder_of, near, pars
 from postroom.maildirs.names import FileName, size_in
 from postroom.maildirs.usage import Usage
 
-_DELETED: Final = "..POSTROOM-DELETED-"
+_DELETED: Final = "postroom-deleted-"
 
 
 @dataclass(frozen=True, slots=True)
