@@ -90,8 +90,20 @@ class ImportTests(SynchronousTestCase):
             for found in imports(module)
             if not is_within(found.target, "postroom.wire")
             and found.target.split(".")[0] not in sys.stdlib_module_names
+            # The binding to scapy, which nothing else imports.
+            and (module.name, found.target.split(".")[0]) != ("postroom.wire.scapy", "scapy")
         ]
         self.assertEqual(foreign, [])
+
+    def test_nothing_imports_the_binding_to_scapy(self) -> None:
+        binding = "postroom.wire.scapy"
+        importers = {
+            module.name
+            for module in modules()
+            for found in imports(module)
+            if is_within(found.target, binding) or is_within(found.target, "scapy")
+        }
+        self.assertEqual(importers, {binding})
 
     def test_only_tap_imports_the_global_reactor_and_inside_a_function(self) -> None:
         importers = {

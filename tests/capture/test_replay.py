@@ -1,5 +1,6 @@
 """A session once more, against a server on loopback."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from tests.capture.wire import Line, sessions_in, write_pcap
 
 
 class Server:
-    """Says what it is told to: each reply once octets have come that end in its cue."""
+    """Says what it is told to: each reply once octets have come that end in its cue.
+
+    After a reply that ends in no line end it closes.
+    """
 
     def __init__(self, *script: tuple[bytes, bytes]) -> None:
         self.heard = b""
@@ -35,8 +39,13 @@ class Server:
                         return
                     self.heard += octets
                 connection.sendall(reply)
-            while octets := connection.recv(4096):
-                self.heard += octets
+                if not reply.endswith(b"\n"):
+                    return
+                if not reply.endswith(b"\n"):
+                    return
+            with contextlib.suppress(ConnectionResetError):
+                while octets := connection.recv(4096):
+                    self.heard += octets
 
     def stop(self) -> None:
         self._thread.join(10)

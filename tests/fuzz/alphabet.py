@@ -4,7 +4,6 @@ A fuzzer that knows nothing of SMTP would need ages to write ``MAIL FROM``. So e
 stands for a word of the protocol; all that they cannot say is said raw, behind an escape.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -78,9 +77,3 @@ def _reply(expected: Expect) -> bytes:
     lines = expected.lines or (f"{expected.enhanced or ''} {expected.text}".strip(),)
     said = [f"{expected.code}-{line}\r\n" for line in lines[:-1]]
     return "".join([*said, f"{expected.code} {lines[-1]}\r\n"]).encode()
-
-
-def pumped(octets: int) -> Iterator[bytes]:
-    """Give each word again and again, to a length: what a parser that is not linear stumbles on."""
-    for word in dict.fromkeys(WORDS):
-        yield raw((word * (octets // len(word) + 1))[:octets])

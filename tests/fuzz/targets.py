@@ -44,6 +44,7 @@ from postroom.wire.session import Capabilities, ServerSession
 from postroom.wire.state import Phase
 from postroom.wire.xtext import decode_xtext, encode_xtext
 from tests.fuzz.alphabet import fold, line_of
+from tests.fuzz.capture_targets import CAPTURE_TARGETS
 from tests.fuzz.packet_targets import PACKET_TARGETS
 from tests.server.scene import Scene, settings
 
@@ -357,6 +358,7 @@ TARGETS: Final[dict[str, Target]] = {
     "client_session.ClientSession": _client_session,
     "codes.reply_code_description": _reply_code_description,
     **PACKET_TARGETS,
+    **CAPTURE_TARGETS,
     "the server": _server,
 }
 

@@ -327,7 +327,8 @@ class Conversation:
             self._server.state = self._client.state = IN_HANDSHAKE
             if self._client.rest or self._server.rest:
                 self.entries[-1].blame("clear text after STARTTLS")
-                self._client.rest = self._server.rest = b""
+                self._client.forget_rest()
+                self._server.forget_rest()
         elif self._client.state.mode is Mode.HANDSHAKE:
             self._client.state = IN_COMMANDS
 
@@ -346,7 +347,7 @@ class Conversation:
         self._may_hold_secrets = True
         self._unanswered.clear()
         side = self._client if from_client else self._server
-        side.rest = b""
+        side.forget_rest()
         state = side.state
         if state.mode is Mode.CHUNK:
             left = max(state.octets_left - octets, 0)
@@ -362,7 +363,7 @@ class Conversation:
             if side.rest:
                 entry = self._add(time, speaker, side.state.mode, side.rest)
                 entry.lines = [f"[{len(side.rest)} octets of a line that does not end]"]
-                side.rest = b""
+                side.forget_rest()
         if reset:
             self._happens(time, "[connection reset]")
 

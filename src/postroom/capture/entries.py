@@ -49,23 +49,54 @@ class Entry:
 
 
 class Side:
-    """What one side says, as far as it is not told yet."""
+    """What one side says, as far as it is not told yet.
+
+    Attributes:
+        state: what comes next; whoever hears the other side too may set it between two pieces.
+    """
 
     def __init__(self, state: StreamState) -> None:
+        """Begin in a state."""
         self.state = state
-        self.rest = b""
+        self._rest: list[bytes] = []
+        self._rest_octets = 0
+
+    @property
+    def rest(self) -> bytes:
+        """The beginning of a line that is not whole yet."""
+        return b"".join(self._rest)
+
+    def forget_rest(self) -> None:
+        """Throw it away."""
+        self._rest.clear()
+        self._rest_octets = 0
+
+    def _keep(self, octets: bytes) -> None:
+        self._rest.append(octets)
+        self._rest_octets += len(octets)
 
     def pieces(self, octets: bytes) -> Iterator[tuple[memoryview, Piece, StreamState]]:
-        """Cut what is there; the state may be changed from outside between two pieces."""
+        """Cut what is there.
+
+        A line longer than `UNFINISHED_OCTETS` comes in several pieces, of which only the last may
+        be complete.
+        """
+        within = self._rest_octets + len(octets) <= UNFINISHED_OCTETS
+        if self._rest and within and b"\n" not in octets:
+            self._keep(octets)  # and do not join and search it all for each octet that comes
+            return
         octets = self.rest + octets
-        self.rest = b""
+        self.forget_rest()
         view, at = memoryview(octets), 0
         while at < len(view):
             state = self.state
             piece = cut(view, at, state)
-            if not piece.complete and piece.mode in _LINES and len(view) - at <= UNFINISHED_OCTETS:
-                self.rest = octets[at:]
-                return
+            if piece.mode in _LINES:
+                if piece.end - at > UNFINISHED_OCTETS:
+                    piece = piece._replace(end=at + UNFINISHED_OCTETS, complete=False, after=state)
+                elif not piece.complete:
+                    self._keep(octets[at:])
+                    return
             at, self.state = piece.end, piece.after
             yield view, piece, state
 

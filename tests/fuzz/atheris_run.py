@@ -1,0 +1,131 @@
+"""Runs the fuzz targets under atheris, which looks for inputs that reach new code.
+
+    python -m tests.fuzz.atheris_run --seconds 10            # every target, ten seconds each
+    python -m tests.fuzz.atheris_run --seconds 36000 stream.cut
+    python -m tests.fuzz.atheris_run --input FILE stream.cut # once more what was found
+
+A run begins with the dialogues of ``tests/transcripts``, and with what earlier runs have kept in
+``build/fuzz``. An input that makes a target fail is left there; the exit status is then 1. Each
+target runs in a process of its own, for atheris ends the process that it runs in.
+"""
+
+import argparse
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.fuzz.targets import Target
+
+FOLDER = Path(__file__).parents[2] / "build" / "fuzz"
+_EXECUTED = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
+_MEMORY_MIB = 2048
+
+
+def main() -> None:
+    """Read the command line, and run what it asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.atheris_run")
+    parser.add_argument("--seconds", type=int, default=10, help="for each target")
+    parser.add_argument("--input", type=Path, help="run this input alone")
+    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    options = parser.parse_args()
+    if options.within:
+        run_within(options.targets[0], options.seconds)
+    elif options.input is not None:
+        checked(_imported()[options.targets[0]])(options.input.read_bytes())
+    else:
+        sys.exit(run_all(options.targets, options.seconds))
+
+
+def _imported() -> "dict[str, Target]":
+    from tests.fuzz.targets import TARGETS
+
+    return TARGETS
+
+
+def run_all(names: list[str], seconds: int) -> int:
+    """Run targets one after the other; gives the exit status."""
+    from tests.fuzz.targets import TARGETS, distinct
+
+    unknown = set(names) - set(TARGETS)
+    if unknown:
+        print(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        return 2
+    total, failed = 0, []
+    for name in names or [name for name, _ in distinct()]:
+        executed, output = run_one(name, seconds)
+        total += executed or 0
+        print(f"{name:40}{executed if executed is not None else 'failed':>12}", flush=True)
+        if executed is None:
+            failed.append(name)
+            print(output, flush=True)
+    print(f"{total} executions, {len(failed)} targets failed")
+    return 1 if failed else 0
+
+
+def run_one(name: str, seconds: int) -> tuple[int | None, str]:
+    """Run a target in a process of its own; gives how often, None if it failed, and its output."""
+    command = [sys.executable, "-m", "tests.fuzz.atheris_run", "--within"]
+    done = subprocess.run(
+        [*command, "--seconds", str(seconds), name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    output = done.stdout.decode(errors="replace")
+    executed = _EXECUTED.search(output)
+    return (int(executed[1]) if executed and done.returncode == 0 else None), output
+
+
+def run_within(name: str, seconds: int) -> None:
+    """Run a target in this process, which ends with it."""
+    import atheris
+
+    with atheris.instrument_imports(include=["postroom"], enable_loader_override=False):
+        target = checked(_imported()[name])
+    corpus = FOLDER / re.sub(r"\W+", "-", name)
+    corpus.mkdir(parents=True, exist_ok=True)
+    _write_seeds(corpus)
+    arguments = (
+        *(f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-print_final_stats=1"),
+        *(f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={corpus}-", "-verbosity=0"),
+    )
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], target)
+    atheris.Fuzz()
+
+
+def checked(target: "Target") -> "Target":
+    """Make a failure of everything that Twisted logs as one."""
+    from twisted.logger import globalLogPublisher
+
+    failures: list[Any] = []
+
+    def note(event: Any) -> None:
+        if "log_failure" in event:
+            failures.append(event["log_failure"])
+
+    globalLogPublisher.addObserver(note)
+
+    def run(octets: bytes) -> None:
+        target(octets)
+        if failures:
+            raise AssertionError(failures.pop().getTraceback())
+
+    return run
+
+
+def _write_seeds(corpus: Path) -> None:
+    from tests.fuzz.alphabet import raw, seeds
+    from tests.fuzz.capture_targets import capture_files
+
+    files = capture_files() if "CaptureFile" in corpus.name else ()
+    for seed in (*seeds(), *map(raw, files)):
+        (corpus / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main()
