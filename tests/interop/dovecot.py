@@ -23,7 +23,7 @@ class Dovecot:
     """
 
     def __init__(
-        self, maildir: Path, folder: Path, *, inside: bool = False, quota_rule: str = ""
+        self, maildir: Path, folder: Path, *, inside: bool = False, quota_rule: str | None = None
     ) -> None:
         """Start it.
 
@@ -31,7 +31,8 @@ class Dovecot:
             maildir: what it reads.
             folder: takes its own files.
             inside: True to have it keep UIDs and indexes in the Maildir, as it does by default.
-            quota_rule: makes it keep quotas by ``maildirsize``, with this rule.
+            quota_rule: makes it keep quotas by ``maildirsize``, with this rule; empty for those
+                that it finds there.
 
         Raises:
             RuntimeError: it did not start; with what it logged.
@@ -40,7 +41,8 @@ class Dovecot:
         config, log = folder / "dovecot.conf", folder / "dovecot.log"
         self._log = log
         beside = "" if inside else f":INDEX=MEMORY:CONTROL={folder}/control"
-        plugins = "quota imap_quota" if quota_rule else ""
+        plugins = "" if quota_rule is None else "quota imap_quota"
+        rule = f"quota_rule = {quota_rule}" if quota_rule else ""
         root = os.geteuid() == 0
         reader, group = ("nobody", "nogroup") if root else (getpass.getuser(), "")
         login = "dovenull" if root else reader
@@ -79,7 +81,7 @@ userdb {{
 }}
 plugin {{
   quota = maildir:User quota
-  quota_rule = {quota_rule}
+  {rule}
 }}
 """)
         (folder / "control").mkdir()

@@ -234,9 +234,9 @@ class Quotas(MailboxesCase):
         super().setUp()
         self.admin("quota", "set", ANN, *QUOTA)
 
-    def theirs(self) -> tuple[int, int]:
+    def theirs(self, dovecot: Dovecot | None = None) -> tuple[int, int]:
         """Give KiB and messages as Dovecot counts them."""
-        with self.dovecot.session() as imap:
+        with (dovecot or self.dovecot).session() as imap:
             (line,) = self.ok(imap.getquotaroot("INBOX"))[1]
         found = re.search(rb"STORAGE ([0-9]+) 100 MESSAGE ([0-9]+) 20", line)
         assert found is not None, line
@@ -302,6 +302,12 @@ class Quotas(MailboxesCase):
             imap.store("1", "+FLAGS", r"(\Deleted)")
             imap.expunge()
         self.assertTrue(wait_until(lambda: self.refusal()[0] == 250, 10 * FRESH_SECONDS))
+
+    def test_dovecot_finds_the_limits_by_itself(self) -> None:
+        self.append(1, size=3000)
+        another = Dovecot(self.maildir, new_folder("mailboxes-run"), inside=True, quota_rule="")
+        self.addCleanup(another.stop)
+        self.assertEqual(self.theirs(another)[1], 1)
 
     def test_an_announced_size_is_looked_at(self) -> None:
         with smtplib.SMTP("127.0.0.1", self.daemon.port, timeout=30) as smtp:
