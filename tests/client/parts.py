@@ -17,10 +17,11 @@ from postroom.envelope import NewMessage
 from postroom.errors import Refusal
 from postroom.interfaces import IChunkSource, IResolver
 from postroom.wire.commands import Rcpt
-from postroom.wire.paths import mailbox
+from postroom.wire.paths import parse_mailbox
 
 SILENCE = "silence"
 CLOSE = "close"
+MUTE = "mute"
 
 CONTENT = b"Subject: hello\r\n\r\n.dots\r\n"
 STUFFED = b"Subject: hello\r\n\r\n..dots\r\n.\r\n"
@@ -58,9 +59,15 @@ def outgoing(
     content: bytes = CONTENT,
     sender: str | None = "from@here.example",
     source: MemorySource | None = None,
+    rcpt: dict[str, str | None] | None = None,
+    **more: object,
 ) -> Outgoing:
-    rcpts = tuple(Rcpt(mailbox(each)) for each in recipients or ("to@there.example",))
-    message = NewMessage("id", mailbox(sender) if sender else None, rcpts, 0.0)
+    rcpts = tuple(
+        Rcpt(parse_mailbox(each.encode()), rcpt or {})
+        for each in recipients or ("to@there.example",)
+    )
+    reverse_path = parse_mailbox(sender.encode()) if sender else None
+    message = NewMessage("id", reverse_path, rcpts, 0.0, **more)  # type: ignore[arg-type]
     return Outgoing(message, source or MemorySource(content))
 
 
@@ -114,8 +121,9 @@ class PeerTransport(StringTransport):
 class Peer:
     """A server in memory, driven by a table: what it answers to each verb.
 
-    Keys are verbs, "GREETING" and "CONTENT". A value is a reply line, several joined by CRLF,
-    `SILENCE` or `CLOSE`; a list is used up one by one, its last for ever.
+    Keys are verbs, "GREETING" and "CONTENT", which also answers a last chunk. A value is a reply
+    line, several joined by CRLF, `SILENCE`, `CLOSE`, or `MUTE` to go on without an answer; a list
+    is used up one by one, its last for ever.
     """
 
     def __init__(
@@ -129,6 +137,7 @@ class Peer:
         lines = [f"250-{each}" for each in ehlo[:-1]] + [f"250 {ehlo[-1]}"]
         self.answers: dict[str, str | list[str]] = {
             "GREETING": "220 peer.example", "EHLO": "\r\n".join(lines), "HELO": "250 peer.example",
+            "LHLO": "\r\n".join(lines), "BDAT": "250 2.0.0 more",
             "MAIL": "250 2.1.0 ok", "RCPT": "250 2.1.5 ok", "DATA": "354 go",
             "CONTENT": "250 2.0.0 queued", "RSET": "250 ok", "QUIT": "221 bye",
         } | (answers or {})  # fmt: skip
@@ -171,10 +180,22 @@ class Peer:
         line, mark, rest = self._buffer.partition(b"\r\n")
         if not mark:
             return False
+        if line.startswith(b"BDAT "):
+            return self._take_chunk(line, rest)
         self._buffer = rest
         self.commands.append(line.decode())
         verb = line.decode().split(" ")[0].upper()
         self._in_content = self._say(verb).startswith("354")
+        return True
+
+    def _take_chunk(self, line: bytes, rest: bytes) -> bool:
+        octets, *last = line.split()[1:]
+        if len(rest) < int(octets):
+            return False
+        self.commands.append(line.decode())
+        self.contents.append(rest[: int(octets)])
+        self._buffer = rest[int(octets) :]
+        self._say("CONTENT" if last else "BDAT")
         return True
 
     def _say(self, key: str) -> str:
@@ -185,7 +206,7 @@ class Peer:
             self.transport.close()
         elif answer == SILENCE:
             self.hung = True
-        else:
+        elif answer != MUTE:
             self.hear(answer.encode("latin-1") + b"\r\n")
         return answer
 
@@ -207,7 +228,13 @@ class World:
     ) -> None:
         self.reactor = MemoryReactorClock()
         self.settings = ClientSettings("us.example", **settings)  # type: ignore[arg-type]
-        self.sender = Sender(self.reactor, resolver or TableResolver(), self.settings, Random(1))
+        self.sender = Sender(
+            self.reactor,
+            resolver or TableResolver(),
+            self.settings,
+            Random(1),
+            self.reactor.seconds,
+        )
         self.peers: list[Peer] = []
         self.addresses: list[str] = []
         self._describe = peers or (lambda _: {})

@@ -266,7 +266,7 @@ class ExtensionTests(SynchronousTestCase):
         self.assertNotIn("BODY", world.peers[0].commands[1])
 
     def test_8bit_content_is_not_sent_to_a_host_without_8bitmime(self) -> None:
-        world = World(peers=lambda _: {"extensions": ["PIPELINING"]})
+        world = World(peers=lambda _: {"extensions": ["PIPELINING"]}, eight_bit_anyway=False)
         (reply,) = self.successResultOf(
             world.send(message=outgoing(content=self.EIGHT_BIT))
         ).replies
@@ -274,8 +274,14 @@ class ExtensionTests(SynchronousTestCase):
         self.assertEqual(world.peers[0].commands, ["EHLO us.example"])
         self.assertEqual(self.successResultOf(world.send()).replies[0].code, 250)
 
-    def test_8bit_octets_in_a_later_piece_end_the_connection_without_the_final_dot(self) -> None:
+    def test_8bit_content_goes_anyway_where_the_settings_say_so(self) -> None:
         world = World(peers=lambda _: {"extensions": ["PIPELINING"]})
+        self.successResultOf(world.send(message=outgoing(content=self.EIGHT_BIT)))
+        self.assertEqual(world.peers[0].contents, [self.EIGHT_BIT + b".\r\n"])
+        self.assertNotIn("BODY", world.peers[0].commands[1])
+
+    def test_8bit_octets_in_a_later_piece_end_the_connection_without_the_final_dot(self) -> None:
+        world = World(peers=lambda _: {"extensions": ["PIPELINING"]}, eight_bit_anyway=False)
         source = MemorySource(CONTENT, self.EIGHT_BIT)
         (reply,) = self.successResultOf(world.send(message=outgoing(source=source))).replies
         self.assertEqual((reply.code, reply.enhanced), (554, "5.6.3"))

@@ -28,6 +28,12 @@ class ParseTests(SynchronousTestCase):
             ),
             "smtp://me:pw@h?tls=opportunistic": SmartHost("h", 25, opportunistic, "me", "pw"),
             "smtp://h?tls=never": SmartHost("h", 25, TLSMode.NEVER),
+            "lmtp://h": SmartHost("h", 24, opportunistic, lmtp=True),
+            "lmtp://127.0.0.1:2424": SmartHost("127.0.0.1", 2424, opportunistic, lmtp=True),
+            "lmtp+unix:/run/dovecot/lmtp": SmartHost(
+                "", 0, TLSMode.NEVER, lmtp=True, path="/run/dovecot/lmtp"
+            ),
+            "lmtp+unix:///run/a%20b": SmartHost("", 0, TLSMode.NEVER, lmtp=True, path="/run/a b"),
         }.items():
             self.assertEqual(parse_relay_host(text), expected, text)
 
@@ -38,6 +44,8 @@ class ParseTests(SynchronousTestCase):
     def test_what_is_wrong_is_said(self) -> None:
         for text, reason in {
             "mail.example.net:25": "it does not begin with",
+            "lmtp+unix:run/lmtp": "the absolute path of a socket",
+            "lmtp+unix:/" + 107 * "x": "at most 107 octets",
             "http://mail.example.net": "it does not begin with",
             "smtp://": "there is no host",
             "smtp://me:pw@": "there is no host",
@@ -72,3 +80,5 @@ class TextTests(SynchronousTestCase):
         host = parse_relay_host("smtps://me%40a:geheim@[2001:db8::1]:465")
         self.assertEqual(relay_host_text(host), "smtps://me%40a:***@[2001:db8::1]:465")
         self.assertEqual(relay_host_text(SmartHost("h")), "smtp://h:25")
+        for text in ("lmtp://h:24", "lmtp+unix:/run/a%20b"):
+            self.assertEqual(relay_host_text(parse_relay_host(text)), text)

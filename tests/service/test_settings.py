@@ -75,7 +75,7 @@ class CompletenessTests(SynchronousTestCase):
             Limits: set(),
             # role and hostname are the listener's and the server's, limits a table of its own.
             ListenerSettings: {"role", "limits", "clear_text_auth_networks", "mechanisms"},
-            ClientSettings: {"timeouts"},
+            ClientSettings: {"timeouts", "extensions"},
             Timeouts: set(),
             DeliverySettings: {"postmaster_domain", "spool_directory"},
             Schedule: set(),

@@ -10,9 +10,9 @@ from postroom.wire.client_session import (
     Phase,
     State,
     Transaction,
-    capabilities_of,
 )
 from postroom.wire.errors import LocalViolation, ReplyViolation
+from postroom.wire.offers import capabilities_of
 from postroom.wire.paths import mailbox
 from postroom.wire.replies import Reply, reply
 

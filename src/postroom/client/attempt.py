@@ -15,6 +15,7 @@ class Attempt:
     Attributes:
         outgoing: the message.
         replies: one for each recipient; None for those nobody has decided on.
+        unaware: the places of those that a host without DSN has taken, as `Sent.unaware`.
         tried: the addresses that failed this message, which are not tried again.
         last: why it last had to look for another connection.
         remote: the host that answered last.
@@ -22,12 +23,13 @@ class Attempt:
         done: fires once, with `Sent`.
     """
 
-    __slots__ = ("done", "last", "outgoing", "remote", "replies", "tls", "tried")
+    __slots__ = ("done", "last", "outgoing", "remote", "replies", "tls", "tried", "unaware")
 
     def __init__(self, outgoing: Outgoing) -> None:
         """Begin with nobody decided on."""
         self.outgoing = outgoing
         self.replies: list[Reply | None] = [None] * len(outgoing.message.recipients)
+        self.unaware: set[int] = set()
         self.tried: frozenset[str] = frozenset()
         self.last: Reply | None = None
         self.remote = ""
@@ -43,6 +45,12 @@ class Attempt:
         """Give the places of the first undecided recipients."""
         return [place for place, reply in enumerate(self.replies) if reply is None][:limit]
 
+    def decide(self, place: int, reply: Reply | None, aware: bool) -> None:
+        """Enter what a host said to one recipient, and whether the host knows DSN."""
+        self.replies[place] = reply
+        if not aware and reply is not None and reply.code < 400:
+            self.unaware.add(place)
+
     def settle(self, reply: Reply) -> None:
         """Give this reply to every undecided recipient."""
         self.replies = [reply if had is None else had for had in self.replies]
@@ -50,4 +58,4 @@ class Attempt:
     def report(self) -> None:
         """Tell whoever sent the message; everyone must be decided on."""
         replies = [reply for reply in self.replies if reply is not None]
-        self.done.callback(Sent(replies, self.remote, self.tls))
+        self.done.callback(Sent(replies, self.remote, self.tls, frozenset(self.unaware)))

@@ -69,6 +69,46 @@ def too_big(remote: str, limit_octets: int) -> Reply:
     return reply(552, "5.3.4", f"Message is larger than {remote} takes ({limit_octets} octets)")
 
 
+def no_tls(remote: str, why: str) -> Reply:
+    """The message must go by TLS, and that host has none. RFC 8689 s4.2.1, s7.2."""
+    return reply(550, "5.7.10", f"The message requires TLS, and TLS with {remote} failed: {why}")
+
+
+def no_requiretls(remote: str) -> Reply:
+    """The message must go by TLS all the way, which that host does not promise. RFC 8689 s4.2.1."""
+    return reply(550, "5.7.30", f"The message requires TLS, and {remote} lacks REQUIRETLS")
+
+
+def no_utf8(remote: str, what: str) -> Reply:
+    """Nothing is downgraded. RFC 6531 s3.2, s3.5."""
+    return reply(553, "5.6.7", f"{what} cannot be sent to {remote}, which takes only ASCII ones")
+
+
+def no_extension(remote: str, keyword: str) -> Reply:
+    """A plugin's extension that the message cannot do without. RFC 3463 s3.7."""
+    return reply(554, "5.6.3", f"The message needs {keyword}, which {remote} lacks")
+
+
+def no_binary(remote: str) -> Reply:
+    """Binary content and a host without CHUNKING and BINARYMIME. RFC 3030 s3; RFC 3463 s3.7."""
+    return reply(554, "5.6.3", f"Binary content cannot be sent to {remote}, which takes only text")
+
+
+def not_in_time(remote: str) -> Reply:
+    """The host undertakes no delivery within the time that is left. RFC 2852 s4.1.4."""
+    return reply(550, "5.4.7", f"{remote} does not deliver in the time that was asked for")
+
+
+def no_deliver_by(remote: str) -> Reply:
+    """Returned if late, so never to a host that does not know it. RFC 2852 s4.1.4."""
+    return reply(550, "5.3.3", f"The time limit of the message is unknown to {remote}")
+
+
+def no_valid_since(remote: str) -> Reply:
+    """The recipient's owner cannot be checked there. RFC 7293 s5.2, s10.2."""
+    return reply(550, "5.7.19", f"{remote} cannot check since when the recipient is the same")
+
+
 def no_8bit(remote: str) -> Reply:
     """8-bit content, a host without 8BITMIME, and no conversion. RFC 6152 s3; RFC 3463 s3.7."""
     return reply(554, "5.6.3", f"8-bit content cannot be sent to {remote}, which takes 7-bit only")
@@ -82,6 +122,11 @@ def unclean(what: str) -> Reply:
 def unsendable(what: str) -> Reply:
     """An address that no command can hold; it should never have been queued. RFC 3463 s3.2."""
     return reply(553, "5.1.3", f"The message cannot be sent by SMTP: {what}")
+
+
+def spent(remote: str) -> Reply:
+    """The host takes no more in one session, and no other session could be had. RFC 9422 s4."""
+    return reply(451, "4.5.3", f"{remote} takes no more in one session")
 
 
 STOPPING = reply(451, "4.3.2", "The sending system is shutting down")

@@ -59,34 +59,44 @@ async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
     await _hello(dialogue, hostname)
     if dialogue.policy.tls in (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED):
         await _upgrade(dialogue, hostname)
+    if dialogue.policy.passes_on and "REQUIRETLS" not in dialogue.session.capabilities:
+        raise HostFailed(failures.no_requiretls(str(dialogue.target)), answered=True)
     if dialogue.policy.user is not None:
         await _log_in(dialogue, dialogue.policy.user, dialogue.policy.password or "")
 
 
 async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
-    """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers."""
-    reply = await dialogue.ask(Phase.EHLO, encode.ehlo(hostname))
+    """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers.
+
+    RFC 5321 s3.2; RFC 2033 s4.1
+    """
+    hello = encode.lhlo if dialogue.policy.lmtp else encode.ehlo
+    reply = await dialogue.ask(Phase.EHLO, hello(hostname))
     if reply.code < 400:
         return
-    remote = str(dialogue.target)
     if reply.code >= 500 and dialogue.policy.tls is TLSMode.REQUIRED and not dialogue.secure:
-        raise HostFailed(failures.tls_failed(remote, f"EHLO was refused: {reply}"))
-    if reply.code >= 500 and dialogue.policy.user is None:
+        raise HostFailed(_no_tls(dialogue, f"EHLO was refused: {reply}"))
+    if reply.code >= 500 and dialogue.policy.user is None and not dialogue.policy.lmtp:
         reply = await dialogue.ask(Phase.HELO, encode.helo(hostname))
         if reply.code < 400:
             return
     raise HostFailed(reply, answered=True)
 
 
+def _no_tls(dialogue: Dialogue, why: str) -> Reply:
+    """Say that TLS failed; for good, if the message may not go there otherwise."""
+    make = failures.no_tls if dialogue.policy.passes_on else failures.tls_failed
+    return make(str(dialogue.target), why)
+
+
 async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
-    remote = str(dialogue.target)
     if "STARTTLS" not in dialogue.session.capabilities:
         if dialogue.policy.tls is TLSMode.REQUIRED:
-            raise HostFailed(failures.tls_failed(remote, "STARTTLS is not offered"))
+            raise HostFailed(_no_tls(dialogue, "STARTTLS is not offered"))
         return
     reply = await dialogue.ask(Phase.STARTTLS, encode.STARTTLS)
     if reply.code >= 400:
-        raise TLSFailed(failures.tls_failed(remote, f"STARTTLS was refused: {reply}"))
+        raise TLSFailed(_no_tls(dialogue, f"STARTTLS was refused: {reply}"))
     dialogue.session = dialogue.session.secured()
     await dialogue.start_tls()
     await _hello(dialogue, hostname)

@@ -29,11 +29,14 @@ class SmartHost:
     """A fixed next hop: the relay host, or a route of a domain.
 
     Attributes:
-        host: a name or an IP address; no MX look-up. It may be a loopback or private address.
-        port: 1 to 65535.
+        host: a name or an IP address; no MX look-up. It may be a loopback or private address. Empty
+            for a UNIX socket.
+        port: 1 to 65535; 0 for a UNIX socket.
         tls: how to speak to it.
         user: the name to log in with; None for no AUTH.
         password: with the user.
+        lmtp: True if it speaks LMTP (RFC 2033).
+        path: of the UNIX socket that it listens on.
     """
 
     host: str
@@ -41,6 +44,22 @@ class SmartHost:
     tls: TLSMode = TLSMode.OPPORTUNISTIC
     user: str | None = None
     password: str | None = None
+    lmtp: bool = False
+    path: str | None = None
+
+    def __str__(self) -> str:
+        """Name it for the log."""
+        return self.path or f"{self.host}:{self.port}"
+
+
+class TLSWish(Enum):
+    """What a message asks of the way it is sent."""
+
+    NONE = "as the settings say"
+    REQUIRED = "only with TLS, to servers that promise the same"
+    """REQUIRETLS. RFC 8689 s4.2.1."""
+    OPTIONAL = "with TLS if that works, else without"
+    """``TLS-Required: No``. RFC 8689 s4.2.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +70,17 @@ class Destination:
         domain: the recipients' domain, lower case, for MX look-up; empty if a smarthost is set, so
             that all its domains share connections.
         smarthost: a fixed next hop instead of MX.
+        wish: what the messages that go there ask for: those that ask for something have
+            connections of their own.
     """
 
     domain: str
     smarthost: SmartHost | None = None
+    wish: TLSWish = TLSWish.NONE
+
+    def __str__(self) -> str:
+        """Name it for the log."""
+        return str(self.smarthost) if self.smarthost is not None else self.domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +92,14 @@ class Sent:
             5yz give up. A lost connection, a time-out, a DNS failure are 4yz replies made by us.
         remote: ``host[address]:port`` of the host that answered last, empty if none did.
         tls: TLS facts of that connection, None in clear text.
+        unaware: the places of recipients that were delivered to a host without DSN: it will not
+            report what becomes of them (RFC 3461 s5.2.2).
     """
 
     replies: Sequence[Reply]
     remote: str = ""
     tls: TLSFacts | None = None
+    unaware: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

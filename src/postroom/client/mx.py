@@ -79,6 +79,8 @@ class HostFinder:
 
     async def _smarthost(self, smarthost: SmartHost) -> Sequence[Target]:
         """A smarthost is the administrator's choice: any address will do."""
+        if smarthost.path is not None:
+            return [Target("localhost", smarthost.path, 0)]
         try:
             addresses: Sequence[str] = [str(ip_address(smarthost.host))]
         except ValueError:

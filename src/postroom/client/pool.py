@@ -127,7 +127,7 @@ class Lane:
 
     def delivered(self, connection: Connection, attempt: Attempt) -> None:
         """Give the connection its next message, or keep it; then report."""
-        if connection.messages >= self._settings.messages_per_connection:
+        if connection.worn(self._settings.messages_per_connection):
             connection.quit()
         elif self._waiting:
             connection.deliver(self._waiting.popleft())
@@ -159,7 +159,7 @@ class Lane:
             _give_back(attempt, failure.reply if failure is not None else LOCAL_ERROR)
         else:
             attempt.last = failure.reply
-            if connection.messages == 1:
+            if connection.messages == 1 and not connection.spent:
                 attempt.tried |= {connection.target.address}
             self._open_for(attempt)
 

@@ -23,7 +23,7 @@ Known limits: a piece of content (256 KiB) has to be taken within `Timeouts.cont
 is some 1,500 octets a second.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol as Contract
 from typing import cast
@@ -38,6 +38,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IReactorTCP,
     IReactorTime,
+    IReactorUNIX,
     ITCPTransport,
     ITLSTransport,
 )
@@ -48,24 +49,25 @@ from zope.interface import implementer
 
 from postroom.client import failures
 from postroom.client.attempt import Attempt
-from postroom.client.content import ContentStream, Stopped
+from postroom.client.content import ChunkStream, ContentStream, Stopped
+from postroom.client.delivery import Delivery, Usage
 from postroom.client.failures import HostFailed, TLSFailed
 from postroom.client.introduction import introduce
 from postroom.client.model import TLSMode
 from postroom.client.outlet import Outlet
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target
+from postroom.client.terms import Hop
 from postroom.client.tls import ClientContexts, check_name, facts_of
 from postroom.envelope import TLSFacts
 from postroom.errors import LOCAL_ERROR, Refusal
 from postroom.wire import encode
-from postroom.wire.client_session import ClientSession, Phase, Transaction
-from postroom.wire.encode import DotEncoder
+from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.errors import LocalViolation, RemoteViolation
 from postroom.wire.replies import Reply
 
 
-class IClientReactor(IReactorTCP, IReactorTime):
+class IClientReactor(IReactorTCP, IReactorUNIX, IReactorTime):
     """What connections need of the reactor."""
 
 
@@ -98,6 +100,7 @@ class Surroundings:
         times: how long to wait in each phase, in seconds.
         connections: all that have a socket, from the first SYN until it is closed.
         closed: called when one has left `connections`.
+        now: POSIX time.
     """
 
     reactor: IClientReactor
@@ -106,6 +109,7 @@ class Surroundings:
     times: Mapping[Phase, float]
     connections: "set[Connection]"
     closed: Callable[[], None]
+    now: Callable[[], float]
 
 
 @implementer(IHandshakeListener)
@@ -119,6 +123,7 @@ class Connection(Protocol):
         secure: True inside TLS.
         tls: TLS facts; None in clear text.
         messages: how many attempts it was given.
+        spent: True if it ended because the host takes no more in one session.
         connector: what makes the TCP connection.
         opened: fires with this connection when it is ready for mail; fails with `HostFailed`.
     """
@@ -135,6 +140,7 @@ class Connection(Protocol):
         self.secure = False
         self.tls: TLSFacts | None = None
         self.messages = 0
+        self.spent = False
         self.opened: Deferred[Connection] = Deferred()
         self.connector: IConnector | None = None
         self._remote = str(target)
@@ -148,11 +154,9 @@ class Connection(Protocol):
         self._waiting: Deferred[Reply] | None = None
         self._handshake: Deferred[None] | None = None
         self._attempt: Attempt | None = None
-        self._transaction: Transaction | None = None
-        self._places: Sequence[int] = ()
-        self._mail = b""
-        self._first = b""
-        self._payload: bytes | None = None
+        self._delivery: Delivery | None = None
+        self._stream: ContentStream | None = None
+        self._usage = Usage()
         self._clock = surroundings.reactor
         self._times = surroundings.times
         self._tick = max(1.0, min(self._times.values()))
@@ -208,8 +212,7 @@ class Connection(Protocol):
             return
         phase = self._phase
         if phase is Phase.HANDSHAKE:
-            why = _openssl_words(reason)
-            self._end(HostFailed(failures.tls_failed(self._remote, why)))
+            self._end(HostFailed(self._no_tls(_openssl_words(reason))))
         else:
             self._end(HostFailed(failures.lost(self._remote, phase)))
 
@@ -218,7 +221,7 @@ class Connection(Protocol):
         connection: SSL.Connection = self.transport.getHandle()  # type: ignore[union-attr]  # as TLS transports have
         problem = check_name(connection, self.target.name) if self._verified else None
         if problem is not None:
-            self._abort(HostFailed(failures.tls_failed(self._remote, problem)))
+            self._abort(HostFailed(self._no_tls(problem)))
             return
         handshake, self._handshake = self._handshake, None
         if handshake is None:
@@ -260,6 +263,11 @@ class Connection(Protocol):
         creator = self._around.contexts.creator(self.target.name, self._verified)
         cast(ITLSTransport, self._outlet.shared()).startTLS(creator)
         await self._handshake
+
+    def _no_tls(self, why: str) -> Reply:
+        """Say that TLS failed; for good, if the message may not go there otherwise."""
+        make = failures.no_tls if self.policy.passes_on else failures.tls_failed
+        return make(self._remote, why)
 
     @property
     def _verified(self) -> bool:
@@ -313,6 +321,10 @@ class Connection(Protocol):
         else:
             self._begin(first, attempt)
 
+    def worn(self, messages: int) -> bool:
+        """Say whether the connection takes no further attempt: it had so many, or its host's."""
+        return self.messages >= messages or self._usage.spent(self.session.capabilities.limits)
+
     def quit(self) -> None:
         """Close a free connection."""
         if not self._over:
@@ -331,58 +343,44 @@ class Connection(Protocol):
     def _forget(self) -> None:
         """Be free: nothing of the last attempt is left."""
         self._attempt = None
-        self._transaction = None
-        self._first = b""
-        self._payload = None
+        self._delivery = None
+        self._stream = None
 
     def _begin(self, first: bytes, attempt: Attempt) -> None:
         """Look whether the message can be sent at all, and send the first envelope."""
         if attempt is not self._attempt:
             return
+        hop = Hop(
+            self._remote,
+            self.session.capabilities,
+            self.secure,
+            self.policy.user is not None,
+            self.policy.lmtp,
+        )
+        self._delivery = delivery = Delivery(attempt, hop, self._around.settings, self._usage)
         try:
-            self._prepare(first, attempt)
-            self._transact(attempt)
+            delivery.prepare(first, self._around.now())
+            if attempt.open:
+                self._transact(attempt, delivery)
+                return
         except Refusal as refusal:
             attempt.settle(refusal.reply)
-            # Not from within `deliver`, or the owner would call it again from there, and again.
-            self._clock.callLater(0, self._finished, attempt)
         except LocalViolation as error:
             self._log.failure("Message {id} cannot be sent", id=attempt.outgoing.message.id)
             attempt.settle(failures.unsendable(str(error)))
-            self._clock.callLater(0, self._finished, attempt)
+        # Not from within `deliver`, or the owner would call it again from there, and again.
+        self._clock.callLater(0, self._finished, attempt)
 
-    def _prepare(self, first: bytes, attempt: Attempt) -> None:
-        """Make MAIL and, if the content is in one piece, the whole content."""
-        capabilities = self.session.capabilities
-        message, size = attempt.outgoing.message, attempt.outgoing.source.size_octets
-        limit = capabilities.size_octets
-        if 0 < limit < size:
-            raise Refusal(failures.too_big(self._remote, limit))
-        whole = len(first) >= size
-        eight_bit = not first.isascii()
-        if eight_bit and "8BITMIME" not in capabilities:
-            raise Refusal(failures.no_8bit(self._remote))
-        parameters: dict[str, str | None] = {}
-        if "SIZE" in capabilities:
-            parameters["SIZE"] = str(size)
-        if "8BITMIME" in capabilities and (eight_bit or not whole):
-            parameters["BODY"] = "8BITMIME"
-        self._mail = encode.mail(message.sender, parameters)
-        encoder = DotEncoder()
-        try:
-            content = encoder.feed(first)
-            self._payload = content + encoder.finish() if whole else None
-        except LocalViolation as error:
-            raise Refusal(failures.unclean(str(error))) from None
-        self._first = b"" if whole else first
-
-    def _transact(self, attempt: Attempt) -> None:
-        """Begin a transaction for the recipients that come next."""
-        self._places = attempt.undecided(self._around.settings.recipients_per_transaction)
-        recipients = attempt.outgoing.message.recipients
-        rcpts = [encode.rcpt(recipients[place].forward_path) for place in self._places]
-        self._transaction = Transaction(self._mail, rcpts)
-        self._send(self.session.begin(self._transaction))
+    def _transact(self, attempt: Attempt, delivery: Delivery) -> None:
+        """Begin the next transaction, or leave it to another connection."""
+        octets = delivery.transact(self.session)
+        if octets:
+            self._send(octets)
+            return
+        self._over = self.spent = True
+        self._forget()
+        self._say_goodbye()
+        self._owner.ended(self, attempt, HostFailed(failures.spent(self._remote), answered=True))
 
     def _answered(self, phase: Phase, reply: Reply) -> None:
         """Go on after a reply."""
@@ -391,9 +389,11 @@ class Connection(Protocol):
             self._end(HostFailed(reply, answered=True))
             self._lose()
         elif phase is Phase.CONTENT:  # refused before its end
-            assert self._transaction is not None
-            self._transaction.settle(reply)
+            assert self._delivery is not None
+            self._delivery.settle(reply)
             self._abort(HostFailed(reply, answered=True))
+        elif self._stream is not None:
+            self._stream.heard()
         elif self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.callback(reply)
@@ -411,11 +411,12 @@ class Connection(Protocol):
             self._transaction_over()
 
     def _transaction_over(self) -> None:
-        attempt = self._attempt
+        attempt, delivery = self._attempt, self._delivery
         assert attempt is not None
-        self._keep_replies(attempt)
+        assert delivery is not None
+        delivery.keep_replies()
         if attempt.open:
-            self._transact(attempt)
+            self._transact(attempt, delivery)
         else:
             self._finished(attempt)
 
@@ -426,46 +427,44 @@ class Connection(Protocol):
         self._arm()
         self._owner.delivered(self, attempt)
 
-    def _keep_replies(self, attempt: Attempt) -> None:
-        """Enter the transaction's replies into the attempt.
-
-        Recipients beyond the host's own limit stay undecided if others went through: they go in
-        another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
-        """
-        transaction, self._transaction = self._transaction, None
-        if transaction is None:
-            return
-        progress = any(reply and reply.code < 400 for reply in transaction.replies)
-        for place, reply in zip(self._places, transaction.replies, strict=True):
-            if not (progress and reply is not None and _is_too_many(reply)):
-                attempt.replies[place] = reply
-
     # Content.
 
     def _send_content(self) -> None:
-        if self._payload is not None:
-            self._send(self._payload)
-            self.session.content_sent()
-            self._arm()
+        delivery = self._delivery
+        assert delivery is not None
+        payload = delivery.payload
+        if payload is None:
+            self._stream_content(delivery)
             return
-        attempt = self._attempt
-        assert attempt is not None
-        takes_8bit = "8BITMIME" in self.session.capabilities
-        stream = ContentStream(
-            cast(IConsumer, self._outlet.shared()),
-            attempt.outgoing.source,
-            None if takes_8bit else self._remote,
-            self._arm,
-        )
-        self._arm()
-        sending = Deferred.fromCoroutine(stream.run(self._first))
-        sending.addCallback(self._content_sent, attempt)
-        sending.addErrback(self._content_failed, attempt)
-
-    def _content_sent(self, _: None, attempt: Attempt) -> None:
-        if not self._over and attempt is self._attempt:
+        if delivery.chunked:
+            self._send(self.session.chunk(len(payload), last=True) + payload)
+        else:
+            self._send(payload)
             self.session.content_sent()
-            self._arm()
+        self._arm()
+
+    def _stream_content(self, delivery: Delivery) -> None:
+        consumer = cast(IConsumer, self._outlet.shared())
+        source, encoder = delivery.attempt.outgoing.source, delivery.encoder()
+        seven_bit_for = self._remote if delivery.seven_bit else None
+        stream = ContentStream(consumer, source, encoder, seven_bit_for, self._arm)
+        if delivery.chunked:
+            stream = ChunkStream(consumer, source, encoder, seven_bit_for, self._arm, self.session)
+            self._stream = stream
+        self._arm()
+        sending = Deferred.fromCoroutine(stream.run(delivery.first))
+        sending.addCallback(self._content_sent, delivery)
+        sending.addErrback(self._content_failed, delivery.attempt)
+
+    def _content_sent(self, _: None, delivery: Delivery) -> None:
+        if self._over or delivery is not self._delivery:
+            return
+        self._stream = None
+        if not delivery.chunked:
+            self.session.content_sent()
+        elif not self.session.awaiting:
+            self._advance()
+        self._arm()
 
     def _content_failed(self, failure: Failure, attempt: Attempt) -> None:
         """The content could not be read, or must not be sent: never end it."""
@@ -477,7 +476,8 @@ class Connection(Protocol):
                 "Reading message {id} failed", failure, id=attempt.outgoing.message.id
             )
         reply = error.reply if isinstance(error, Refusal) else LOCAL_ERROR
-        self._keep_replies(attempt)
+        if self._delivery is not None:
+            self._delivery.keep_replies()
         attempt.settle(reply)
         self._abort(HostFailed(reply))
 
@@ -564,17 +564,12 @@ class Connection(Protocol):
         if not self._ready:
             return
         attempt = self._attempt
-        if attempt is not None:
-            if phase is Phase.FINAL_DOT and self._transaction is not None:
-                self._transaction.settle(failure.reply)
-            self._keep_replies(attempt)
+        if self._delivery is not None:
+            if phase is Phase.FINAL_DOT:
+                self._delivery.settle(failure.reply)
+            self._delivery.keep_replies()
         self._forget()
         self._owner.ended(self, attempt, failure)
-
-
-def _is_too_many(reply: Reply) -> bool:
-    """Tell "too many recipients" from "mailbox full", which is 452 too. RFC 3463 s3.6."""
-    return reply.code == 452 and reply.enhanced in (None, "4.5.3")
 
 
 def _openssl_words(reason: Failure) -> str:
@@ -613,11 +608,17 @@ def connect(
     sources = surroundings.settings.source_addresses
     source = next((each for each in sources if (":" in each) == (":" in target.address)), None)
     surroundings.connections.add(connection)
+    seconds = surroundings.settings.timeouts.connect_seconds
+    if target.port == 0:
+        connection.connector = surroundings.reactor.connectUNIX(
+            target.address, _ConnectionFactory(connection), seconds
+        )
+        return connection.opened
     connection.connector = surroundings.reactor.connectTCP(
         target.address,
         target.port,
         _ConnectionFactory(connection),
-        surroundings.settings.timeouts.connect_seconds,
+        seconds,
         (source, 0) if source is not None else None,
     )
     return connection.opened

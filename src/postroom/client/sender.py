@@ -8,8 +8,9 @@ Invariants: the Deferred of `send` always fires, and never fails: whatever goes 
 reply for each recipient, temporary unless a host or the DNS refused for good.
 """
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random, SystemRandom
 
@@ -44,6 +45,7 @@ class Sender:
         resolver: IResolver,
         settings: ClientSettings,
         random: Random | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Begin without connections.
 
@@ -52,6 +54,7 @@ class Sender:
             resolver: answers for MX and address records.
             settings: of the client.
             random: shuffles equal hosts; the system's if None.
+            now: POSIX time.
 
         Raises:
             UserError: the CA file of the settings cannot be used.
@@ -61,7 +64,7 @@ class Sender:
         self._settings = settings
         times = settings.timeouts.by_phase()
         self._around = Surroundings(
-            reactor, settings, contexts, times, set(), self._look_whether_stopped
+            reactor, settings, contexts, times, set(), self._look_whether_stopped, now
         )
         self._finder = HostFinder(resolver, settings, random or SystemRandom())
         self._lanes: dict[Destination, Lane] = {}
@@ -148,7 +151,7 @@ class Sender:
         RFC 5321 s5.1
         """
         targets = await self._finder.find(lane.destination)
-        policy = policy_of(lane.destination.smarthost, self._settings.tls)
+        policy = policy_of(lane.destination, self._settings.tls)
         failed = [attempt.last] if attempt.last is not None else []
         tries = self._settings.tries - len(attempt.tried)
         for target in targets:
@@ -165,7 +168,9 @@ class Sender:
                 return await self._open(target, policy, lane)
             except HostFailed as failure:
                 failed.append(failure.reply)
-                if not lane.at_work:  # else it is alive, and only takes no more connections
+                # A host at work is alive, and only takes no more connections; one that lacks what
+                # this message wants may well take others.
+                if not lane.at_work and not policy.passes_on:
                     self._remember(target, failure.reply)
                 if failure.answered:
                     attempt.remote = str(target)

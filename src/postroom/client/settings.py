@@ -3,8 +3,9 @@
 Every figure is the default of the setting of the same name.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 from postroom.client.model import TLSMode
@@ -48,9 +49,32 @@ class Timeouts:
             Phase.HANDSHAKE: self.handshake_seconds,
             Phase.DATA: self.data_seconds,
             Phase.CONTENT: self.content_seconds,
+            Phase.CHUNK: self.content_seconds,
             Phase.FINAL_DOT: self.final_dot_seconds,
             Phase.IDLE: self.idle_seconds,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignExtension:
+    """An extension that a plugin has brought (`postroom.interfaces.IExtension`).
+
+    Attributes:
+        keyword: that a host must offer to be told its parameters.
+        needed: says whether a message with these parameters must not go to another host.
+    """
+
+    keyword: str
+    needed: Callable[[Mapping[str, str | None]], bool]
+
+
+class Chunking(Enum):
+    """When content goes by BDAT. Binary content always does, for it cannot go otherwise."""
+
+    BINARY = "binary"
+    LARGE = "large"
+    """When it comes in several pieces, of 256 KiB each: each is answered, and no dot is stuffed."""
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +103,12 @@ class ClientSettings:
         addresses_per_host: how many addresses of each.
         tries: how many addresses in all one message is tried at before it waits for its retry.
         dead_host_seconds: how long a host that did not answer is passed over.
+        chunking: when content goes by BDAT, where that is offered.
+        prdr: whether hosts that offer it are asked for a reply for each recipient after the
+            content.
+        eight_bit_anyway: whether a host that does not offer 8BITMIME gets 8-bit content all the
+            same; else such a message is returned.
+        extensions: parameters of MAIL and RCPT that plugins have brought, keyword to extension.
     """
 
     hostname: str
@@ -98,6 +128,10 @@ class ClientSettings:
     addresses_per_host: int = 5
     tries: int = 10
     dead_host_seconds: float = 60
+    chunking: Chunking = Chunking.LARGE
+    prdr: bool = True
+    eight_bit_anyway: bool = True
+    extensions: Mapping[str, ForeignExtension] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Where a connection goes, and on which terms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from postroom.client.model import SmartHost, TLSMode
+from postroom.client.model import Destination, TLSMode, TLSWish
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +13,8 @@ class Target:
     Attributes:
         name: the host's name, which its certificate is checked against; the address if it has no
             name.
-        address: the IP address that is connected to, as text.
-        port: 1 to 65535.
+        address: the IP address that is connected to, as text; a path for a UNIX socket.
+        port: 1 to 65535; 0 for a UNIX socket.
     """
 
     name: str
@@ -24,11 +24,11 @@ class Target:
     @property
     def loopback(self) -> bool:
         """True if no network lies between us and the host."""
-        return ip_address(self.address).is_loopback
+        return self.port == 0 or ip_address(self.address).is_loopback
 
     def __str__(self) -> str:
         """Give ``host[address]:port``, as logs and replies show it."""
-        return f"{self.name}[{self.address}]:{self.port}"
+        return f"{self.name}[{self.address}]:{self.port}" if self.port else self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,35 @@ class Policy:
         tls: the mode.
         user: to log in with; None for no AUTH.
         password: with the user.
+        lmtp: True to speak LMTP.
+        passes_on: True if the host must promise to require TLS of the next one too (RFC 8689 s4).
     """
 
     tls: TLSMode
     user: str | None = None
     password: str | None = None
+    lmtp: bool = False
+    passes_on: bool = False
 
 
-def policy_of(smarthost: SmartHost | None, tls: TLSMode) -> Policy:
-    """Give a smarthost's own policy, or the one for hosts found by MX."""
-    if smarthost is None:
-        return Policy(tls)
-    return Policy(smarthost.tls, smarthost.user, smarthost.password)
+def policy_of(destination: Destination, tls: TLSMode) -> Policy:
+    """Give a destination's policy.
+
+    Args:
+        destination: with its wish.
+        tls: the mode for hosts found by MX.
+
+    RFC 8689 s4.2.1, s4.2.2
+    """
+    smarthost = destination.smarthost
+    policy = Policy(tls)
+    if smarthost is not None:
+        policy = Policy(smarthost.tls, smarthost.user, smarthost.password, smarthost.lmtp)
+    if destination.wish is TLSWish.REQUIRED:
+        mode = TLSMode.IMPLICIT if policy.tls is TLSMode.IMPLICIT else TLSMode.REQUIRED
+        return replace(policy, tls=mode, passes_on=True)
+    if destination.wish is TLSWish.OPTIONAL and policy.user is None:
+        # With a login it is not the message alone that TLS protects.
+        optional = policy.tls is TLSMode.REQUIRED
+        return replace(policy, tls=TLSMode.OPPORTUNISTIC) if optional else policy
+    return policy

@@ -93,8 +93,7 @@ class Lane:
         """Name the destination for the log."""
         if self.destination is None:
             return "local"
-        host = self.destination.smarthost
-        return f"{host.host}:{host.port}" if host else self.destination.domain
+        return str(self.destination)
 
     @property
     def ready(self) -> bool:

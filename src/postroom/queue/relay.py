@@ -33,7 +33,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, fail
@@ -42,8 +42,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.client.model import Destination, Outgoing, Sent
-from postroom.envelope import DomainKind
+from postroom.client.model import Destination, Outgoing, Sent, TLSWish
+from postroom.client.names import ascii_domain
+from postroom.envelope import DomainKind, NewMessage, Trait
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import IDirectory, ILocalAgent
 from postroom.queue.claims import Claim, Claims, message_for
@@ -136,7 +137,7 @@ class Relay:
         )
         self._local = Lane(None, settings.per_destination)
         self._lanes: dict[Destination, Lane] = {}
-        self._by_domain: dict[bytes, Lane] = {}
+        self._by_domain: dict[tuple[bytes, TLSWish], Lane] = {}
         self._revision = -1
         self._round: deque[Lane] = deque()
         self._active = 0
@@ -246,7 +247,8 @@ class Relay:
         if revision != self._revision:
             self._revision = revision
             self._by_domain.clear()
-        lane = self._by_domain.get(claim.recipients[0].address.domain)
+        domain = claim.recipients[0].address.domain
+        lane = self._by_domain.get((domain, wish_of(claim.message)))
         if lane is not None and len(claim.recipients) == 1:
             self._offer(Job(claim, lane, claim.recipients, claim.message))
             return
@@ -256,12 +258,13 @@ class Relay:
 
     async def _sort_by_lane(self, claim: Claim) -> None:
         """Put recipients into lanes where there are several, or of a domain not yet known."""
+        wish = wish_of(claim.message)
         by_lane: dict[Lane, list[ClaimedRecipient]] = {}
         refused: dict[Reply, list[ClaimedRecipient]] = {}
         for recipient in claim.recipients:
-            lane = self._by_domain.get(recipient.address.domain)
+            lane = self._by_domain.get((recipient.address.domain, wish))
             try:
-                lane = lane or await self._look_up(recipient.address)
+                lane = lane or await self._look_up(recipient.address, wish)
                 by_lane.setdefault(lane, []).append(recipient)
             except Exception as error:
                 refused.setdefault(_answer_to(error), []).append(recipient)
@@ -273,19 +276,21 @@ class Relay:
             self._outcomes.settle(job, [answer] * len(recipients))
         self._pump()
 
-    async def _look_up(self, address: Mailbox) -> Lane:
+    async def _look_up(self, address: Mailbox, wish: TLSWish) -> Lane:
         """Find the lane of a domain that was not seen since the directory changed."""
         revision = self._revision
         name = address.domain_key
         domain = await self._exits.directory.find_domain(name)
         passes = domain is None or domain.kind is DomainKind.RELAY
-        lane = self._lane_to(name) if passes else self._local
+        lane = self._lane_to(name, wish) if passes else self._local
         if revision == self._revision:
-            self._by_domain[address.domain] = lane
+            self._by_domain[address.domain, wish] = lane
         return lane
 
-    def _lane_to(self, name: str) -> Lane:
-        destination = self._exits.route(name)
+    def _lane_to(self, name: str, wish: TLSWish) -> Lane:
+        destination = self._exits.route(ascii_domain(name))
+        if wish is not TLSWish.NONE:
+            destination = replace(destination, wish=wish)
         lane = self._lanes.get(destination)
         if lane is None:
             lane = self._lanes[destination] = Lane(destination, self._settings.per_destination)
@@ -374,7 +379,8 @@ class Relay:
                     job.message, recipient.rcpt, job.claim.source
                 )
                 if answer is None:
-                    lane = self._lane_to(recipient.address.domain_key)
+                    wish = wish_of(job.message)
+                    lane = self._lane_to(recipient.address.domain_key, wish)
                     message = message_for(job.claim, [recipient])
                     self._offer(Job(job.claim, lane, [recipient], message))
                     continue
@@ -494,6 +500,16 @@ class Relay:
         self._ledger.close()
         if not self._stopped.called:
             self._stopped.callback(None)
+
+
+def wish_of(message: NewMessage) -> TLSWish:
+    """Say what a message asks of TLS; the parameter counts for more than the header.
+
+    RFC 8689 s4.1
+    """
+    if "REQUIRETLS" in message.parameters:
+        return TLSWish.REQUIRED
+    return TLSWish.OPTIONAL if message.traits & Trait.TLS_OPTIONAL else TLSWish.NONE
 
 
 def _answer_to(error: Exception) -> Reply:

@@ -1,8 +1,9 @@
-"""How a fixed next hop is written: ``[smtp|smtps]://[user:password@]host[:port][?tls=MODE]``.
+"""How a fixed next hop is written: ``SCHEME://[user:password@]host[:port][?tls=MODE]``.
 
 ``smtp`` is port 25 and STARTTLS where it is offered; ``smtps`` is port 465 and TLS from the first
-octet. User and password are percent-encoded (``@`` is ``%40``, ``:`` in the user ``%3A``, ``/``
-``%2F``); an IPv6 address stands in brackets.
+octet; ``lmtp`` is port 24, for a server of mailboxes such as Dovecot, and ``lmtp+unix:/path`` its
+socket on this machine. User and password are percent-encoded (``@`` is ``%40``, ``:`` in the user
+``%3A``, ``/`` ``%2F``); an IPv6 address stands in brackets.
 
 A password must not go to whoever answers first: with a user, ``smtp`` wants STARTTLS with a
 certificate that proves the host, unless the host is this machine. ``?tls=`` overrides:
@@ -16,7 +17,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from postroom.client.model import SmartHost, TLSMode
 from postroom.wire.paths import DOMAIN
 
-_PORTS: Final = {"smtp": 25, "smtps": 465}
+_PORTS: Final = {"smtp": 25, "smtps": 465, "lmtp": 24}
+_UNIX: Final = "lmtp+unix:"
+_SOCKET_PATH_OCTETS: Final = 107  # sun_path of Linux
 
 
 def _check_host(host: str) -> None:
@@ -70,9 +73,11 @@ def parse_relay_host(text: str) -> SmartHost:
     """
     if not text.isprintable() or " " in text:
         raise ValueError("blanks and control characters have to be percent-encoded")
+    if text.startswith(_UNIX):
+        return _socket(text.removeprefix(_UNIX))
     parts = urlsplit(text)
     if parts.scheme not in _PORTS:
-        raise ValueError("it does not begin with smtp:// or smtps://")
+        raise ValueError("it does not begin with smtp://, smtps://, lmtp:// or lmtp+unix:/")
     if parts.path not in ("", "/") or parts.fragment:
         raise ValueError('after the port nothing but "?tls=" may follow ("/" and "#" are %2F, %23)')
     if parts.hostname is None:
@@ -91,12 +96,27 @@ def parse_relay_host(text: str) -> SmartHost:
         raise ValueError("user and password come together")
     wants_proof = user is not None and not _is_this_machine(host)
     mode = _mode(parts.scheme, parts.query, wants_proof=wants_proof)
-    return SmartHost(host, port or _PORTS[parts.scheme], mode, user, password)
+    lmtp = parts.scheme == "lmtp"
+    return SmartHost(host, port or _PORTS[parts.scheme], mode, user, password, lmtp)
+
+
+def _socket(text: str) -> SmartHost:
+    """Read the path of a UNIX socket."""
+    path = unquote(text.removeprefix("//"))
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("after lmtp+unix: comes the absolute path of a socket")
+    if len(path.encode()) > _SOCKET_PATH_OCTETS:
+        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_OCTETS} octets")
+    return SmartHost("", 0, TLSMode.NEVER, lmtp=True, path=path)
 
 
 def relay_host_text(host: SmartHost) -> str:
     """Write a next hop for messages and logs, the password blotted out."""
-    scheme = "smtps" if host.tls is TLSMode.IMPLICIT else "smtp"
+    if host.path is not None:
+        return _UNIX + quote(host.path)
+    scheme = "lmtp" if host.lmtp else "smtp"
+    if host.tls is TLSMode.IMPLICIT and not host.lmtp:
+        scheme = "smtps"
     user = "" if host.user is None else f"{quote(host.user, safe='')}:***@"
     name = f"[{host.host}]" if ":" in host.host else host.host
     return f"{scheme}://{user}{name}:{host.port}"

@@ -39,15 +39,17 @@ from postroom.service.declarations import (
 from postroom.service.login_sections import AuthSection
 from postroom.service.reading import anchor, check, merge, read_toml
 from postroom.service.sections import (
-    ClientSection,
     DeliverySection,
-    DNSSection,
     LimitsSection,
     LogSection,
-    QueueSection,
-    RetrySection,
     SessionSection,
     values_of,
+)
+from postroom.service.sending_sections import (
+    ClientSection,
+    DNSSection,
+    QueueSection,
+    RetrySection,
 )
 from postroom.service.tls_sections import TLSSection, check_tls
 
@@ -112,7 +114,8 @@ class Settings(Section):
     relay_host: RelayHost | None = setting(
         None,
         """The host that takes all mail for other domains, instead of the hosts of their MX records.
-        User and password are percent-encoded. With a user, smtp: insists on STARTTLS and a valid
+        "lmtp://HOST:PORT" and "lmtp+unix:/PATH" are LMTP servers. User and password are
+        percent-encoded. With a user, smtp: insists on STARTTLS and a valid
         certificate unless "?tls=" (never, opportunistic, required, implicit) says otherwise.""",
         extra=Extra(option="relay-host", example="smtps://user:secret@mail.example.net:465"),
     )

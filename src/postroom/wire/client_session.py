@@ -11,6 +11,10 @@ group; else each waits for the answer to the one before. `proceed` gives what co
 is the turn of the content, or the transaction is over; it also cleans up after transactions that
 did not reach the final dot, with a lone dot (354 although nobody was accepted) or RSET.
 
+Content goes in one of two ways: after DATA and 354, with the final dot, or in chunks, each behind
+its BDAT and answered (RFC 3030 s2). The last chunk stands for the final dot. A chunk that is
+refused ends the transaction: what else was sent is answered, then comes RSET.
+
 Invariants:
 - A reply that answers nothing ends the session (`ReplyViolation`), unless it is negative: a server
   may say 421 at any time, or refuse content before its end.
@@ -21,15 +25,14 @@ Invariants:
 Who controls the input: the remote server, every octet of it.
 """
 
-import re
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
 from postroom.wire import encode
 from postroom.wire.errors import LocalViolation, ReplyViolation
+from postroom.wire.offers import NO_CAPABILITIES, capabilities_of
 from postroom.wire.replies import Reply, ReplyReader
 
 REPLY_LINE_OCTETS: Final = 4096
@@ -62,6 +65,7 @@ class Phase(Enum):
     RCPT = ("while sending RCPT TO", 300.0, _2YZ)
     DATA = ("while sending DATA", 120.0, _354)
     CONTENT = ("while sending the content", 180.0, _NOTHING)
+    CHUNK = ("while sending BDAT", 180.0, _2YZ)
     FINAL_DOT = ("after the final dot: the message may be sent twice", 600.0, _2YZ)
     RSET = ("while sending RSET", 20.0, _2YZ)
     QUIT = ("while sending QUIT", 20.0, _2YZ)
@@ -102,55 +106,22 @@ _STEPS: Final[dict[tuple[State, Phase], State]] = {
     # In a group whose MAIL was refused the others follow nonetheless, and some server says yes.
     (State.READY, Phase.RCPT): State.ENVELOPE,
     (State.READY, Phase.DATA): State.CONTENT,
-    # The final dot ends the transaction whatever its answer is.
+    # The final dot ends the transaction whatever its answer is; a last chunk only if it is taken.
     (State.CONTENT, Phase.FINAL_DOT): State.READY,
+    (State.ENVELOPE, Phase.CHUNK): State.ENVELOPE,
+    (State.ENVELOPE, Phase.FINAL_DOT): State.READY,
     (State.ENVELOPE, Phase.RSET): State.READY,
 }
 
-# ehlo-line    = ehlo-keyword *( SP ehlo-param )
-# ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")              RFC 5321 s4.1.1.1
-_EHLO_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?: +(.*))?")
-_NUMBER = re.compile(r"[0-9]{1,20}")
 
+class Verdicts(Enum):
+    """How a server answers the end of the content."""
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the last EHLO offered.
-
-    Attributes:
-        extensions: keyword in upper case to its parameters, in one string.
-
-    RFC 5321 s4.1.1.1
-    """
-
-    extensions: Mapping[str, str] = field(default_factory=dict)
-
-    def __contains__(self, keyword: str) -> bool:
-        """Tell whether an extension was offered; the keyword in upper case."""
-        return keyword in self.extensions
-
-    @property
-    def size_octets(self) -> int:
-        """The largest message taken, 0 if the host names no limit. RFC 1870 s4."""
-        words = self.extensions.get("SIZE", "").split()
-        return int(words[0]) if words and _NUMBER.fullmatch(words[0]) else 0
-
-    @property
-    def mechanisms(self) -> frozenset[str]:
-        """SASL mechanisms, in upper case. RFC 4954 s3."""
-        return frozenset(self.extensions.get("AUTH", "").upper().split())
-
-
-NO_CAPABILITIES: Final = Capabilities()
-
-
-def capabilities_of(reply: Reply) -> Capabilities:
-    """Read the reply to EHLO; a line that is no keyword is passed over.
-
-    RFC 5321 s4.1.1.1
-    """
-    matches = (_EHLO_LINE.fullmatch(line.rstrip(" ")) for line in reply.text[1:])
-    return Capabilities({match[1].upper(): match[2] or "" for match in matches if match})
+    ONE = "one reply for all recipients"
+    EACH = "a reply for each recipient that was accepted"
+    """LMTP. RFC 2033 s4.2."""
+    ANNOUNCED = "353, a reply for each recipient, and one that sums up; or one for all"
+    """PRDR, where MAIL asked for it. draft-hall-prdr s3."""
 
 
 class Transaction:
@@ -159,18 +130,39 @@ class Transaction:
     Attributes:
         replies: one for each RCPT, in order; None as long as nothing has refused that recipient
             and the content is not answered.
+        chunked: True if the content goes by BDAT.
 
     RFC 5321 s3.3
     """
 
-    __slots__ = ("_answered", "mail", "rcpts", "replies")
+    __slots__ = (
+        "_answered",
+        "_ended",
+        "_judged",
+        "_verdicts",
+        "chunked",
+        "mail",
+        "rcpts",
+        "replies",
+    )
 
-    def __init__(self, mail: bytes, rcpts: Sequence[bytes]) -> None:
-        """Take the command lines, at least one RCPT."""
+    def __init__(
+        self,
+        mail: bytes,
+        rcpts: Sequence[bytes],
+        chunked: bool = False,
+        verdicts: Verdicts = Verdicts.ONE,
+    ) -> None:
+        """Take the command lines, at least one RCPT, and how content goes and is answered."""
         self.mail = mail
         self.rcpts = rcpts
         self.replies: list[Reply | None] = [None] * len(rcpts)
+        self.chunked = chunked
+        self._verdicts = verdicts
         self._answered = 0
+        self._ended = False
+        # What was said of each accepted recipient after 353; None before it.
+        self._judged: list[Reply] | None = None
 
     @property
     def wanted(self) -> bool:
@@ -192,8 +184,45 @@ class Transaction:
             if reply.code >= 400 and self.replies[self._answered] is None:
                 self.replies[self._answered] = _of_recipient(reply)
             self._answered += 1
-        elif reply.code >= 400 or phase is Phase.FINAL_DOT:
+        elif phase is Phase.FINAL_DOT:
+            self._judge(reply)
+        elif reply.code >= 400:
             self.settle(reply)
+
+    def _judge(self, reply: Reply) -> None:
+        """Take a reply to the end of the content."""
+        if self._verdicts is Verdicts.EACH and reply.code != 421 and None in self.replies:
+            self.replies[self.replies.index(None)] = reply
+        elif self._judged is None:
+            if reply.code == 353:
+                self._judged = []
+            else:
+                self.settle(reply)
+        elif len(self._judged) < self.replies.count(None) and reply.code != 421:
+            self._judged.append(reply)
+        else:
+            self._sum_up(reply)
+
+    def _sum_up(self, reply: Reply) -> None:
+        """The reply after those for each: if it is negative, nobody got the message."""
+        for judgement in self._judged or ():
+            decided = judgement if judgement.code >= 400 or reply.code < 400 else reply
+            self.replies[self.replies.index(None)] = decided
+        self.settle(reply)
+
+    def announces(self, reply: Reply) -> bool:
+        """Tell whether a reply to the end of the content says that one for each follows."""
+        return reply.code == 353 and self._verdicts is Verdicts.ANNOUNCED and self._judged is None
+
+    @property
+    def awaits_chunks(self) -> bool:
+        """True when it is the turn of the content and it goes by BDAT."""
+        ready = self.chunked and not self._ended and self._answered == len(self.rcpts)
+        return ready and self.wanted
+
+    def end_chunks(self) -> None:
+        """Note that the last chunk is on its way."""
+        self._ended = True
 
     def following(self) -> tuple[Phase, bytes] | None:
         """Say which command comes after those answered; None if no further one makes sense."""
@@ -201,7 +230,7 @@ class Transaction:
             return None
         if self._answered < len(self.rcpts):
             return Phase.RCPT, self.rcpts[self._answered]
-        return Phase.DATA, encode.DATA
+        return None if self.chunked else (Phase.DATA, encode.DATA)
 
 
 def _of_recipient(reply: Reply) -> Reply:
@@ -260,7 +289,13 @@ class ClientSession:
             return self._awaited[0]
         if self.state is State.SECURING:
             return Phase.HANDSHAKE
-        return Phase.CONTENT if self.state is State.CONTENT else Phase.IDLE
+        return Phase.CONTENT if self._at_content else Phase.IDLE
+
+    @property
+    def _at_content(self) -> bool:
+        if self.state is State.ENVELOPE:
+            return self.transaction is not None and self.transaction.awaits_chunks
+        return self.state is State.CONTENT
 
     def receive(self, octets: bytes) -> None:
         """Take octets from the server, cut anywhere."""
@@ -306,18 +341,22 @@ class ClientSession:
             if reply.code < 400:
                 raise ReplyViolation("a reply to nothing", _start_of(reply))
             return self.phase
-        phase = self._awaited[0]
+        phase, transaction = self._awaited[0], self.transaction
         if reply.code < 400 and reply.code not in phase.success:
-            raise ReplyViolation("a reply to something else", _start_of(reply))
+            final = phase is Phase.FINAL_DOT and transaction is not None
+            if not (final and transaction is not None and transaction.announces(reply)):
+                raise ReplyViolation("a reply to something else", _start_of(reply))
         if phase is Phase.RSET and reply.code >= 400:
             raise ReplyViolation("RSET was refused", _start_of(reply))
+        if transaction is not None:
+            transaction.take(phase, reply)
+            if phase is Phase.FINAL_DOT and transaction.wanted:
+                return phase  # more replies follow
         self._awaited.popleft()
-        if reply.code < 400 or phase is Phase.FINAL_DOT:
+        if reply.code < 400 or (phase is Phase.FINAL_DOT and self.state is State.CONTENT):
             self.state = _STEPS.get((self.state, phase), self.state)
         if phase is Phase.EHLO and reply.code < 400:
             self.capabilities = capabilities_of(reply)
-        if self.transaction is not None:
-            self.transaction.take(phase, reply)
         return phase
 
     def command(self, phase: Phase, line: bytes) -> bytes:
@@ -360,6 +399,8 @@ class ClientSession:
         if "PIPELINING" not in self.capabilities:
             return line
         self._awaited.extend([Phase.RCPT] * len(transaction.rcpts))
+        if transaction.chunked:
+            return b"".join((line, *transaction.rcpts))
         self._awaited.append(Phase.DATA)
         return b"".join((line, *transaction.rcpts, encode.DATA))
 
@@ -367,7 +408,7 @@ class ClientSession:
         """Give what the transaction sends next, now that nothing is unanswered.
 
         Returns:
-            Octets to send; empty if it is the content's turn (`state` is `State.CONTENT`) or if the
+            Octets to send; empty if it is the content's turn (`phase` is `Phase.CONTENT`) or if the
             transaction is over (`transaction` is None).
 
         RFC 2920 s3.1; RFC 5321 s4.1.1.5
@@ -379,6 +420,8 @@ class ClientSession:
             if transaction.wanted:
                 return b""
             return self.command(Phase.FINAL_DOT, encode.END_OF_DATA)
+        if self._at_content:
+            return b""
         following = transaction.following()
         if following is not None:
             return self.command(*following)
@@ -386,6 +429,27 @@ class ClientSession:
             return self.command(Phase.RSET, encode.RSET)
         self.transaction = None
         return b""
+
+    def chunk(self, octets: int, last: bool) -> bytes:
+        """Give the command that goes before a chunk; others may be unanswered yet.
+
+        Raises:
+            LocalViolation: it is not the turn of a chunk.
+
+        RFC 3030 s2
+        """
+        transaction = self.transaction
+        if self.state is not State.ENVELOPE or transaction is None or not transaction.awaits_chunks:
+            raise LocalViolation(f"BDAT does not come when {self.state.value}")
+        if last:
+            transaction.end_chunks()
+        self._awaited.append(Phase.FINAL_DOT if last else Phase.CHUNK)
+        return encode.bdat(octets, last)
+
+    @property
+    def unanswered_chunks(self) -> int:
+        """How many chunks were sent and are not answered."""
+        return self._awaited.count(Phase.CHUNK)
 
     def content_sent(self) -> None:
         """Note that the final dot is on its way."""

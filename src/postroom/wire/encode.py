@@ -6,9 +6,9 @@ controls where the transaction was begun with SMTPUTF8: a CR, LF, NUL or any oth
 raises `LocalViolation` before a single octet is sent, so that no address, parameter, name or
 password can ever become a second command.
 
-`DotEncoder` does the same for content, chunk by chunk. It never mends: a bare CR, a bare LF or a
-NUL is refused, because some server somewhere takes it for a line end and the rest of the message
-for commands (SMTP smuggling).
+`DotEncoder` and `TextEncoder` do the same for content, chunk by chunk. They never mend: a bare CR,
+a bare LF or a NUL is refused, because some server somewhere takes it for a line end and the rest of
+the message for commands (SMTP smuggling).
 
 Who controls the input: addresses and parameters came from a peer and passed its parser; content is
 whatever a peer sent. Both are checked here again, for the next hop trusts us, not them.
@@ -293,25 +293,24 @@ def _is_clean_utf8(octets: bytes) -> bool:
     return True
 
 
-class DotEncoder:
-    r"""Makes content ready for DATA: dots stuffed, the end marked, nothing ambiguous let through.
+class TextEncoder:
+    """Lets content through in chunks that is text by the rules of SMTP; for BDAT.
 
     One encoder serves one message: `feed` each chunk, then `finish`. Chunks may be cut anywhere,
-    within a CRLF or before a dot. All work is done on whole chunks, and a chunk that needs no
-    change is given back without a copy.
+    within a CRLF too. All work is done on whole chunks, and a chunk that needs no change is given
+    back without a copy.
 
-    RFC 5321 s4.5.2, s4.1.1.4, s2.3.8
+    RFC 5321 s2.3.8; RFC 3030 s3
     """
 
-    __slots__ = ("_held", "_line_begins")
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        """Begin at the start of a line."""
-        self._line_begins = True
+        """Begin with nothing."""
         self._held = False  # a CR that ended the last chunk waits for its LF
 
     def feed(self, chunk: bytes) -> bytes:
-        """Encode a chunk of any length.
+        """Take a chunk of any length.
 
         Returns:
             What to send now; a CR at the end is kept until its LF has come.
@@ -327,6 +326,45 @@ class DotEncoder:
             chunk = chunk[:-1]
         if not only_crlf(chunk) or b"\0" in chunk:
             raise LocalViolation(f"{_what_is_unclean(chunk)} in the content")
+        return chunk
+
+    def finish(self) -> bytes:
+        """Give what ends the content: nothing.
+
+        Raises:
+            LocalViolation: the content ended with a bare CR.
+        """
+        if self._held:
+            raise LocalViolation("a bare CR in the content")
+        return b""
+
+
+class BinaryEncoder(TextEncoder):
+    """Lets any octets through: for BINARYMIME, which only BDAT can carry. RFC 3030 s3."""
+
+    __slots__ = ()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Give a chunk back."""
+        return chunk
+
+
+class DotEncoder(TextEncoder):
+    r"""Makes text ready for DATA: dots stuffed, the end marked.
+
+    RFC 5321 s4.5.2, s4.1.1.4, s2.3.8
+    """
+
+    __slots__ = ("_line_begins",)
+
+    def __init__(self) -> None:
+        """Begin at the start of a line."""
+        super().__init__()
+        self._line_begins = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Encode a chunk of any length; see `TextEncoder.feed`."""
+        chunk = super().feed(chunk)
         if not chunk:
             return chunk
         begins, self._line_begins = self._line_begins, chunk.endswith(b"\r\n")
@@ -341,8 +379,7 @@ class DotEncoder:
         Raises:
             LocalViolation: the content ended with a bare CR.
         """
-        if self._held:
-            raise LocalViolation("a bare CR in the content")
+        super().finish()
         return END_OF_DATA if self._line_begins else b"\r\n" + END_OF_DATA
 
 

@@ -27,7 +27,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from postroom.wire.client_session import capabilities_of
 from postroom.wire.codes import REPLY_OK, reply_code_description
 from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
 from postroom.wire.data import END
@@ -40,6 +39,7 @@ from postroom.wire.grammar import (
     parse_command,
 )
 from postroom.wire.line_ends import only_crlf
+from postroom.wire.offers import capabilities_of
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import ENHANCED, REPLY_LINE, Reply, ReplyReader
 from postroom.wire.stream import (

@@ -1,0 +1,197 @@
+"""One attempt on one connection: the transactions that it takes, one after the other.
+
+A `Delivery` says what is sent: which recipients come next, with which parameters, and how the
+content goes. It knows the terms (`postroom.client.terms`) and the host's limits, and touches no
+transport. What a recipient was told is entered into the attempt when a transaction is over.
+
+Invariants: a recipient that the host must not have the message for is never named to it. Replies
+that a recipient has got are kept whatever happens later.
+"""
+
+from collections.abc import Sequence
+
+from postroom.client import failures
+from postroom.client.attempt import Attempt
+from postroom.client.settings import ClientSettings
+from postroom.client.terms import (
+    Hop,
+    Terms,
+    rcpt_parameters,
+    refusal_of,
+    terms_for,
+    verdicts_for,
+)
+from postroom.errors import Refusal
+from postroom.wire import encode
+from postroom.wire.client_session import ClientSession, Transaction, Verdicts
+from postroom.wire.encode import BinaryEncoder, DotEncoder, TextEncoder
+from postroom.wire.errors import LocalViolation
+from postroom.wire.offers import HostLimits
+from postroom.wire.replies import Reply
+
+
+class Usage:
+    """What a session has used of its host's limits.
+
+    Attributes:
+        messages: MAIL commands sent.
+        domains: different domains of recipients sent.
+
+    RFC 9422 s4
+    """
+
+    __slots__ = ("domains", "messages")
+
+    def __init__(self) -> None:
+        """Begin with nothing used."""
+        self.messages = 0
+        self.domains: set[bytes] = set()
+
+    def spent(self, limits: HostLimits) -> bool:
+        """Say whether no further MAIL may be sent."""
+        return 0 < limits.messages <= self.messages
+
+
+class Delivery:
+    """One attempt on one connection.
+
+    Attributes:
+        attempt: the message and its recipients.
+        transaction: the running one.
+        payload: the whole content as it is sent, if it is in one piece; else None.
+        first: its first piece as it was read, if there are several.
+        seven_bit: True if no 8-bit octet may be sent.
+    """
+
+    __slots__ = (
+        "_hop",
+        "_places",
+        "_settings",
+        "_terms",
+        "_usage",
+        "attempt",
+        "first",
+        "payload",
+        "seven_bit",
+        "transaction",
+    )
+
+    def __init__(self, attempt: Attempt, hop: Hop, settings: ClientSettings, usage: Usage) -> None:
+        """Take the parts; `prepare` comes next."""
+        self.attempt = attempt
+        self.transaction: Transaction | None = None
+        self.payload: bytes | None = None
+        self.first = b""
+        self.seven_bit = "8BITMIME" not in hop.capabilities and not settings.eight_bit_anyway
+        self._hop = hop
+        self._settings = settings
+        self._usage = usage
+        self._places: Sequence[int] = ()
+        self._terms: Terms
+
+    @property
+    def chunked(self) -> bool:
+        """True if the content goes by BDAT."""
+        return self._terms.chunked
+
+    def encoder(self) -> TextEncoder:
+        """Make what the content passes through."""
+        if self._terms.binary:
+            return BinaryEncoder()
+        return TextEncoder() if self._terms.chunked else DotEncoder()
+
+    def prepare(self, first: bytes, now: float) -> None:
+        """Look whether the message can be sent at all, and for whom.
+
+        Args:
+            first: the content, or the first piece of it.
+            now: POSIX time.
+
+        Raises:
+            Refusal: it cannot.
+        """
+        outgoing = self.attempt.outgoing
+        self._terms = terms_for(outgoing, first, self._hop, self._settings, now)
+        for place, rcpt in enumerate(outgoing.message.recipients):
+            if self.attempt.replies[place] is None:
+                self.attempt.replies[place] = refusal_of(rcpt, self._hop)
+        if len(first) < outgoing.source.size_octets:
+            self.first = first
+            return
+        encoder = self.encoder()
+        try:
+            self.payload = encoder.feed(first) + encoder.finish()
+        except LocalViolation as error:
+            raise Refusal(failures.unclean(str(error))) from None
+
+    def transact(self, session: ClientSession) -> bytes:
+        """Begin a transaction for the recipients that come next.
+
+        Returns:
+            What to send; empty if the host takes no more in this session, so that another
+            connection is needed.
+
+        Raises:
+            LocalViolation: an address or a parameter cannot be sent.
+
+        RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4
+        """
+        limits = self._hop.capabilities.limits
+        self._places = self._next(limits)
+        if not self._places or self._usage.spent(limits):
+            return b""
+        message, terms = self.attempt.outgoing.message, self._terms
+        rcpts = []
+        for place in self._places:
+            rcpt = message.recipients[place]
+            told = rcpt_parameters(rcpt, self._hop, self._settings) if rcpt.parameters else {}
+            rcpts.append(encode.rcpt(rcpt.forward_path, told, terms.utf8))
+            if limits.domains:
+                self._usage.domains.add(rcpt.forward_path.domain.lower())
+        verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
+        told = terms.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else terms.mail
+        mail = encode.mail(message.sender, told)
+        self.transaction = Transaction(mail, rcpts, terms.chunked, verdicts)
+        self._usage.messages += 1
+        return session.begin(self.transaction)
+
+    def _next(self, limits: HostLimits) -> Sequence[int]:
+        """Choose the undecided recipients that fit into the limits, ours and the host's."""
+        most = self._settings.recipients_per_transaction
+        if limits.recipients:
+            most = min(most, limits.recipients)
+        if not limits.domains:
+            return self.attempt.undecided(most)
+        domains = set(self._usage.domains)
+        chosen: list[int] = []
+        for place in self.attempt.undecided(len(self.attempt.replies)):
+            domain = self.attempt.outgoing.message.recipients[place].forward_path.domain.lower()
+            if len(chosen) < most and (domain in domains or len(domains) < limits.domains):
+                domains.add(domain)
+                chosen.append(place)
+        return chosen
+
+    def settle(self, reply: Reply) -> None:
+        """Give this reply to every recipient of the running transaction that has none."""
+        if self.transaction is not None:
+            self.transaction.settle(reply)
+
+    def keep_replies(self) -> None:
+        """Enter the transaction's replies into the attempt.
+
+        Recipients beyond the host's own limit stay undecided if others went through: they go in
+        another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
+        """
+        transaction, self.transaction = self.transaction, None
+        if transaction is None:
+            return
+        progress = any(reply and reply.code < 400 for reply in transaction.replies)
+        aware = "DSN" in self._hop.capabilities
+        for place, reply in zip(self._places, transaction.replies, strict=True):
+            if not (progress and reply is not None and _is_too_many(reply)):
+                self.attempt.decide(place, reply, aware)
+
+
+def _is_too_many(reply: Reply) -> bool:
+    """Tell "too many recipients" from "mailbox full", which is 452 too. RFC 3463 s3.6."""
+    return reply.code == 452 and reply.enhanced in (None, "4.5.3")

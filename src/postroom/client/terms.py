@@ -1,0 +1,271 @@
+"""What a host is told of a message, and whether it may have it at all.
+
+Each parameter that a message came with is sent on only where its extension was offered. Where it
+was not, its RFC says what becomes of the message:
+
+    extension       where it is offered               where it is not
+    -------------   -------------------------------   ----------------------------------------------
+    SIZE            the size of what is sent          nothing
+    8BITMIME        BODY, if there are 8-bit octets   as `ClientSettings.eight_bit_anyway` says
+    BINARYMIME      BODY, and the content by BDAT     5.6.3 (RFC 3030 s3)
+    SMTPUTF8        SMTPUTF8, if anything needs it    5.6.7, unless all of it is ASCII (RFC 6531
+                                                      s3.2); a recipient that needs it fails alone
+    DSN             RET, ENVID, NOTIFY, ORCPT         nothing; the queue reports instead of the host
+                                                      (RFC 3461 s5.2.2)
+    REQUIRETLS      REQUIRETLS                        5.7.30 (RFC 8689 s4.2.1)
+    DELIVERBY       BY, the seconds that are left     5.3.3 if it is to be returned when late, else
+                                                      nothing (RFC 2852 s4.1.4)
+    MT-PRIORITY     the same                          nothing (RFC 6710 s4.3)
+    NO-SOLICITING   SOLICIT, the same                 nothing (RFC 3865 s2.6)
+    AUTH            AUTH, where we have logged in;    nothing
+                    ``<>`` unless we trust the
+                    sender (RFC 4954 s5)
+    RRVS            RRVS, the same                    that recipient fails, 5.7.19, unless the
+                                                      sender lets it continue (RFC 7293 s5.2)
+    PRDR            PRDR, with several recipients     nothing
+    of a plugin     its parameters                    5.6.3, if the plugin says so; else nothing
+    FUTURERELEASE   nothing: the queue has held the message (RFC 4865 s4)
+
+A host that breaks what it offers is not our concern; a value that we could not read is left out.
+
+Who controls the input: whoever sent the message, parameters that passed their parser when it came;
+the remote host, what it offers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from postroom.client import failures
+from postroom.client.model import Outgoing
+from postroom.client.settings import Chunking, ClientSettings
+from postroom.envelope import NewMessage, Trait
+from postroom.errors import Refusal
+from postroom.wire.client_session import Verdicts
+from postroom.wire.commands import Rcpt
+from postroom.wire.offers import Capabilities
+from postroom.wire.parameters import AUTH, BODY, BY, ORCPT, RRVS
+from postroom.wire.replies import Reply
+from postroom.wire.values import DeliverBy
+
+Parameters = dict[str, str | None]
+
+PASSED_ON: Final[Mapping[str, str]] = {
+    "RET": "DSN",
+    "ENVID": "DSN",
+    "MT-PRIORITY": "MT-PRIORITY",
+    "SOLICIT": "NO-SOLICITING",
+}
+"""Parameters of MAIL that go on as they came, and the extension of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What counts of a connection.
+
+    Attributes:
+        remote: the host, for replies.
+        capabilities: what it offers.
+        secure: True inside TLS.
+        logged_in: True if we have.
+        lmtp: True if it speaks LMTP.
+    """
+
+    remote: str
+    capabilities: Capabilities
+    secure: bool = False
+    logged_in: bool = False
+    lmtp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the host is told.
+
+    Attributes:
+        mail: the parameters of MAIL.
+        utf8: True if SMTPUTF8 is among them.
+        binary: True if the content is not text.
+        chunked: True if the content goes by BDAT.
+    """
+
+    mail: Parameters
+    utf8: bool
+    binary: bool
+    chunked: bool
+
+
+def terms_for(
+    outgoing: Outgoing, first: bytes, hop: Hop, settings: ClientSettings, now: float
+) -> Terms:
+    """Say what a host is told of a message.
+
+    Args:
+        outgoing: the message.
+        first: its content, or the first piece of it.
+        hop: the connection.
+        settings: of the client.
+        now: POSIX time.
+
+    Raises:
+        Refusal: the host must not have the message.
+
+    RFC 1870 s6; RFC 6152 s3; RFC 3030 s3; RFC 6531 s3.2; RFC 8689 s4.2.1; RFC 2852 s4.1.4
+    """
+    capabilities, message = hop.capabilities, outgoing.message
+    size = outgoing.source.size_octets
+    limit = capabilities.size_octets
+    if 0 < limit < size:
+        raise Refusal(failures.too_big(hop.remote, limit))
+    whole = len(first) >= size
+    eight_bit = not first.isascii()
+    binary = BODY.of(message.parameters) == "BINARYMIME"
+    mail: Parameters = {}
+    if "SIZE" in capabilities:
+        mail["SIZE"] = str(size)
+    if binary:
+        if "BINARYMIME" not in capabilities or "CHUNKING" not in capabilities:
+            raise Refusal(failures.no_binary(hop.remote))
+        mail["BODY"] = "BINARYMIME"
+    elif "8BITMIME" in capabilities:
+        if eight_bit or not whole:
+            mail["BODY"] = "8BITMIME"
+    elif eight_bit and not settings.eight_bit_anyway:
+        raise Refusal(failures.no_8bit(hop.remote))
+    utf8 = _needs_utf8(message, hop, eight_bit or not whole)
+    if utf8:
+        mail["SMTPUTF8"] = None
+    if message.parameters:
+        _add_parameters(mail, message, hop, settings, now)
+    if settings.extensions:
+        _check_foreign(message, hop, settings)
+    wanted = settings.chunking is Chunking.ALWAYS or (
+        settings.chunking is Chunking.LARGE and not whole
+    )
+    return Terms(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
+
+
+def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
+    """Say whether SMTPUTF8 is sent: where it is needed, or where that cannot be excluded.
+
+    Below the header fields of MIME parts may hold UTF-8 too; who declared the message knows, and
+    nobody reads them to find out.
+    """
+    declared = "SMTPUTF8" in message.parameters
+    needed = declared and bool(message.traits & Trait.UTF8_HEADER)
+    sender = message.sender is None or message.sender.is_ascii
+    if "SMTPUTF8" not in hop.capabilities:
+        if not sender:
+            raise Refusal(failures.no_utf8(hop.remote, "A sender that is not ASCII"))
+        if needed:
+            raise Refusal(failures.no_utf8(hop.remote, "A header that is not ASCII"))
+        return False
+    if not sender or needed or (declared and may_hold_8bit):
+        return True
+    return not all(rcpt.forward_path.is_ascii for rcpt in message.recipients)
+
+
+def _add_parameters(
+    mail: Parameters, message: NewMessage, hop: Hop, settings: ClientSettings, now: float
+) -> None:
+    """Add what was asked for and is offered."""
+    offered, parameters = hop.capabilities, message.parameters
+    for keyword, value in parameters.items():
+        extension = PASSED_ON.get(keyword) or _foreign(keyword, settings)
+        if extension is not None and extension in offered:
+            mail[keyword] = value
+    if "REQUIRETLS" in parameters:
+        if not hop.secure or "REQUIRETLS" not in offered:
+            raise Refusal(failures.no_requiretls(hop.remote))
+        mail["REQUIRETLS"] = None
+    if AUTH.keyword in parameters and hop.logged_in and "AUTH" in offered:
+        trusted = message.traits & Trait.TRUSTED
+        mail["AUTH"] = parameters["AUTH"] if trusted else "<>"
+    if BY.keyword in parameters:
+        _add_deliver_by(mail, message, hop, now)
+
+
+def _foreign(keyword: str, settings: ClientSettings) -> str | None:
+    extension = settings.extensions.get(keyword)
+    return extension.keyword if extension is not None else None
+
+
+def _check_foreign(message: NewMessage, hop: Hop, settings: ClientSettings) -> None:
+    """Ask the plugins whose extensions the host lacks whether it may have the message.
+
+    Raises:
+        Refusal: it may not.
+    """
+    parameters = dict(message.parameters)
+    for rcpt in message.recipients:
+        parameters.update(rcpt.parameters)
+    found = {settings.extensions[each] for each in parameters if each in settings.extensions}
+    for extension in found:
+        if extension.keyword not in hop.capabilities and extension.needed(parameters):
+            raise Refusal(failures.no_extension(hop.remote, extension.keyword))
+
+
+def _add_deliver_by(mail: Parameters, message: NewMessage, hop: Hop, now: float) -> None:
+    by = BY.of(message.parameters)
+    if by is None:
+        return
+    left = seconds_left(by, message, now)
+    if "DELIVERBY" not in hop.capabilities:
+        if by.returned:
+            raise Refusal(failures.no_deliver_by(hop.remote))
+        return
+    if by.returned and left < max(1, hop.capabilities.deliver_by_seconds):
+        raise Refusal(failures.not_in_time(hop.remote))
+    mail["BY"] = DeliverBy(left, by.returned, by.traced).encoded
+
+
+def seconds_left(by: DeliverBy, message: NewMessage, now: float) -> int:
+    """Say how much of the time for delivery is left; negative when it is late.
+
+    RFC 2852 s4.1.4
+    """
+    left = by.seconds - int(max(now - message.received_at, 0))
+    return max(min(left, 999_999_999), -999_999_999)
+
+
+def rcpt_parameters(rcpt: Rcpt, hop: Hop, settings: ClientSettings) -> Parameters:
+    """Say what a host is told of a recipient.
+
+    RFC 3461 s5.2.1; RFC 7293 s5
+    """
+    told: Parameters = {}
+    for keyword, value in rcpt.parameters.items():
+        extension = _RCPT_EXTENSIONS.get(keyword) or _foreign(keyword, settings)
+        if extension is None or extension not in hop.capabilities:
+            continue
+        if keyword == ORCPT.keyword and value is not None and not value.isascii():
+            original = ORCPT.of(rcpt.parameters)
+            value = original.encoded if original is not None else value
+        told[keyword] = value
+    return told
+
+
+_RCPT_EXTENSIONS: Final[Mapping[str, str]] = {"NOTIFY": "DSN", "ORCPT": "DSN", "RRVS": "RRVS"}
+
+
+def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
+    """Say why a host must not have the message for one recipient; None if it may.
+
+    RFC 6531 s3.2; RFC 7293 s5.2
+    """
+    if not rcpt.forward_path.is_ascii and "SMTPUTF8" not in hop.capabilities:
+        return failures.no_utf8(hop.remote, "An address that is not ASCII")
+    if RRVS.keyword in rcpt.parameters and "RRVS" not in hop.capabilities:
+        since = RRVS.of(rcpt.parameters)
+        if since is not None and not since.continues:
+            return failures.no_valid_since(hop.remote)
+    return None
+
+
+def verdicts_for(hop: Hop, recipients: int, settings: ClientSettings) -> Verdicts:
+    """Say how the host answers the end of the content for so many recipients."""
+    if hop.lmtp:
+        return Verdicts.EACH
+    if recipients > 1 and settings.prdr and "PRDR" in hop.capabilities:
+        return Verdicts.ANNOUNCED
+    return Verdicts.ONE

@@ -1,0 +1,32 @@
+"""Names of domains as DNS knows them."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.client.names import ascii_domain
+from postroom.errors import Refusal
+
+
+class NameTests(SynchronousTestCase):
+    def test_a_name_in_any_script_has_its_a_labels(self) -> None:
+        for name, expected in {
+            "example.org": "example.org",
+            "[192.0.2.1]": "[192.0.2.1]",
+            "bücher.example": "xn--bcher-kva.example",
+            "bu\u0308cher.example": "xn--bcher-kva.example",
+            "BÜCHER.example": "xn--bcher-kva.example",
+            "\uff45\uff58.例え\u3002テスト": "ex.xn--r8jz45g.xn--zckzah",
+            "straße.example": "xn--strae-oqa.example",
+        }.items():
+            self.assertEqual(ascii_domain(name), expected)
+
+    def test_what_is_no_name_is_refused_for_good(self) -> None:
+        for name in (
+            "ü..example",
+            "\u2603\u0301-.example",
+            "ü" * 64 + ".example",
+            "\ud800.example",
+        ):
+            with self.assertRaises(Refusal) as caught:
+                ascii_domain(name)
+            self.assertEqual(str(caught.exception.reply)[:9], "550 5.1.2")
+            self.assertTrue(str(caught.exception.reply).isascii())
