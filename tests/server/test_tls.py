@@ -7,11 +7,14 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.ssl import CertificateOptions
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.server.factory import ImplicitTLSFactory
 from tests.server.scene import PATIENT, Peer, Scene, settings
 from tests.server.test_protocol import MAIL, PLAIN, RCPT
 
@@ -74,6 +77,55 @@ class HandshakeTests(SynchronousTestCase):
             with capturedLogs() as events:
                 peer.lose()
             self.assertEqual(events, [])
+
+
+class FloodTests(SynchronousTestCase):
+    """Tests for handshakes that come too often."""
+
+    def setUp(self) -> None:
+        limits = replace(PATIENT, handshakes_per_minute=3)
+        near = [ip_network("127.0.0.0/8")]
+        self.scene = Scene(settings(limits=limits, unlimited_networks=near))
+
+    def starttls(self, host: str) -> int:
+        peer = self.scene.connect(host)
+        peer.say("EHLO c")
+        return peer.say("STARTTLS").code
+
+    def at_once(self, host: str) -> bool:
+        """Begin with TLS; tell whether the connection stands."""
+        contexts = CertificateOptions()
+        factory = ImplicitTLSFactory(contexts, self.scene.factory, self.scene.clock)  # type: ignore[arg-type]
+        return factory.buildProtocol(IPv4Address("TCP", host, 4000)) is not None
+
+    def test_starttls_is_refused_for_the_rest_of_the_minute(self) -> None:
+        codes = [self.starttls("192.0.2.1") for _ in range(5)]
+        self.assertEqual(codes, [220, 220, 220, 454, 454])
+        self.assertEqual(self.starttls("192.0.2.2"), 220)
+        self.scene.clock.advance(60)
+        self.assertEqual(self.starttls("192.0.2.1"), 220)
+
+    def test_a_connection_that_begins_with_tls_is_closed(self) -> None:
+        taken = [self.at_once("192.0.2.1") for _ in range(5)]
+        self.assertEqual(taken, [True, True, True, False, False])
+        self.assertTrue(self.at_once("192.0.2.2"))
+
+    def test_both_count_together_and_one_line_is_logged(self) -> None:
+        self.starttls("192.0.2.1")
+        self.at_once("192.0.2.1")
+        self.at_once("192.0.2.1")
+        with capturedLogs() as events:
+            self.assertEqual(self.starttls("192.0.2.1"), 454)
+            self.assertFalse(self.at_once("192.0.2.1"))
+        told = [formatEvent(event) for event in events]
+        self.assertEqual(told.count("too many TLS handshakes client=192.0.2.1"), 1, told)
+
+    def test_an_ipv6_network_is_one_peer(self) -> None:
+        codes = [self.starttls(f"2001:db8::{number}") for number in range(1, 6)]
+        self.assertEqual(codes, [220, 220, 220, 454, 454])
+
+    def test_programs_of_this_host_are_not_held_to_it(self) -> None:
+        self.assertEqual({self.starttls("127.0.0.1") for _ in range(10)}, {220})
 
 
 class StarttlsTests(SynchronousTestCase):

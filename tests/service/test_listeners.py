@@ -3,7 +3,6 @@
 import socket
 from typing import Any
 
-from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.protocol import Factory
@@ -18,11 +17,10 @@ from postroom.service.listeners import Listener, address_text, bind, make_endpoi
 class EndpointTests(SynchronousTestCase):
     """Tests for `make_endpoint`."""
 
-    def listen(self, endpoint: str) -> tuple[Any, ...]:
+    def listen(self, endpoint: str, proxy: bool = False) -> tuple[Any, ...]:
         """Listen in memory; give what the reactor was asked for."""
         reactor = MemoryReactorClock()
-        tls = ssl.CertificateOptions()
-        made = make_endpoint(reactor, Listen("mx", endpoint), tls)
+        made, self.speaks_tls = make_endpoint(reactor, Listen("mx", endpoint, proxy=proxy))
         made.listen(Factory())
         (asked,) = reactor.tcpServers + reactor.sslServers + reactor.unixServers
         return asked
@@ -39,9 +37,11 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual((port, interface), (25, "::1"))
 
     def test_ssl_without_a_key_serves_our_certificate(self) -> None:
-        port, factory, backlog, interface = self.listen("ssl:465:interface=127.0.0.1")
+        port, _, backlog, interface = self.listen("ssl:465:interface=127.0.0.1")
         self.assertEqual((port, backlog, interface), (465, 511, "127.0.0.1"))
-        self.assertIn("TLS", type(factory).__name__)
+        self.assertTrue(self.speaks_tls)
+        self.listen("tcp:25")
+        self.assertFalse(self.speaks_tls)
 
     def test_unix_sockets(self) -> None:
         self.assertEqual(self.listen("unix:/run/smtp:mode=660")[0], "/run/smtp")
@@ -59,6 +59,13 @@ class EndpointTests(SynchronousTestCase):
             self.assertTrue(str(error).startswith(f"listen mx={endpoint}: not a server endpoint: "))
             self.assertIn(reason, str(error))
             self.assertNotIn("\n", str(error))
+
+    def test_a_proxys_header_must_not_be_hidden(self) -> None:
+        for endpoint in ("tcp:25", "ssl:465", "unix:/run/smtp"):
+            self.listen(endpoint, proxy=True)
+        for endpoint in ("ssl:465:privateKey=k.pem", "haproxy:tcp:25"):
+            error = self.assertRaises(UserError, self.listen, endpoint, proxy=True)
+            self.assertTrue(str(error).startswith(f"listen mx+proxy={endpoint}: +proxy goes with"))
 
 
 class BindTests(TestCase):

@@ -30,6 +30,8 @@ class ListenTests(SynchronousTestCase):
             "submission+need-certificate=ssl:465:interface=a": Listen(
                 "submission", "ssl:465:interface=a", ClientCertificates.NEED
             ),
+            "mx+proxy=tcp:25": Listen("mx", "tcp:25", proxy=True),
+            "mx+ask-certificate+proxy=tcp:25": Listen("mx", "tcp:25", ClientCertificates.ASK, True),
         }.items():
             self.assertEqual(parse_listen(text), listen)
             self.assertEqual(str(listen), text)
@@ -37,7 +39,7 @@ class ListenTests(SynchronousTestCase):
     def test_others_are_refused(self) -> None:
         for role in (
             *("mx+", "mx+certificate", "+ask-certificate", "mx ask-certificate", "ask-certificate"),
-            *("mx+ask-certificate+need-certificate", "mx+ask-certificate+ask-certificate"),
+            *("mx+ask-certificate+need-certificate", "mx+proxy+proxy"),
         ):
             with self.assertRaises(ValueError, msg=role):
                 parse_listen(f"{role}=tcp:25")
@@ -110,8 +112,16 @@ class ErrorTests(Files):
 
     def test_an_unknown_flag_is_named_with_those_there_are(self) -> None:
         (line,) = self.errors('listen = ["mx+tls=tcp:25"]\n')
-        self.assertIn('listen[0] = "mx+tls=tcp:25" (a role may have', line)
-        self.assertIn("+ask-certificate, +need-certificate", line)
+        self.assertIn('listen[0] = "mx+tls=tcp:25" (the flags of a role are', line)
+        self.assertIn("+ask-certificate, +need-certificate, +proxy)", line)
+
+    def test_somebody_must_be_a_proxy(self) -> None:
+        (line,) = self.errors('listen = ["mx+proxy=tcp:25"]\n')
+        self.assertEqual(
+            line,
+            "listen mx+proxy=tcp:25: set session.proxy_networks, or nobody may send a PROXY header",
+        )
+        load_settings(self.write('listen = ["mx+proxy=unix:/run/smtp"]\n'), {})
 
     def test_a_further_certificate_is_two_paths(self) -> None:
         for text in (

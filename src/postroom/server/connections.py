@@ -54,6 +54,8 @@ class Connections:
         self._stress_timeout = stress_timeout_seconds
         self._sessions: set[Session] = set()
         self._by_peer: dict[str, int] = {}
+        self._handshakes: dict[str, int] = {}
+        self._minute = 0
         self._sweep = LoopingCall(self._sweep_once)
         self._sweep.clock = clock
         self._drained: Deferred[None] | None = None
@@ -100,6 +102,18 @@ class Connections:
         if not self._sessions and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+    def count_handshake(self, client: str) -> int:
+        """Count a TLS handshake that is about to begin; give how many began in this minute.
+
+        A handshake costs us far more than the peer.
+        """
+        minute = int(self._clock.seconds() / 60)
+        if minute != self._minute:
+            self._minute, self._handshakes = minute, {}
+        key = peer_key(client)
+        count = self._handshakes[key] = self._handshakes.get(key, 0) + 1
+        return count
 
     def drain(self) -> "Deferred[None]":
         """Ask every session to end; fires when the last has.

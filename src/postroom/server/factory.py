@@ -17,6 +17,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.protocol import ServerFactory as TwistedServerFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from postroom.envelope import SessionFacts
@@ -38,6 +40,8 @@ from postroom.wire.session import (
 
 _NOT_YET: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
 _TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
+_log = Logger()
+
 _TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
 
 
@@ -123,6 +127,16 @@ class ServerFactory(TwistedServerFactory):
             return _TOO_MANY
         return None
 
+    def takes_handshake(self, client: str) -> bool:
+        """Count a TLS handshake with a peer; tell whether it may begin."""
+        most = self.settings.limits.handshakes_per_minute
+        count = self._connections.count_handshake(client)
+        if count <= most or in_networks(client, self._unlimited):
+            return True
+        if count == most + 1:
+            _log.warn("too many TLS handshakes client={client}", client=client)
+        return False
+
     def opened(self, session: SMTPServerProtocol) -> None:
         """Count a session that has begun."""
         self._connections.add(session, session.facts.client)
@@ -179,6 +193,22 @@ class ServerFactory(TwistedServerFactory):
             else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
                 barred.update(dict.fromkeys(("MAIL", "RCPT", "DATA", "RSET", "VRFY"), TLS_FIRST))
         return Capabilities(settings.hostname, extensions, barred, settings.space_after_colon)
+
+
+class ImplicitTLSFactory(TLSMemoryBIOFactory):
+    """Speaks TLS before the sessions of a listener begin."""
+
+    def __init__(
+        self, tls: IOpenSSLServerConnectionCreator, sessions: ServerFactory, clock: IReactorTime
+    ) -> None:
+        """Take what serves TLS, and what makes sessions."""
+        super().__init__(tls, False, sessions, clock)
+        self._sessions = sessions
+
+    def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]  # it is never None
+        """Make a connection; None, which closes it, where there were too many handshakes."""
+        client, _ = _peer(addr)
+        return super().buildProtocol(addr) if self._sessions.takes_handshake(client) else None
 
 
 def _peer(address: Any) -> tuple[str, int]:

@@ -37,6 +37,7 @@ class Limits:
         idle_commands: commands between two messages that move no mail (NOOP, RSET, VRFY, EHLO …)
             after which the session ends with 421.
         connections: in all, over all listeners.
+        handshakes_per_minute: TLS handshakes with one IPv4 address or one IPv6 /64 in a minute.
         connections_per_address: from one IPv4 address or one IPv6 /64.
     """
 
@@ -53,6 +54,7 @@ class Limits:
     errors: int = 20
     idle_commands: int = 100
     connections: int = 10_000
+    handshakes_per_minute: int = 600
     connections_per_address: int = 50
 
 
@@ -67,8 +69,9 @@ class ListenerSettings:
         mechanisms: SASL mechanisms in the order in which EHLO lists them, as far as they can work.
         clear_text_auth_networks: where AUTH is offered without TLS.
         normalise_networks: whose bare CR and LF in content become CRLF instead of a refusal.
-        unlimited_networks: not counted against `Limits.connections_per_address`; this host by
-            default, whose programs all share one address.
+        unlimited_networks: not counted against `Limits.connections_per_address` and
+            `Limits.handshakes_per_minute`; this host by default, whose programs all share one
+            address.
         space_after_colon: take ``MAIL FROM: <a@b>``.
     """
 

@@ -61,6 +61,7 @@ _BYE: Final = reply(221, "2.0.0", "Bye")
 _START_INPUT: Final = reply(354, None, "End data with <CR><LF>.<CR><LF>")
 _START_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 _TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
+_TOO_MANY_HANDSHAKES: Final = reply(454, "4.7.0", "Too many TLS handshakes, try again later")
 _CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
 _NOT_OFFERED: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
 _OFFERED: Final = [verb for verb in VERBS if verb not in _NOT_OFFERED]
@@ -495,7 +496,11 @@ class SMTPServerProtocol(LineStream):
     # TLS
 
     def _starttls(self, _: object) -> Reply:
-        return _START_TLS if self.factory.tls is not None else _TLS_UNAVAILABLE
+        if self.factory.tls is None:
+            return _TLS_UNAVAILABLE
+        return (
+            _START_TLS if self.factory.takes_handshake(self.facts.client) else _TOO_MANY_HANDSHAKES
+        )
 
     def _start_tls(self) -> None:
         """Upgrade: what came in clear text is thrown away, the session is a new one.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore
+from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
 
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
@@ -42,8 +42,9 @@ from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
 from postroom.queue.store import SqlQueueStore
 from postroom.server.connections import Connections
-from postroom.server.factory import ServerFactory
+from postroom.server.factory import ImplicitTLSFactory, ServerFactory
 from postroom.server.limits import Limits
+from postroom.server.proxy import ProxyFactory
 from postroom.service.listeners import Listener, make_endpoint
 from postroom.service.logins import LoginRoom, make_logins, make_portal
 from postroom.service.logs import ILogReactor
@@ -190,6 +191,12 @@ def make_listeners(
         tls = listener_tls(certificates, listen)
         policy = settings.listener(listen.role, limits)
         parts = rooms.logins.parts
-        factory = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        made.append(Listener(listen, make_endpoint(reactor, listen, tls), factory))
+        sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
+        endpoint, speaks_tls = make_endpoint(reactor, listen)
+        factory: IProtocolFactory = sessions
+        if speaks_tls:
+            factory = ImplicitTLSFactory(tls, sessions, reactor)
+        if listen.proxy:  # its header comes before all else
+            factory = ProxyFactory(factory, reactor, settings.session.proxy_networks)
+        made.append(Listener(listen, endpoint, factory))
     return made

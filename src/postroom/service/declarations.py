@@ -189,22 +189,25 @@ class Listen:
         role: one of `ROLES`.
         endpoint: a Twisted server endpoint string.
         client_certificates: whether clients are to show certificates.
+        proxy: a listed proxy has to say whom it speaks for.
     """
 
     role: str
     endpoint: str
     client_certificates: ClientCertificates = ClientCertificates.NONE
+    proxy: bool = False
 
     def __str__(self) -> str:
         """Give it as it is written in the settings."""
-        flags = [f"+{name}" for name, wish in _FLAGS.items() if self.client_certificates is wish]
-        return f"{self.role}{''.join(flags)}={self.endpoint}"
+        flags = [f"+{name}" for name, wish in _WISHES.items() if self.client_certificates is wish]
+        return f"{self.role}{''.join(flags)}{'+proxy' if self.proxy else ''}={self.endpoint}"
 
 
-_FLAGS: Final = {
+_WISHES: Final = {
     "ask-certificate": ClientCertificates.ASK,
     "need-certificate": ClientCertificates.NEED,
 }
+_FLAGS: Final = ", ".join(f"+{name}" for name in (*_WISHES, "proxy"))
 
 
 def parse_listen(text: str) -> Listen:
@@ -217,10 +220,12 @@ def parse_listen(text: str) -> Listen:
     role, *flags = roles.split("+")
     if not equals or role not in ROLES or ":" not in endpoint:
         raise ValueError("not ROLE=ENDPOINT")
-    wishes = [wish for wish in map(_FLAGS.get, flags) if wish is not None]
-    if len(wishes) != len(flags) or len(wishes) > 1:
-        raise ValueError(f"a role may have one of the flags {', '.join('+' + f for f in _FLAGS)}")
-    return Listen(role, endpoint, *wishes)
+    if not set(flags) <= {*_WISHES, "proxy"}:
+        raise ValueError(f"the flags of a role are {_FLAGS}")
+    wishes = [_WISHES[flag] for flag in flags if flag != "proxy"] or [ClientCertificates.NONE]
+    if len(wishes) > 1 or flags.count("proxy") > 1:
+        raise ValueError("flags exclude each other")
+    return Listen(role, endpoint, wishes[0], "proxy" in flags)
 
 
 def parse_network(text: str) -> Network:

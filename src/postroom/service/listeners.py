@@ -18,11 +18,10 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import serverFromString, wrapServerTLS
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
-    IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IReactorCore,
     IStreamServerEndpoint,
@@ -33,30 +32,36 @@ from postroom.errors import UserError
 from postroom.service.declarations import Listen
 
 BACKLOG: Final = 511
+_BARE: Final = ("tcp", "tcp6", "unix", "systemd", "fd")
 _FIELDS: Final = re.compile(r"(?:[^:\\]|\\.)+")
 
 
-def make_endpoint(
-    reactor: IReactorCore, listen: Listen, tls: IOpenSSLServerConnectionCreator
-) -> IStreamServerEndpoint:
+def make_endpoint(reactor: IReactorCore, listen: Listen) -> tuple[IStreamServerEndpoint, bool]:
     """Make the endpoint of a listener.
 
     Args:
         reactor: what will listen.
         listen: role and endpoint string.
-        tls: served by ``ssl:`` without ``privateKey=``.
+
+    Returns:
+        The endpoint, and whether our TLS is to be spoken on it: on ``ssl:`` without
+        ``privateKey=``.
 
     Raises:
-        UserError: the string means nothing.
+        UserError: the string means nothing, or TLS of others would hide a proxy's header.
     """
     kind, *arguments = _FIELDS.findall(listen.endpoint) or [""]
     named = {item.partition("=")[0] for item in arguments if "=" in item}
     if kind in ("tcp", "tcp6", "ssl") and "backlog" not in named:
         arguments.append(f"backlog={BACKLOG}")
     is_ours = kind == "ssl" and "privateKey" not in named
+    if listen.proxy and kind not in _BARE and not is_ours:
+        raise UserError(
+            f"listen {listen}: +proxy goes with tcp:, tcp6:, unix:, systemd:, and ssl: without"
+            " privateKey="
+        )
     description = ":".join(["tcp" if is_ours else kind, *arguments])
-    endpoint = parse_endpoint(reactor, description, f"listen {listen}")
-    return wrapServerTLS(tls, endpoint) if is_ours else endpoint
+    return parse_endpoint(reactor, description, f"listen {listen}"), is_ours
 
 
 def parse_endpoint(reactor: IReactorCore, description: str, what: str) -> IStreamServerEndpoint:

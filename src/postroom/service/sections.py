@@ -133,6 +133,13 @@ class LimitsSection(Section):
         ge=1,
         le=1_000_000,
     )
+    handshakes_per_minute: int = _limit(
+        "handshakes_per_minute",
+        """TLS handshakes with one IPv4 address or one IPv6 /64 in a minute; STARTTLS then gets 454,
+        and a connection that would begin with TLS is closed.""",
+        ge=1,
+        le=1_000_000,
+    )
     connections_per_address: int = _limit(
         "connections_per_address",
         "Connections from one IPv4 address or one IPv6 /64; more get 421.",
@@ -159,8 +166,15 @@ class SessionSection(Section):
     )
     unlimited_networks: Networks = _listener(
         "unlimited_networks",
-        """Networks that limits.connections_per_address does not count. All programs of this host
-        come from one address.""",
+        """Networks that limits.connections_per_address and limits.handshakes_per_minute do not
+        count. All programs of this host come from one address.""",
+    )
+    proxy_networks: Networks = setting(
+        (),
+        """Proxies that begin their connections to listeners with "+proxy" by saying whom they speak
+        for (PROXY protocol, version 1 or 2). The client's address counts for all limits and
+        networks. Whoever else connects there is taken for the client itself.""",
+        extra=Extra(example=["192.0.2.80"]),
     )
     space_after_colon: bool = _listener(
         "space_after_colon",

@@ -106,9 +106,9 @@ class Settings(Section):
         ),
         """Where to listen, as ROLE=ENDPOINT. The role mx takes mail for local domains from anyone;
         submission wants TLS and a login first. "+ask-certificate" or "+need-certificate" after
-        the role wants clients to show one that tls.client_ca signed. The endpoint is one of
-        Twisted's, such as "tcp:25", "ssl:465" (our certificate), "unix:/run/postroom/smtp" or
-        "systemd:INET:index=0".""",
+        the role wants clients to show one that tls.client_ca signed, "+proxy" takes PROXY headers
+        of session.proxy_networks. The endpoint is one of Twisted's, such as "tcp:25", "ssl:465"
+        (our certificate), "unix:/run/postroom/smtp" or "systemd:INET:index=0".""",
         extra=Extra(option="listen", example=["mx=tcp:25", "submission=ssl:465"]),
     )
     relay_host: RelayHost | None = setting(
@@ -263,5 +263,16 @@ def load_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
     source = str(config) if config else "command line"
     settings = check(Settings, merge(data, overrides), overrides, source)
     check_tls(settings.tls, settings.listen, source)
+    _check_proxies(settings, source)
     settings.schedule()
     return settings
+
+
+def _check_proxies(settings: Settings, source: str) -> None:
+    for listen in settings.listen:
+        is_local = listen.endpoint.startswith("unix:")
+        if listen.proxy and not (settings.session.proxy_networks or is_local):
+            raise UserError(
+                f"{source}: listen {listen}: set session.proxy_networks, or nobody may send a"
+                " PROXY header"
+            )
