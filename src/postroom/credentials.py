@@ -14,6 +14,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 
 from postroom.envelope import SessionFacts
+from postroom.errors import PostroomError
 
 
 class Knowledge(Enum):
@@ -123,6 +124,10 @@ class SASLSession:
     offered: tuple[str, ...]
     scram_keys: "Callable[[bytes], Deferred[ScramKeys]] | None"
     channel_binding: Callable[[str], bytes | None]
+
+
+class BadToken(PostroomError):
+    """A token that is not believed, or does not claim what it has to; the text is for the log."""
 
 
 class TokenRefused(UnauthorizedLogin):

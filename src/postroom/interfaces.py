@@ -11,7 +11,8 @@ plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFac
 `ITransactionDelivery`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
@@ -242,6 +243,18 @@ class ILoginSecrets(Interface):
 
         Raises:
             Refusal: 454 4.7.0, they cannot be looked up now.
+        """
+
+
+class ITokenReader(Interface):
+    """Reads tokens; what has to be claimed by one is checked elsewhere."""
+
+    def claims(token: str) -> "Deferred[Mapping[str, Any]]":
+        """Say what a token claims, after it was found to be genuine.
+
+        Raises:
+            postroom.credentials.BadToken: it is not.
+            Exception: that cannot be found out now. The peer gets 454 4.7.0.
         """
 
 

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": set(),
     "errors": {"wire"},
     "envelope": {"wire"},
-    "credentials": {"envelope"},
+    "credentials": {"envelope", "errors"},
     "interfaces": {"wire", "errors", "envelope", "credentials"},
     "database": {"wire", "errors", "envelope", "interfaces"},
     "maildirs": {"wire", "errors", "envelope"},

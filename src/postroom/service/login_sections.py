@@ -10,6 +10,7 @@ from postroom.accounts.hashing import Forms
 from postroom.accounts.scram import ITERATIONS, MOST_ITERATIONS
 from postroom.server.limits import ListenerSettings
 from postroom.service.declarations import (
+    AbsolutePath,
     Extra,
     Mechanisms,
     Networks,
@@ -80,6 +81,53 @@ class LockoutSection(Section):
     )
 
 
+class TokensSection(Section):
+    """Tokens (OAuth 2), for OAUTHBEARER and XOAUTH2; the mechanisms have to be named as well."""
+
+    issuer: str = setting(
+        "",
+        "Who has to have given a token out: its claim iss.",
+        extra=Extra(example="https://login.example.org"),
+    )
+    audiences: Strings = setting(
+        (),
+        "Whom a token has to be meant for: one of these among its claim aud.",
+        extra=Extra(example=["https://mail.example.org"]),
+    )
+    keys: str = setting(
+        "",
+        """The issuer's keys, a file or https URL with a JSON Web Key Set: tokens are then checked
+        by their signature. Needs the extra "auth".""",
+        extra=Extra(example="https://login.example.org/jwks.json", rfc="RFC 7517 s5"),
+    )
+    refresh_seconds: float = setting(
+        3600.0, "How long keys are used before they are read again.", ge=60, le=2_592_000
+    )
+    introspection_url: str = setting(
+        "",
+        """Instead of keys: where each token is shown to its issuer. Needs the extra "auth".""",
+        extra=Extra(example="https://login.example.org/introspect", rfc="RFC 7662 s2"),
+    )
+    client_id: str = setting("", "By which name we ask there.", extra=Extra(example="postroom"))
+    client_secret_file: AbsolutePath | None = setting(
+        None,
+        "The file with the password that we ask there with.",
+        extra=Extra(example="/etc/postroom/introspection-secret"),
+    )
+    ca_file: AbsolutePath | None = setting(
+        None,
+        "A certificate (PEM) that is trusted for these URLs instead of the system's.",
+        extra=Extra(example="/etc/ssl/certs/internal.pem"),
+    )
+    timeout_seconds: float = setting(10.0, "How long a request may take.", gt=0, le=240)
+    scope: str = setting(
+        "", "What a token has to allow: among its claim scope.", extra=Extra(example="smtp")
+    )
+    username_claim: str = setting(
+        "email", "Which claim names the account, by its address or another user name.", min_length=1
+    )
+
+
 class AuthSection(Section):
     """Logins."""
 
@@ -122,6 +170,7 @@ class AuthSection(Section):
         database then has them all. Switched off again, each goes when its owner next logs in.""",
     )
     lockout: LockoutSection = Field(default_factory=LockoutSection)
+    tokens: TokensSection = Field(default_factory=TokensSection)
 
     def forms(self) -> Forms:
         """Give the forms in which passwords are stored."""

@@ -32,6 +32,7 @@ from postroom.server.connections import in_networks, peer_key
 from postroom.service.sections import values_of
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
+from postroom.service.tokens import make_token_checker
 
 
 @implementer(ICredentialsChecker)
@@ -99,6 +100,9 @@ def make_logins(
         settings: everybody's.
         storage: opened.
         look_ups: threads that ask the database.
+
+    Raises:
+        UserError: the settings of logins contradict each other, or a package is missing.
     """
     forms = settings.auth.forms()
     passwords = PasswordPool(Hashing(forms=forms), reactor)
@@ -115,4 +119,6 @@ def make_logins(
         default,
     )
     lockouts = SharedLockouts(guard, storage.engine, reactor, look_ups)
-    return LoginRoom(passwords, lockouts, [checker], LoginParts(checker, guard))
+    tokens = make_token_checker(reactor, settings.auth.tokens, look_ups, checker)
+    checkers = [checker] if tokens is None else [checker, tokens]
+    return LoginRoom(passwords, lockouts, checkers, LoginParts(checker, guard, tokens is not None))
