@@ -211,6 +211,8 @@ class ConfigTests(CommandTestCase):
             'relay_host = "smtps://joe:secret@mail.example.net"\n'
             'database = "postgresql://joe:secret@db/postroom"\n'
             '[routes]\n"b.example" = "smtp://joe:secret@127.0.0.1:26"\n'
+            '[accounts.static.users]\n"ann@b.example" = "{PLAIN}secret"\n'
+            '[accounts.sql]\nurl = "postgresql://joe:secret@db/mail"\n'
         )
         for output in ((), ("--json",)):
             result = CliRunner().invoke(cli, ["--config", config, "config", "check", *output])

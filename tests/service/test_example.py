@@ -35,7 +35,7 @@ class ExampleTests(SynchronousTestCase):
         for item in declarations(Settings):
             self.assertIn(item.paragraph.split()[0], text)
             name = item.key.rpartition(".")[2]
-            self.assertTrue(f"\n#{name} = " in text or f"\n[{name}]" in text, item.key)
+            self.assertTrue(f"\n#{name} = " in text or f"\n[{item.key}]" in text, item.key)
 
     def test_as_it_stands_it_changes_nothing(self) -> None:
         path = Path(self.mktemp())

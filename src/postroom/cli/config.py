@@ -38,6 +38,8 @@ def _in_force(settings: "Settings") -> dict[str, Any]:
         value: Any = settings
         for name in declaration.key.split("."):
             value = getattr(value, name)
+        if declaration.extra.secret and isinstance(value, dict):
+            value = dict.fromkeys(value, "***")
         values[declaration.key] = _plain(value)
     return values
 

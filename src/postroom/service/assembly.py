@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
 
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
+from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
@@ -49,6 +50,7 @@ from postroom.service.listeners import Listener, make_endpoint
 from postroom.service.logins import LoginRoom, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
+from postroom.service.sources import Sources, make_sources
 from postroom.service.storage import Storage
 from postroom.service.tls import listener_tls
 
@@ -66,7 +68,7 @@ class Rooms:
 
     Attributes:
         connections: all sessions.
-        directory: accounts and domains.
+        sources: accounts and domains, and who may log in.
         srs_secrets: what senders of forwarded mail are rewritten with.
         logins: what logins are checked with.
         store: the queue's.
@@ -79,7 +81,7 @@ class Rooms:
     """
 
     connections: Connections
-    directory: SQLDirectory
+    sources: Sources
     srs_secrets: SRSSecrets
     logins: LoginRoom
     store: SqlQueueStore
@@ -128,12 +130,19 @@ def assemble(
         checkers: further sources of logins.
 
     Raises:
-        UserError: the certificates that the client is to trust cannot be read.
+        UserError: the certificates that the client is to trust cannot be read, or a source of
+            accounts is set up wrongly.
     """
     look_ups = ThreadPool(0, _LOOK_UP_THREADS, "look-ups")
     spools = ThreadPool(0, _SPOOL_THREADS, "spools")
-    directory = SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups)
-    logins = make_logins(reactor, settings, storage, look_ups)
+    sources = make_sources(
+        reactor,
+        settings,
+        next(iter(storage.domains), None),
+        SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups),
+        SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms()),
+    )
+    logins = make_logins(reactor, settings, storage, look_ups, sources.credentials)
     # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
     horizon = 2 * settings.schedule().longest_step_seconds
     files = files_of(storage.engine) if storage.owns_database else None
@@ -144,7 +153,7 @@ def assemble(
     delivery = settings.deliveries(postmaster)
     rotation, first = settings.srs.rotation(), storage.srs_secrets
     srs_secrets = SRSSecrets(storage.engine, rotation, first, reactor, look_ups, time.time)
-    router = Router(directory, delivery, make_rewriting(settings, delivery, srs_secrets))
+    router = Router(sources.directory, delivery, make_rewriting(settings, delivery, srs_secrets))
     committer = Committer(reactor, delivery)
     area = SpoolArea(reactor, spools, delivery)
     quotas = Quotas(reactor, look_ups, delivery)
@@ -154,13 +163,13 @@ def assemble(
         return queue.enqueue(message, content)
 
     agent = LocalAgent(delivery, router, committer, area, quotas, enqueue)
-    exits = Exits(sender, next_hops(settings), directory, agent)
+    exits = Exits(sender, next_hops(settings), sources.directory, agent)
     relay = Relay(store, exits, reactor, settings.relaying())
     queue = Queue(store, relay)
     realm = MailRealm(DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
-        directory=directory,
+        sources=sources,
         srs_secrets=srs_secrets,
         logins=logins,
         store=store,

@@ -55,12 +55,14 @@ class Extra:
         example: shown where the default would say nothing.
         shown_default: shown instead of a default that depends on the machine.
         rfc: where it comes from.
+        secret: True if its values are not to be shown.
     """
 
     option: str | None = None
     example: object = None
     shown_default: str | None = None
     rfc: str | None = None
+    secret: bool = False
 
 
 def setting(
@@ -296,7 +298,8 @@ def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """Make a tuple of a list; a string is not taken for a list of its letters."""
     if isinstance(value, str):
         raise ValueError("not a list")
     return tuple(value) if isinstance(value, list) else value
@@ -313,7 +316,7 @@ Addresses = Annotated[
     tuple[
         Annotated[str, _from_text(parse_address), Allowed('an IP address such as "192.0.2.1"')], ...
     ],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
 ]
 DNSServers = Annotated[
     tuple[
@@ -324,25 +327,25 @@ DNSServers = Annotated[
         ],
         ...,
     ],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
 ]
-Networks = Annotated[tuple[NetworkItem, ...], BeforeValidator(_as_tuple)]
+Networks = Annotated[tuple[NetworkItem, ...], BeforeValidator(as_tuple)]
 DomainName = Annotated[str, _from_text(parse_domain), _DOMAIN_WORDS]
-DomainNames = Annotated[tuple[DomainName, ...], BeforeValidator(_as_tuple)]
+DomainNames = Annotated[tuple[DomainName, ...], BeforeValidator(as_tuple)]
 ListenItem = Annotated[
     Listen,
     _from_text(parse_listen),
     Allowed('"ROLE=ENDPOINT", ROLE one of mx, submission, ENDPOINT as in "tcp:25"'),
 ]
-Listens = Annotated[tuple[ListenItem, ...], BeforeValidator(_as_tuple)]
+Listens = Annotated[tuple[ListenItem, ...], BeforeValidator(as_tuple)]
 RelayHost = Annotated[SmartHost, _from_text(parse_relay_host), _SMART_HOST_WORDS]
-Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 MechanismItem = Annotated[
     str,
     _from_text(parse_mechanism),
     Allowed('the name of a SASL mechanism such as "PLAIN" or "SCRAM-SHA-256"'),
 ]
-Mechanisms = Annotated[tuple[MechanismItem, ...], BeforeValidator(_as_tuple)]
+Mechanisms = Annotated[tuple[MechanismItem, ...], BeforeValidator(as_tuple)]
 AbsolutePath = Annotated[Path, _from_text(lambda text: Path(text).absolute())]
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*:).*@")

@@ -85,7 +85,7 @@ def toml_entry(declaration: Declaration) -> str:
         entries = "\n".join(
             f"#{toml_value(key)} = {toml_value(item)}" for key, item in value.items()
         )
-        return f"[{name}]\n{comment}\n{entries}\n"
+        return f"[{declaration.key}]\n{comment}\n{entries}\n"
     return f"{comment}\n#{name} = {toml_value(value)}\n"
 
 

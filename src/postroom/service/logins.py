@@ -24,9 +24,9 @@ from postroom.accounts.directory import IDirectoryReactor
 from postroom.accounts.guard import GuardSettings, LoginGuard
 from postroom.accounts.hashing import Hashing
 from postroom.accounts.lockouts import SharedLockouts
-from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.passwords import PasswordPool
 from postroom.accounts.scram import KeysOfNobody
+from postroom.interfaces import ICredentialSource
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
 from postroom.service.sections import values_of
@@ -91,7 +91,11 @@ class LoginRoom:
 
 
 def make_logins(
-    reactor: IDirectoryReactor, settings: Settings, storage: Storage, look_ups: ThreadPool
+    reactor: IDirectoryReactor,
+    settings: Settings,
+    storage: Storage,
+    look_ups: ThreadPool,
+    sources: Sequence[ICredentialSource],
 ) -> LoginRoom:
     """Put together what checks logins; nothing runs yet.
 
@@ -100,16 +104,16 @@ def make_logins(
         settings: everybody's.
         storage: opened.
         look_ups: threads that ask the database.
+        sources: of logins, the first to be asked first.
 
     Raises:
         UserError: the settings of logins contradict each other, or a package is missing.
     """
     forms = settings.auth.forms()
     passwords = PasswordPool(Hashing(forms=forms), reactor)
-    own = SQLCredentialSource(storage.engine, reactor, look_ups, forms)
     default = next(iter(storage.domains), None)
     nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
-    checker = SourcesChecker([own], passwords, nobody)
+    checker = SourcesChecker(sources, passwords, nobody)
     exempt = tuple(settings.auth.lockout.exempt_networks)
     guard = LoginGuard(
         values_of(settings.auth.lockout, GuardSettings),

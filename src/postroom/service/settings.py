@@ -22,7 +22,7 @@ from postroom.errors import UserError
 from postroom.queue.schedule import Schedule
 from postroom.queue.settings import RelaySettings
 from postroom.server.limits import Limits, ListenerSettings
-from postroom.service.account_sections import SRSSection
+from postroom.service.account_sections import AccountsSection, SRSSection
 from postroom.service.declarations import (
     AbsolutePath,
     DomainName,
@@ -157,6 +157,7 @@ class Settings(Section):
     dns: DNSSection = Field(default_factory=DNSSection)
     queue: QueueSection = Field(default_factory=QueueSection)
     retry: RetrySection = Field(default_factory=RetrySection)
+    accounts: AccountsSection = Field(default_factory=AccountsSection)
     srs: SRSSection = Field(default_factory=SRSSection)
     log: LogSection = Field(default_factory=LogSection)
 

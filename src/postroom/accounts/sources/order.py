@@ -1,0 +1,130 @@
+"""One directory of several: asked in order, and remembered for a while.
+
+The first source that knows a domain or an address decides. A source that could not be asked ends
+the look-up as a failure, even if a later one would know the answer: otherwise mail would go to
+another mailbox, or to nobody, whenever a server is down.
+
+What a source that is far away said is remembered (`CachedDirectory`): what there is, for a time
+that is cut into windows, at whose end everything is forgotten at once, for `IDirectory.revision` is
+one number; what there is not, for a shorter one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from postroom.envelope import Domain, Entry
+from postroom.interfaces import IDirectory
+
+ENTRIES: Final = 50_000
+"""How many answers are remembered of each kind."""
+
+_T = TypeVar("_T")
+
+
+@implementer(IDirectory)
+class DirectoryInOrder:
+    """Asks one directory after the other."""
+
+    def __init__(self, directories: Sequence[IDirectory]) -> None:
+        """Take the directories, the first to be asked first."""
+        self._directories = tuple(directories)
+
+    def revision(self) -> int:
+        """See `IDirectory.revision`; each of the numbers only ever goes up."""
+        return sum(directory.revision() for directory in self._directories)
+
+    def find_domain(self, name: str) -> Deferred[Domain | None]:
+        """See `IDirectory.find_domain`."""
+        asking = [directory.find_domain for directory in self._directories]
+        return Deferred.fromCoroutine(_first(asking, name))
+
+    def find_address(self, address: str) -> Deferred[Entry | None]:
+        """See `IDirectory.find_address`."""
+        asking = [directory.find_address for directory in self._directories]
+        return Deferred.fromCoroutine(_first(asking, address))
+
+
+async def _first(asking: "Sequence[Callable[[str], Deferred[_T]]]", name: str) -> _T | None:
+    for ask in asking:
+        found = await maybeDeferred(ask, name)
+        if found is not None:
+            return found
+    return None
+
+
+@implementer(IDirectory)
+class CachedDirectory:
+    """Remembers what another directory says."""
+
+    def __init__(
+        self,
+        directory: IDirectory,
+        clock: IReactorTime,
+        seconds: float,
+        negative_seconds: float,
+    ) -> None:
+        """Begin with nothing remembered.
+
+        Args:
+            directory: whose answers are remembered.
+            clock: for the times.
+            seconds: how long what there is may be remembered; 0 for not at all.
+            negative_seconds: the same for what there is not; at most the other.
+        """
+        self._directory = directory
+        self._clock = clock
+        self._seconds = seconds
+        self._negative_seconds = min(negative_seconds, seconds)
+        self._window = 0.0
+        self._forgotten = 0
+        self._own_revision = directory.revision()
+        self._domains: OrderedDict[str, tuple[Domain | None, float]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Entry | None, float]] = OrderedDict()
+
+    def revision(self) -> int:
+        """See `IDirectory.revision`: it goes up at the end of each window too."""
+        now, revision = self._clock.seconds(), self._directory.revision()
+        expired = now - self._window >= self._seconds
+        if expired or revision != self._own_revision:
+            self._own_revision = revision
+            if expired:
+                self._window = now
+                self._forgotten += 1
+            self._domains.clear()
+            self._entries.clear()
+        return self._own_revision + self._forgotten
+
+    def find_domain(self, name: str) -> Deferred[Domain | None]:
+        """See `IDirectory.find_domain`."""
+        return self._find(self._domains, self._directory.find_domain, name)
+
+    def find_address(self, address: str) -> Deferred[Entry | None]:
+        """See `IDirectory.find_address`."""
+        return self._find(self._entries, self._directory.find_address, address)
+
+    def _find(
+        self,
+        kept: "OrderedDict[str, tuple[_T, float]]",
+        ask: "Callable[[str], Deferred[_T]]",
+        name: str,
+    ) -> "Deferred[_T]":
+        revision = self.revision()
+        found = kept.get(name)
+        if found is not None and self._clock.seconds() < found[1]:
+            return succeed(found[0])
+
+        def keep(answer: _T) -> _T:
+            seconds = self._seconds if answer is not None else self._negative_seconds
+            if seconds and self.revision() == revision:
+                kept[name] = (answer, self._clock.seconds() + seconds)
+                kept.move_to_end(name)
+                if len(kept) > ENTRIES:
+                    kept.popitem(last=False)
+            return answer
+
+        return maybeDeferred(ask, name).addCallback(keep)

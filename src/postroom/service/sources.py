@@ -1,0 +1,219 @@
+"""The sources of accounts that the settings name, put together in their order.
+
+Only what is named is imported: LDAP and PAM are extras, and cost more than all the rest.
+
+Who controls the input: the administrator.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+
+from postroom.accounts.directory import SQLDirectory
+from postroom.accounts.sources.order import CachedDirectory, DirectoryInOrder
+from postroom.accounts.sources.profile import Maildirs
+from postroom.accounts.sources.threads import ThreadedSource
+from postroom.credentials import Knowledge
+from postroom.errors import UserError
+from postroom.interfaces import ICredentialSource, IDirectory
+from postroom.service.settings import Settings
+
+DATABASE: Final = "database"
+_CACHED: Final = frozenset({"sql", "ldap", "system"})
+_KNOWLEDGE: Final = {"clear_text": Knowledge.CLEAR_TEXT, "scram": Knowledge.SCRAM}
+
+
+class Runs(Protocol):
+    """A part that is started and stopped."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> "Deferred[Any] | None":
+        """End; may block, or take until the Deferred fires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where accounts come from.
+
+    Attributes:
+        directory: what mail is taken.
+        credentials: who may log in, in order.
+        running: what is to be started and stopped.
+    """
+
+    directory: IDirectory
+    credentials: Sequence[ICredentialSource]
+    running: Sequence[Runs]
+
+    def start(self) -> None:
+        """Begin to answer and to notice changes."""
+        for each in self.running:
+            each.start()
+
+    def stop(self) -> Deferred[Any]:
+        """End that; blocks for what threads do, and fires when connections are closed."""
+        return gatherResults([maybeDeferred(each.stop) for each in self.running])
+
+
+def make_sources(
+    reactor: Any,  # an IServiceReactor; named there, it would be imported in a circle
+    settings: Settings,
+    default_domain: str | None,
+    directory: SQLDirectory,
+    own: ICredentialSource,
+) -> Sources:
+    """Make the sources; nothing runs yet.
+
+    Args:
+        reactor: everybody's.
+        settings: everybody's.
+        default_domain: of names without one: the oldest local domain.
+        directory: the database's.
+        own: the database's accounts, as a source of logins.
+
+    Raises:
+        UserError: a source is set up wrongly, or wants an extra that is not installed.
+    """
+    names = settings.accounts.sources
+    if len(set(names)) < len(names):
+        raise UserError("accounts.sources: each source can be named once")
+    if not names:
+        raise UserError('accounts.sources: name at least one source, as in ["database"]')
+    cache = settings.accounts
+    directories: list[IDirectory] = []
+    credentials: list[ICredentialSource] = []
+    running: list[Runs] = [directory]  # it is always there: postmasters and queue are its
+    for name in names:
+        if name == DATABASE:
+            directories.append(directory)
+            credentials.append(own)
+            continue
+        source = _MAKERS[name](reactor, settings, default_domain)
+        running.append(source)
+        credentials.append(source)
+        if name in _CACHED:
+            times = (cache.cache_seconds, cache.negative_cache_seconds)
+            directories.append(CachedDirectory(source, reactor, *times))
+        else:
+            directories.append(source)
+    whole = directories[0] if len(directories) == 1 else DirectoryInOrder(directories)
+    return Sources(whole, credentials, running)
+
+
+def _maildirs(settings: Settings, name: str, template: str) -> Maildirs:
+    try:
+        return Maildirs(settings.mail_root(), template)
+    except ValueError as error:
+        raise UserError(f"accounts.{name}.maildir: {error}") from None
+
+
+def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
+    from postroom.accounts.sources.static import StaticSource
+
+    section = settings.accounts.static
+    maildirs = _maildirs(settings, "static", section.maildir)
+    try:
+        return StaticSource(section.users, section.aliases, maildirs, default_domain)
+    except UserError as error:
+        raise UserError(f"accounts.static: {error}") from None
+
+
+def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
+    from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings
+
+    section = settings.accounts.passwd_file
+    if section.path is None:
+        raise UserError("accounts.passwd_file.path: the source passwd_file needs it")
+    read = PasswdSettings(section.path, section.domain or default_domain, section.scheme)
+    maildirs = _maildirs(settings, "passwd_file", section.maildir)
+    try:
+        look_ups = PasswdFile(read, maildirs)
+    except UserError as error:
+        raise UserError(f"accounts.passwd_file.path: {error}") from None
+    return _threaded(reactor, settings, "passwd_file", look_ups)
+
+
+def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
+    from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
+
+    section = settings.accounts.sql
+    if not section.url:
+        raise UserError("accounts.sql.url: the source sql needs it")
+    if not (section.domain_query or section.domains):
+        raise UserError("accounts.sql.domains: the source sql needs it, or a domain_query")
+    asked = SQLSettings(
+        section.url,
+        section.user_query,
+        section.alias_query,
+        section.domain_query,
+        section.domains,
+        default_domain,
+        section.scheme,
+        frozenset({Knowledge.CHECKABLE, *(_KNOWLEDGE[kind] for kind in section.stored_as)}),
+    )
+    look_ups = SQLLookUps(asked, _maildirs(settings, "sql", section.maildir))
+    return _threaded(reactor, settings, "sql", look_ups)
+
+
+def _ldap(reactor: Any, settings: Settings, _: str | None) -> Any:
+    try:
+        from postroom.accounts.sources.ldap import LDAPSettings, LDAPSource
+        from postroom.accounts.sources.ldap_connection import LDAPServer
+    except ModuleNotFoundError as error:
+        raise UserError(f'accounts.ldap needs the extra "ldap": {error}') from None
+    section = settings.accounts.ldap
+    for name in ("base", "domains"):
+        if not getattr(section, name):
+            raise UserError(f"accounts.ldap.{name}: the source ldap needs it")
+    password = _read_line(section.bind_password_file) if section.bind_password_file else ""
+    attributes = section.attributes.model_dump()
+    asked = LDAPSettings(
+        LDAPServer(section.url, section.tls, section.ca_file, section.bind_dn, password),
+        section.base,
+        section.user_filter,
+        section.domains,
+        section.alias_filter,
+        section.alias_target,
+        {field: attribute for field, attribute in attributes.items() if attribute},
+        section.check,
+        section.password_attribute,
+        section.scheme,
+    )
+    maildirs = _maildirs(settings, "ldap", section.maildir)
+    return LDAPSource(asked, maildirs, reactor, settings.accounts.look_up_seconds)
+
+
+def _read_line(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
+        raise UserError(f"accounts.ldap.bind_password_file: {path}: {reason}") from None
+
+
+def _system(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
+    from postroom.accounts.sources.system import SystemSettings, SystemUsers
+
+    section = settings.accounts.system
+    domains = section.domains or ((default_domain,) if default_domain else ())
+    asked = SystemSettings(domains, section.least_uid, section.service)
+    look_ups = SystemUsers(asked, _maildirs(settings, "system", section.maildir))
+    return _threaded(reactor, settings, "system", look_ups)
+
+
+def _threaded(reactor: Any, settings: Settings, name: str, look_ups: Any) -> ThreadedSource:
+    return ThreadedSource(name, look_ups, reactor, settings.accounts.look_up_seconds)
+
+
+_MAKERS: Final[dict[str, Callable[[Any, Settings, str | None], Any]]] = {
+    "static": _static,
+    "passwd_file": _passwd_file,
+    "sql": _sql,
+    "ldap": _ldap,
+    "system": _system,
+}

@@ -1,0 +1,1 @@
+"""Sources of accounts: one contract for all, and what is peculiar to each."""

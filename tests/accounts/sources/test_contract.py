@@ -1,0 +1,233 @@
+"""The contract, run on every source that needs no server of another program but PostgreSQL."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+from twisted.internet import reactor
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from postroom.accounts import administration as admin
+from postroom.accounts.directory import SQLDirectory
+from postroom.accounts.hashing import Forms
+from postroom.accounts.own_source import SQLCredentialSource
+from postroom.accounts.sources import system
+from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings
+from postroom.accounts.sources.profile import Maildirs, SourceError
+from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
+from postroom.accounts.sources.static import StaticSource
+from postroom.accounts.sources.system import SystemSettings, SystemUsers
+from postroom.accounts.sources.threads import LookUps, ThreadedSource
+from postroom.interfaces import ICredentialSource, IDirectory
+from tests.accounts.sources.contract import PASSWORD, SourceContract
+from tests.accounts.support import CHEAP, fresh_database
+from tests.database.postgresql import new_postgresql_url
+
+MAILDIRS = Maildirs(Path("/mail"))
+HASH = CHEAP.hash(PASSWORD.encode())
+
+
+def threaded(case: TestCase, look_ups: LookUps) -> ThreadedSource:
+    source = ThreadedSource("tested", look_ups, reactor, 10)  # type: ignore[arg-type]
+    source.start()
+    case.addCleanup(source.stop)
+    return source
+
+
+@implementer(IDirectory, ICredentialSource)
+class DatabaseSource:
+    """The embedded database's two halves as one."""
+
+    def __init__(self, directory: SQLDirectory, logins: SQLCredentialSource) -> None:
+        self.revision = directory.revision
+        self.find_domain = directory.find_domain
+        self.find_address = directory.find_address
+        self.find_credential = logins.find_credential
+        self.knows = logins.knows
+
+
+class DatabaseTests(SourceContract, TestCase):
+    def setUp(self) -> None:
+        self.engine = fresh_database(self)  # type: ignore[arg-type]
+        admin.add_domain(self.engine, "a.example")
+        admin.add_account(self.engine, "joe@a.example", HASH)
+        admin.add_account(self.engine, "off@a.example", HASH)
+        admin.set_enabled(self.engine, "off@a.example", False)
+        admin.add_alias(self.engine, "sales@a.example", ["joe@a.example", "X@b.example"])
+        pool = ThreadPool(0, 2)
+        pool.start()
+        self.addCleanup(pool.stop)
+        given: Any = (reactor, pool)
+        self.source = DatabaseSource(
+            SQLDirectory(self.engine, Path("/mail"), *given),
+            SQLCredentialSource(self.engine, *given, Forms()),
+        )
+
+    def break_source(self) -> None:
+        self.rename("", "lost_")
+
+    def mend_source(self) -> None:
+        self.rename("lost_", "")
+
+    def rename(self, before: str, after: str) -> None:
+        with self.engine.begin() as connection:
+            for table in ("account", "domain"):
+                change = f"ALTER TABLE {before}{table} RENAME TO {after}{table}"
+                connection.exec_driver_sql(change)
+
+
+class StaticTests(SourceContract, TestCase):
+    has_disabled = False
+    is_always_up = True
+
+    def setUp(self) -> None:
+        self.source = StaticSource(
+            {"Joe@a.example": HASH},
+            {"sales@a.example": ["joe@a.example", "X@b.example"]},
+            MAILDIRS,
+            "a.example",
+        )
+
+
+class PasswdFileTests(SourceContract, TestCase):
+    has_aliases = False
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.write_text(
+            f"# users\n\nJoe:{HASH}\noff@a.example:{HASH}:::::: userdb_enabled=no\n"
+        )
+        settings = PasswdSettings(self.path, "a.example")
+        self.source = threaded(self, PasswdFile(settings, MAILDIRS))
+
+    def break_source(self) -> None:
+        self.path.rename(self.path.with_suffix(".away"))
+
+    def mend_source(self) -> None:
+        self.path.with_suffix(".away").rename(self.path)
+
+
+class EmptiedPasswdFileTests(PasswdFileTests):
+    """The moment in which an editor has cut the file and not yet written it."""
+
+    def break_source(self) -> None:
+        self.octets = self.path.read_bytes()
+        self.path.write_bytes(b"")
+
+    def mend_source(self) -> None:
+        self.path.write_bytes(self.octets)
+
+
+class SQLContract(SourceContract):
+    url: str
+
+    def set_up_tables(self: Any) -> None:
+        self.engine = create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"))
+        self.addCleanup(self.engine.dispose)
+        with self.engine.begin() as connection:
+            for statement in (
+                "CREATE TABLE users (name text, domain text, secret text, active boolean)",
+                "CREATE TABLE aliases (address text, target text)",
+                "CREATE TABLE domains (name text)",
+                "INSERT INTO domains VALUES ('a.example')",
+                "INSERT INTO aliases VALUES ('sales@a.example', 'joe@a.example'),"
+                " ('sales@a.example', 'X@b.example')",
+            ):
+                connection.execute(text(statement))
+            for name, active in (("joe", True), ("off", False)):
+                connection.execute(
+                    text("INSERT INTO users VALUES (:name, 'a.example', :hash, :active)"),
+                    {"name": name, "hash": HASH, "active": active},
+                )
+        settings = SQLSettings(
+            self.url,
+            "SELECT secret AS password, active FROM users WHERE name = :user AND domain = :domain",
+            "SELECT target FROM aliases WHERE address = :address",
+            "SELECT 1 FROM domains WHERE name = :domain",
+            default_domain="a.example",
+        )
+        self.source = threaded(self, SQLLookUps(settings, MAILDIRS))
+
+    def break_source(self) -> None:
+        self.rename("", "lost_")
+
+    def mend_source(self) -> None:
+        self.rename("lost_", "")
+
+    def rename(self: Any, before: str, after: str) -> None:
+        with self.engine.begin() as connection:
+            for table in ("users", "domains"):
+                connection.execute(text(f"ALTER TABLE {before}{table} RENAME TO {after}{table}"))
+
+
+class SqliteTests(SQLContract, TestCase):
+    def setUp(self) -> None:
+        self.url = f"sqlite:///{Path(self.mktemp()).absolute()}"
+        self.set_up_tables()
+
+
+class PostgresqlTests(SQLContract, TestCase):
+    def setUp(self) -> None:
+        self.url = new_postgresql_url()
+        self.set_up_tables()
+
+
+class SystemTests(SourceContract, TestCase):
+    """With users and a PAM of the test's own; real ones are in ``tests.interop``."""
+
+    has_aliases = False
+    has_disabled = False
+    domain_is_asked = False
+    joe_maildir = "/home/joe/Maildir"
+
+    def setUp(self) -> None:
+        self.down = False
+        self.patch(system, "find_user", self.find_user)
+        self.patch(system, "_authenticator", self.authenticator)
+        settings = SystemSettings(("a.example",))
+        maildirs = Maildirs(Path("/mail"), "{home}/Maildir")
+        self.source = threaded(self, SystemUsers(settings, maildirs))
+
+    def find_user(self, name: str) -> tuple[int, str] | None:
+        if self.down:
+            raise SourceError("down")
+        return {"joe": (1000, "/home/joe"), "daemon": (1, "/")}.get(name)
+
+    def authenticator(self) -> Callable[[str, bytes, str], tuple[int, str]]:
+        def authenticate(name: str, password: bytes, service: str) -> tuple[int, str]:
+            self.assertEqual((name, service), ("joe", "postroom"))
+            if self.down:
+                return 9, "cannot retrieve authentication info"
+            return (0, "") if password == PASSWORD.encode() else (7, "failure")
+
+        return authenticate
+
+    def break_source(self) -> None:
+        self.down = True
+
+    def mend_source(self) -> None:
+        self.down = False
+
+    async def test_daemons_have_no_mailbox(self) -> None:
+        self.assertIsNone(await self.source.find_address("daemon@a.example"))
+
+    async def test_a_pam_that_cannot_know_is_a_failure_and_not_a_wrong_password(self) -> None:
+        found = await self.source.find_credential(b"joe")
+        self.down = True
+        with self.assertRaises(SourceError):
+            await found.verify(PASSWORD.encode())
+
+    def test_real_users_are_found_with_uid_and_home(self) -> None:
+        self.patch(system, "find_user", _find_user)
+        import pwd
+
+        for name in ("root", "nobody"):
+            entry = pwd.getpwnam(name)
+            self.assertEqual(system.find_user(name), (entry.pw_uid, entry.pw_dir))
+        self.assertIsNone(system.find_user("no-such-user-here"))
+
+
+_find_user = system.find_user
