@@ -24,7 +24,10 @@ SURROUNDINGS = Surroundings(
     password=PASSWORD.decode(),
     limit=52_428_800,
 )
-NOT_OFFERED = frozenset({"EXPN"})
+NOT_OFFERED = frozenset(
+    "BINARYMIME CHUNKING DELIVERBY DSN ETRN EXPN FUTURERELEASE LIMITS LMTP MT-PRIORITY "
+    "NO-SOLICITING REQUIRETLS RRVS SMTPUTF8".split()
+)
 """What our server does not offer, so that nothing is required of it."""
 
 
@@ -56,6 +59,8 @@ def offered(dialogue: Dialogue, tls: bool) -> dict[str, str]:
 def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
     """Give the dialogue as it is had in each way, and whether TLS stands from the start."""
     dialogue = requirement.dialogue
+    if requirement.role == "lmtp" and "LMTP" in NOT_OFFERED:
+        return
     if requirement.role != "mx":
         dialogue.settings.setdefault("role", requirement.role)
     if requirement.over != "tls" and not lacking(requirement, offered(dialogue, False)):

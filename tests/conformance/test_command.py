@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-from functools import cache
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -12,34 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.testing.conformance.__main__ import main
 from postroom.testing.conformance.catalogue import Surroundings, requirements_of, shipped
 from postroom.testing.transcript import TranscriptError
+from tests.conformance.daemon import DOMAIN, OTHER, PASSWORD, USER, daemon
 from tests.conformance.ours import requirements
-from tests.daemon import Daemon, free_port
-from tests.interop.certificates import make_certificates
-from tests.interop.fixtures import new_folder, stopped_at_exit
+from tests.daemon import free_port
 
-USER, PASSWORD = "user@here.example", "correct horse battery"
-MAIL = ("--domain", "here.example", "--recipient", USER, "--other", "other@here.example")
+MAIL = ("--domain", DOMAIN, "--recipient", USER, "--other", OTHER)
 
 
 DEVIATIONS = {each.name for each in requirements() if "deviation" in each.dialogue.notes}
-
-
-@cache
-def daemon() -> Daemon:
-    """Start our daemon, for all these tests."""
-    folder = new_folder("conformance")
-    made = stopped_at_exit(
-        Daemon(
-            folder,
-            *make_certificates(folder).options,
-            *("--hostname", "mx.here.example"),
-            listeners=("mx", "mx-tls", "submission", "submission-tls"),
-        )
-    )
-    made.add_account(USER, PASSWORD)
-    made.add_account("other@here.example", PASSWORD)
-    made.start()
-    return made
 
 
 def run(*words: str) -> tuple[int, str]:

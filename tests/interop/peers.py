@@ -164,13 +164,13 @@ virtual_uid_maps = static:{pwd.getpwnam("nobody").pw_uid}
 virtual_gid_maps = static:{grp.getgrnam("nogroup").gr_gid}
 virtual_minimum_uid = 1
 """)
-        (config / "master.cf").write_text(_master(port))
+        (config / "master.cf").write_text(postfix_services(port))
         subprocess.run([postfix, "-c", config, "check"], check=True, capture_output=True)
         command = ["/usr/lib/postfix/sbin/master", "-c", config, "-d"]
         super().__init__(command, port, folder / "maildir" / "new", folder / "postfix.log")
 
 
-def _master(port: int) -> str:
+def postfix_services(port: int) -> str:
     """Give Postfix's list of services: as shipped, without chroot, on another port."""
     kept = []
     for line in Path("/etc/postfix/master.cf.proto").read_text().splitlines():

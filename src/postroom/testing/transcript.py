@@ -1,7 +1,7 @@
 r"""Dialogues as text: what the client sends, what the server must answer.
 
 A file holds one or more dialogues, each under a title. What stands above the first title begins
-each of them::
+each of them, but for the steps of one that says ``afresh``::
 
     # A comment.
     with: role=submission recipients=3
@@ -22,6 +22,7 @@ each of them::
   (``5xx 5.1.x``), a slash between codes for "or" (``503/554``).
 - ``S-has: SIZE`` and ``S-lacks: AUTH`` are about the reply just expected: one of its lines begins
   with this keyword, followed by these words in any order; or none does. ``S-lines: 1`` counts them.
+- ``S-or-closed:`` is as ``S:``, for a server that may as well close.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.
 - ``TLS`` has both sides negotiate TLS; after ``TLS-or-closed`` the dialogue is over if they fail.
 - A dialogue that begins with ``S:`` expects the greeting, which others pass over.
@@ -92,6 +93,8 @@ class Expect:
         only: the keywords that lines may begin with, the first line apart; empty for any.
         count: how many lines it must have, None for any number.
         like: a regular expression for its first line.
+        line_like: one for any of its lines.
+        or_closed: instead of answering, the server may close.
     """
 
     line: int
@@ -104,6 +107,8 @@ class Expect:
     only: tuple[str, ...] = ()
     count: int | None = None
     like: str = ""
+    line_like: str = ""
+    or_closed: bool = False
 
     def mismatch(self, reply: Reply) -> str | None:
         """Say how a reply differs from what is expected; None if it does not."""
@@ -131,6 +136,8 @@ class Expect:
                 return f"expected no line {words[0]}, got {reply}"
         if self.like and re.fullmatch(self.like, reply.text[0]) is None:
             return f"expected a first line like {self.like}, got {reply}"
+        if self.line_like and not any(re.fullmatch(self.line_like, line) for line in reply.text):
+            return f"expected a line like {self.line_like}, got {reply}"
         if self.count is not None and len(reply.text) != self.count:
             return f"expected lines: {self.count}, got {reply.text}"
         return None
@@ -280,6 +287,9 @@ class _Reading:
 
     def take(self, number: int, line: str) -> None:
         """Take one line."""
+        if line == "afresh":
+            self.dialogue.steps.clear()
+            return
         if line in _BARE:
             self.dialogue.steps.append(_BARE[line](number))
             return
@@ -289,8 +299,8 @@ class _Reading:
         key, rest, times = match["key"], match["rest"] or "", int(match["times"] or 1)
         if key in _STEPS:
             self.dialogue.steps += [_STEPS[key](number, rest)] * times
-        elif key == "S":
-            expect = self._expectation(number, rest)
+        elif key in ("S", "S-or-closed"):
+            expect = self._expectation(number, rest, or_closed=key != "S")
             self.dialogue.steps += [expect] * times if expect is not None else []
         elif key.startswith("S-"):
             self._qualify(key, rest)
@@ -325,12 +335,14 @@ class _Reading:
             steps[-1] = replace(expect, only=tuple(text.split()))
         elif key == "S-like":
             steps[-1] = replace(expect, like=text)
+        elif key == "S-line":
+            steps[-1] = replace(expect, line_like=text)
         elif key == "S-lines":
             steps[-1] = replace(expect, count=int(text))
         else:
             raise ValueError(f"unknown key {key!r}")
 
-    def _expectation(self, number: int, text: str) -> Expect | None:
+    def _expectation(self, number: int, text: str, or_closed: bool) -> Expect | None:
         """Read the right side of ``S:``; None within a reply of several lines."""
         match = _REPLY.fullmatch(text)
         if match is None:
@@ -342,7 +354,7 @@ class _Reading:
         if self._reply_lines:
             lines, self._reply_lines = (*self._reply_lines, words), ()
             return Expect(number, code, enhanced, lines=lines)
-        return Expect(number, code, enhanced, words)
+        return Expect(number, code, enhanced, words, or_closed=or_closed)
 
 
 _BARE: Final[dict[str, Callable[[int], Step]]] = {

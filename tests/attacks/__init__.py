@@ -1,0 +1,1 @@
+"""What attackers send, generated: each sequence in every place, transport and cut."""
