@@ -13,6 +13,10 @@ _SETTINGS = """
 errors = 100000
 errors_before_delay = 100000
 idle_commands = 100000
+
+[auth.lockout]
+refusal_seconds = 0
+exempt_networks = ["127.0.0.0/8"]
 """
 
 
