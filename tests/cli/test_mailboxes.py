@@ -292,6 +292,18 @@ class Transfers(MailboxCase):
         self.assertIn("Too many levels of symbolic links", result.stderr)
         self.assertIn("INBOX: 2 messages exported", result.stdout)
 
+    def test_a_folder_whose_name_is_none_here_is_left_out_and_the_others_are_not(self) -> None:
+        source = self.folder / "source"
+        for directory in ("cur", ".~odd/cur", ".Zoo/cur"):
+            (source / directory).mkdir(parents=True)
+            (source / directory / "1000.M1P1.h:2,S").write_bytes(MESSAGE)
+        result = self.run_command("mailbox", "import", "ann@localhost", str(source))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn(
+            "note: ~odd: message 1 was left out: '~odd' cannot be a mailbox", result.stderr
+        )
+        self.assertEqual(self.messages("cur", ".Zoo/cur"), [MESSAGE] * 2)
+
     def test_the_quota_is_kept_unless_it_is_not_to_be(self) -> None:
         self.succeed("quota", "set", "ann@localhost", "--messages", "1")
         target = str(self.folder / "out")

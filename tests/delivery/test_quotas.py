@@ -1,5 +1,6 @@
 """Claims about quotas: what is refused at RCPT, what at the commit, and what is written down."""
 
+import errno
 import os
 import time
 from dataclasses import replace
@@ -332,3 +333,9 @@ class FolderOfTheAddress(MessageCase):
         self.assertEqual(len(os.listdir(f"{maildir}/.lists/new")), 1)
         await self.send("joe+other@here.example", octets=MESSAGE)
         self.assertEqual(len(self.new("joe")), 1)
+
+    async def test_a_copy_that_waits_in_the_queue_waits_for_the_same_folder(self) -> None:
+        self.fail("fsync", errno.EIO, 1)
+        await self.send("Joe+Lists@here.example", octets=MESSAGE)
+        ((message, _),) = self.queue.messages
+        self.assertEqual(message.recipients[0].forward_path, box("joe+Lists@here.example"))

@@ -48,13 +48,14 @@ def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def read(
-    site: Site, address: str, message: str, mailbox: str, raw: bool, headers: bool, as_json: bool
+    site: Site, /, address: str, message: str, mailbox: str, *, as_json: bool, **how: bool
 ) -> None:
     """Print a MESSAGE of the account ADDRESS. That does not mark it as seen."""
     from postroom.accounts.mailbox.messages import opened_mailbox
     from postroom.accounts.mailbox.reading import read_text
 
-    if raw and (as_json or headers):
+    raw = how["raw"]
+    if raw and (as_json or how["headers"]):
         raise click.UsageError("--raw goes with neither --json nor --headers")
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entry = opened.find([message])[0]
@@ -67,7 +68,7 @@ def read(
         if as_json:
             document({**_entry_fields(entry), "mailbox": opened.name, **_text_fields(text)})
         else:
-            _print_text(text, headers)
+            _print_text(text, how["headers"])
 
 
 @commands.command()
@@ -113,16 +114,18 @@ def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: An
 @pass_site
 def flag(
     site: Site,
+    /,
     address: str,
     messages: tuple[str, ...],
     mailbox: str,
-    to_set: tuple[str, ...],
-    to_clear: tuple[str, ...],
+    *,
     as_json: bool,
+    **flags: tuple[str, ...],
 ) -> None:
     """Set and clear flags of MESSAGEs of the account ADDRESS."""
     from postroom.accounts.mailbox.messages import opened_mailbox
 
+    to_set, to_clear = flags["to_set"], flags["to_clear"]
     if not to_set and not to_clear:
         raise click.UsageError("say which flags to --set or to --clear")
     both = set(to_set) & set(to_clear)

@@ -86,13 +86,7 @@ def import_(
 @json_option
 @pass_site
 def export(
-    site: Site,
-    address: str,
-    target: str,
-    mailbox: str | None,
-    form: str,
-    line_ends: str,
-    as_json: bool,
+    site: Site, /, address: str, target: str, mailbox: str | None, *, as_json: bool, **how: str
 ) -> None:
     """Write the messages of the account ADDRESS to TARGET; they stay where they are.
 
@@ -103,6 +97,7 @@ def export(
     from postroom.accounts.mailbox.folders import mailboxes_in, opened_existing
     from postroom.accounts.mailbox.messages import opened_below
 
+    form, as_lf = how["form"], how["line_ends"] == "lf"
     if target == "-" and (mailbox is None or form != "mbox" or as_json):
         raise click.UsageError("to standard output goes an mbox of one --mailbox, without --json")
     if mailbox is None and form == "mbox" and Path(target).is_file():
@@ -118,7 +113,7 @@ def export(
                     reports.append(_export_maildir(opened, Path(target)))
                 else:
                     file = Path(target) / f"{opened.name}{_SUFFIX}" if mailbox is None else target
-                    reports.append(_export_mbox(opened, str(file), as_lf=line_ends == "lf"))
+                    reports.append(_export_mbox(opened, str(file), as_lf=as_lf))
     _print_reports(reports, "exported", as_json, beside=target == "-")
 
 
@@ -165,17 +160,23 @@ def _import_maildir(
 ) -> Iterator[_Named]:
     from postroom.accounts.mailbox.folders import mailboxes_in, opened
     from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.folders import parse_folder
 
     if source.resolve() == maildir.resolve():
         raise UserError(f"{source} is the Maildir of this very account")
     with opened(source) as root:
         for name in mailboxes_in(root):
             target = _below(mailbox, name)
-            with (
-                opened_below(root, name) as origin,
-                opened_mailbox(maildir, target, make=True) as opened_target,
-            ):
-                yield opened_target.name, _transfer(origin, opened_target, quota, "into")
+            with opened_below(root, name) as origin:
+                try:
+                    parse_folder(target)
+                except UserError as error:
+                    every = [(entry.number, str(error)) for entry in origin.entries()]
+                    yield target, Report(failed=every)
+                    continue
+                with opened_mailbox(maildir, target, make=True) as opened_target:
+                    yield opened_target.name, _transfer(origin, opened_target, quota, "into")
 
 
 def _import_directory(

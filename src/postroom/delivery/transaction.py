@@ -385,12 +385,21 @@ class MessageDelivery:
             )
         queue_id = new_queue_id() if used else self._envelope.id
         try:
-            rcpts = tuple(Rcpt(mailbox(account.address)) for account, _ in failed)
+            rcpts = tuple(Rcpt(self._address_of(account)) for account, _ in failed)
             await self._enqueue(queue_id, self._envelope.mail.reverse_path, rcpts, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
         return self._replies()
+
+    def _address_of(self, account: Account) -> Mailbox:
+        """Give the address by which the queue finds an account again, and its folder if it can."""
+        address = mailbox(account.address)
+        separator = self._room.settings.sub_address_separator
+        if not account.folder or not account.folder.isascii() or not separator:
+            return address
+        tag = f"{separator}{account.folder}".encode("ascii")
+        return Mailbox(address.local_part + tag, address.domain)
 
     def _enqueue(
         self,
