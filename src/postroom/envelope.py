@@ -15,6 +15,7 @@ from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.paths import Mailbox
+from postroom.wire.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,52 @@ class NewMessage:
     priority: int = 0
     held_until: float | None = None
     traits: Trait = NO_TRAITS
+
+
+class Action(Enum):
+    """What became of a recipient, in the words of a report. RFC 3464 s2.3.3."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    """To a host that will not report what becomes of it."""
+    EXPANDED = "expanded"
+    """To several addresses, which report nothing in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the sender of a message is told of one recipient.
+
+    Attributes:
+        rcpt: the recipient, with the parameters it came with.
+        action: what became of it.
+        reply: the last answer about it.
+        remote: the host that gave it, as ``host[address]:port``; empty if none did.
+        expired: True if its time was over: it was tried for as long as the queue does, or as its
+            sender wished.
+    """
+
+    rcpt: Rcpt
+    action: Action
+    reply: Reply
+    remote: str = ""
+    expired: bool = False
+
+    @property
+    def status(self) -> str:
+        """The status code: of the action's class, whatever the reply was.
+
+        RFC 3463 s3.5; RFC 3464 s2.3.4; RFC 2852 s4.1.3
+        """
+        kind = {Action.FAILED: "5", Action.DELAYED: "4"}.get(self.action, "2")
+        if self.expired and kind != "2":
+            return kind + ".4.7"
+        enhanced = self.reply.enhanced
+        if self.action is Action.RELAYED:
+            return "2.1.9"
+        return enhanced if enhanced and enhanced[0] == kind else kind + ".0.0"
 
 
 _ALPHABET: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"

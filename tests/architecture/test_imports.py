@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
 EXCEPTIONS = [
     ("postroom.queue.relay", "postroom.client"),
     ("postroom.queue.lanes", "postroom.client.model"),
+    ("postroom.queue.outcomes", "postroom.client.model"),
     ("postroom.cli", "postroom.queue.admin"),
     ("postroom.cli", "postroom.queue.model"),
     ("postroom.cli", "postroom.client.model"),

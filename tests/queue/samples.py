@@ -30,11 +30,18 @@ class Content:
         return self._chunks
 
 
-def new_message(*recipients: str, sender: Mailbox | None = SENDER, **more: object) -> NewMessage:
+def new_message(
+    *recipients: str,
+    sender: Mailbox | None = SENDER,
+    rcpt: dict[str, str | None] | None = None,
+    **more: object,
+) -> NewMessage:
     return NewMessage(
         id=new_queue_id(),
         sender=sender,
-        recipients=tuple(Rcpt(mailbox(each)) for each in recipients or ("recipient@example.net",)),
+        recipients=tuple(
+            Rcpt(mailbox(each), rcpt or {}) for each in recipients or ("recipient@example.net",)
+        ),
         received_at=1000.5,
         **more,  # type: ignore[arg-type]
     )

@@ -10,32 +10,39 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from postroom.envelope import NewMessage
+from postroom.envelope import Action, NewMessage, Notice, Trait
 from postroom.interfaces import IChunkSource, IContent
 from postroom.queue import dsn
 from postroom.queue.dsn import (
     RETURNED_OCTETS,
-    FailedRecipient,
     Original,
     make_report,
     read_original,
 )
 from postroom.queue.model import Report
 from postroom.wire.commands import Rcpt
-from postroom.wire.paths import Mailbox, mailbox
+from postroom.wire.paths import Mailbox, mailbox, parse_mailbox
 from postroom.wire.replies import Reply, reply
 from tests.queue.samples import new_message
 
 ORIGINAL = b"Message-ID: <1@example.org>\r\nSubject: hello\r\n\r\nbody\r\n"
 SMALL = Original(ORIGINAL, True)
-UNKNOWN = FailedRecipient(
+
+
+def failure(
+    address: Mailbox, answer: Reply, remote: str = "", expired: bool = False, **rcpt: str
+) -> Notice:
+    return Notice(Rcpt(address, rcpt), Action.FAILED, answer, remote, expired)
+
+
+UNKNOWN = failure(
     mailbox("joe@example.net"),
     reply(550, "5.1.1", "No such user"),
     "mx.example.net[192.0.2.1]:25",
 )
 
 
-def report_of(*failed: FailedRecipient, original: Original = SMALL, **more: object) -> Report:
+def report_of(*failed: Notice, original: Original = SMALL, **more: object) -> Report:
     message = new_message("joe@example.net", **more)
     return make_report("relay.example.org", message, original, failed or (UNKNOWN,), 2000.0)
 
@@ -89,7 +96,10 @@ class ReportTests(SoundReports):
     def test_it_comes_from_the_null_sender_and_goes_to_the_sender(self) -> None:
         report = report_of()
         self.assertIsNone(report.message.sender)
-        self.assertEqual(report.message.recipients, (Rcpt(mailbox("sender@example.org")),))
+        self.assertEqual(
+            report.message.recipients,
+            (Rcpt(mailbox("sender@example.org"), {"NOTIFY": "NEVER"}),),
+        )
         self.assertEqual(report.message.received_at, 2000.0)
         verifyObject(IContent, report.content)
 
@@ -114,7 +124,7 @@ class ReportTests(SoundReports):
         )
 
     def test_each_recipient_has_a_group_of_its_own(self) -> None:
-        failed = [FailedRecipient(mailbox(f"{n}@example.net"), UNKNOWN.reply) for n in range(3)]
+        failed = [failure(mailbox(f"{n}@example.net"), UNKNOWN.reply) for n in range(3)]
         found = groups(report_of(*failed))
         self.assertEqual(len(found), 4)
         self.assertEqual(
@@ -126,9 +136,9 @@ class ReportTests(SoundReports):
     def test_the_status_says_what_is_known(self) -> None:
         address = mailbox("a@example.net")
         for failed, status in (
-            (FailedRecipient(address, Reply(550, ("No",))), "5.0.0"),
-            (FailedRecipient(address, reply(552, "5.2.2", "Full")), "5.2.2"),
-            (FailedRecipient(address, reply(450, "4.2.1", "Busy"), expired=True), "5.4.7"),
+            (failure(address, Reply(550, ("No",))), "5.0.0"),
+            (failure(address, reply(552, "5.2.2", "Full")), "5.2.2"),
+            (failure(address, reply(450, "4.2.1", "Busy"), expired=True), "5.4.7"),
         ):
             self.assertEqual(groups(report_of(failed))[1]["Status"], status)
 
@@ -183,12 +193,92 @@ class ReportTests(SoundReports):
 
     def test_a_report_of_many_recipients_comes_in_pieces(self) -> None:
         long = reply(550, "5.1.1", "x" * 5000)
-        failed = [FailedRecipient(mailbox(f"{n}@example.net"), long) for n in range(300)]
+        failed = [failure(mailbox(f"{n}@example.net"), long) for n in range(300)]
         report = report_of(*failed)
         pieces = report.content.in_memory()
         self.assertGreater(len(pieces), 1)
         self.assertLessEqual(max(map(len, pieces)), 256 * 1024)
         self.assert_sound(report)
+
+
+class WishTests(SoundReports):
+    """Tests for what the sender asked for, and what else a report may tell."""
+
+    def test_the_senders_own_names_come_back_decoded(self) -> None:
+        told = failure(
+            mailbox("joe@example.net"), UNKNOWN.reply, ORCPT="rfc822;list+2Bjoe@example.net"
+        )
+        message, recipient = groups(report_of(told, parameters={"ENVID": "QQ314+2B1"}))
+        self.assertEqual(message["Original-Envelope-Id"], "QQ314+1")
+        self.assertEqual(recipient["Original-Recipient"], "rfc822; list+joe@example.net")
+
+    def test_what_was_asked_of_time_is_told(self) -> None:
+        parameters = {"BY": "120;R", "HOLDFOR": "60"}
+        message, _ = groups(report_of(parameters=parameters))
+        self.assertEqual(message["Deliver-By-Date"], "Thu, 01 Jan 1970 00:18:40 +0000")
+        self.assertEqual(message["Future-Release-Request"], "for;60")
+        message, _ = groups(report_of(parameters={"HOLDUNTIL": "2030-01-01T00:00:00Z"}))
+        self.assertEqual(message["Future-Release-Request"], "until;2030-01-01T00:00:00Z")
+
+    def test_every_action_has_its_words_and_its_class_of_status(self) -> None:
+        for action, answer, status in (
+            (Action.DELAYED, reply(451, "4.4.1", "Cannot connect"), "4.4.1"),
+            (Action.DELIVERED, reply(250, "2.1.5", "Delivered"), "2.1.5"),
+            (Action.RELAYED, reply(250, "2.0.0", "Queued"), "2.1.9"),
+            (Action.EXPANDED, Reply(250, ("Ok",)), "2.0.0"),
+        ):
+            report = report_of(Notice(UNKNOWN.rcpt, action, answer, "mx.example.net"))
+            self.assert_sound(report)
+            self.assertNotIn("could not be delivered", parsed(report)["Subject"])
+            recipient = groups(report)[1]
+            self.assertEqual((recipient["Action"], recipient["Status"]), (action.value, status))
+        late = Notice(UNKNOWN.rcpt, Action.DELAYED, UNKNOWN.reply, expired=True)
+        self.assertEqual(groups(report_of(late))[1]["Status"], "4.4.7")
+
+    def test_a_report_inherits_priority_and_tls(self) -> None:
+        report = report_of(
+            parameters={"REQUIRETLS": None, "MT-PRIORITY": "4"},
+            priority=4,
+            traits=Trait.TLS_OPTIONAL | Trait.TRUSTED,
+        ).message
+        self.assertEqual(report.parameters, {"REQUIRETLS": None, "MT-PRIORITY": "4"})
+        self.assertEqual((report.priority, report.traits), (4, Trait.TLS_OPTIONAL))
+
+    def test_only_the_header_comes_back_where_that_is_wished_or_wiser(self) -> None:
+        for parameters in (
+            {"RET": "HDRS"},
+            {"RET": "FULL", "REQUIRETLS": None},
+            {"BODY": "BINARYMIME"},
+        ):
+            self.assertTrue(dsn.returns_header_only(new_message(parameters=parameters), [UNKNOWN]))
+        self.assertFalse(
+            dsn.returns_header_only(new_message(parameters={"RET": "FULL"}), [UNKNOWN])
+        )
+        told = Notice(UNKNOWN.rcpt, Action.DELAYED, UNKNOWN.reply)
+        self.assertTrue(dsn.returns_header_only(new_message(parameters={"RET": "FULL"}), [told]))
+
+    def test_what_is_no_text_can_be_reported_nevertheless(self) -> None:
+        self.assert_sound(report_of(original=Original(b"a: b\rc\nd\0\r\n", False)))
+
+    def test_an_international_message_has_an_international_report(self) -> None:
+        jörg = parse_mailbox("jörg@bücher.example".encode())
+        told = failure(jörg, UNKNOWN.reply, ORCPT="utf-8;\\x{444}@example.net")
+        report = report_of(told, parameters={"SMTPUTF8": None, "BODY": "8BITMIME"})
+        self.assertEqual(report.message.parameters, {"SMTPUTF8": None, "BODY": "8BITMIME"})
+        text = octets_of(report).decode()
+        self.assertIn("Content-Type: message/global-delivery-status\r\n", text)
+        self.assertIn("Content-Type: message/global\r\n", text)
+        self.assertIn("Final-Recipient: utf-8; jörg@bücher.example\r\n", text)
+        self.assertIn("Original-Recipient: utf-8; ф@example.net\r\n", text)
+        self.assertIn("charset=utf-8", text)
+
+    def test_an_ascii_report_writes_utf8_in_ascii(self) -> None:
+        told = failure(
+            mailbox("joe@example.net"), UNKNOWN.reply, ORCPT="utf-8;\\x{444}@example.net"
+        )
+        report = report_of(told)
+        self.assertEqual(groups(report)[1]["Original-Recipient"], "utf-8; \\x{444}@example.net")
+        self.assertNotIn("SMTPUTF8", report.message.parameters)
 
 
 class HostileTests(SoundReports):
@@ -204,7 +294,7 @@ class HostileTests(SoundReports):
     def test_no_reply_host_or_address_breaks_a_report(
         self, text: list[str], remote: str, local_part: bytes, expired: bool
     ) -> None:
-        failed = FailedRecipient(
+        failed = failure(
             Mailbox(local_part, b"example.net"), Reply(550, tuple(text), "5.7.1"), remote, expired
         )
         report = report_of(failed)
@@ -217,7 +307,7 @@ class HostileTests(SoundReports):
 
     def test_a_reply_cannot_forge_a_field_or_a_part(self) -> None:
         evil = "x\r\nStatus: 2.0.0\r\n\r\nAction: delivered\r\n--b\r\n\0\x1b[2J\x85\u2028"
-        report = report_of(FailedRecipient(mailbox("a@example.net"), Reply(550, (evil,), "5.7.1")))
+        report = report_of(failure(mailbox("a@example.net"), Reply(550, (evil,), "5.7.1")))
         self.assert_sound(report)
         (recipient,) = groups(report)[1:]
         self.assertEqual(recipient.get_all("Status"), ["5.7.1"])
@@ -226,7 +316,7 @@ class HostileTests(SoundReports):
 
     def test_a_reply_without_end_is_cut(self) -> None:
         endless = reply(550, "5.7.1", *["y" * 2000] * 16)
-        report = report_of(FailedRecipient(mailbox("a@example.net"), endless))
+        report = report_of(failure(mailbox("a@example.net"), endless))
         self.assertLess(report.content.size_octets, 5000)
 
 
@@ -277,7 +367,7 @@ class OriginalTests(SynchronousTestCase):
         original = self.read(Pieces(b"Subject: x\r\n\r\n", b"y" * 70_000))
         report = make_report(
             "h.example",
-            NewMessage("q", mailbox("a@b.example"), (Rcpt(UNKNOWN.address),), 1.0),
+            NewMessage("q", mailbox("a@b.example"), (UNKNOWN.rcpt,), 1.0),
             original,
             [UNKNOWN],
             2.0,

@@ -99,7 +99,9 @@ class OutcomeTests(RelayTestCase):
         self.enqueue("a@example.net")
         self.assertEqual(self.sender.domains(), ["example.net", "example.org"])
         _, report, octets = self.sender.sent[1]
-        self.assertEqual((report.sender, report.recipients), (None, (Rcpt(SENDER),)))
+        self.assertEqual(
+            (report.sender, report.recipients), (None, (Rcpt(SENDER, {"NOTIFY": "NEVER"}),))
+        )
         status = part(octets, 1).get_payload(1)
         self.assertEqual(status["Final-Recipient"], "rfc822; a@example.net")
         self.assertEqual((status["Action"], status["Status"]), ("failed", "5.1.1"))
@@ -293,6 +295,7 @@ class TimeTests(RelayTestCase):
     """Tests for five days, and for clocks that jump."""
 
     def test_after_five_days_the_sender_is_told(self) -> None:
+        self.begin(delay_report_seconds=0)
         self.sender.answer = lambda where, _: BUSY if where.domain == "example.net" else OK
         self.relay.start()
         self.enqueue("a@example.net")
@@ -305,6 +308,7 @@ class TimeTests(RelayTestCase):
         self.assertEqual(status["Diagnostic-Code"], "smtp; 450 4.2.1 Mailbox busy")
 
     def test_a_clock_six_days_ahead_bounces_nothing(self) -> None:
+        self.begin(delay_report_seconds=0)
         self.sender.answer = lambda *_: BUSY
         self.relay.start()
         self.enqueue("a@example.net")
@@ -404,6 +408,7 @@ class DestinationTests(RelayTestCase):
         self.assertEqual([row[0] for row in self.rows()], ["a@example.net"])
 
     def test_mail_of_a_destination_dead_for_days_expires(self) -> None:
+        self.begin(delay_report_seconds=0)
         self.sender.answer = lambda where, _: UNREACHABLE if where.domain == "example.net" else OK
         self.relay.start()
         for name in "abcd":

@@ -1,16 +1,22 @@
-"""Delivery status notifications: what the sender of a message is told when it failed.
+"""Delivery status notifications: what the sender of a message is told of its recipients.
 
 A report is a ``multipart/report`` of three parts: a text for people, a delivery status for
-programs, and the message itself; of a message over 64 KiB only its header (RFC 3464 s2, RFC 6522
-s3), since whoever sends large mail to bad addresses in somebody's name must not have that person's
+programs, and the message itself; only its header if the sender asked for that (RET=HDRS), if it
+must not go without TLS, if nothing has failed, or if it is over 64 KiB (RFC 3464 s2, RFC 6522 s3),
+since whoever sends large mail to bad addresses in somebody's name must not have that person's
 mailbox filled by us. It comes from the null sender, so that it can never cause another.
+
+A report of an internationalised message is one itself: its parts are of the global types, and its
+envelope says SMTPUTF8 (RFC 6533). A report has its message's priority, and where that must not go
+without TLS, neither must the report (RFC 6710 s4.6, RFC 8689 s5).
 
 Who controls the input: the remote server writes the replies and whoever sent the message its every
 octet, and the report is delivered to a third who may be innocent.
 
 - Replies are cut to 500 characters, and whatever is not printable ASCII becomes ``?``; only then
   are they folded. No reply can begin a field, a line or a part of its own.
-- Addresses are printable by their grammar, and pass the same filter again.
+- Addresses are printable by their grammar, and pass the same filter again; in a global report
+  characters of any script may stand, but no controls. ENVID and ORCPT come decoded.
 - The boundary is random, 128 bits, and drawn again should it occur in the message.
 - The message goes in as it is, 8-bit octets included; the part and the whole then say ``8bit`` and
   the report's envelope ``BODY=8BITMIME``.
@@ -31,10 +37,12 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from postroom.envelope import NewMessage, new_queue_id
+from postroom.envelope import Action, NewMessage, Notice, Trait, new_queue_id
 from postroom.interfaces import IChunkSource, IContent
 from postroom.queue.model import Report
 from postroom.wire.commands import Rcpt
+from postroom.wire.line_ends import only_crlf
+from postroom.wire.parameters import BODY, BY, ENVID, HOLDFOR, ORCPT, RET
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
@@ -46,34 +54,10 @@ _LINE_CHARACTERS: Final = 76
 _CHUNK_OCTETS: Final = 256 * 1024
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_UNCLEAN = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
 # msg-id without its folding and quoting: enough to quote one that is sound.    RFC 5322 s3.6.4
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(<[!-;=?-~]{1,250}>)[ \t]*\r$", re.I | re.M)
-
-
-@dataclass(frozen=True, slots=True)
-class FailedRecipient:
-    """A recipient that is given up.
-
-    Attributes:
-        address: the forward-path.
-        reply: the last answer about it.
-        remote: the host that gave it, as `Sent.remote`; empty if none did.
-        expired: True if it was tried until its time was over, False if it was refused.
-    """
-
-    address: Mailbox
-    reply: Reply
-    remote: str = ""
-    expired: bool = False
-
-    @property
-    def status(self) -> str:
-        """The status code of the failure: 5.4.7 if it expired, else the reply's.
-
-        RFC 3463 s3.5; RFC 3464 s2.3.4
-        """
-        return "5.4.7" if self.expired else self.reply.enhanced or "5.0.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +92,19 @@ class ReportContent:
         return self._pieces
 
 
-async def read_original(source: IChunkSource) -> Original:
+async def read_original(source: IChunkSource, header_only: bool = False) -> Original:
     """Read as much of a message as a report of it returns.
+
+    Args:
+        source: its content.
+        header_only: True to return no more than that, however small the message is.
 
     Raises:
         Exception: whatever reading the source raises.
 
     RFC 6522 s3, s4
     """
-    whole = source.size_octets <= RETURNED_OCTETS
+    whole = source.size_octets <= RETURNED_OCTETS and not header_only
     octets = b""
     index = 0
     while len(octets) <= RETURNED_OCTETS and (whole or b"\r\n\r\n" not in octets):
@@ -126,9 +114,25 @@ async def read_original(source: IChunkSource) -> Original:
             break
         octets += piece
         index += 1
-    if whole:
-        return Original(octets, True)
+    return Original(octets, True) if whole else header_of(octets)
+
+
+def header_of(octets: bytes) -> Original:
+    """Give what a report returns of a message whose content begins so, without its body."""
     return Original(_header(octets[:RETURNED_OCTETS]), False)
+
+
+def returns_header_only(message: NewMessage, notices: Sequence[Notice]) -> bool:
+    """Say whether a report returns no more than the header.
+
+    RFC 3461 s4.3; RFC 8689 s5
+    """
+    return (
+        RET.of(message.parameters) == "HDRS"
+        or BODY.of(message.parameters) == "BINARYMIME"
+        or "REQUIRETLS" in message.parameters
+        or all(notice.action is not Action.FAILED for notice in notices)
+    )
 
 
 def _header(octets: bytes) -> bytes:
@@ -143,52 +147,146 @@ def make_report(
     hostname: str,
     message: NewMessage,
     original: Original,
-    failed: Sequence[FailedRecipient],
+    notices: Sequence[Notice],
     now: float,
 ) -> Report:
-    """Make the report that tells the sender of a message which recipients are given up.
+    """Make the report that tells the sender of a message what became of recipients.
 
     Args:
         hostname: ours, for ``Reporting-MTA`` and the sender's address in the header.
-        message: the one that failed; its sender must not be the null sender.
+        message: the one it is about; its sender must not be the null sender.
         original: what of it is returned.
-        failed: at least one.
+        notices: at least one, all of the same action.
         now: POSIX time.
 
     Returns:
         A message from the null sender to the sender, ready for the queue.
 
-    RFC 3464 s2; RFC 6522 s3; RFC 3834 s3; RFC 5321 s4.5.5, s6.1
+    RFC 3461 s6; RFC 3464 s2; RFC 6522 s3; RFC 6533 s4; RFC 3834 s3; RFC 5321 s4.5.5, s6.1
     """
     if message.sender is None:
         raise ValueError("the null sender gets no report")
     host = _printable(hostname) or "localhost"
+    original = _clean(original)
     boundary = _boundary(original.octets)
-    eight_bit = _EIGHT_BIT.search(original.octets) is not None
+    words = _Words(is_international(message, notices))
+    eight_bit = words.utf8 or _EIGHT_BIT.search(original.octets) is not None
     encoding = ["Content-Transfer-Encoding: 8bit"] if eight_bit else []
-    new = NewMessage(
-        new_queue_id(),
-        None,
-        (Rcpt(message.sender),),
-        now,
-        {"BODY": "8BITMIME"} if eight_bit else {},
-    )
-    kind = "message/rfc822" if original.whole else "text/rfc822-headers"
+    new = _report_message(message, message.sender, eight_bit, words.utf8, now)
     lines = [
-        *_head(host, new, original),
+        *_head(host, new, original, notices[0].action, words),
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"',
         *encoding,
         "",
         "This is a MIME message; its parts say what became of your mail.",
     ]
+    own = ["Content-Transfer-Encoding: 8bit"] if words.utf8 else []
     for part in (
-        ["Content-Type: text/plain; charset=us-ascii", "", *_text(host, message, failed)],
-        ["Content-Type: message/delivery-status", "", *_status(host, message, failed, now)],
-        [f"Content-Type: {kind}", *encoding, "", ""],
-    ):
+        [f"Content-Type: text/plain; charset={words.charset}", *own, "",
+         *_text(host, message, notices, words)],
+        [f"Content-Type: {words.status_type}", *own, "",
+         *_status(host, message, notices, now, words)],
+        [f"Content-Type: {words.returned_type(original.whole)}", *encoding, "", ""],
+    ):  # fmt: skip
         lines += ["", f"--{boundary}", *part]
-    start, end = "\r\n".join(lines).encode("ascii"), f"\r\n--{boundary}--\r\n".encode("ascii")
-    return Report(new, ReportContent(start + original.octets + end))
+    start = "\r\n".join(lines).encode("utf-8")
+    return Report(new, ReportContent(start + original.octets + f"\r\n--{boundary}--\r\n".encode()))
+
+
+def _clean(original: Original) -> Original:
+    """Blot out what may not stand in text, or the report could never be sent.
+
+    RFC 5321 s2.3.8
+    """
+    octets = original.octets
+    if only_crlf(octets) and b"\0" not in octets:
+        return original
+    return Original(_UNCLEAN.sub(b"?", octets), original.whole)
+
+
+def is_international(message: NewMessage, notices: Sequence[Notice]) -> bool:
+    """Say whether a report has to speak of what is not ASCII. RFC 6533 s4."""
+    if message.sender is not None and not message.sender.is_ascii:
+        return True
+    if "SMTPUTF8" not in message.parameters:
+        return False
+    header = bool(message.traits & Trait.UTF8_HEADER)
+    return header or not all(notice.rcpt.forward_path.is_ascii for notice in notices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a report is written in.
+
+    Attributes:
+        utf8: True for UTF-8, False for ASCII.
+    """
+
+    utf8: bool
+
+    @property
+    def charset(self) -> str:
+        return "utf-8" if self.utf8 else "us-ascii"
+
+    @property
+    def status_type(self) -> str:
+        return "message/global-delivery-status" if self.utf8 else "message/delivery-status"
+
+    def returned_type(self, whole: bool) -> str:
+        if self.utf8:
+            return "message/global" if whole else "message/global-headers"
+        return "message/rfc822" if whole else "text/rfc822-headers"
+
+    def clean(self, text: str) -> str:
+        """Give text without anything that could end a line or move a cursor."""
+        if not self.utf8:
+            return _printable(text)
+        return "".join(each if each.isprintable() else "?" for each in text)
+
+    def typed(self, address: Mailbox) -> str:
+        """Write an address behind its type. RFC 3464 s2.3.1; RFC 6533 s3."""
+        if self.utf8 and not address.is_ascii:
+            return f"utf-8; {self.clean(str(address))}"
+        return f"rfc822; {_printable(str(address))}"
+
+    def original(self, rcpt: Rcpt) -> list[str]:
+        """Write whom the sender wrote to. RFC 3464 s2.3.1."""
+        original = ORCPT.of(rcpt.parameters)
+        if original is None:
+            return []
+        kind = _printable(original.address_type)
+        if kind.lower() == "utf-8" and not self.utf8:
+            address = original.encoded.partition(";")[2]
+        else:
+            address = self.clean(original.address.decode("utf-8", "replace"))
+        return [f"Original-Recipient: {kind}; {address}"]
+
+
+def _report_message(
+    message: NewMessage, sender: Mailbox, eight_bit: bool, utf8: bool, now: float
+) -> NewMessage:
+    """Make the envelope of a report.
+
+    RFC 3461 s6.1; RFC 6533 s4; RFC 6710 s4.6; RFC 8689 s5
+    """
+    parameters: dict[str, str | None] = {}
+    if eight_bit:
+        parameters["BODY"] = "8BITMIME"
+    if utf8:
+        parameters["SMTPUTF8"] = None
+    if "REQUIRETLS" in message.parameters:
+        parameters["REQUIRETLS"] = None
+    if message.priority:
+        parameters["MT-PRIORITY"] = str(message.priority)
+    return NewMessage(
+        new_queue_id(),
+        None,
+        (Rcpt(sender, {"NOTIFY": "NEVER"}),),
+        now,
+        parameters,
+        priority=message.priority,
+        traits=message.traits & (Trait.TLS_OPTIONAL | (Trait.UTF8_HEADER if utf8 else 0)),
+    )
 
 
 def _boundary(octets: bytes) -> str:
@@ -202,13 +300,15 @@ def _boundary(octets: bytes) -> str:
             return boundary
 
 
-def _head(host: str, new: NewMessage, original: Original) -> list[str]:
+def _head(
+    host: str, new: NewMessage, original: Original, action: Action, words: _Words
+) -> list[str]:
     """Write the report's header up to its type."""
     return [
         f"Date: {_date(new.received_at)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
-        f"To: <{_printable(str(new.recipients[0].forward_path))}>",
-        "Subject: Your message could not be delivered",
+        f"To: <{words.clean(str(new.recipients[0].forward_path))}>",
+        f"Subject: {_SUBJECTS[action]}",
         f"Message-ID: <{new.id}.{secrets.token_hex(8)}@{host}>",
         *_thread(original),
         "Auto-Submitted: auto-replied",
@@ -228,23 +328,48 @@ def _thread(original: Original) -> list[str]:
     return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
 
 
-def _text(host: str, message: NewMessage, failed: Sequence[FailedRecipient]) -> list[str]:
+_SUBJECTS: Final = {
+    Action.FAILED: "Your message could not be delivered",
+    Action.DELAYED: "Your message is delayed",
+    Action.DELIVERED: "Your message was delivered",
+    Action.RELAYED: "Your message was passed on",
+    Action.EXPANDED: "Your message was sent to a list",
+}
+
+_OPENINGS: Final = {
+    Action.FAILED: (
+        "Your message could not be delivered to the recipients below, and no further",
+        "attempt will be made. What became of it:",
+    ),
+    Action.DELAYED: (
+        "Your message could not be delivered to the recipients below yet. You need not",
+        "send it again: it will be tried for some time. What became of it so far:",
+    ),
+    Action.DELIVERED: ("Your message was delivered to the mailboxes of these recipients:",),
+    Action.RELAYED: (
+        "Your message was passed on to mail servers that do not report deliveries, so",
+        "this is the last that you hear of it unless it fails:",
+    ),
+    Action.EXPANDED: (
+        "Your message was sent on to several recipients in place of those below. You",
+        "will not hear what became of each of them unless it fails:",
+    ),
+}
+
+
+def _text(host: str, message: NewMessage, notices: Sequence[Notice], words: _Words) -> list[str]:
     """Write the part for people.
 
     RFC 6522 s3
     """
-    lines = [
-        f"This is the mail server {host}.",
-        "",
-        "Your message could not be delivered to the recipients below, and no further",
-        "attempt will be made. What became of it:",
-    ]
-    for recipient in failed:
-        tried = "tried for days; in the end " if recipient.expired else ""
-        said = f"{_printable(recipient.remote)} said:" if recipient.remote else "the answer was:"
-        words = f"{tried}{said} {_answer(recipient.reply)}"
-        address = _printable(str(recipient.address))
-        lines += ["", f"<{address}>:", *_wrapped(f"    {words}", "    ")]
+    lines = [f"This is the mail server {host}.", "", *_OPENINGS[notices[0].action]]
+    for notice in notices:
+        failed = notice.action is Action.FAILED
+        tried = "tried until its time was over; in the end " if notice.expired and failed else ""
+        said = f"{_printable(notice.remote)} said:" if notice.remote else "the answer was:"
+        answer = f"{tried}{said} {_answer(notice.reply)}"
+        address = words.clean(str(notice.rcpt.forward_path))
+        lines += ["", f"<{address}>:", *_wrapped(f"    {answer}", "    ")]
     return [
         *lines,
         "",
@@ -254,28 +379,54 @@ def _text(host: str, message: NewMessage, failed: Sequence[FailedRecipient]) -> 
 
 
 def _status(
-    host: str, message: NewMessage, failed: Sequence[FailedRecipient], now: float
+    host: str, message: NewMessage, notices: Sequence[Notice], now: float, words: _Words
 ) -> list[str]:
     """Write the part for programs: fields for the message, then for each recipient.
 
     RFC 3464 s2.1, s2.2, s2.3
     """
     lines = [
+        *_envelope_id(message),
         f"Reporting-MTA: dns; {host}",
         f"X-Postroom-Queue-Id: {_printable(message.id)}",
         f"Arrival-Date: {_date(message.received_at)}",
+        *_wishes(message),
     ]
-    for recipient in failed:
-        name = _printable(recipient.remote.partition("[")[0] or recipient.remote)
+    for notice in notices:
+        name = _printable(notice.remote.partition("[")[0] or notice.remote)
         lines += [
             "",
-            f"Final-Recipient: rfc822; {_printable(str(recipient.address))}",
-            "Action: failed",
-            f"Status: {recipient.status}",
+            *words.original(notice.rcpt),
+            f"Final-Recipient: {words.typed(notice.rcpt.forward_path)}",
+            f"Action: {notice.action.value}",
+            f"Status: {notice.status}",
             *([f"Remote-MTA: dns; {name}"] if name else []),
-            *_wrapped(f"Diagnostic-Code: smtp; {_answer(recipient.reply)}", " "),
+            *_wrapped(f"Diagnostic-Code: smtp; {_answer(notice.reply)}", " "),
             f"Last-Attempt-Date: {_date(now)}",
         ]
+    return lines
+
+
+def _envelope_id(message: NewMessage) -> list[str]:
+    """Give the sender's own name for the transaction back. RFC 3464 s2.2.1."""
+    envelope_id = ENVID.of(message.parameters)
+    if not envelope_id:
+        return []
+    return [f"Original-Envelope-Id: {_printable(envelope_id.decode('ascii', 'replace'))}"]
+
+
+def _wishes(message: NewMessage) -> list[str]:
+    """Write what the sender asked for. RFC 2852 s5; RFC 4865 s5.1."""
+    lines = []
+    by = BY.of(message.parameters)
+    if by is not None:
+        lines.append(f"Deliver-By-Date: {_date(message.received_at + by.seconds)}")
+    seconds = HOLDFOR.of(message.parameters)
+    if seconds is not None:
+        lines.append(f"Future-Release-Request: for;{seconds}")
+    until = message.parameters.get("HOLDUNTIL")
+    if until:
+        lines.append(f"Future-Release-Request: until;{_printable(until)}")
     return lines
 
 

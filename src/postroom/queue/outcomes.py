@@ -3,34 +3,47 @@
     2yz              done
     4yz              again, by the schedule; when that has expired, as 5yz
     5yz              reported to the sender and done, in one commit
-    5yz, null sender dropped: there is nobody to tell, and the log says so
+    5yz, and nobody  dropped: the sender is null or wants no report, and the log says so
+    to be told
     not tried        again, when the caller says, and not counted as an attempt
 
-Recipients of a message that fail in the same transaction are told of in one report. While no report
-can be made (the content cannot be read, or a fault of ours) they stay in the queue and are tried
-again: what was accepted never goes without a trace (RFC 5321 s6.1).
+A sender may have set a time (DELIVERBY). When it is over, and the message is to be returned then,
+no further attempt is made; an attempt is made at that very time, so that it is known.
+
+Success and delay are reported too, to whom they are to be (`postroom.queue.notices`). Recipients of
+a message with the same end in the same transaction are told of in one report. While no report of
+failure can be made (the content cannot be read, or a fault of ours) they stay in the queue and are
+tried again: what was accepted never goes without a trace (RFC 5321 s6.1).
 
 One log event is written for all recipients of a transaction that had the same answer. Its fields
 are plain values; nothing is formatted unless somebody reads it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.envelope import TLSFacts
+from postroom.client.model import Sent
+from postroom.envelope import Action, NewMessage, Notice, TLSFacts
 from postroom.queue.claims import Claim, Claims
-from postroom.queue.dsn import FailedRecipient, make_report, read_original
+from postroom.queue.dsn import make_report, read_original, returns_header_only
 from postroom.queue.lanes import Job
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedRecipient, Done, Report, Retry
-from postroom.queue.schedule import Schedule
+from postroom.queue.notices import HOUR_SECONDS, ReportLimit, traced, wants
+from postroom.queue.settings import RelaySettings
+from postroom.wire.parameters import BY
 from postroom.wire.replies import Reply
+from postroom.wire.values import DeliverBy
 
 Told = dict[tuple[str, Reply], list[ClaimedRecipient]]
-Failed = list[tuple[ClaimedRecipient, FailedRecipient]]
+Noticed = list[tuple[Done | Retry, Notice]]
+
+LATE: Final = Reply(451, ("Not tried any more: the time that its sender set is over",), "4.4.7")
 
 _log = Logger()
 
@@ -42,8 +55,7 @@ class Outcomes:
         self,
         claims: Claims,
         ledger: Ledger,
-        hostname: str,
-        schedule: Schedule,
+        settings: RelaySettings,
         now: Callable[[], float],
         draw: Callable[[], float],
     ) -> None:
@@ -52,60 +64,66 @@ class Outcomes:
         Args:
             claims: says who may get an outcome.
             ledger: takes them.
-            hostname: ours, as reports show it.
-            schedule: of the attempts.
+            settings: the schedule of the attempts, and what is reported.
             now: POSIX time.
             draw: gives numbers from 0 to below 1, for jitter.
         """
         self._claims = claims
         self._ledger = ledger
-        self._hostname = hostname
-        self._schedule = schedule
+        self._settings = settings
+        self._schedule = settings.schedule
+        self._reports = ReportLimit(settings.reports_per_sender_hour)
         self._now = now
         self._draw = draw
 
-    def settle(
-        self,
-        job: Job,
-        replies: Sequence[Reply],
-        remote: str = "",
-        tls: TLSFacts | None = None,
-    ) -> None:
+    def settle(self, job: Job, sent: Sent) -> None:
         """Decide what becomes of the recipients of a job, and log it.
 
         Args:
             job: it has ended.
-            replies: one for each of its recipients, in order.
-            remote: the host that gave them, as `Sent.remote`.
-            tls: the facts of that connection.
+            sent: with one reply for each of its recipients, in order.
 
-        RFC 5321 s4.2.1, s4.5.4.1, s6.1
+        RFC 5321 s4.2.1, s4.5.4.1, s6.1; RFC 3461 s5.2
         """
-        claim = job.claim
+        claim, message = job.claim, job.message
         now = self._now()
+        by = BY.of(message.parameters) if message.parameters else None
+        deadline = message.received_at + by.seconds if by is not None else None
         outcomes: list[Done | Retry] = []
-        failed: Failed = []
+        noticed: dict[Action, Noticed] = {}
         told: Told = {}
-        for recipient, reply in zip(job.recipients, replies, strict=True):
-            result = self._judge(claim, recipient, reply, now)
+        late = deadline is not None and now >= deadline
+        passed = by if late else None
+        for place, recipient in enumerate(job.recipients):
+            reply = sent.replies[place]
+            result = self._judge(message, recipient, reply, passed, now)
+            action = self._action(job, recipient, result, place in sent.unaware, late, now)
             told.setdefault((result, reply), []).append(recipient)
             if not self._claims.owns(claim, recipient):
                 continue
+            outcome: Done | Retry = Done(recipient)
             if result == "deferred":
-                outcomes.append(self._again(recipient, reply, now))
-            elif result in ("sent", "dropped"):
-                outcomes.append(Done(recipient))
-            else:
-                expired = result == "expired"
-                failed.append(
-                    (recipient, FailedRecipient(recipient.address, reply, remote, expired))
-                )
-        _tell(job, told, remote, tls, now)
+                outcome = self._again(recipient, reply, now, deadline, action is not None)
+            if action is None:
+                outcomes.append(outcome)
+                continue
+            expired = late if action is Action.DELAYED else result == "expired"
+            notice = Notice(recipient.rcpt, action, reply, sent.remote, expired)
+            noticed.setdefault(action, []).append((outcome, notice))
+        _tell(job, told, sent.remote, sent.tls, now)
         self._enter(claim, outcomes)
-        if failed:
-            Deferred.fromCoroutine(self._report(claim, failed)).addErrback(
-                self.fault, claim, [recipient for recipient, _ in failed]
+        for pairs in noticed.values():
+            Deferred.fromCoroutine(self._report(claim, message, pairs)).addErrback(
+                self.fault, claim, [outcome.recipient for outcome, _ in pairs]
             )
+
+    def is_late(self, message: NewMessage) -> bool:
+        """Say whether no further attempt is to be made, because the sender's time is over.
+
+        RFC 2852 s4.1.3
+        """
+        by = BY.of(message.parameters) if message.parameters else None
+        return by is not None and by.returned and self._now() >= message.received_at + by.seconds
 
     def put_back(
         self, claim: Claim, recipients: Sequence[ClaimedRecipient], seconds: float, why: Reply
@@ -120,37 +138,111 @@ class Outcomes:
         _log.failure("{id} was left to be tried again", failure, id=claim.message.id)
         self._claims.forget(claim, recipients)
 
-    def _judge(self, claim: Claim, recipient: ClaimedRecipient, reply: Reply, now: float) -> str:
+    def _judge(
+        self,
+        message: NewMessage,
+        recipient: ClaimedRecipient,
+        reply: Reply,
+        passed: DeliverBy | None,
+        now: float,
+    ) -> str:
+        """Say in a word what becomes of a recipient; ``passed`` is the deadline, if it is."""
         if 200 <= reply.code < 300:
             return "sent"
-        if reply.code < 500:
-            received_at = claim.message.received_at
-            if not self._schedule.expired(recipient.attempts + 1, received_at, now):
-                return "deferred"
-        if claim.message.sender is None:
+        given_up = passed is not None and passed.returned
+        attempts, received_at = recipient.attempts + 1, message.received_at
+        if (
+            reply.code < 500
+            and not given_up
+            and not self._schedule.expired(attempts, received_at, now)
+        ):
+            return "deferred"
+        if not wants(message, recipient.rcpt, Action.FAILED):
             return "dropped"
         return "bounced" if reply.code >= 500 else "expired"
 
-    def _again(self, recipient: ClaimedRecipient, reply: Reply, now: float) -> Retry:
-        later = self._schedule.next_attempt_at(recipient.attempts + 1, now, self._draw)
-        return Retry(recipient, later, reply)
+    def _action(
+        self,
+        job: Job,
+        recipient: ClaimedRecipient,
+        result: str,
+        unaware: bool,
+        late: bool,
+        now: float,
+    ) -> Action | None:
+        """Say what the sender is told; None for nothing.
 
-    async def _report(self, claim: Claim, failed: Failed) -> None:
-        """Tell the sender of recipients that failed; if that cannot be done, try them again."""
+        RFC 3461 s5.2.2, s5.2.3, s5.2.5; RFC 2852 s4.1.3
+        """
+        message = job.message
+        if result in ("bounced", "expired"):
+            return Action.FAILED
+        if result == "sent":
+            if not recipient.rcpt.parameters and not message.parameters:
+                return None  # nobody asked for anything, as nearly always
+            if job.lane.destination is not None and not unaware and not traced(message):
+                return None  # the host reports
+            action = Action.RELAYED if job.lane.destination is not None else Action.DELIVERED
+            return action if wants(message, recipient.rcpt, action) else None
+        if result == "deferred" and not recipient.delay_told:
+            after = self._settings.delay_report_seconds
+            due = late or 0 < after <= now - message.received_at
+            if due and wants(message, recipient.rcpt, Action.DELAYED):
+                return Action.DELAYED
+        return None
+
+    def _again(
+        self,
+        recipient: ClaimedRecipient,
+        reply: Reply,
+        now: float,
+        deadline: float | None = None,
+        tells_delay: bool = False,
+    ) -> Retry:
+        later = self._schedule.next_attempt_at(recipient.attempts + 1, now, self._draw)
+        if deadline is not None and deadline > now:
+            later = min(later, deadline)
+        return Retry(recipient, later, reply, tells_delay=tells_delay)
+
+    async def _report(self, claim: Claim, message: NewMessage, pairs: Noticed) -> None:
+        """Tell the sender, in the commit that records what it is told of.
+
+        If a report of failure cannot be made, or is one too many, the recipients are tried again.
+        """
+        sender, action, now = message.sender, pairs[0][1].action, self._now()
+        failed = action is Action.FAILED
+        if sender is None or not self._reports.take(sender, now):
+            _log.warn("{id}: too many reports an hour for its sender", id=message.id)
+            self._unreported(claim, pairs, now + HOUR_SECONDS if failed else None, counts=False)
+            return
+        notices = [notice for _, notice in pairs]
         try:
-            original = await read_original(claim.source)
+            original = await read_original(claim.source, returns_header_only(message, notices))
         except Exception:
-            _log.failure("{id}: the content could not be read for its report", id=claim.message.id)
-            now = self._now()
-            owned = [(r, told) for r, told in failed if self._claims.owns(claim, r)]
-            self._enter(claim, [self._again(r, told.reply, now) for r, told in owned])
+            _log.failure("{id}: the content could not be read for its report", id=message.id)
+            first = pairs[0][0].recipient
+            later = self._again(first, pairs[0][1].reply, now).next_attempt_at
+            self._unreported(claim, pairs, later if failed else None)
             return
         # Meanwhile the lease may have been lost, or the recipients put back at a shutdown.
-        failed = [(r, told) for r, told in failed if self._claims.owns(claim, r)]
-        if failed:
-            told = [told for _, told in failed]
-            report = make_report(self._hostname, claim.message, original, told, self._now())
-            self._enter(claim, [Done(recipient) for recipient, _ in failed], report)
+        pairs = [pair for pair in pairs if self._claims.owns(claim, pair[0].recipient)]
+        if pairs:
+            notices = [notice for _, notice in pairs]
+            report = make_report(self._settings.hostname, message, original, notices, self._now())
+            self._enter(claim, [outcome for outcome, _ in pairs], report)
+
+    def _unreported(
+        self, claim: Claim, pairs: Noticed, later: float | None, counts: bool = True
+    ) -> None:
+        """Record outcomes without a report; if there is a time, have the recipients wait for it."""
+        owned = [pair for pair in pairs if self._claims.owns(claim, pair[0].recipient)]
+        if later is not None:
+            outcomes: list[Done | Retry] = [
+                Retry(outcome.recipient, later, notice.reply, counts) for outcome, notice in owned
+            ]
+        else:
+            outcomes = [_untold(outcome) for outcome, _ in owned]
+        self._enter(claim, outcomes)
 
     def _enter(
         self, claim: Claim, outcomes: Sequence[Done | Retry], report: Report | None = None
@@ -158,6 +250,10 @@ class Outcomes:
         if outcomes:
             self._claims.settled(claim, outcomes)
             self._ledger.enter(outcomes, report)
+
+
+def _untold(outcome: Done | Retry) -> Done | Retry:
+    return replace(outcome, tells_delay=False) if isinstance(outcome, Retry) else outcome
 
 
 def _tell(job: Job, told: Told, remote: str, tls: TLSFacts | None, now: float) -> None:

@@ -52,7 +52,7 @@ from postroom.queue.claims import Outcomes as Entered
 from postroom.queue.lanes import LONGEST_HOLD_SECONDS, Job, Lane
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedMessage, ClaimedRecipient, IQueueStore, Report
-from postroom.queue.outcomes import Outcomes
+from postroom.queue.outcomes import LATE, Outcomes
 from postroom.queue.settings import RelaySettings
 from postroom.queue.sources import Budget, MemorySource, Source, StoreSource
 from postroom.wire.paths import Mailbox
@@ -132,9 +132,7 @@ class Relay:
         self._draw = draw
         self._claims = Claims(store, now)
         self._ledger = Ledger(store, clock, self._recorded)
-        self._outcomes = Outcomes(
-            self._claims, self._ledger, settings.hostname, settings.schedule, now, draw
-        )
+        self._outcomes = Outcomes(self._claims, self._ledger, settings, now, draw)
         self._local = Lane(None, settings.per_destination)
         self._lanes: dict[Destination, Lane] = {}
         self._by_domain: dict[tuple[bytes, TLSWish], Lane] = {}
@@ -273,7 +271,7 @@ class Relay:
         for answer, recipients in refused.items():
             nowhere = Lane(Destination(recipients[0].address.domain_key), 1)
             job = Job(claim, nowhere, recipients, message_for(claim, recipients))
-            self._outcomes.settle(job, [answer] * len(recipients))
+            self._outcomes.settle(job, Sent([answer] * len(recipients)))
         self._pump()
 
     async def _look_up(self, address: Mailbox, wish: TLSWish) -> Lane:
@@ -319,7 +317,7 @@ class Relay:
     def _suspend(self, job: Job, now: float) -> None:
         seconds = job.lane.put_back_seconds(now)
         if seconds is None:
-            self._outcomes.settle(job, [job.lane.reply] * len(job.recipients))
+            self._outcomes.settle(job, Sent([job.lane.reply] * len(job.recipients)))
         else:
             seconds *= 1 + self._settings.schedule.jitter * self._draw()
             self._outcomes.put_back(job.claim, job.recipients, seconds, job.lane.reply)
@@ -338,7 +336,10 @@ class Relay:
                 if lane.ready:
                     job = lane.waiting.popleft()
                     if self._still_ours(job):
-                        self._begin(lane, job)
+                        if self._outcomes.is_late(job.message):
+                            self._outcomes.settle(job, Sent([LATE] * len(job.recipients)))
+                        else:
+                            self._begin(lane, job)
                     self._line_up(lane)
         finally:
             self._pumping = False
@@ -398,12 +399,12 @@ class Relay:
         lane.seen = now = self._clock.seconds()
         sent = self._checked(result, job)
         if sent is None:
-            self._outcomes.settle(job, [LOCAL_ERROR] * len(job.recipients))
+            self._outcomes.settle(job, Sent([LOCAL_ERROR] * len(job.recipients)))
         else:
             held = None
             if lane.destination is not None:
                 held = lane.heed(sent, job.started, now)
-            self._outcomes.settle(job, sent.replies, sent.remote, sent.tls)
+            self._outcomes.settle(job, sent)
             if held is not None:
                 self._hold(lane, held, now)
         self._line_up(lane)

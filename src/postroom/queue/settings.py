@@ -21,6 +21,9 @@ class RelaySettings:
         memory_octets: content kept in memory of messages just accepted.
         memory_messages: how many messages just accepted are under way or wait in memory.
         stop_seconds: how long `Relay.stop` waits for transactions under way.
+        delay_report_seconds: the age at which the sender of a message is told, once, that it is
+            late; 0 for never.
+        reports_per_sender_hour: how many reports one address gets in an hour.
     """
 
     hostname: str
@@ -31,3 +34,5 @@ class RelaySettings:
     memory_octets: int = 64 * 1024 * 1024
     memory_messages: int = 20_000
     stop_seconds: float = 30.0
+    delay_report_seconds: float = 4 * 3600
+    reports_per_sender_hour: int = 100

@@ -204,6 +204,20 @@ class QueueSection(Section):
     memory_messages: int = _queue(
         "memory_messages", "How many such messages there may be.", ge=0, le=10_000_000
     )
+    delay_report_seconds: float = _queue(
+        "delay_report_seconds",
+        """The age at which the sender of a message is told, once for each recipient, that it is
+        delayed, unless NOTIFY forbids it; 0 for never.""",
+        ge=0,
+        le=31_536_000,
+    )
+    reports_per_sender_hour: int = _queue(
+        "reports_per_sender_hour",
+        """How many reports one address gets in an hour. Reports of failure beyond them come later,
+        all others never.""",
+        ge=1,
+        le=1_000_000,
+    )
 
 
 class RetrySection(Section):

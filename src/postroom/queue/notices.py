@@ -1,0 +1,90 @@
+"""Which reports a sender gets, and how many.
+
+    NOTIFY of the recipient      failed   delayed   delivered, relayed, expanded
+    -------------------------    ------   -------   ----------------------------
+    not given                    yes      yes       no
+    NEVER                        no       no        no
+    a list with FAILURE          yes
+    a list with DELAY                     yes
+    a list with SUCCESS                             yes, if we trust the sender
+
+A report of success to a forged sender is mail to somebody who never wrote: so SUCCESS counts only
+for messages of those who may relay here (`Trait.TRUSTED`), which is who logs in and the relay
+networks. From others it is taken as if it were not in the list; what the list says otherwise holds.
+
+A sender gets so many reports an hour. Reports of failure beyond them are not dropped, for what was
+accepted never goes without a trace (RFC 5321 s6.1): their recipients wait, and fail again later.
+Others are.
+
+Who controls the input: whoever sent the message.
+
+RFC 3461 s4.1, s5.2; RFC 2852 s4
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from postroom.envelope import Action, NewMessage, Trait
+from postroom.wire.commands import Rcpt
+from postroom.wire.parameters import BY, NOTIFY
+from postroom.wire.paths import Mailbox
+
+HOUR_SECONDS: Final = 3600.0
+_SENDERS: Final = 10_000
+
+_WORDS: Final[Mapping[Action, str]] = {
+    Action.FAILED: "FAILURE",
+    Action.DELAYED: "DELAY",
+    Action.DELIVERED: "SUCCESS",
+    Action.RELAYED: "SUCCESS",
+    Action.EXPANDED: "SUCCESS",
+}
+
+
+def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
+    """Say whether the sender of a message is to be told of an action on a recipient.
+
+    RFC 3461 s4.1, s5.2
+    """
+    if message.sender is None:
+        return False
+    word = _WORDS[action]
+    notify = NOTIFY.of(rcpt.parameters) if rcpt.parameters else None
+    if action is Action.RELAYED and traced(message):
+        return notify is None or "NEVER" not in notify
+    if word == "SUCCESS" and not message.traits & Trait.TRUSTED:
+        return False
+    return word != "SUCCESS" if notify is None else word in notify
+
+
+def traced(message: NewMessage) -> bool:
+    """Say whether relaying is to be told of as such. RFC 2852 s4."""
+    if not message.parameters or not message.traits & Trait.TRUSTED:
+        return False
+    by = BY.of(message.parameters)
+    return by is not None and by.traced
+
+
+class ReportLimit:
+    """Counts the reports of each sender."""
+
+    def __init__(self, per_hour: int) -> None:
+        """Begin with none.
+
+        Args:
+            per_hour: how many each sender gets.
+        """
+        self._per_hour = per_hour
+        self._given: dict[Mailbox, tuple[float, int]] = {}
+
+    def take(self, sender: Mailbox, now: float) -> bool:
+        """Count one more report; False if that is too many."""
+        began, given = self._given.get(sender, (now, 0))
+        if not began <= now < began + HOUR_SECONDS:  # over, or the clock was set back
+            began, given = now, 0
+        if given >= self._per_hour:
+            return False
+        if sender not in self._given and len(self._given) >= _SENDERS:
+            del self._given[next(iter(self._given))]
+        self._given[sender] = began, given + 1
+        return True
