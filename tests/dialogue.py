@@ -15,11 +15,13 @@ from postroom.server.limits import Limits, ListenerSettings
 from postroom.testing.conversation import Conversation, Cut, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
 from postroom.wire.replies import Reply
-from tests.server.scene import HOSTNAME, PATIENT, Peer, Scene
+from tests.server.scene import HOSTNAME, PATIENT, Peer, Scene, settings
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 _NUMBERS = {each.name: each.type for each in fields(Limits)}
-_NETWORKS = ("clear_text_auth_networks", "normalise_networks", "unlimited_networks")
+_NETWORKS = [each.name for each in fields(ListenerSettings) if each.name.endswith("_networks")]
+_SWITCHES = ("space_after_colon", "vrfy", "expn", "synchronised")
+_WORDS = ("extensions_off", "unwanted_solicitations")
 
 
 def dialogues(path: Path) -> Iterator[Dialogue]:
@@ -29,14 +31,18 @@ def dialogues(path: Path) -> Iterator[Dialogue]:
 
 def listener_of(dialogue: Dialogue) -> ListenerSettings:
     """Make the settings that a dialogue asks for."""
-    listener, limits = ListenerSettings("mx", HOSTNAME), PATIENT
+    listener, limits = settings(), PATIENT
     for key, value in dialogue.settings.items():
         if key in _NUMBERS:
             limits = replace(limits, **{key: float(value) if "." in value else int(value)})
         elif key in _NETWORKS:
             listener = replace(listener, **{key: [ip_network(value)]})
-        elif key == "space_after_colon":
-            listener = replace(listener, space_after_colon=value == "yes")
+        elif key in _SWITCHES:
+            listener = replace(listener, **{key: value == "yes"})
+        elif key in _WORDS:
+            listener = replace(listener, **{key: value.split(",")})
+        elif key == "hold_seconds":
+            listener = replace(listener, hold_seconds=int(value))
         elif key == "role":
             listener = replace(listener, role=value)
         elif key != "tls":
@@ -133,8 +139,8 @@ class MemoryConversation(Conversation):
 
 def wrong_form(reply: Reply) -> str | None:
     """Say what is wrong with any reply after the greeting: RFC 2034 s3, RFC 5321 s4.2."""
-    hello = reply.code == 250 and reply.text[0] == HOSTNAME
-    if reply.code in (334, 354) or hello:
+    hello = reply.code in (220, 250) and reply.text[0].split()[:1] == [HOSTNAME]
+    if reply.code in (334, 353, 354) or hello:
         return None if reply.enhanced is None else f"an enhanced code where none belongs: {reply}"
     return None if reply.enhanced is not None else f"no enhanced code: {reply}"
 

@@ -48,13 +48,14 @@ class SessionFacts:
     """What is known of a session at one moment.
 
     Attributes:
-        role: the listener's role, ``"mx"`` or ``"submission"``.
+        role: the listener's role, ``"mx"``, ``"submission"`` or ``"lmtp"``.
         client: the peer's IP address as text (IPv4-mapped IPv6 unmapped), or ``"unix"``.
         client_port: the peer's port, 0 for a UNIX socket.
         helo: the argument of EHLO or HELO; empty before.
         extended: True after EHLO.
         tls: None in clear text.
         identity: the avatar id that authentication gave, None for an anonymous session.
+        forwarded: what a filter before us said of where the next message comes from, for the log.
     """
 
     role: str
@@ -64,16 +65,18 @@ class SessionFacts:
     extended: bool = False
     tls: TLSFacts | None = None
     identity: str | None = None
+    forwarded: str = ""
 
     @property
     def protocol(self) -> str:
-        """The ``with`` protocol type of Received: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA.
+        """The ``with`` protocol type of Received: SMTP, or ESMTP or LMTP with S, A or SA.
 
         RFC 3848; RFC 5321 s4.4
         """
         if not self.extended:
             return "SMTP"
-        return "ESMTP" + ("S" if self.tls else "") + ("A" if self.identity is not None else "")
+        name = "LMTP" if self.role == "lmtp" else "ESMTP"
+        return name + ("S" if self.tls else "") + ("A" if self.identity is not None else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,14 @@ from typing import Any
 from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IChallengeResponse
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from postroom.credentials import Credential, Offer, SASLSession, ScramKeys
 from postroom.envelope import Domain, Entry, Envelope, NewMessage
 from postroom.wire.commands import Rcpt
+from postroom.wire.parameters import Parameter
+from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
 
@@ -313,6 +316,96 @@ class ILoginGuard(Interface):
 
     def succeeded(client: str, username: bytes) -> None:
         """Take note of a login that was right."""
+
+
+class IInquiries(Interface):
+    """An add-on for avatars that answer VRFY and EXPN.
+
+    Found by ``IInquiries(avatar, None)``. Called only where ``session.vrfy`` and ``session.expn``
+    allow it.
+    """
+
+    def verify(text: bytes) -> "Mailbox | Reply | Deferred[Mailbox | Reply | None] | None":
+        """Say whether there is such a mailbox. May answer later.
+
+        Args:
+            text: what the peer sent after VRFY: a name, a mailbox, a path in brackets.
+
+        Returns:
+            The mailbox if it exists (250); None if that cannot be told (252); any other reply,
+            such as 251, 550 or 553, as it is.
+        """
+
+    def expand(text: bytes) -> "Sequence[Mailbox] | Deferred[Sequence[Mailbox] | None] | None":
+        """Give the members of a list, or the targets of an alias; None if there is none such."""
+
+
+class IQueueFlush(Interface):
+    """Has what waits for a host sent now, as ETRN asks. RFC 1985 is its reference."""
+
+    def flush_domain(domain: str, subdomains: bool) -> "int | Deferred[int | None] | None":
+        """Make all that waits for a domain due at once.
+
+        Called for peers of ``session.etrn_networks`` only. May answer later, and must not wait for
+        the deliveries.
+
+        Args:
+            domain: in lower case.
+            subdomains: whether those of its subdomains are meant as well.
+
+        Returns:
+            How many recipients were waiting; None if this domain may not be flushed (459).
+
+        Raises:
+            Refusal: 458, it cannot be done now.
+        """
+
+
+class IExtension(IPlugin):
+    """An SMTP extension that Postroom does not have: an EHLO keyword and parameters of its own.
+
+    The daemon finds it by ``twisted.plugin.getPlugins(IExtension)``; a program that embeds Postroom
+    gives it to `postroom.server.factory.ServerFactory.add_extension`. All methods are called on the
+    reactor's thread, must not block, and never answer later.
+
+    The parameters of a message that was accepted are kept in the queue with it, MAIL's in
+    the message's and RCPT's in each recipient's, as they were sent. A next hop that offers
+    the keyword gets them; for one that does not, `needed_at_next_hop` decides.
+    """
+
+    def keyword() -> str:
+        """Give the EHLO keyword, in upper case: letters, digits, hyphens. RFC 5321 s4.1.1.1."""
+
+    def arguments(role: str, tls: bool, authenticated: bool) -> "str | None":
+        """Give what EHLO says after the keyword, perhaps nothing; None offers no such extension.
+
+        Called once for each kind of session, and kept.
+
+        Args:
+            role: the listener's, ``"mx"``, ``"submission"`` or ``"lmtp"``.
+            tls: whether the session is under TLS.
+            authenticated: whether somebody has logged in.
+        """
+
+    def mail_parameters() -> "Sequence[Parameter[Any]]":
+        """Give the parameters of MAIL that it brings; their ``extension`` must be the keyword.
+
+        `Parameter.read` gets each value as it was sent and raises `ValueError` if it is none: 501.
+        """
+
+    def rcpt_parameters() -> "Sequence[Parameter[Any]]":
+        """Give the parameters of RCPT that it brings; as `mail_parameters`."""
+
+    def needed_at_next_hop(parameters: "Mapping[str, str | None]") -> bool:
+        """Say whether a message must not go to a host that does not offer the keyword.
+
+        Called by the relay for a message that has parameters of this extension, when the next hop
+        lacks it. If True the recipients fail (5.6.3 unless another host will do), else the message
+        goes without those parameters.
+
+        Args:
+            parameters: those of MAIL and of the recipients, keyword to value.
+        """
 
 
 class IQueue(Interface):

@@ -25,7 +25,7 @@ from postroom.wire.commands import (
     Command,
     Noop,
 )
-from postroom.wire.data import DotDecoder
+from postroom.wire.data import ChunkDecoder, DotDecoder, Flaw
 from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
 from postroom.wire.grammar import Syntax, parse_command, parse_vrfy_mailbox
 from postroom.wire.line_ends import only_crlf
@@ -40,7 +40,7 @@ from postroom.wire.paths import (
     parse_path,
 )
 from postroom.wire.replies import Reply, ReplyReader, reply
-from postroom.wire.session import Capabilities, ServerSession
+from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
 from postroom.wire.xtext import decode_xtext, encode_xtext
 from tests.fuzz.alphabet import fold, line_of
@@ -51,7 +51,7 @@ from tests.server.scene import Scene, settings
 Target = Callable[[bytes], None]
 
 OFFER: Final = Capabilities(
-    "mx.example", {"SIZE": "1000", "8BITMIME": "", "AUTH": "PLAIN", "STARTTLS": ""}
+    "mx.example", dict.fromkeys(("SIZE", "8BITMIME", "AUTH", "STARTTLS", "CHUNKING", "DSN"), "")
 )
 EXTENSIONS: Final = dict.fromkeys(
     {each.extension for table in (MAIL_PARAMETERS, RCPT_PARAMETERS) for each in table.values()},
@@ -206,18 +206,44 @@ def _decoded(segments: list[bytes], normalise: bool) -> tuple[bytes, bool, bool,
     return content, False, False, b""
 
 
+def _chunk_decoder(octets: bytes) -> None:
+    words = fold(octets)
+    content = b"".join(words)
+    for binary in (False, True):
+        whole = _unchunked([content], binary)
+        assert _unchunked(words, binary)[1:] == whole[1:]
+        if whole[1] is None:
+            assert whole[0] == content
+
+
+def _unchunked(chunks: list[bytes], binary: bool) -> tuple[bytes, Flaw | None]:
+    decoder = ChunkDecoder(998, binary=binary)
+    content = b""
+    for at, chunk in enumerate(chunks):
+        decoder.begin(len(chunk))
+        for piece in (chunk[:1], chunk[1:] + b"NOOP"[: at % 5]) if chunk else ():
+            assert decoder.rest == b""
+            content += decoder.feed(piece)
+        assert decoder.ended
+        assert decoder.rest == b"NOOP"[: at % 5] if len(chunk) > 1 else True
+    content += decoder.finish()
+    return content, decoder.flaw
+
+
 def _server_session(octets: bytes) -> None:
     session = ServerSession(OFFER)
     session.greet(reply(220, None, "welcome"))
     verdicts = (reply(250, "2.0.0"), reply(550, "5.0.0"), reply(451, "4.0.0"), reply(235, "2.7.0"))
     for at, line in enumerate(b"".join(fold(octets)).split(b"\r\n")):
-        if session.phase in (Phase.HANDSHAKE, Phase.CLOSED):
+        if session.phase in (Phase.HANDSHAKE, Phase.CLOSED, Phase.RESTART):
             return
         if session.phase is Phase.CONTENT:
             session.end_of_content()
             session.answer(verdicts[at % 3])
             continue
         received = session.receive(line)
+        if isinstance(received, Chunk) and received.refusal is not None:
+            received = received.refusal
         assert session.waiting
         challenge = isinstance(received, Auth) and at % 2
         verdict = reply(334, None) if challenge else verdicts[(at + len(line)) % 4]
@@ -343,6 +369,7 @@ TARGETS: Final[dict[str, Target]] = {
     "replies.reply": _reply,
     "replies.ReplyReader": _reply_reader,
     "data.DotDecoder": _dot_decoder,
+    "data.ChunkDecoder": _chunk_decoder,
     "session.ServerSession": _server_session,
     "encode.encode": _parse_command,
     "encode.ehlo": _encode,

@@ -22,14 +22,20 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
 from postroom.envelope import Envelope, SessionFacts
-from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.interfaces import (
+    IDeliveryTransaction,
+    IInquiries,
+    IQueueFlush,
+    ITransactionDelivery,
+)
 from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.connections import Connections
-from postroom.server.factory import ServerFactory
+from postroom.server.factory import ServerFactory, Surroundings
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.server.protocol import SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.commands import Rcpt
+from postroom.wire.grammar import parse_vrfy_mailbox
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, ReplyReader, reply
 
@@ -39,6 +45,12 @@ USER, PASSWORD = b"user@here.example", b"correct horse"
 STORED = reply(250, "2.0.0", "Stored")
 NO_SUCH_USER = reply(550, "5.1.1", "No such user")
 NO_RELAYING = reply(550, "5.7.1", "Relaying denied")
+
+NOW = 1_800_000_000.0
+LISTS = {
+    b"staff": (Mailbox(b"user", b"here.example"), Mailbox(b"boss", b"there.example")),
+    b"international": (Mailbox("jürgen".encode(), b"here.example"),),
+}
 
 PATIENT = Limits(errors_before_delay=1_000_000, errors=1_000_000, idle_commands=1_000_000)
 """Limits for dialogues that are about something else."""
@@ -83,6 +95,7 @@ class Held:
         maybeDeferred(self.make).chainDeferred(self.deferred)
 
 
+@implementer(IQueueFlush)
 class World:
     """What stands behind the server: users, mail, and how promptly it answers.
 
@@ -116,6 +129,12 @@ class World:
 
         self.answer = answer
 
+    def flush_domain(self, domain: str, subdomains: bool) -> object:
+        """Answer ETRN; see `IQueueFlush`."""
+        self.calls.append(f"flush {'@' if subdomains else ''}{domain}")
+        waiting = {"here.example": 3, "empty.example": 0}.get(domain)
+        return self.answer("flush", lambda: waiting)
+
     def fail(self, point: str, error: Exception) -> None:
         """From now on raise at this point."""
         others = self.answer
@@ -128,7 +147,7 @@ class World:
         self.answer = answer
 
 
-@implementer(ITransactionDelivery)
+@implementer(ITransactionDelivery, IInquiries)
 class Delivery:
     """One session's avatar."""
 
@@ -152,6 +171,14 @@ class Delivery:
         if mailbox.domain_key in (LOCAL_DOMAIN, ""):
             return NO_SUCH_USER if mailbox.local_part.startswith(b"unknown") else "local"
         return "queue" if envelope.session.identity is not None else NO_RELAYING
+
+    def verify(self, text: bytes) -> object:
+        found = parse_vrfy_mailbox(text)
+        known = found is not None and found.domain_key == LOCAL_DOMAIN
+        return self.world.answer("verify", lambda: found if known else None)
+
+    def expand(self, text: bytes) -> object:
+        return self.world.answer("expand", lambda: LISTS.get(text))
 
     def begin(self, envelope: Envelope) -> object:
         self.world.calls.append("begin")
@@ -372,8 +399,8 @@ class Peer:
 
 
 def settings(**changes: Any) -> ListenerSettings:
-    """Settings of a listener, those of a patient mx but for the changes."""
-    return replace(ListenerSettings("mx", HOSTNAME, PATIENT), **changes)
+    """Settings of a listener, those of a patient mx that may be hurried, but for the changes."""
+    return replace(ListenerSettings("mx", HOSTNAME, PATIENT, synchronised=False), **changes)
 
 
 class Scene:
@@ -399,6 +426,12 @@ class Scene:
             self.settings,
             self.connections,
             tls,  # type: ignore[arg-type]
+        )
+        self.room_octets = 10**12
+        self.factory.around = Surroundings(
+            has_room=lambda octets: octets <= self.room_octets,
+            flush=self.world,
+            now=lambda: NOW,
         )
 
     def log_in_with(self, parts: LoginParts) -> None:

@@ -137,6 +137,6 @@ class OfferTests(SynchronousTestCase):
         self.assertEqual(self.offered(scene)["SIZE"], "12345")
 
     def test_replies_are_made_once(self) -> None:
-        factory = Scene().factory
-        offers = [factory.capabilities(SessionFacts("mx", "192.0.2.1", 1), False) for _ in range(2)]
+        factory, facts = Scene().factory, SessionFacts("mx", "192.0.2.1", 1)
+        offers = [factory.capabilities(facts, False, facts.client) for _ in range(2)]
         self.assertIs(offers[0], offers[1])

@@ -89,9 +89,9 @@ class EnvelopeTests(SynchronousTestCase):
         peer.say("HELO client.example")
         for _ in range(2):
             peer.say(MAIL)
-            seen.append(peer.protocol._envelope)
+            seen.append(peer.protocol.envelope)
             peer.say("RSET")
-            self.assertIsNone(peer.protocol._envelope)
+            self.assertIsNone(peer.protocol.envelope)
         self.assertIsNot(seen[0], seen[1])
         self.assertNotEqual(seen[0].id, seen[1].id)
         self.assertEqual(seen[0].session.protocol, "SMTP")
@@ -507,7 +507,7 @@ class PressureTests(SynchronousTestCase):
         peer.send(b"one\r\n")
         for part in (b"two\r\n", b"three\r\n"):
             peer.send(part)
-        transaction = peer.protocol._reception._transaction
+        transaction = peer.protocol.intake.reception._transaction
         self.assertEqual(b"".join(transaction.chunks), b"one")
         self.assertEqual(peer.transport.producerState, "paused")
         scene.world.held.popleft().give()
@@ -581,7 +581,7 @@ class FlatTests(SynchronousTestCase):
     def test_content_of_many_megabytes_is_not_kept_here(self) -> None:
         scene = Scene(settings(limits=replace(PATIENT, message_octets=1_000_000_000)))
         peer = scene.in_content()
-        transaction = peer.protocol._reception._transaction
+        transaction = peer.protocol.intake.reception._transaction
         chunk = (b"x" * 70 + b"\r\n") * 910
         for _ in range(200):
             peer.send(chunk)
@@ -609,4 +609,4 @@ class FlatTests(SynchronousTestCase):
         peer.send((RCPT + "\r\n").encode() * 100_000)
         self.assertEqual(peer.hear_all()[-1].code, 421)
         self.assertTrue(peer.closed)
-        self.assertEqual(len(cast(Any, peer.protocol)._envelope.recipients), 1000)
+        self.assertEqual(len(cast(Any, peer.protocol).envelope.recipients), 1000)

@@ -363,7 +363,9 @@ class TurnedAwayTests(LoopbackTestCase):
 
     async def test_the_peer_hears_why(self) -> None:
         def talk(client: Client) -> None:
-            self.assertEqual(client.reply(), [b"421 4.3.2 Too many connections, try again later"])
+            self.assertEqual(
+                client.reply(), [b"421 4.3.2 mx.here.example Too many connections, try again later"]
+            )
             self.assertTrue(client.at_end())
 
         await self.run_client(self.listen(), talk)

@@ -3,8 +3,10 @@
 Over a limit a peer hears 421 and is gone; it comes again later (RFC 5321 s3.8).
 """
 
+import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, Final, cast
 
 from twisted.cred.portal import Portal
@@ -22,27 +24,40 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from postroom.envelope import SessionFacts
+from postroom.interfaces import IExtension, IQueueFlush
 from postroom.server.authentication import Authentication, LoginParts
+from postroom.server.capabilities import Situation, check_extension, make_capabilities
 from postroom.server.connections import Connections, in_networks
 from postroom.server.limits import ListenerSettings
 from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.replies import Reply, reply
-from postroom.wire.session import (
-    AUTH_DONE,
-    AUTH_FIRST,
-    AUTH_NEEDS_TLS,
-    NOT_OFFERED,
-    TLS_ACTIVE,
-    TLS_FIRST,
-    Capabilities,
-)
+from postroom.wire.session import Capabilities
 
-_NOT_YET: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
 _TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
 _log = Logger()
 
 _TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
+
+
+def _has_room(_: int) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What sessions ask beside their delivery.
+
+    Attributes:
+        has_room: says whether a message of so many octets has room on the disk now. Called for
+            each MAIL that declares a size; must not block.
+        flush: answers ETRN; None offers none.
+        now: gives POSIX time, in seconds.
+    """
+
+    has_room: Callable[[int], bool] = _has_room
+    flush: IQueueFlush | None = None
+    now: Callable[[], float] = time.time
 
 
 class TurnedAway(Protocol):
@@ -76,6 +91,9 @@ class ServerFactory(TwistedServerFactory):
         authentication: where credentials and anonymous sessions go.
         tls: what STARTTLS upgrades with; None offers no STARTTLS.
         greeting: the 220.
+        farewell: gives a 421 with our name in front.
+        around: what else sessions ask; may be replaced before anybody connects.
+        unwanted_solicitations: see `ListenerSettings`, in lower case.
     """
 
     noisy = False
@@ -99,13 +117,23 @@ class ServerFactory(TwistedServerFactory):
         )
         self.settings = settings
         self.tls = tls
-        self.greeting = reply(220, None, f"{settings.hostname} ESMTP Postroom")
+        protocol = "LMTP" if settings.role == "lmtp" else "ESMTP"
+        self.greeting = reply(220, None, f"{settings.hostname} {protocol} Postroom")
+        self.farewell = cache(self._make_farewell)
+        self.around = Surroundings()
+        self.unwanted_solicitations = frozenset(
+            word.lower() for word in settings.unwanted_solicitations
+        )
+        self._extensions: list[IExtension] = []
         self.seconds: Callable[[], float] = clock.seconds
         self._clock = clock
         self._connections = connections
-        self._capabilities = cache(self._make_capabilities)
+        self._capabilities = lru_cache(maxsize=64)(self._make_capabilities)
         self._normalised = tuple(settings.normalise_networks)
         self._unlimited = tuple(settings.unlimited_networks)
+        self._etrn = tuple(settings.etrn_networks)
+        self._xclient = tuple(settings.xclient_networks)
+        self._xforward = tuple(settings.xforward_networks)
         self._clear_text = tuple(settings.clear_text_auth_networks)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -113,7 +141,7 @@ class ServerFactory(TwistedServerFactory):
         client, port = _peer(addr)
         refusal = self._refusal(client)
         if refusal is not None:
-            return TurnedAway(refusal, self._clock)
+            return TurnedAway(self.farewell(refusal), self._clock)
         return SMTPServerProtocol(self, client, port)
 
     def _refusal(self, client: str) -> Reply | None:
@@ -158,41 +186,49 @@ class ServerFactory(TwistedServerFactory):
         """Tell whether this peer's bare CR and LF are mended instead of refused."""
         return in_networks(client, self._normalised)
 
-    def capabilities(self, facts: SessionFacts, tls: bool) -> Capabilities:
+    def add_extension(self, extension: IExtension) -> None:
+        """Offer an extension of somebody else's; before anybody connects.
+
+        Raises:
+            ValueError: it takes a name that is taken.
+        """
+        check_extension(extension, self._extensions)
+        self._extensions.append(extension)
+        self._capabilities.cache_clear()
+
+    def change_client(self, session: SMTPServerProtocol, client: str) -> Reply | None:
+        """Count a session for another client, as XCLIENT says, or refuse to."""
+        connections, before = self._connections, session.facts.client
+        connections.remove(session, before)
+        refusal = self._refusal(client)
+        connections.add(session, before if refusal is not None else client)
+        return refusal
+
+    def capabilities(self, facts: SessionFacts, tls: bool, peer: str) -> Capabilities:
         """Give what a session offers and asks for in this state."""
         may_log_in = tls or in_networks(facts.client, self._clear_text)
         mechanisms = self.authentication.offered(facts, tls) if may_log_in else ()
-        return self._capabilities(tls, facts.identity is not None, may_log_in, mechanisms)
+        holds = self.settings.role == "submission"
+        situation = Situation(
+            tls,
+            self.tls is not None and not tls,
+            facts.identity is not None,
+            mechanisms,
+            may_log_in,
+            self.around.flush is not None and in_networks(facts.client, self._etrn),
+            in_networks(peer, self._xclient),
+            in_networks(peer, self._xforward),
+            int(self.around.now() // 3600) if holds else 0,
+        )
+        return self._capabilities(situation)
 
-    def _make_capabilities(
-        self, tls: bool, authenticated: bool, may_log_in: bool, mechanisms: tuple[str, ...]
-    ) -> Capabilities:
-        settings = self.settings
-        starttls = self.tls is not None and not tls
-        extensions = {
-            "PIPELINING": "",
-            "SIZE": str(settings.limits.message_octets),
-            "8BITMIME": "",
-            "ENHANCEDSTATUSCODES": "",
-        }
-        if starttls:
-            extensions["STARTTLS"] = ""
-        if mechanisms:
-            extensions["AUTH"] = " ".join(mechanisms)
-        extensions["HELP"] = ""
-        barred = dict.fromkeys(_NOT_YET, NOT_OFFERED)
-        if tls:
-            barred["STARTTLS"] = TLS_ACTIVE
-        if authenticated:
-            barred["AUTH"] = AUTH_DONE
-        elif not may_log_in and settings.mechanisms:
-            barred["AUTH"] = AUTH_NEEDS_TLS
-        if settings.role == "submission" and not authenticated:
-            if may_log_in:
-                barred["MAIL"] = AUTH_FIRST
-            else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
-                barred.update(dict.fromkeys(("MAIL", "RCPT", "DATA", "RSET", "VRFY"), TLS_FIRST))
-        return Capabilities(settings.hostname, extensions, barred, settings.space_after_colon)
+    def _make_capabilities(self, situation: Situation) -> Capabilities:
+        return make_capabilities(self.settings, situation, self._extensions)
+
+    def _make_farewell(self, farewell: Reply) -> Reply:
+        first, *more = farewell.text
+        text = (f"{self.settings.hostname} {first}", *more)
+        return Reply(farewell.code, text, farewell.enhanced)
 
 
 class ImplicitTLSFactory(TLSMemoryBIOFactory):

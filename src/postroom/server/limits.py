@@ -63,7 +63,8 @@ class ListenerSettings:
     """One listener.
 
     Attributes:
-        role: ``"mx"`` or ``"submission"``; submission wants TLS and AUTH before MAIL.
+        role: ``"mx"``, ``"submission"``, which wants TLS and AUTH before MAIL, or ``"lmtp"``, which
+            speaks LMTP.
         hostname: our name in the greeting, in EHLO's reply and in trace headers.
         limits: what sessions may use.
         mechanisms: SASL mechanisms in the order in which EHLO lists them, as far as they can work.
@@ -73,6 +74,19 @@ class ListenerSettings:
             `Limits.handshakes_per_minute`; this host by default, whose programs all share one
             address.
         space_after_colon: take ``MAIL FROM: <a@b>``.
+        extensions_off: EHLO keywords that are not offered, in upper case.
+        vrfy: let VRFY tell whether a mailbox exists.
+        expn: offer EXPN.
+        etrn_networks: who may ask for waiting mail with ETRN.
+        xclient_networks: proxies that may say who their client is.
+        xforward_networks: filters that may say where a message comes from.
+        unwanted_solicitations: keywords of RFC 3865 that are offered with NO-SOLICITING; mail that
+            declares one is refused.
+        hold_seconds: how long a submitted message may ask to be held; 0 offers no FUTURERELEASE.
+        synchronised: end the session of a stranger who talks before the greeting, or does not wait
+            for a reply where he has to (RFC 2920 s3.1); only for the role ``"mx"``.
+        greeting_delay_seconds: how long such a peer has to wait for the greeting.
+        unsynchronised_networks: whose hurry is let pass.
     """
 
     role: str
@@ -83,3 +97,14 @@ class ListenerSettings:
     normalise_networks: Sequence[Network] = ()
     unlimited_networks: Sequence[Network] = LOOPBACK
     space_after_colon: bool = False
+    extensions_off: Sequence[str] = ()
+    vrfy: bool = False
+    expn: bool = False
+    etrn_networks: Sequence[Network] = ()
+    xclient_networks: Sequence[Network] = ()
+    xforward_networks: Sequence[Network] = ()
+    unwanted_solicitations: Sequence[str] = ()
+    hold_seconds: int = 2_592_000
+    synchronised: bool = True
+    greeting_delay_seconds: float = 0
+    unsynchronised_networks: Sequence[Network] = LOOPBACK

@@ -30,49 +30,30 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.envelope import Envelope, Recipient, SessionFacts, new_queue_id
+from postroom.envelope import Envelope, SessionFacts, new_queue_id
 from postroom.errors import Refusal, reply_for
-from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.interfaces import ITransactionDelivery
+from postroom.server import content, information, transactions, trust
 from postroom.server.authentication import AUTHENTICATED, Exchange, Login
 from postroom.server.lines import LineStream
-from postroom.server.reception import TOO_BIG, Reception
 from postroom.server.tls import channel_binding, facts_of, failure_text
-from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, one_for_all, settled, then
-from postroom.wire.commands import (
-    AUTH_LINE_OCTETS,
-    Auth,
-    Ehlo,
-    Helo,
-    Help,
-    Mail,
-    Rcpt,
-    Vrfy,
-)
-from postroom.wire.grammar import VERBS
+from postroom.server.verdicts import Spread, settled, then
+from postroom.wire.commands import AUTH_LINE_OCTETS, Auth, Hello, Helo
 from postroom.wire.replies import Reply, reply
-from postroom.wire.session import Response, ServerSession
+from postroom.wire.session import Chunk, Response, ServerSession
 from postroom.wire.state import Phase
 
 if TYPE_CHECKING:
     from postroom.server.factory import ServerFactory
 
-_OK: Final = reply(250, "2.0.0", "Ok")
-_BYE: Final = reply(221, "2.0.0", "Bye")
-_START_INPUT: Final = reply(354, None, "End data with <CR><LF>.<CR><LF>")
 _START_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 _TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
 _TOO_MANY_HANDSHAKES: Final = reply(454, "4.7.0", "Too many TLS handshakes, try again later")
-_CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
-_NOT_OFFERED: Final = ("BDAT", "LHLO", "EXPN", "ETRN", "XCLIENT", "XFORWARD")
-_OFFERED: Final = [verb for verb in VERBS if verb not in _NOT_OFFERED]
-_HELP: Final = reply(214, "2.0.0", "Commands: " + " ".join(_OFFERED), "See RFC 5321")
-_TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
 _VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again later")
 _TIMED_OUT: Final = reply(421, "4.4.2", "Timeout, closing connection")
 _TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing connection")
 _TOO_MUCH_IDLING: Final = reply(421, "4.7.0", "Too many commands without mail, closing connection")
 _LINE_WITHOUT_END: Final = reply(421, "4.7.0", "Line without end, closing connection")
-_ENDLESS: Final = reply(421, "4.3.4", "Message without end, closing connection")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Service shutting down, closing connection")
 
 LINGER_SECONDS: Final = 10
@@ -88,28 +69,38 @@ class SMTPServerProtocol(LineStream):
     Attributes:
         facts: what is known of the session; replaced, never changed.
         session: the meaning of what is said; replaced by STARTTLS.
+        peer: who has connected, whatever XCLIENT says.
         deadline: when the wait that is under way has lasted too long, on the reactor's clock.
         idle_since: when the peer was last answered.
+        delivery: what becomes of the session's mail; None before the first login.
+        envelope: the open transaction's; None without one.
+        intake: the content that is under way; None without any.
+        spread: makes several replies of the next verdict; None for the usual one.
+        idle_commands: commands since the last message that moved no mail.
+        parts: whether the session ends with the next answer.
     """
 
     MAX_LENGTH = AUTH_LINE_OCTETS - 2
 
-    _delivery: ITransactionDelivery | None = None
+    delivery: ITransactionDelivery | None = None
+    envelope: Envelope | None = None
+    intake: content.Intake | None = None
+    spread: Spread | None = None
+    idle_commands = 0
+    parts = False
     _logout: Callable[[], object] | None = None
-    _envelope: Envelope | None = None
-    _reception: Reception | None = None
+    _storing = False
     _exchange: Exchange | None = None
     _awaited: "Deferred[Any] | None" = None
     _penalty: IDelayedCall | None = None
     _shakes_hands = False
     _errors = 0
     _excess = 0
-    _idle_commands = 0
-    _content_since = 0.0
 
     def __init__(self, factory: "ServerFactory", client: str, client_port: int) -> None:
         """Take the factory and the peer's address; the session begins with the connection."""
         self.factory = factory
+        self.peer = client
         self.facts = SessionFacts(factory.settings.role, client, client_port)
         self.limits = factory.settings.limits
         self.deadline = self.idle_since = factory.seconds()
@@ -132,11 +123,9 @@ class SMTPServerProtocol(LineStream):
 
     def _octets_out(self, octets: bytes) -> None:
         self.idle_since = now = self.factory.seconds()
-        limits = self.limits
-        self.deadline = now + (
-            limits.command_timeout_seconds
-            if self._reception is None
-            else limits.data_timeout_seconds
+        intake = self.intake
+        self.deadline = (
+            now + self.limits.command_timeout_seconds if intake is None else intake.deadline(now)
         )
         self.say(octets)
 
@@ -153,10 +142,10 @@ class SMTPServerProtocol(LineStream):
         try:
             if self._penalty is not None:
                 self._penalty.cancel()
-            if self._awaited is not None and self.session.phase is not Phase.CONTENT:
+            if self._awaited is not None and not self._storing:
                 self._awaited.cancel()
-            if self._reception is not None:
-                self._reception.abort()
+            if self.intake is not None:
+                self.intake.reception.abort()
             if self._logout is not None:
                 self._logout()
         finally:  # last, for whoever waits for the sessions to end
@@ -170,7 +159,7 @@ class SMTPServerProtocol(LineStream):
         elif self._awaited is not None and self.session.waiting:
             self._awaited.cancel()
         else:
-            self._hang_up(_TIMED_OUT)
+            self.hang_up(_TIMED_OUT)
 
     def expects_command(self) -> bool:
         """Tell whether nothing but the next command is waited for."""
@@ -180,16 +169,17 @@ class SMTPServerProtocol(LineStream):
     def shut_down(self) -> None:
         """Say 421 now if nothing is under way, else after what is."""
         if self.expects_command() and not self.session.in_transaction:
-            self._hang_up(SHUTTING_DOWN)
+            self.hang_up(SHUTTING_DOWN)
 
     def cut_off(self) -> None:
         """Say 421 whatever is under way, and close without waiting for the peer."""
         if not self.finished:
-            self._hang_up(SHUTTING_DOWN)
+            self.hang_up(SHUTTING_DOWN)
         self.transport.abortConnection()
 
-    def _hang_up(self, farewell: Reply) -> None:
-        self.say(farewell.wire)
+    def hang_up(self, farewell: Reply) -> None:
+        """Say 421 and close. The text begins with our name: RFC 5321 s4.2.3."""
+        self.say(self.factory.farewell(farewell).wire)
         self.finish()
 
     # Commands and verdicts
@@ -208,7 +198,7 @@ class SMTPServerProtocol(LineStream):
 
     def lineEndless(self) -> None:
         """Hang up on a peer that sends no line end."""
-        self._hang_up(_LINE_WITHOUT_END)
+        self.hang_up(_LINE_WITHOUT_END)
 
     def _decide(self, action: Callable[..., object], *args: object) -> None:
         try:
@@ -216,26 +206,27 @@ class SMTPServerProtocol(LineStream):
             if not isinstance(verdict, Reply):
                 verdict = settled(verdict)
         except Exception:
-            verdict = self._excuse(Failure())
-        if isinstance(verdict, Reply):
-            self._answer(verdict)
-        else:
-            self._await(cast("Deferred[Reply]", verdict))
+            verdict = self.excuse(Failure())
+        if isinstance(verdict, Deferred):
+            self._await(verdict)
+        elif verdict is not None:  # else a chunk is on its way, and is answered after it
+            self._answer(cast("Reply | Sequence[Reply]", verdict))
 
-    def _await(self, verdict: "Deferred[Reply]") -> None:
+    def _await(self, verdict: "Deferred[Any]") -> None:
         self.hold()
         self.deadline = self.factory.seconds() + self.limits.verdict_timeout_seconds
         self._awaited = verdict
-        verdict.addErrback(self._excuse).addCallback(self._late_answer)
+        verdict.addErrback(self.excuse).addCallback(self._late_answer)
 
-    def _late_answer(self, verdict: Reply) -> None:
+    def _late_answer(self, verdict: "Reply | Sequence[Reply] | None") -> None:
         self._awaited = None
         if not self.finished:
-            self._answer(verdict)
+            if verdict is not None:
+                self._answer(verdict)
             if self._penalty is None:
                 self.go_on()
 
-    def _excuse(self, failure: Failure) -> Reply:
+    def excuse(self, failure: Failure) -> Reply:
         """Make a reply of an exception; what was not meant for the peer goes to the log."""
         error = cast(BaseException, failure.value)
         if isinstance(error, Refusal):
@@ -252,40 +243,61 @@ class SMTPServerProtocol(LineStream):
         answer = reply_for(error)
         return Reply(answer.code, (f"{answer.text[0]} (receipt {receipt})",), answer.enhanced)
 
-    def _answer(self, verdict: Reply) -> None:
+    def _answer(self, verdict: Reply | Sequence[Reply]) -> None:
         """Give the peer the verdict on its last command."""
-        octets = self.session.answer(verdict)
+        before = b""
+        if self.spread is not None:
+            spread, self.spread = self.spread, None
+            *firsts, verdict = spread(verdict)
+            before = b"".join(each.wire for each in firsts)
+        assert isinstance(verdict, Reply)
+        octets = before + self.session.answer(verdict)
         failed = verdict.code >= 400
+        if self._storing:
+            self._storing = False
+            if not failed:
+                self._errors = self._excess = 0
         if failed:
             if not self._forgiven(verdict):
                 self._errors += 1
             self._note_refusal(verdict)
-        if not self.session.in_transaction:
-            self._envelope = None
+        if self.envelope is not None and not self.session.in_transaction:
+            self._end_transaction()
         if failed and self._errors > self.limits.errors_before_delay and verdict.code != 421:
             self._delay(octets, verdict)
         else:
             self._octets_out(octets)
             self._after_answer(verdict)
 
+    def _end_transaction(self) -> None:
+        """Drop the envelope, and chunks of which no last one has come."""
+        self.envelope = None
+        if self.facts.forwarded:
+            self.facts = replace(self.facts, forwarded="")
+        if self.intake is not None:
+            self.intake.reception.abort()
+            self.intake = None
+
     def _after_answer(self, verdict: Reply) -> None:
-        if verdict.code == 421 or self.session.phase is Phase.CLOSED:
+        if verdict.code == 421 or self.parts or self.session.phase is Phase.CLOSED:
             self.finish()
         elif self._errors >= self.limits.errors:
-            self._hang_up(_TOO_MANY_ERRORS)
-        elif self._idle_commands > self.limits.idle_commands:
-            self._hang_up(_TOO_MUCH_IDLING)
+            self.hang_up(_TOO_MANY_ERRORS)
+        elif self.idle_commands > self.limits.idle_commands:
+            self.hang_up(_TOO_MUCH_IDLING)
         elif self.session.phase is Phase.HANDSHAKE:
             self._start_tls()
+        elif self.session.phase is Phase.RESTART:
+            self._restart()
         elif self.factory.draining and not self.session.in_transaction:
-            self._hang_up(SHUTTING_DOWN)
+            self.hang_up(SHUTTING_DOWN)
 
     def _forgiven(self, verdict: Reply) -> bool:
         """Let a peer offer more recipients than fit, or it would never get to DATA.
 
         RFC 5321 s4.5.3.1.10
         """
-        if verdict is not _TOO_MANY_RECIPIENTS:
+        if verdict is not transactions.TOO_MANY_RECIPIENTS:
             return False
         self._excess += 1
         return self._excess <= self.limits.recipients
@@ -295,7 +307,7 @@ class SMTPServerProtocol(LineStream):
             "refused client={client} helo={helo} sender={sender} reply={reply}",
             client=self.facts.client,
             helo=self.facts.helo,
-            sender=self._envelope.mail.reverse_path if self._envelope else None,
+            sender=self.envelope.mail.reverse_path if self.envelope else None,
             reply=str(verdict),
         )
 
@@ -317,12 +329,12 @@ class SMTPServerProtocol(LineStream):
     # Greeting
 
     def _capabilities(self) -> Any:
-        return self.factory.capabilities(self.facts, self._over_tls)
+        return self.factory.capabilities(self.facts, self._over_tls, self.peer)
 
-    def _ehlo(self, command: Ehlo | Helo) -> Reply:
-        self._idle_commands += 1
+    def _hello(self, command: Hello) -> Reply:
+        self.idle_commands += 1
         self._shakes_hands = False  # a transport in between may not have told
-        old, extended = self.facts, isinstance(command, Ehlo)
+        old, extended = self.facts, not isinstance(command, Helo)
         self.facts = SessionFacts(
             old.role,
             old.client,
@@ -337,128 +349,43 @@ class SMTPServerProtocol(LineStream):
         capabilities = self.session.capabilities
         return capabilities.ehlo_reply if extended else capabilities.helo_reply
 
-    # The transaction
-
-    def _mail(self, command: Mail) -> object:
-        if command.size_octets > self.limits.message_octets:
-            return TOO_BIG
-        if self._delivery is None:
-            nobody = self.factory.authentication.anonymous(self.facts)
-            return then(settled(nobody), self._mail_of_nobody, command)
-        return self._mail_with(self._delivery, command)
-
-    def _mail_of_nobody(self, login: Login, command: Mail) -> object:
-        return self._mail_with(self._take_delivery(login), command)
-
-    def _mail_with(self, delivery: ITransactionDelivery, command: Mail) -> object:
-        envelope = Envelope(new_queue_id(), self.facts, command)
-        return then(settled(delivery.validate_sender(envelope)), self._sender_judged, envelope)
-
-    def _sender_judged(self, refusal: Reply | None, envelope: Envelope) -> Reply:
-        if refusal is not None and not refusal.positive:
-            return refusal
-        self._envelope = envelope
-        return SENDER_OK
-
-    def _rcpt(self, command: Rcpt) -> object:
-        envelope, delivery = self._open_transaction()
-        if len(envelope.recipients) >= self.limits.recipients:
-            return _TOO_MANY_RECIPIENTS
-        route = settled(delivery.validate_recipient(envelope, command))
-        return then(route, self._recipient_judged, envelope, command)
-
-    def _recipient_judged(self, route: object, envelope: Envelope, command: Rcpt) -> Reply:
-        if isinstance(route, Reply) and not route.positive:
-            return route
-        envelope.recipients.append(Recipient(command, route))
-        return RECIPIENT_OK
-
-    def _data(self, _: object) -> object:
-        envelope, delivery = self._open_transaction()
-        return then(settled(delivery.begin(envelope)), self._content_begins)
-
-    def _content_begins(self, transaction: IDeliveryTransaction) -> Reply:
-        normalise = self.factory.normalises(self.facts.client)
-        self._reception = Reception(transaction, self.limits, normalise)
-        self._content_since = self.factory.seconds()
-        self.setRawMode()
-        return _START_INPUT
-
-    def _open_transaction(self) -> tuple[Envelope, ITransactionDelivery]:
-        # The phase says that both are there.
-        assert self._envelope is not None
-        assert self._delivery is not None
-        return self._envelope, self._delivery
+    def _restart(self) -> None:
+        """Begin anew as somebody else, whose greeting was the last answer."""
+        self._log_out()
+        self._begin_session(Phase.HELLO, self._over_tls)
 
     # Content
 
+    def open_transaction(self) -> tuple[Envelope, ITransactionDelivery]:
+        """Give the open envelope and the delivery; the phase says that both are there."""
+        assert self.envelope is not None
+        assert self.delivery is not None
+        return self.envelope, self.delivery
+
     def rawDataReceived(self, data: bytes) -> None:
         """Take content."""
-        reception = self._reception
-        assert reception is not None  # raw mode begins and ends with it
-        try:
-            held = reception.feed(data)
-        except Exception:
-            reception.refuse(self._excuse(Failure()))
-            held = None
-        if reception.ended:
-            self._content_ends(reception, held)
-        elif reception.endless:
-            self._hang_up(_ENDLESS)
-        elif held is None:
-            self._expect_content(reception)
-        else:
-            self._hold_content(reception, held)
+        intake = self.intake
+        assert intake is not None  # raw mode begins and ends with it
+        if intake.feed(data):
+            self.setLineMode(intake.reception.rest)
+            if intake.chunk is None:
+                self.session.end_of_content()
+            self._decide(SMTPServerProtocol._content_ended, intake)
 
-    def _expect_content(self, reception: Reception) -> None:
-        """Set the time by which more must have come: RFC 5321 s4.5.3.2.5, and a minimum rate."""
-        patience = self.limits.data_timeout_seconds
-        by_rate = self._content_since + reception.octets / self.limits.data_minimum_rate
-        self.deadline = min(self.factory.seconds(), by_rate) + patience
+    def _content_ended(self, intake: content.Intake) -> object:
+        return intake.end()
 
-    def _hold_content(self, reception: Reception, held: "Deferred[None]") -> None:
-        """Let the peer wait for our disk; the time is not counted against it."""
-        self.hold()
-        held_since = self.factory.seconds()
-        self.deadline = held_since + self.limits.verdict_timeout_seconds
-
-        def release(result: object) -> None:
-            if self.finished:
-                return
-            if isinstance(result, Failure):
-                reception.refuse(self._excuse(result))
-            self._content_since += self.factory.seconds() - held_since
-            self._expect_content(reception)
-            self.go_on()
-
-        held.addBoth(release)
-
-    def _content_ends(self, reception: Reception, held: "Deferred[None] | None") -> None:
-        self.setLineMode(reception.rest)
-        self._reception = None
-        self.session.end_of_content()
-        self._idle_commands = 0
-        self._decide(SMTPServerProtocol._store, reception, held)
-
-    def _store(self, reception: Reception, held: "Deferred[None] | None") -> object:
-        if held is not None:
-            return held.addErrback(
-                lambda failure: reception.refuse(self._excuse(failure))
-            ).addCallback(lambda _: self._store(reception, None))
-        if reception.refusal is not None:
-            return reception.refusal
-        return then(settled(reception.commit()), self._stored)
-
-    def _stored(self, results: Sequence[Reply]) -> Reply:
-        verdict = one_for_all(results)
-        if verdict.positive:
-            self._errors = self._excess = 0
-        return verdict
+    def begin_to_store(self) -> None:
+        """Take note that all content is there: from now on the peer may go, the message stays."""
+        envelope, _ = self.open_transaction()
+        self._storing = True
+        self.idle_commands = 0
+        self.spread = content.per_recipient(self.facts.role, envelope)
 
     # Authentication
 
     def _auth(self, command: Auth) -> object:
-        self._idle_commands += 1
+        self.idle_commands += 1
         self._exchange = self.factory.authentication.exchange(
             command.mechanism, self.facts, self.transport
         )
@@ -472,7 +399,7 @@ class SMTPServerProtocol(LineStream):
         if isinstance(outcome, Reply):
             return outcome
         self._exchange = None
-        self._take_delivery(outcome)
+        self.take_delivery(outcome)
         old = self.facts
         self.facts = SessionFacts(
             old.role,
@@ -482,16 +409,23 @@ class SMTPServerProtocol(LineStream):
             old.extended,
             old.tls,
             outcome.identity,
+            old.forwarded,
         )
         self.session.offer(self._capabilities())
         return AUTHENTICATED
 
-    def _take_delivery(self, login: Login) -> ITransactionDelivery:
-        if self._logout is not None:
-            self._logout()
+    def take_delivery(self, login: Login) -> ITransactionDelivery:
+        """Let a login decide what becomes of the session's mail."""
+        self._log_out()
         self._logout = login.log_out
-        self._delivery = login.delivery
+        self.delivery = login.delivery
         return login.delivery
+
+    def _log_out(self) -> None:
+        logout, self._logout = self._logout, None
+        self.delivery = self._exchange = None
+        if logout is not None:
+            logout()
 
     # TLS
 
@@ -511,9 +445,7 @@ class SMTPServerProtocol(LineStream):
         self.clearLineBuffer()
         self.send_through_transport()
         cast(ITLSTransport, self.transport).startTLS(self.factory.tls)
-        if self._logout is not None:
-            self._logout()
-        self._delivery = self._logout = self._exchange = None
+        self._log_out()
         self.facts = SessionFacts(self.facts.role, self.facts.client, self.facts.client_port)
         # A transport that stands between us and the socket would not know of it.
         self._begin_session(Phase.HELLO, over_tls=True)
@@ -547,37 +479,25 @@ class SMTPServerProtocol(LineStream):
         """
         return channel_binding(self._connection(), kind) if self._over_tls else None
 
-    # The rest
-
-    def _idle(self, reply: Reply) -> Reply:
-        self._idle_commands += 1
-        return reply
-
-    def _vrfy(self, _: Vrfy) -> Reply:
-        return self._idle(_CANNOT_VERIFY)
-
-    def _help(self, _: Help) -> Reply:
-        return self._idle(_HELP)
-
-    def _noop(self, _: object) -> Reply:
-        return self._idle(_OK)
-
-    def _quit(self, _: object) -> Reply:
-        return _BYE
-
 
 _ACTIONS: Final[dict[str, Callable[..., object]]] = {
-    "EHLO": SMTPServerProtocol._ehlo,
-    "HELO": SMTPServerProtocol._ehlo,
-    "MAIL": SMTPServerProtocol._mail,
-    "RCPT": SMTPServerProtocol._rcpt,
-    "DATA": SMTPServerProtocol._data,
-    "RSET": SMTPServerProtocol._noop,
-    "NOOP": SMTPServerProtocol._noop,
-    "QUIT": SMTPServerProtocol._quit,
-    "VRFY": SMTPServerProtocol._vrfy,
-    "HELP": SMTPServerProtocol._help,
+    "EHLO": SMTPServerProtocol._hello,
+    "HELO": SMTPServerProtocol._hello,
+    "LHLO": SMTPServerProtocol._hello,
+    "MAIL": transactions.mail,
+    "RCPT": transactions.rcpt,
+    "DATA": content.data,
+    Chunk.verb: content.bdat,
+    "RSET": information.noop,
+    "NOOP": information.noop,
+    "QUIT": information.quit_,
+    "VRFY": information.vrfy,
+    "EXPN": information.expn,
+    "HELP": information.help_,
+    "ETRN": information.etrn,
     "AUTH": SMTPServerProtocol._auth,
-    "STARTTLS": SMTPServerProtocol._starttls,
     Response.verb: SMTPServerProtocol._auth_response,
+    "STARTTLS": SMTPServerProtocol._starttls,
+    "XCLIENT": trust.xclient,
+    "XFORWARD": trust.xforward,
 }

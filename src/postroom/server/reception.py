@@ -1,8 +1,11 @@
 """The content of one message, from the stream into a delivery transaction.
 
-A reception decodes what arrives, keeps count, and passes it on chunk by chunk. Content that turns
+A reception decodes what arrives, keeps count, and passes it on piece by piece. Content that turns
 out unfit or too large is let go of at once, its delivery transaction aborted, and the rest is read
-away to the true end: only there does the peer hear of it (RFC 5321 s4.1.1.4).
+away to the true end: only there does the peer hear of it (RFC 5321 s4.1.1.4; RFC 3030 s2).
+
+What arrives in chunks is gathered into pieces of some size first: a peer that sends a million
+chunks of one octet must not make a million pieces.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from postroom.interfaces import IDeliveryTransaction
 from postroom.server.limits import Limits
-from postroom.wire.data import DotDecoder, Flaw
+from postroom.wire.data import ChunkDecoder, DotDecoder, Flaw
 from postroom.wire.replies import Reply, reply
 
 TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the size limit")
@@ -21,10 +24,11 @@ _REFUSALS: Final = {
     Flaw.NUL: reply(550, "5.5.2", "NUL in the content"),
     Flaw.LONG_LINE: reply(550, "5.5.2", "Line too long in the content"),
 }
+_PIECE_OCTETS: Final = 16_384
 
 
 class Reception:
-    """One message on its way in.
+    """One message on its way in after DATA.
 
     Attributes:
         octets: how much content was decoded so far.
@@ -33,13 +37,15 @@ class Reception:
 
     __slots__ = ("_decoder", "_limit", "_transaction", "octets", "refusal")
 
+    _decoder: DotDecoder | ChunkDecoder
+
     def __init__(
-        self, transaction: IDeliveryTransaction, limits: Limits, normalise: bool = False
+        self, transaction: IDeliveryTransaction | None, limits: Limits, normalise: bool = False
     ) -> None:
-        """Begin right after 354."""
+        """Begin right after 354; without a transaction content is only read away."""
         self._decoder = DotDecoder(limits.text_line_octets, normalise)
         self._limit = limits.message_octets
-        self._transaction: IDeliveryTransaction | None = transaction
+        self._transaction = transaction
         self.octets = 0
         self.refusal: Reply | None = None
 
@@ -64,7 +70,7 @@ class Reception:
 
     @property
     def ended(self) -> bool:
-        """True once the end of the content was seen."""
+        """True once the end of the content, or of the chunk, was seen."""
         return self._decoder.ended
 
     @property
@@ -83,8 +89,76 @@ class Reception:
         if transaction is not None:
             transaction.abort()
 
+    def finish(self) -> "Deferred[None] | None":
+        """Pass on what was kept back, at the end of the message; as `feed`."""
+        return None
+
     def commit(self) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
         """Store the message, after its end; as `IDeliveryTransaction.commit`."""
         transaction, self._transaction = self._transaction, None
         assert transaction is not None  # a refused message is not committed
         return transaction.commit()
+
+
+class ChunkReception(Reception):
+    """One message on its way in by BDAT.
+
+    RFC 3030 s2
+    """
+
+    __slots__ = ("_chunks", "_piece")
+
+    def __init__(
+        self,
+        transaction: IDeliveryTransaction | None,
+        limits: Limits,
+        normalise: bool = False,
+        binary: bool = False,
+    ) -> None:
+        """Begin before the first chunk; as `Reception`."""
+        super().__init__(transaction, limits, normalise)
+        self._decoder = self._chunks = ChunkDecoder(limits.text_line_octets, normalise, binary)
+        self._piece = bytearray()
+
+    def begin_chunk(self, octets: int) -> bool:
+        """Begin a chunk of so many octets.
+
+        Returns:
+            False if that is more than is worth reading away.
+        """
+        self._chunks.begin(octets)
+        if self.octets + octets > self._limit and self.refusal is None:
+            self.refuse(TOO_BIG)
+        return self.octets + octets <= 2 * self._limit
+
+    def feed(self, data: bytes) -> "Deferred[None] | None":
+        """Take octets of a chunk; as `Reception.feed`."""
+        octets = self._chunks.feed(data)
+        self.octets += len(data) - len(self._chunks.rest)
+        return self._gather(octets, _PIECE_OCTETS)
+
+    def finish(self) -> "Deferred[None] | None":
+        """Pass on what was kept back; see `Reception.finish`."""
+        return self._gather(self._chunks.finish(), 0)
+
+    def abort(self) -> None:
+        """See `Reception.abort`."""
+        self._piece = bytearray()
+        super().abort()
+
+    def _gather(self, octets: bytes, enough: int) -> "Deferred[None] | None":
+        flaw = self._chunks.flaw
+        if flaw is not None and self.refusal is None:
+            self.refuse(_REFUSALS[flaw])
+        if self._transaction is None:
+            return None
+        if self._piece:
+            self._piece += octets
+            octets = bytes(self._piece) if len(self._piece) >= enough else b""
+        elif len(octets) < enough:
+            self._piece += octets
+            octets = b""
+        if not octets:
+            return None
+        self._piece = bytearray()
+        return self._transaction.write(octets)

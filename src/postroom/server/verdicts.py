@@ -15,7 +15,12 @@ from postroom.wire.replies import Reply, reply
 
 SENDER_OK: Final = reply(250, "2.1.0", "Ok")
 RECIPIENT_OK: Final = reply(250, "2.1.5", "Ok")
+RESPONSES_FOLLOW: Final = reply(353, None, "Responses for recipients follow")
 PARTLY_FAILED: Final = reply(451, "4.3.0", "Some recipients failed for now, try again later")
+
+
+Spread = Callable[[Reply | Sequence[Reply]], Sequence[Reply]]
+"""Makes the replies to a message of the verdict on it: one for all recipients, or one for each."""
 
 
 def settled(answer: object) -> object:
@@ -63,3 +68,21 @@ def one_for_all(results: Sequence[Reply]) -> Reply:
     if len(failures) < len(results) and any(failure.temporary for failure in failures):
         return PARTLY_FAILED
     return next((failure for failure in failures if failure.temporary), failures[0])
+
+
+def for_lmtp(recipients: int, verdict: Reply | Sequence[Reply]) -> Sequence[Reply]:
+    """Give one reply for each recipient, in the order of RCPT.
+
+    RFC 2033 s4.2
+    """
+    return [verdict] * recipients if isinstance(verdict, Reply) else verdict
+
+
+def for_prdr(recipients: int, verdict: Reply | Sequence[Reply]) -> Sequence[Reply]:
+    """Give 353, a reply for each recipient, and one for the message: taken if anybody got it.
+
+    It is described in draft-hall-prdr, and Exim has it.
+    """
+    each = for_lmtp(recipients, verdict)
+    taken = next((one for one in each if one.positive), None)
+    return [RESPONSES_FOLLOW, *each, taken or one_for_all(each)]

@@ -1,15 +1,19 @@
-"""The content of a message as it arrives after DATA.
+"""The content of a message as it arrives, after DATA or in chunks.
 
-Theory: content ends at CRLF "." CRLF and at nothing else, whatever else a client believes to be a
-line end. So the decoder looks for that one sequence, hands out what lies before it with the
+Theory: after DATA content ends at CRLF "." CRLF and at nothing else, whatever else a client takes
+for a line end. So the decoder looks for that one sequence, hands out what lies before it with the
 transparency dots taken off, and remembers whether any of it was unfit: a bare CR, a bare LF, a NUL,
 an over-long line. An unfit message is still read to its true end, and only then refused, so that
 its sender drops it and nothing inside it is ever taken for a command (RFC 5321 s4.1.1.4, s2.3.8).
 
-Each chunk is searched as a whole, by operations that run in C. At most four octets are held back
-from one chunk to the next: the longest beginning of the end that is not the end.
+The content of BDAT ends where its chunks have said, whatever octets are in it; but what is unfit is
+unfit there too, unless the sender has declared it to be binary (RFC 3030 s3).
 
-Who controls the input: the peer, every octet and every chunk border.
+Each piece is searched as a whole, by operations that run in C. At most four octets are held back
+from one piece to the next: the longest beginning of the end that is not the end. Nothing is kept of
+a chunk once it is over.
+
+Who controls the input: the peer, every octet, every border between pieces, every chunk's length.
 """
 
 import re
@@ -31,6 +35,36 @@ class Flaw(Enum):
     LONG_LINE = "line too long in the content"
 
 
+class _Inspector:
+    """Looks for what is unfit, piece by piece; no piece ends between a CR and what follows it."""
+
+    __slots__ = ("_line", "_longest")
+
+    def __init__(self, longest_line: int) -> None:
+        self._line = 0
+        self._longest = longest_line
+
+    def flaw_in(self, data: bytes) -> Flaw | None:
+        if not only_crlf(data):
+            return Flaw.BARE_CR_OR_LF
+        if b"\0" in data:
+            return Flaw.NUL
+        if self._longest and self._has_long_line(data):
+            return Flaw.LONG_LINE
+        return None
+
+    def _has_long_line(self, data: bytes) -> bool:
+        """Leap from line end to line end, each time by as many lines as one longest line holds."""
+        reach = self._longest + 2
+        start = -self._line
+        while True:
+            newline = data.rfind(b"\n", max(start, 0), start + reach)
+            if newline < 0:
+                self._line = len(data) - start
+                return self._line >= reach
+            start = newline + 1
+
+
 class DotDecoder:
     """Takes the content of one message off the stream.
 
@@ -42,7 +76,7 @@ class DotDecoder:
     RFC 5321 s4.5.2, s2.3.8, s4.5.3.1.6
     """
 
-    __slots__ = ("_held", "_line", "_longest", "_normalise", "_skip", "ended", "flaw", "rest")
+    __slots__ = ("_held", "_inspector", "_normalise", "_skip", "ended", "flaw", "rest")
 
     def __init__(self, longest_line: int = 998, normalise: bool = False) -> None:
         """Begin right after 354.
@@ -54,8 +88,7 @@ class DotDecoder:
         # The 354 stands for the CRLF that a "." at the very beginning must follow.
         self._held = b"\r\n"
         self._skip = 2
-        self._line = 0
-        self._longest = longest_line
+        self._inspector = _Inspector(longest_line)
         self._normalise = normalise
         self.flaw: Flaw | None = None
         self.rest = b""
@@ -96,25 +129,74 @@ class DotDecoder:
             data, self._skip = data[2:], 0
         if self._normalise:
             data = _ANY_LINE_END.sub(b"\r\n", data)
-        self.flaw = self._flaw_in(data)
+        self.flaw = self._inspector.flaw_in(data)
         return data if self.flaw is None else b""
 
-    def _flaw_in(self, data: bytes) -> Flaw | None:
-        if not only_crlf(data):
-            return Flaw.BARE_CR_OR_LF
-        if b"\0" in data:
-            return Flaw.NUL
-        if self._longest and self._has_long_line(data):
-            return Flaw.LONG_LINE
-        return None
 
-    def _has_long_line(self, data: bytes) -> bool:
-        """Leap from line end to line end, each time by as many lines as one longest line holds."""
-        reach = self._longest + 2
-        start = -self._line
-        while True:
-            newline = data.rfind(b"\n", max(start, 0), start + reach)
-            if newline < 0:
-                self._line = len(data) - start
-                return self._line >= reach
-            start = newline + 1
+class ChunkDecoder:
+    """Takes the content of one message off the stream, chunk by chunk.
+
+    For each chunk call `begin`, then `feed` until `ended`; after the last one call `finish`.
+
+    Attributes:
+        flaw: the first thing found unfit, or None.
+        rest: once a chunk has ended, what the peer sent after it.
+        ended: True once all octets of the chunk were taken.
+
+    RFC 3030 s2, s3
+    """
+
+    __slots__ = ("_held", "_inspector", "_left", "_normalise", "ended", "flaw", "rest")
+
+    def __init__(
+        self, longest_line: int = 998, normalise: bool = False, binary: bool = False
+    ) -> None:
+        """Begin before the first chunk.
+
+        Args:
+            longest_line: octets of a line without its CRLF; 0 for any.
+            normalise: make a CRLF of each bare CR and bare LF instead of calling it a flaw.
+            binary: take any octets as they are (``BODY=BINARYMIME``).
+        """
+        self._inspector = None if binary else _Inspector(longest_line)
+        self._normalise = normalise
+        self._held = b""  # a CR, which may have its LF in the next piece, or in the next chunk
+        self._left = 0
+        self.flaw: Flaw | None = None
+        self.rest = b""
+        self.ended = True
+
+    def begin(self, octets: int) -> None:
+        """Begin a chunk of so many octets, from 0 on."""
+        self._left = octets
+        self.ended = octets == 0
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take octets of the chunk, and what may follow it; give the content in them.
+
+        Once there is a flaw nothing more is given out.
+        """
+        if len(data) > self._left:
+            data, self.rest = data[: self._left], data[self._left :]
+        self._left -= len(data)
+        self.ended = self._left == 0
+        if self._inspector is None:
+            return data
+        if self._held:
+            data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return self._inspected(data[:-1] if self._held else data)
+
+    def finish(self) -> bytes:
+        """End the message; give what was held back of it."""
+        data, self._held = self._held, b""
+        return self._inspected(data) if data else data
+
+    def _inspected(self, data: bytes) -> bytes:
+        if self.flaw is not None or self._inspector is None:
+            return b""
+        if self._normalise:
+            data = _ANY_LINE_END.sub(b"\r\n", data)
+        self.flaw = self._inspector.flaw_in(data)
+        return data if self.flaw is None else b""

@@ -39,22 +39,28 @@ class Reply:
         code: the three-digit reply code.
         text: the lines, without code or enhanced code; at least one, which may be empty.
         enhanced: ``"5.1.1"``, or None for the replies that carry none (greeting, EHLO, 334, 354).
+        utf8: whether the text may hold UTF-8, which only a peer that has asked for it may get.
 
-    RFC 5321 s4.2; RFC 2034 s3
+    RFC 5321 s4.2; RFC 2034 s3; RFC 6531 s3.7.4
     """
 
     code: int
     text: tuple[str, ...] = ("",)
     enhanced: str | None = None
+    utf8: bool = False
 
     @cached_property
     def wire(self) -> bytes:
         """The octets to send, every line ended by CRLF."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
         room = LINE_OCTETS - 2 - 4 - len(prefix)
-        lines = [part for line in self.text for part in _cut(_UNPRINTABLE.sub("?", line), room)]
+        if self.utf8:  # no character has more than four octets
+            parts = [_cut(_printable(line), room // 4) for line in self.text]
+        else:
+            parts = [_cut(_UNPRINTABLE.sub("?", line), room) for line in self.text]
+        lines = [part for line in parts for part in line]
         first = "".join(f"{self.code}-{prefix}{line}\r\n" for line in lines[:-1])
-        return f"{first}{self.code} {prefix}{lines[-1]}\r\n".encode("ascii")
+        return f"{first}{self.code} {prefix}{lines[-1]}\r\n".encode()
 
     @property
     def positive(self) -> bool:
@@ -78,6 +84,10 @@ def reply(code: int, enhanced: str | None, *text: str) -> Reply:
     RFC 5321 s4.2
     """
     return Reply(code, text or ("",), enhanced)
+
+
+def _printable(line: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in line)
 
 
 def _cut(line: str, room: int) -> list[str]:

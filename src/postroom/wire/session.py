@@ -9,13 +9,14 @@ open exactly while the phase is one of `state.IN_TRANSACTION`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
-from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
+from postroom.wire.commands import COMMAND_LINE_OCTETS, Bdat, Command, Mail
 from postroom.wire.errors import LocalViolation, SyntaxViolation
-from postroom.wire.grammar import Syntax, parse_command
+from postroom.wire.grammar import BAD_CHUNK, VERBS, Syntax, parse_command
+from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import Reply, reply
 from postroom.wire.state import (
     AFTER_FAILURE,
@@ -23,6 +24,8 @@ from postroom.wire.state import (
     EXTENSION_NEEDS_EHLO,
     IN_TRANSACTION,
     INTERMEDIATE,
+    LAST_CHUNK,
+    NO_RECIPIENTS,
     NO_SERVICE,
     RESPONSE,
     STEPS,
@@ -38,9 +41,33 @@ LINE_TOO_LONG: Final = reply(500, "5.5.2", "Line too long")
 RESPONSE_TOO_LONG: Final = reply(500, "5.5.6", "Authentication exchange line is too long")
 TLS_ACTIVE: Final = reply(503, "5.5.1", "TLS is already active")
 
+NOT_BINARY: Final = reply(503, "5.6.1", "Content declared as BINARYMIME comes by BDAT only")
+
+EXTENSION_OF: Final[Mapping[str, str]] = {
+    "AUTH": "AUTH",
+    "BDAT": "CHUNKING",
+    "ETRN": "ETRN",
+    "EXPN": "EXPN",
+    "STARTTLS": "STARTTLS",
+    "XCLIENT": "XCLIENT",
+    "XFORWARD": "XFORWARD",
+}
+"""The extension that brings a verb: it exists only where EHLO has offered that."""
+
+LAST_IN_GROUP: Final = frozenset(
+    (
+        *("EHLO", "HELO", "LHLO", "DATA", "VRFY", "EXPN", "NOOP"),  # RFC 2920 s3.1
+        *("AUTH", "STARTTLS", "ETRN", "XCLIENT"),  # RFC 4954 s4; RFC 3207 s4; RFC 1985 s4
+    )
+)
+"""The verbs after which a client must wait for the reply before it sends anything more."""
+
 _NOTHING: Final[Mapping[str, str]] = {}
 _NO_COMMAND: Final = "?"
 """Pending after a line that was refused here: its answer moves nothing."""
+
+_LOST_COUNT: Final = "BDAT ?"
+"""Pending after a chunk of unknown length: its answer is the last one."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +81,19 @@ class Capabilities:
         hostname: ours, in the reply to EHLO.
         extensions: EHLO keyword to arguments, in the order of the reply.
         barred: verbs that are refused for now whatever the phase, each with its reply.
-        space_after_colon: see `commands.Syntax`.
+        space_after_colon: see `grammar.Syntax`.
+        mail_parameters: the parameters of MAIL that are known here.
+        rcpt_parameters: those of RCPT.
+        no_recipients: the reply to content before any recipient was taken.
     """
 
     hostname: str
     extensions: Mapping[str, str] = field(default_factory=dict)
     barred: Mapping[str, Reply] = field(default_factory=dict)
     space_after_colon: bool = False
+    mail_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: MAIL_PARAMETERS)
+    rcpt_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: RCPT_PARAMETERS)
+    no_recipients: Reply = NO_RECIPIENTS
 
     @cached_property
     def ehlo_reply(self) -> Reply:
@@ -74,6 +107,32 @@ class Capabilities:
         """The reply to HELO. RFC 5321 s4.1.1.1."""
         return Reply(250, (self.hostname,))
 
+    @cached_property
+    def verbs(self) -> tuple[str, ...]:
+        """The verbs that are of use after EHLO, as HELP lists them. RFC 5321 s4.2.4."""
+        return tuple(
+            verb
+            for verb in VERBS
+            if verb not in self.barred
+            and (verb not in EXTENSION_OF or EXTENSION_OF[verb] in self.extensions)
+        )
+
+    @cached_property
+    def help_reply(self) -> Reply:
+        """The reply to HELP without a topic. RFC 5321 s4.1.1.8."""
+        return Reply(214, ("Commands: " + " ".join(self.verbs), "See RFC 5321"), "2.0.0")
+
+    @cached_property
+    def syntax(self) -> Syntax:
+        """What commands may be after EHLO."""
+        return Syntax(
+            self.extensions,
+            self.space_after_colon,
+            False,
+            self.mail_parameters,
+            self.rcpt_parameters,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -86,22 +145,47 @@ class Response:
     line: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A BDAT command, whose octets have to be taken off the stream before it is answered.
+
+    Attributes:
+        octets: how many.
+        last: True if the message ends with them.
+        refusal: the reply that is to be given after them, if the chunk is out of place.
+
+    RFC 3030 s2
+    """
+
+    verb = "BDAT"
+    octets: int
+    last: bool
+    refusal: Reply | None = None
+
+
 class ServerSession:
     """The meaning of one session, from the greeting on, or from a TLS handshake on.
 
     Attributes:
         phase: where the session stands.
-        extended: True after EHLO, False after HELO.
+        extended: True after EHLO or LHLO, False after HELO.
+        in_transaction: True while an envelope is open.
+        verb: the verb of the last line, as far as it had one; empty before, and for responses.
 
     RFC 5321 s4.1.4, s4.3.2; RFC 3207 s4.2
     """
 
-    __slots__ = ("_pending", "_steps", "_syntax", "capabilities", "extended", "phase")
+    __slots__ = (
+        *("_mail", "_pending", "_steps", "_syntax"),
+        *("capabilities", "extended", "in_transaction", "phase", "verb"),
+    )
 
     def __init__(self, capabilities: Capabilities, phase: Phase = Phase.GREETING) -> None:
         """Begin in GREETING, or in HELLO after STARTTLS."""
         self._pending: str | None = None
+        self._mail: Mail | None = None
         self.extended = False
+        self.verb = ""
         self._move(phase)
         self.offer(capabilities)
 
@@ -109,8 +193,11 @@ class ServerSession:
         """Change what is offered from now on, as when a client has logged in."""
         self.capabilities = capabilities
         # Without EHLO nothing was offered, so no parameter exists.
-        offered = capabilities.extensions if self.extended else _NOTHING
-        self._syntax = Syntax(offered, capabilities.space_after_colon)
+        self._syntax = (
+            capabilities.syntax
+            if self.extended
+            else Syntax(_NOTHING, capabilities.space_after_colon)
+        )
 
     def greet(self, greeting: Reply) -> bytes:
         """Give the octets of the greeting; a negative one leaves the peer only QUIT.
@@ -120,7 +207,7 @@ class ServerSession:
         self._move(Phase.HELLO if greeting.positive else Phase.TURNED_AWAY)
         return greeting.wire
 
-    def receive(self, line: bytes) -> Command | Response | Reply:
+    def receive(self, line: bytes) -> Command | Response | Chunk | Reply:
         """Take a line; the session is then paused until `answer`.
 
         Args:
@@ -128,7 +215,7 @@ class ServerSession:
 
         Returns:
             What the peer wants, if it may want it now; else the reply that refuses it, which is to
-            be given to `answer` like any verdict.
+            be given to `answer` like any verdict. A `Chunk` is given in either case.
 
         Raises:
             LocalViolation: the command before was not answered, or no command can come now.
@@ -136,17 +223,45 @@ class ServerSession:
         if self._pending is not None:
             raise LocalViolation(f"{self._pending} is still unanswered")
         if self.phase is Phase.CHALLENGE:
-            self._pending = RESPONSE
+            self._pending, self.verb = RESPONSE, ""
             return Response(line)
         self._pending = _NO_COMMAND
         # AUTH may carry a token; its own limit is the framing's.
         if len(line) > COMMAND_LINE_OCTETS - 2 and line[:5].upper() != b"AUTH ":
+            self.verb = ""
             return LINE_TOO_LONG
         try:
             command = parse_command(line, self._syntax)
         except SyntaxViolation as violation:
-            return NO_SERVICE if self.phase is Phase.TURNED_AWAY else violation.reply
-        verb = command.verb
+            return self._misread(line, violation.reply)
+        self.verb = verb = command.verb
+        refusal = self._refusal(verb)
+        if verb == "BDAT":
+            assert isinstance(command, Bdat)
+            return self._receive_chunk(command, refusal)
+        if refusal is not None:
+            return refusal
+        if verb == "MAIL":
+            assert isinstance(command, Mail)
+            self._mail = command
+        self._pending = verb
+        return command
+
+    def _misread(self, line: bytes, refusal: Reply) -> Reply:
+        """Refuse what could not be read.
+
+        A chunk whose length nobody knows cannot be told from the commands after it: the end.
+        """
+        word = line.partition(b" ")[0].decode("ascii", "replace").upper()
+        self.verb = word if word in VERBS else ""
+        if self.phase is Phase.TURNED_AWAY:
+            return NO_SERVICE
+        if refusal is BAD_CHUNK and self.extended and "CHUNKING" in self._syntax.offered:
+            self._pending = _LOST_COUNT
+        return refusal
+
+    def _refusal(self, verb: str) -> Reply | None:
+        """Say what is against a command that is well formed; None if it may come now."""
         barred = self.capabilities.barred.get(verb)
         if barred is not None and self.phase is not Phase.TURNED_AWAY:
             return barred
@@ -155,14 +270,21 @@ class ServerSession:
             self._pending = None
             raise LocalViolation(f"no command can come {self.phase.value}")
         if isinstance(step, Reply):
-            return step
-        if verb in ("AUTH", "STARTTLS"):
-            if not self.extended:
-                return EXTENSION_NEEDS_EHLO
-            if verb not in self.capabilities.extensions:
-                return NOT_OFFERED
-        self._pending = verb
-        return command
+            return self.capabilities.no_recipients if step is NO_RECIPIENTS else step
+        extension = EXTENSION_OF.get(verb)
+        if extension is not None and extension not in self._syntax.offered:
+            return NOT_OFFERED if self.extended or verb == "EXPN" else EXTENSION_NEEDS_EHLO
+        if verb == "DATA" and self._mail is not None and _is_binary(self._mail):
+            return NOT_BINARY
+        return None
+
+    def _receive_chunk(self, command: Bdat, refusal: Reply | None) -> Chunk | Reply:
+        """Take BDAT; where it is not offered its octets are nobody's."""
+        if refusal is None:
+            self._pending = LAST_CHUNK if command.last else "BDAT"
+        elif "CHUNKING" not in self._syntax.offered:
+            return refusal
+        return Chunk(command.octets, command.last, refusal)
 
     def receive_too_long(self, line: bytes) -> Reply:
         """Take note of a line longer than any may be; as `receive` when it refuses.
@@ -174,6 +296,7 @@ class ServerSession:
         """
         if self._pending is not None:
             raise LocalViolation(f"{self._pending} is still unanswered")
+        self.verb = ""
         if self.phase is Phase.CHALLENGE:
             self._pending = RESPONSE
             return RESPONSE_TOO_LONG
@@ -184,7 +307,7 @@ class ServerSession:
         """Take note that the content ended; the session is paused until `answer`."""
         if self._pending is not None or self.phase is not Phase.CONTENT:
             raise LocalViolation("no content was under way")
-        self._pending = END_OF_CONTENT
+        self._pending, self.verb = END_OF_CONTENT, ""
 
     def answer(self, verdict: Reply) -> bytes:
         """Give the verdict on what was received last, and go on.
@@ -210,22 +333,42 @@ class ServerSession:
             step = self._steps[verb]
             assert isinstance(step, Phase)  # a Reply would have refused the verb
             self._move(step)
-            if verb in ("EHLO", "HELO"):
-                self.extended = verb == "EHLO"
+            if verb in ("EHLO", "HELO", "LHLO"):
+                self.extended = verb != "HELO"
                 self.offer(self.capabilities)
+            elif verb == "MAIL" and self._mail is not None and "SMTPUTF8" in self._mail.parameters:
+                self._syntax = replace(self._syntax, utf8=True)
         elif verb in AFTER_FAILURE:
             self._move(AFTER_FAILURE[verb])
+        elif verb is _LOST_COUNT:
+            self._move(Phase.CLOSED)
+        elif verb == "MAIL":
+            self._mail = None
 
     def _move(self, phase: Phase) -> None:
         self.phase = phase
         self._steps = STEPS.get(phase, {})
-
-    @property
-    def in_transaction(self) -> bool:
-        """True while an envelope is open."""
-        return self.phase in IN_TRANSACTION
+        self.in_transaction = phase in IN_TRANSACTION
+        if self._mail is not None and not self.in_transaction:
+            self._mail = None
+            if self._syntax.utf8:
+                self._syntax = replace(self._syntax, utf8=False)
 
     @property
     def waiting(self) -> bool:
         """True while a verdict is owed."""
         return self._pending is not None
+
+    @property
+    def ends_group(self) -> bool:
+        """True if nothing may follow the last line before its reply.
+
+        Without EHLO there is no pipelining at all.
+
+        RFC 2920 s3.1
+        """
+        return not self.extended or self.verb in LAST_IN_GROUP
+
+
+def _is_binary(mail: Mail) -> bool:
+    return (mail.parameters.get("BODY") or "").upper() == "BINARYMIME"

@@ -1,0 +1,203 @@
+"""What a session is offered, and what is barred in it: one table over its situation.
+
+A `Situation` is all that an offer depends on, so that sessions in the same one share one
+`Capabilities`. `_EXTENSIONS` says for each EHLO keyword what follows it, or that it is not offered;
+`_barred` which verbs are refused whatever the phase. Extensions of plugins come after ours.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from postroom.interfaces import IExtension
+from postroom.server.limits import ListenerSettings
+from postroom.server.trust import NOT_ALLOWED
+from postroom.wire.commands import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES
+from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, Parameter
+from postroom.wire.replies import Reply, reply
+from postroom.wire.session import (
+    AUTH_DONE,
+    AUTH_FIRST,
+    AUTH_NEEDS_TLS,
+    TLS_ACTIVE,
+    TLS_FIRST,
+    Capabilities,
+)
+from postroom.wire.state import NO_RECIPIENTS
+
+SPEAK_LMTP: Final = reply(500, "5.5.1", "This is LMTP, send LHLO")
+SPEAK_SMTP: Final = reply(500, "5.5.1", "This is SMTP, send EHLO")
+NO_RECIPIENTS_OF_LMTP: Final = reply(503, "5.5.1", "No valid recipients")
+
+_KEYWORD: Final = re.compile(r"[A-Z0-9][A-Z0-9\-]*")
+_ARGUMENTS: Final = re.compile(r"[\x20-\x7e]{0,400}")
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What an offer depends on.
+
+    Attributes:
+        tls: the session is under TLS.
+        can_start_tls: STARTTLS would work.
+        authenticated: somebody has logged in.
+        may_log_in: AUTH would work, now or after STARTTLS.
+        may_flush: the client may use ETRN.
+        may_xclient: the peer may use XCLIENT.
+        may_xforward: the peer may use XFORWARD.
+        hour: of POSIX time, for what is offered until some time.
+    """
+
+    tls: bool
+    can_start_tls: bool
+    authenticated: bool
+    mechanisms: tuple[str, ...]
+    may_log_in: bool
+    may_flush: bool = False
+    may_xclient: bool = False
+    may_xforward: bool = False
+    hour: int = 0
+
+
+_Offer = Callable[[ListenerSettings, Situation], str | None]
+
+
+def _always(_: ListenerSettings, __: Situation) -> str:
+    return ""
+
+
+def _only(condition: bool, arguments: str = "") -> str | None:
+    return arguments if condition else None
+
+
+def _submits(settings: ListenerSettings, _: Situation) -> str | None:
+    return _only(settings.role == "submission")
+
+
+def _holds(settings: ListenerSettings, situation: Situation) -> str | None:
+    """future-release maximum interval and date-time. RFC 4865 s3."""
+    until = time.gmtime(situation.hour * 3600 + settings.hold_seconds)
+    text = f"{settings.hold_seconds} {time.strftime('%Y-%m-%dT%H:%M:%SZ', until)}"
+    return _only(settings.role == "submission" and settings.hold_seconds > 0, text)
+
+
+_EXTENSIONS: Final[Mapping[str, _Offer]] = {
+    "PIPELINING": _always,  # RFC 2920 s3
+    "SIZE": lambda settings, _: str(settings.limits.message_octets),  # RFC 1870 s3
+    "8BITMIME": _always,  # RFC 6152 s2
+    "ENHANCEDSTATUSCODES": _always,  # RFC 2034 s2
+    "CHUNKING": _always,  # RFC 3030 s2
+    "BINARYMIME": _always,  # RFC 3030 s3
+    "SMTPUTF8": _always,  # RFC 6531 s3.1
+    "DSN": _always,  # RFC 3461 s3
+    "DELIVERBY": _always,  # RFC 2852 s3
+    "FUTURERELEASE": _holds,  # RFC 4865 s3
+    "MT-PRIORITY": lambda settings, _: _only(settings.role != "mx"),  # RFC 6710 s3
+    "NO-SOLICITING": lambda settings, _: ",".join(settings.unwanted_solicitations),  # RFC 3865 s2
+    "RRVS": _always,  # RFC 7293 s4
+    "PRDR": lambda settings, _: _only(settings.role != "lmtp"),  # draft-hall-prdr
+    "LIMITS": lambda settings, _: f"RCPTMAX={settings.limits.recipients}",  # RFC 9422 s3
+    "REQUIRETLS": lambda _, situation: _only(situation.tls),  # RFC 8689 s2
+    "STARTTLS": lambda _, situation: _only(situation.can_start_tls),  # RFC 3207 s4
+    "AUTH": lambda _, situation: _only(
+        bool(situation.mechanisms), " ".join(situation.mechanisms)
+    ),  # RFC 4954 s3
+    "VRFY": _always,  # RFC 5321 s3.5.2
+    "EXPN": lambda settings, _: _only(settings.expn),  # RFC 5321 s3.5.2
+    "ETRN": lambda _, situation: _only(situation.may_flush),  # RFC 1985 s4
+    "XCLIENT": lambda _, situation: _only(
+        situation.may_xclient, " ".join(XCLIENT_ATTRIBUTES)
+    ),  # Postfix
+    "XFORWARD": lambda _, situation: _only(
+        situation.may_xforward, " ".join(XFORWARD_ATTRIBUTES)
+    ),  # Postfix
+    "HELP": _always,  # RFC 5321 s4.1.1.8
+}
+
+
+def make_capabilities(
+    settings: ListenerSettings, situation: Situation, others: Sequence[IExtension]
+) -> Capabilities:
+    """Work out what is offered in a situation.
+
+    RFC 5321 s4.1.1.1
+    """
+    extensions = {
+        keyword: arguments
+        for keyword, offer in _EXTENSIONS.items()
+        if keyword not in settings.extensions_off
+        and (arguments := offer(settings, situation)) is not None
+    }
+    mail: dict[str, Parameter[Any]] = dict(MAIL_PARAMETERS)
+    rcpt: dict[str, Parameter[Any]] = dict(RCPT_PARAMETERS)
+    for other in others:
+        keyword = other.keyword()
+        arguments = other.arguments(settings.role, situation.tls, situation.authenticated)
+        if arguments is not None and keyword not in settings.extensions_off:
+            if _ARGUMENTS.fullmatch(arguments) is None:
+                raise ValueError(f"extension {keyword}: EHLO cannot say {arguments!r}")
+            extensions[keyword] = arguments
+            mail |= {each.keyword: each for each in other.mail_parameters()}
+            rcpt |= {each.keyword: each for each in other.rcpt_parameters()}
+    no_recipients = NO_RECIPIENTS_OF_LMTP if settings.role == "lmtp" else NO_RECIPIENTS
+    return Capabilities(
+        settings.hostname,
+        extensions,
+        _barred(settings, situation),
+        settings.space_after_colon,
+        mail,
+        rcpt,
+        no_recipients,
+    )
+
+
+def _barred(settings: ListenerSettings, situation: Situation) -> dict[str, Reply]:
+    barred: dict[str, Reply] = {}
+    if settings.role == "lmtp":
+        barred.update(dict.fromkeys(("EHLO", "HELO"), SPEAK_LMTP))  # RFC 2033 s4.1
+    else:
+        barred["LHLO"] = SPEAK_SMTP
+    if not situation.may_xclient:
+        barred["XCLIENT"] = NOT_ALLOWED
+    if not situation.may_xforward:
+        barred["XFORWARD"] = NOT_ALLOWED
+    if situation.tls:
+        barred["STARTTLS"] = TLS_ACTIVE
+    if situation.authenticated:
+        barred["AUTH"] = AUTH_DONE
+    elif not situation.may_log_in and settings.mechanisms:
+        barred["AUTH"] = AUTH_NEEDS_TLS
+    if settings.role == "submission" and not situation.authenticated:
+        if situation.may_log_in:
+            barred["MAIL"] = AUTH_FIRST
+        else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
+            verbs = ("MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "ETRN")
+            barred.update(dict.fromkeys(verbs, TLS_FIRST))
+    return barred
+
+
+def check_extension(extension: IExtension, others: Sequence[IExtension]) -> None:
+    """Check that an extension of a plugin takes nothing that is ours, or another's.
+
+    Raises:
+        ValueError: it does, or a name cannot be sent; the message says which.
+    """
+    keyword = extension.keyword()
+    if _KEYWORD.fullmatch(keyword) is None:
+        raise ValueError(f"extension {keyword!r}: not an EHLO keyword in upper case")
+    if keyword in _EXTENSIONS or keyword in (other.keyword() for other in others):
+        raise ValueError(f"extension {keyword}: there is one of that name already")
+    for known, added, kind in (
+        (MAIL_PARAMETERS, extension.mail_parameters(), IExtension["mail_parameters"]),
+        (RCPT_PARAMETERS, extension.rcpt_parameters(), IExtension["rcpt_parameters"]),
+    ):
+        taken = {*known}
+        for other in others:
+            taken |= {each.keyword for each in getattr(other, kind.getName())()}
+        for parameter in added:
+            if _KEYWORD.fullmatch(parameter.keyword) is None or parameter.keyword in taken:
+                raise ValueError(f"extension {keyword}: parameter {parameter.keyword!r} is taken")
+            if parameter.extension != keyword:
+                raise ValueError(f"extension {keyword}: {parameter.keyword} belongs to another")

@@ -1,0 +1,145 @@
+"""MAIL and RCPT: what opens a transaction, and what is asked of the delivery.
+
+`wire` has read the parameters and knows their grammar; here their values meet what this listener
+can do (`_CHECKS`). A check gives a reply to refuse, or None.
+
+Who controls the input: the peer.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from postroom.envelope import Envelope, Recipient, new_queue_id
+from postroom.interfaces import ITransactionDelivery
+from postroom.server.authentication import Login
+from postroom.server.reception import TOO_BIG
+from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, settled, then
+from postroom.wire.commands import Mail, Rcpt
+from postroom.wire.parameters import BY, HOLDFOR, HOLDUNTIL, MT_PRIORITY, SOLICIT
+from postroom.wire.replies import Reply, reply
+
+if TYPE_CHECKING:
+    from postroom.server.protocol import SMTPServerProtocol
+
+TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
+NO_ROOM: Final = reply(452, "4.3.1", "Insufficient system storage, try again later")
+UNSOLICITED: Final = reply(550, "5.7.1", "No such solicitation here")
+HELD_TOO_LONG: Final = reply(501, "5.5.4", "Cannot hold a message for so long")
+HELD_FOR_NOTHING: Final = reply(501, "5.5.4", "The time of the release has passed")
+HELD_PAST_DELIVERY: Final = reply(501, "5.5.4", "Released only after it should be delivered")
+PRIORITY_CHANGED: Final = reply(250, "2.3.6", "Ok, but the priority is 0")
+
+
+def mail(server: "SMTPServerProtocol", command: Mail) -> object:
+    """MAIL: check what it declares, log in as nobody if nobody has, ask the delivery.
+
+    RFC 5321 s4.1.1.2
+    """
+    for keyword in command.parameters:
+        check = _CHECKS.get(keyword)
+        refusal = check(server, command) if check is not None else None
+        if refusal is not None:
+            return refusal
+    if server.delivery is None:
+        nobody = server.factory.authentication.anonymous(server.facts)
+        return then(settled(nobody), _mail_of_nobody, server, command)
+    return _mail_with(server.delivery, server, command)
+
+
+def _mail_of_nobody(login: Login, server: "SMTPServerProtocol", command: Mail) -> object:
+    return _mail_with(server.take_delivery(login), server, command)
+
+
+def _mail_with(
+    delivery: ITransactionDelivery, server: "SMTPServerProtocol", command: Mail
+) -> object:
+    trusted = _only_what_is_trusted(server, command) if command.parameters else command
+    accepted = (
+        SENDER_OK if trusted.parameters is command.parameters else _accepted(trusted, command)
+    )
+    envelope = Envelope(new_queue_id(), server.facts, trusted)
+    verdict = settled(delivery.validate_sender(envelope))
+    return then(verdict, _sender_judged, server, envelope, accepted)
+
+
+def _sender_judged(
+    refusal: Reply | None, server: "SMTPServerProtocol", envelope: Envelope, accepted: Reply
+) -> Reply:
+    if refusal is not None and not refusal.positive:
+        return refusal
+    server.envelope = envelope
+    return accepted
+
+
+def _only_what_is_trusted(server: "SMTPServerProtocol", command: Mail) -> Mail:
+    """Take from a stranger what only somebody who has logged in may ask for.
+
+    RFC 4954 s5; RFC 6710 s4.1
+    """
+    if server.facts.identity is not None:
+        return command
+    parameters = dict(command.parameters)
+    if parameters.get("AUTH", "<>") != "<>":
+        parameters["AUTH"] = "<>"
+    if (MT_PRIORITY.of(parameters) or 0) > 0:
+        parameters["MT-PRIORITY"] = "0"
+    return command if parameters == command.parameters else replace(command, parameters=parameters)
+
+
+def _accepted(trusted: Mail, sent: Mail) -> Reply:
+    changed = MT_PRIORITY.of(trusted.parameters) != MT_PRIORITY.of(sent.parameters)
+    return PRIORITY_CHANGED if changed else SENDER_OK
+
+
+def rcpt(server: "SMTPServerProtocol", command: Rcpt) -> object:
+    """RCPT: ask the delivery where the mail would go. RFC 5321 s4.1.1.3."""
+    envelope, delivery = server.open_transaction()
+    if len(envelope.recipients) >= server.limits.recipients:
+        return TOO_MANY_RECIPIENTS
+    route = settled(delivery.validate_recipient(envelope, command))
+    return then(route, _recipient_judged, envelope, command)
+
+
+def _recipient_judged(route: object, envelope: Envelope, command: Rcpt) -> Reply:
+    if isinstance(route, Reply) and not route.positive:
+        return route
+    envelope.recipients.append(Recipient(command, route))
+    return RECIPIENT_OK
+
+
+def _check_size(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+    """RFC 1870 s6.1: over the limit for good, or short of room for now."""
+    size_octets = command.size_octets
+    if size_octets > server.limits.message_octets:
+        return TOO_BIG
+    return None if server.factory.around.has_room(size_octets) else NO_ROOM
+
+
+def _check_hold(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+    """RFC 4865 s4, s5.2: no longer than was offered, not into the past, not beyond BY."""
+    until = HOLDUNTIL.of(command.parameters)
+    now = server.factory.around.now()
+    seconds = HOLDFOR.of(command.parameters) if until is None else until - now
+    assert seconds is not None  # one of the two is why this is called
+    if seconds > server.factory.settings.hold_seconds:
+        return HELD_TOO_LONG
+    if seconds <= 0:
+        return HELD_FOR_NOTHING
+    by = BY.of(command.parameters)
+    return HELD_PAST_DELIVERY if by is not None and by.seconds < seconds else None
+
+
+def _check_solicitation(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+    """RFC 3865 s2.4: mail of a kind that nobody here wants."""
+    unwanted = server.factory.unwanted_solicitations
+    asked = SOLICIT.of(command.parameters) or ()
+    return UNSOLICITED if any(word.lower() in unwanted for word in asked) else None
+
+
+_CHECKS: Final[dict[str, Callable[["SMTPServerProtocol", Mail], Reply | None]]] = {
+    "SIZE": _check_size,
+    "HOLDFOR": _check_hold,
+    "HOLDUNTIL": _check_hold,
+    "SOLICIT": _check_solicitation,
+}

@@ -1,0 +1,78 @@
+"""XCLIENT and XFORWARD: what proxies and filters before us say of the peer behind them.
+
+Both are Postfix's, and both work for peers of listed networks only; anyone else would choose his
+own address with them. Who may use them is decided by the connection's real peer, whatever an
+XCLIENT before has said.
+
+XCLIENT replaces the peer: its address is from then on the one it gave, for relaying rights and
+limits as much as for the log, and the session begins anew with a greeting. NAME, PROTO, HELO and
+the DEST attributes are read and not used: names are not looked up here, and EHLO comes again.
+XFORWARD only adds to the log, until the next message is over.
+
+Who controls the input: a listed peer, whose values `wire` has decoded and found printable.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from postroom.envelope import SessionFacts
+from postroom.wire.commands import TEMPORARILY_UNAVAILABLE, UNAVAILABLE, Xclient, Xforward
+from postroom.wire.replies import Reply, reply
+
+if TYPE_CHECKING:
+    from postroom.server.protocol import SMTPServerProtocol
+
+OK: Final = reply(250, "2.0.0", "Ok")
+NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for you")
+BAD_ADDRESS: Final = reply(501, "5.5.4", "Bad address or port")
+_UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)
+
+
+def xclient(server: "SMTPServerProtocol", command: Xclient) -> Reply:
+    """XCLIENT: be the proxy for somebody else from now on; the answer is a greeting."""
+    old, said = server.facts, command.attributes
+    try:
+        client = _address(said["ADDR"]) if "ADDR" in said else old.client
+        port = _port(said["PORT"]) if "PORT" in said else old.client_port
+    except ValueError:
+        return BAD_ADDRESS
+    refusal: Reply | None = server.factory.change_client(server, client)
+    if refusal is not None:
+        return refusal
+    server.facts = SessionFacts(old.role, client, port)
+    greeting: Reply = server.factory.greeting
+    return greeting
+
+
+def xforward(server: "SMTPServerProtocol", command: Xforward) -> Reply:
+    """XFORWARD: note for the log where the next message comes from."""
+    words = [
+        f"{name.lower()}={value.decode('ascii')}"
+        for name, value in command.attributes.items()
+        if value not in _UNKNOWN
+    ]
+    before = (server.facts.forwarded,) if server.facts.forwarded else ()
+    server.facts = replace(server.facts, forwarded=" ".join((*before, *words)))
+    return OK
+
+
+def _address(value: bytes) -> str:
+    """Read ADDR: an IPv4 address, an IPv6 one behind ``IPV6:``, or what is not known.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value in _UNKNOWN:
+        return "unknown"
+    text = value.decode("ascii")
+    address = ip_address(text[5:] if text[:5].upper() == "IPV6:" else text)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address).partition("%")[0]
+
+
+def _port(value: bytes) -> int:
+    port = 0 if value in _UNKNOWN else int(value) if value.isdigit() and len(value) < 6 else -1
+    if not 0 <= port < 65_536:
+        raise ValueError("not a port")
+    return port
