@@ -41,6 +41,8 @@ def mail(server: "SMTPServerProtocol", command: Mail) -> object:
         refusal = check(server, command) if check is not None else None
         if refusal is not None:
             return refusal
+    if not server.factory.around.has_room(command.size_octets):
+        return NO_ROOM
     if server.delivery is None:
         nobody = server.factory.authentication.anonymous(server.facts)
         return then(settled(nobody), _mail_of_nobody, server, command)
@@ -109,11 +111,8 @@ def _recipient_judged(route: object, envelope: Envelope, command: Rcpt) -> Reply
 
 
 def _check_size(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
-    """RFC 1870 s6.1: over the limit for good, or short of room for now."""
-    size_octets = command.size_octets
-    if size_octets > server.limits.message_octets:
-        return TOO_BIG
-    return None if server.factory.around.has_room(size_octets) else NO_ROOM
+    """RFC 1870 s6.1: over the limit for good."""
+    return TOO_BIG if command.size_octets > server.limits.message_octets else None
 
 
 def _check_hold(server: "SMTPServerProtocol", command: Mail) -> Reply | None:

@@ -43,14 +43,16 @@ from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
 from postroom.queue.store import SqlQueueStore
 from postroom.server.connections import Connections
-from postroom.server.factory import ImplicitTLSFactory, ServerFactory
+from postroom.server.factory import ImplicitTLSFactory, ServerFactory, Surroundings
 from postroom.server.limits import Limits
 from postroom.server.proxy import ProxyFactory
+from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
 from postroom.service.logins import LoginRoom, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.sources import Sources, make_sources
+from postroom.service.space import FreeSpace, ISpaceReactor
 from postroom.service.storage import Storage
 from postroom.service.tls import listener_tls
 
@@ -58,7 +60,9 @@ _LOOK_UP_THREADS = 4
 _SPOOL_THREADS = 4
 
 
-class IServiceReactor(IClientReactor, IDNSReactor, IDirectoryReactor, ILogReactor, IReactorCore):
+class IServiceReactor(
+    IClientReactor, IDNSReactor, IDirectoryReactor, ILogReactor, ISpaceReactor, IReactorCore
+):
     """What the daemon needs of a reactor."""
 
 
@@ -77,6 +81,7 @@ class Rooms:
         committer: writes Maildirs.
         look_ups: threads that ask the database.
         spools: threads that write large content.
+        space: watches the disk of the state directory.
         portal: where sessions get their deliveries.
     """
 
@@ -90,6 +95,7 @@ class Rooms:
     committer: Committer
     look_ups: ThreadPool
     spools: ThreadPool
+    space: FreeSpace
     portal: Portal
 
 
@@ -178,6 +184,7 @@ def assemble(
         committer=committer,
         look_ups=look_ups,
         spools=spools,
+        space=FreeSpace(reactor, spools, storage.state.path, limits.message_octets * 3 // 2),
         portal=make_portal(realm, [*logins.checkers, *checkers]),
     )
 
@@ -196,11 +203,15 @@ def make_listeners(
             is no such SASL mechanism.
     """
     made = []
+    extensions = find_extensions()
     for listen in settings.listen:
         tls = listener_tls(certificates, listen)
         policy = settings.listener(listen.role, limits)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
+        sessions.around = Surroundings(has_room=rooms.space.has_room)
+        for extension in extensions:
+            add_extension(sessions, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)
         factory: IProtocolFactory = sessions
         if speaks_tls:

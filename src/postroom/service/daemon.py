@@ -97,6 +97,7 @@ class MailService(Service):
         rooms.sources.start()
         rooms.srs_secrets.start()
         rooms.connections.start()
+        rooms.space.start()
         self.certificates.start()
         if self.renewal is not None:
             self.renewal.start()
@@ -130,6 +131,7 @@ class MailService(Service):
             "mail under way", lambda: gatherResults([self._drain(), rooms.relay.stop()])
         )
         rooms.connections.stop()
+        rooms.space.stop()
         rooms.srs_secrets.stop()
         rooms.logins.lockouts.stop()
         await self._step("sources of accounts", rooms.sources.stop)

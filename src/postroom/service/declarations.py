@@ -30,7 +30,7 @@ from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
 Network = IPv4Network | IPv6Network
 _DNS_SERVER: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?")
 _MECHANISM: Final = re.compile(r"[A-Z0-9_-]{1,20}")
-ROLES: Final = ("mx", "submission")
+ROLES: Final = ("mx", "submission", "lmtp")
 
 
 class Section(BaseModel):
@@ -335,7 +335,7 @@ DomainNames = Annotated[tuple[DomainName, ...], BeforeValidator(as_tuple)]
 ListenItem = Annotated[
     Listen,
     _from_text(parse_listen),
-    Allowed('"ROLE=ENDPOINT", ROLE one of mx, submission, ENDPOINT as in "tcp:25"'),
+    Allowed('"ROLE=ENDPOINT", ROLE one of mx, submission, lmtp, ENDPOINT as in "tcp:25"'),
 ]
 Listens = Annotated[tuple[ListenItem, ...], BeforeValidator(as_tuple)]
 RelayHost = Annotated[SmartHost, _from_text(parse_relay_host), _SMART_HOST_WORDS]

@@ -8,11 +8,10 @@ from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 from postroom.delivery.settings import DeliverySettings
-from postroom.server.limits import Limits, ListenerSettings
+from postroom.server.limits import Limits
 from postroom.service.declarations import (
     AbsolutePath,
     Extra,
-    Networks,
     Section,
     setting,
 )
@@ -39,10 +38,6 @@ def _delivery(name: str, paragraph: str, *, extra: Extra | None = None, **constr
 
 def _limit(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
     return setting(default_of(Limits, name), paragraph, extra=extra, **constraints)
-
-
-def _listener(name: str, paragraph: str, *, extra: Extra | None = None) -> Any:
-    return setting(default_of(ListenerSettings, name), paragraph, extra=extra)
 
 
 class LimitsSection(Section):
@@ -153,34 +148,6 @@ class LimitsSection(Section):
         if connections is None or connections >= self.connections:
             return limits
         return values_of(self.model_copy(update={"connections": connections}), Limits)
-
-
-class SessionSection(Section):
-    """How listeners treat peculiar peers."""
-
-    normalise_networks: Networks = _listener(
-        "normalise_networks",
-        """Networks whose bare CR and LF in content are made CRLF. From anywhere else such a message
-        is refused, because it can smuggle a second one past other servers.""",
-        extra=Extra(example=["192.0.2.7"], rfc="RFC 5321 s2.3.8"),
-    )
-    unlimited_networks: Networks = _listener(
-        "unlimited_networks",
-        """Networks that limits.connections_per_address and limits.handshakes_per_minute do not
-        count. All programs of this host come from one address.""",
-    )
-    proxy_networks: Networks = setting(
-        (),
-        """Proxies that begin their connections to listeners with "+proxy" by saying whom they speak
-        for (PROXY protocol, version 1 or 2). The client's address counts for all limits and
-        networks. Whoever else connects there is taken for the client itself.""",
-        extra=Extra(example=["192.0.2.80"]),
-    )
-    space_after_colon: bool = _listener(
-        "space_after_colon",
-        'Take "MAIL FROM: <a@example.org>", which the grammar forbids and some devices send.',
-        extra=Extra(rfc="RFC 5321 s3.3"),
-    )
 
 
 class DeliverySection(Section):

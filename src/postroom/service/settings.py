@@ -42,7 +42,6 @@ from postroom.service.sections import (
     DeliverySection,
     LimitsSection,
     LogSection,
-    SessionSection,
     values_of,
 )
 from postroom.service.sending_sections import (
@@ -51,6 +50,7 @@ from postroom.service.sending_sections import (
     QueueSection,
     RetrySection,
 )
+from postroom.service.session_sections import SessionSection
 from postroom.service.tls_sections import TLSSection, check_tls
 
 
@@ -105,10 +105,11 @@ class Settings(Section):
             Listen("submission", "tcp:2587:interface=127.0.0.1"),
         ),
         """Where to listen, as ROLE=ENDPOINT. The role mx takes mail for local domains from anyone;
-        submission wants TLS and a login first. "+ask-certificate" or "+need-certificate" after
-        the role wants clients to show one that tls.client_ca signed, "+proxy" takes PROXY headers
-        of session.proxy_networks. The endpoint is one of Twisted's, such as "tcp:25", "ssl:465"
-        (our certificate), "unix:/run/postroom/smtp" or "systemd:INET:index=0".""",
+        submission wants TLS and a login first; lmtp speaks LMTP and takes mail for local domains.
+        "+ask-certificate" or "+need-certificate" after the role wants clients to show one that
+        tls.client_ca signed, "+proxy" takes PROXY headers of session.proxy_networks. The endpoint
+        is one of Twisted's, such as "tcp:25", "ssl:465" (our certificate),
+        "unix:/run/postroom/smtp" or "systemd:INET:index=0".""",
         extra=Extra(option="listen", example=["mx=tcp:25", "submission=ssl:465"]),
     )
     relay_host: RelayHost | None = setting(
