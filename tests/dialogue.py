@@ -20,7 +20,7 @@ from tests.server.scene import HOSTNAME, PATIENT, Peer, Scene, settings
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 _NUMBERS = {each.name: each.type for each in fields(Limits)}
 _NETWORKS = [each.name for each in fields(ListenerSettings) if each.name.endswith("_networks")]
-_SWITCHES = ("space_after_colon", "vrfy", "expn", "synchronised")
+_SWITCHES = ("space_after_colon", "prdr", "vrfy", "expn", "synchronised")
 _WORDS = ("extensions_off", "unwanted_solicitations")
 
 

@@ -97,8 +97,8 @@ class SessionDelivery:
         """
         self._room = room
         self._user = user
-        self.may_relay = user is not None or is_within(
-            facts.client, tuple(room.settings.relay_networks)
+        self.may_relay = facts.role != "lmtp" and (
+            user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
         )
 
     def identity(self) -> str | None:

@@ -72,10 +72,6 @@ def _only(condition: bool, arguments: str = "") -> str | None:
     return arguments if condition else None
 
 
-def _submits(settings: ListenerSettings, _: Situation) -> str | None:
-    return _only(settings.role == "submission")
-
-
 def _holds(settings: ListenerSettings, situation: Situation) -> str | None:
     """future-release maximum interval and date-time. RFC 4865 s3."""
     until = time.gmtime(situation.hour * 3600 + settings.hold_seconds)
@@ -97,7 +93,7 @@ _EXTENSIONS: Final[Mapping[str, _Offer]] = {
     "MT-PRIORITY": lambda settings, _: _only(settings.role != "mx"),  # RFC 6710 s3
     "NO-SOLICITING": lambda settings, _: ",".join(settings.unwanted_solicitations),  # RFC 3865 s2
     "RRVS": _always,  # RFC 7293 s4
-    "PRDR": lambda settings, _: _only(settings.role != "lmtp"),  # draft-hall-prdr
+    "PRDR": lambda settings, _: _only(settings.prdr and settings.role != "lmtp"),  # draft-hall-prdr
     "LIMITS": lambda settings, _: f"RCPTMAX={settings.limits.recipients}",  # RFC 9422 s3
     "REQUIRETLS": lambda _, situation: _only(situation.tls),  # RFC 8689 s2
     "STARTTLS": lambda _, situation: _only(situation.can_start_tls),  # RFC 3207 s4

@@ -75,6 +75,7 @@ class ListenerSettings:
             address.
         space_after_colon: take ``MAIL FROM: <a@b>``.
         extensions_off: EHLO keywords that are not offered, in upper case.
+        prdr: offer PRDR, which is no registered extension.
         vrfy: let VRFY tell whether a mailbox exists.
         expn: offer EXPN.
         etrn_networks: who may ask for waiting mail with ETRN.
@@ -98,6 +99,7 @@ class ListenerSettings:
     unlimited_networks: Sequence[Network] = LOOPBACK
     space_after_colon: bool = False
     extensions_off: Sequence[str] = ()
+    prdr: bool = False
     vrfy: bool = False
     expn: bool = False
     etrn_networks: Sequence[Network] = ()

@@ -109,6 +109,12 @@ class SessionSection(Section):
         'Take "MAIL FROM: <a@example.org>", which the grammar forbids and some devices send.',
         extra=Extra(rfc="RFC 5321 s3.3"),
     )
+    prdr: bool = _listener(
+        "prdr",
+        """Offer PRDR, by which a client that asks for it gets a reply for each recipient after the
+        content. Exim knows it; no RFC does, and RFC 5321 wants keywords to be registered.""",
+        extra=Extra(rfc="RFC 5321 s2.2.2"),
+    )
     vrfy: bool = _listener(
         "vrfy",
         "Let VRFY tell anybody whether a local mailbox exists. Without it VRFY answers 252 always.",

@@ -66,7 +66,7 @@ _LABEL_CATEGORIES = frozenset(("Ll", "Lu", "Lo", "Lm", "Mn", "Mc", "Nd"))
 # CONTEXTJ and CONTEXTO                                              RFC 5892 sA
 _LABEL_EXTRAS = frozenset("-\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb")
 # Controls, line and paragraph separators: no address has a use for them, some readers a bad one.
-_HARMFUL_CATEGORIES = frozenset(("Cc", "Zl", "Zp"))
+HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A-d-l = At-domain *( "," At-domain ), before a colon; to be accepted and ignored.  RFC 5321 s4.1.2
 _SOURCE_ROUTE = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:")
 _QUOTED_PAIR = re.compile(rb"\\(.)")
@@ -174,7 +174,7 @@ def check_utf8(octets: bytes) -> str:
         text = octets.decode("utf-8")
     except UnicodeDecodeError:
         raise PathError("octets that are not UTF-8") from None
-    if any(unicodedata.category(each) in _HARMFUL_CATEGORIES for each in text):
+    if HARMFUL.search(text) is not None:
         raise PathError("control character or line separator")
     return text
 

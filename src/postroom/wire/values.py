@@ -11,11 +11,11 @@ Who controls the input: the peer. Values hold no space, no control and no "=".
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from postroom.wire.paths import HARMFUL
 from postroom.wire.xtext import decode_xtext, encode_xtext
 
 ENVELOPE_ID_OCTETS: Final = 100  # RFC 3461 s4.4
@@ -247,9 +247,9 @@ def _embedded(address: str) -> bytes:
     if address.isascii():
         address = decode_xtext(address).decode("utf-8")  # its error is a ValueError
     text = _EMBEDDED.sub(_embedded_character, address)
-    if any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in text):
+    if HARMFUL.search(text) is not None:
         raise ValueError("a control character or line separator")
-    return text.encode("utf-8")
+    return text.encode("utf-8")  # its error, for a surrogate, is a ValueError too
 
 
 def _embedded_character(match: re.Match[str]) -> str:
