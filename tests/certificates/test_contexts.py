@@ -81,11 +81,19 @@ class ProfileTests(SynchronousTestCase):
             context.set_cipher_list(suites + b":@SECLEVEL=0")
             self.refuse(serve(FIRST), context)
 
-    def test_the_clients_order_of_suites_counts(self) -> None:
-        for suite in (b"ECDHE-ECDSA-CHACHA20-POLY1305", b"ECDHE-ECDSA-AES256-GCM-SHA384"):
+    def test_our_order_of_suites_counts_but_for_a_client_that_wants_chacha_first(self) -> None:
+        chacha, large, small = (
+            f"ECDHE-ECDSA-{name}"
+            for name in ("CHACHA20-POLY1305", "AES256-GCM-SHA384", "AES128-GCM-SHA256")
+        )
+        for wanted, got in (
+            ((large, small, chacha), small),
+            ((large, chacha), large),
+            ((chacha, large, small), chacha),
+        ):
             context = client_context(SSL.TLS1_2_VERSION)
-            context.set_cipher_list(suite + b":ECDHE-ECDSA-AES128-GCM-SHA256")
-            self.assertIn(suite.decode(), self.agreed(serve(FIRST), context))
+            context.set_cipher_list(":".join(wanted).encode())
+            self.assertEqual(self.agreed(serve(FIRST), context), f"TLSv1.2 {got}")
 
     def test_groups_are_those_of_the_profile(self) -> None:
         from OpenSSL._util import lib

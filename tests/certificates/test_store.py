@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.certificates import store as store_module
 from postroom.certificates.contexts import ListenerTLS
 from postroom.certificates.identity import Identity
 from postroom.certificates.model import ClientCertificates, ListenerPolicy
@@ -216,6 +217,22 @@ class BrokenFileTests(StoreCase):
             f"tls.certificate {certificate}: cannot be read: Is a directory", certificate.rmdir
         )
 
+    def test_one_whose_rights_are_mended_is_read_again(self) -> None:
+        fresh, certificate = issue("mx.example.org"), self.pairs[0].certificate
+
+        def unreadable(*_: object) -> Identity:
+            raise UserError(f"tls.certificate {certificate}: cannot be read: Permission denied")
+
+        self.write(self.pairs[0], fresh)
+        patch = self.patch(store_module, "read_identity", unreadable)
+        (line,) = self.check(seconds=10)
+        self.assertIn("Permission denied", line)
+        patch.restore()
+        self.assertEqual(self.check(seconds=20), [])
+        certificate.chmod(0o640)
+        self.check(seconds=30)
+        self.assertEqual(self.shown(), fresh.chain[0])
+
     def test_one_that_has_run_out(self) -> None:
         old = issue("mx.example.org", days=-1)
         self.write(self.pairs[0], old)
@@ -258,6 +275,14 @@ class SourceTests(StoreCase):
             path.write_bytes(content)
             error = self.assertRaises(UserError, ACMESource(path).load, NOW)
             self.assertTrue(str(error).startswith(f"{path}: {why}"), error)
+
+    def test_one_of_acme_that_is_broken_does_not_keep_the_daemon_from_its_start(self) -> None:
+        acme = ACMESource(self.folder / "acme.pem")
+        acme.path.write_bytes(b"junk")
+        with capturedLogs() as events:
+            store = self.make(acme, *self.pairs)
+        self.assertEqual(store.identities[0].chain, self.first.chain)
+        self.assertIn(f"{acme.path}: no PEM private key in it", formatEvent(events[0]))
 
     def test_a_self_signed_one_that_is_removed_is_made_anew(self) -> None:
         own = SelfSignedSource(self.folder / "self-signed.pem", "mx.example.org")

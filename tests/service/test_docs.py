@@ -55,6 +55,18 @@ class TextTests(SynchronousTestCase):
         for name in re.findall(rf"``((?:{tables})\.[a-z_.]+)``", text):
             self.assertIn(name, known)
 
+    def test_the_settings_of_the_tls_page_are_right(self) -> None:
+        for page in ("tls.rst", "operations.rst"):
+            text = (ROOT / "docs" / page).read_text()
+            blocks = re.findall(r"(?m)::\n\n((?:    .*\n|\n)+)", text)
+            blocks = [re.sub(r"(?m)^    ", "", block) for block in blocks]
+            found = [block for block in blocks if re.match(r"\[(tls|session)|listen = ", block)]
+            self.assertGreaterEqual(len(found), 1)
+            for block in found:
+                path = Path(self.mktemp())
+                path.write_text(block)
+                load_settings(path, {})
+
     def test_the_settings_of_the_operations_page_are_right(self) -> None:
         page = (ROOT / "docs/operations.rst").read_text()
         block = page.partition('    hostname = "mx.example.org"')

@@ -17,10 +17,11 @@ from postroom.service.listeners import Listener, address_text, bind, make_endpoi
 class EndpointTests(SynchronousTestCase):
     """Tests for `make_endpoint`."""
 
-    def listen(self, endpoint: str, proxy: bool = False) -> tuple[Any, ...]:
+    def listen(self, endpoint: str, *, proxy: bool = False, tls: bool = False) -> tuple[Any, ...]:
         """Listen in memory; give what the reactor was asked for."""
         reactor = MemoryReactorClock()
-        made, self.speaks_tls = make_endpoint(reactor, Listen("mx", endpoint, proxy=proxy))
+        listen = Listen("mx", endpoint, proxy=proxy, tls=tls)
+        made, self.speaks_tls = make_endpoint(reactor, listen)
         made.listen(Factory())
         (asked,) = reactor.tcpServers + reactor.sslServers + reactor.unixServers
         return asked
@@ -60,12 +61,21 @@ class EndpointTests(SynchronousTestCase):
             self.assertIn(reason, str(error))
             self.assertNotIn("\n", str(error))
 
+    def test_tls_goes_with_any_bare_endpoint(self) -> None:
+        for endpoint in ("tcp:25", "ssl:465", "unix:/run/smtp"):
+            self.listen(endpoint, tls=True)
+            self.assertTrue(self.speaks_tls)
+        error = self.assertRaises(UserError, self.listen, "ssl:465:privateKey=k.pem", tls=True)
+        self.assertIn("+proxy and +tls go with", str(error))
+
     def test_a_proxys_header_must_not_be_hidden(self) -> None:
         for endpoint in ("tcp:25", "ssl:465", "unix:/run/smtp"):
             self.listen(endpoint, proxy=True)
         for endpoint in ("ssl:465:privateKey=k.pem", "haproxy:tcp:25"):
             error = self.assertRaises(UserError, self.listen, endpoint, proxy=True)
-            self.assertTrue(str(error).startswith(f"listen mx+proxy={endpoint}: +proxy goes with"))
+            self.assertTrue(
+                str(error).startswith(f"listen mx+proxy={endpoint}: +proxy and +tls go with")
+            )
 
 
 class BindTests(TestCase):

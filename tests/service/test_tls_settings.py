@@ -31,6 +31,7 @@ class ListenTests(SynchronousTestCase):
                 "submission", "ssl:465:interface=a", ClientCertificates.NEED
             ),
             "mx+proxy=tcp:25": Listen("mx", "tcp:25", proxy=True),
+            "mx+proxy+tls=unix:/a": Listen("mx", "unix:/a", proxy=True, tls=True),
             "mx+ask-certificate+proxy=tcp:25": Listen("mx", "tcp:25", ClientCertificates.ASK, True),
         }.items():
             self.assertEqual(parse_listen(text), listen)
@@ -111,9 +112,9 @@ class ErrorTests(Files):
         )
 
     def test_an_unknown_flag_is_named_with_those_there_are(self) -> None:
-        (line,) = self.errors('listen = ["mx+tls=tcp:25"]\n')
-        self.assertIn('listen[0] = "mx+tls=tcp:25" (the flags of a role are', line)
-        self.assertIn("+ask-certificate, +need-certificate, +proxy)", line)
+        (line,) = self.errors('listen = ["mx+ssl=tcp:25"]\n')
+        self.assertIn('listen[0] = "mx+ssl=tcp:25" (the flags of a role are', line)
+        self.assertIn("+ask-certificate, +need-certificate, +proxy, +tls)", line)
 
     def test_somebody_must_be_a_proxy(self) -> None:
         (line,) = self.errors('listen = ["mx+proxy=tcp:25"]\n')

@@ -1,10 +1,10 @@
 """All certificates of a server, and the watch over their files.
 
 Theory: a *source* is where one certificate comes from. The store loads every source at the start,
-where an error is fatal: there is a person to tell. Later `check` looks at the files' times, sizes
-and inodes, and loads a source whose files have changed. All listeners' contexts are built anew
-before any is used, so that they change together or not at all. Connections that stand keep the
-context that they began with, and notice nothing.
+where an error is fatal, for there is a person to tell, unless another can be ordered. Later `check`
+looks at the files' times, sizes and inodes, and loads a source whose files have changed. All
+listeners' contexts are built anew before any is used, so that they change together or not at all.
+Connections that stand keep the context that they began with, and notice nothing.
 
 What cannot be used is told in one line with the file's name, once for each state of the files, and
 the certificate in use stays: one that is not PEM, is cut off because it is still being written,
@@ -187,7 +187,7 @@ class CertificateStore:
         for slot in self._slots:
             if wanted(slot.source):
                 slot.seen = _signature(slot.source.files)
-                slot.identity = slot.source.load(now)
+                slot.identity = _load(slot.source, now)
         if self._client_ca is not None and not self._authorities:
             self._authorities_seen = _signature((self._client_ca,))
             self._authorities = _read_authorities(self._client_ca)
@@ -308,6 +308,17 @@ class CertificateStore:
                 )
 
 
+def _load(source: Source, now: datetime.datetime) -> Identity | None:
+    """Load a source at the start; one that can be ordered anew is no reason not to start."""
+    try:
+        return source.load(now)
+    except UserError as error:
+        if not isinstance(source, ACMESource):
+            raise
+        _log.error("{reason}: another is ordered", reason=str(error))
+        return None
+
+
 def _signature(files: Sequence[Path]) -> Signature:
     """Give what changes when a file does."""
     found: list[object] = []
@@ -317,7 +328,8 @@ def _signature(files: Sequence[Path]) -> Signature:
         except OSError as error:
             found.append(error.errno)
         else:
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+            # The time of change tells of rights as well.
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ _DOMAINS_SHOWN = 5
 def _listening(listeners: Sequence[Listener]) -> Iterator[str]:
     for listener in listeners:
         role, kind = listener.listen.role, listener.listen.endpoint.partition(":")[0]
-        tls = ", TLS" if kind in ("ssl", "tls") else ""
+        tls = ", TLS" if listener.listen.tls or kind in ("ssl", "tls") else ""
         yield f"{address_text(listener)} ({role}{tls})"
 
 

@@ -192,24 +192,28 @@ class Listen:
         endpoint: a Twisted server endpoint string.
         client_certificates: whether clients are to show certificates.
         proxy: a listed proxy has to say whom it speaks for.
+        tls: TLS is spoken from the first octet, as on ``ssl:`` endpoints.
     """
 
     role: str
     endpoint: str
     client_certificates: ClientCertificates = ClientCertificates.NONE
     proxy: bool = False
+    tls: bool = False
 
     def __str__(self) -> str:
         """Give it as it is written in the settings."""
-        flags = [f"+{name}" for name, wish in _WISHES.items() if self.client_certificates is wish]
-        return f"{self.role}{''.join(flags)}{'+proxy' if self.proxy else ''}={self.endpoint}"
+        flags = [name for name, wish in _WISHES.items() if self.client_certificates is wish]
+        flags += [name for name in _SWITCHES if getattr(self, name)]
+        return "+".join([self.role, *flags]) + f"={self.endpoint}"
 
 
 _WISHES: Final = {
     "ask-certificate": ClientCertificates.ASK,
     "need-certificate": ClientCertificates.NEED,
 }
-_FLAGS: Final = ", ".join(f"+{name}" for name in (*_WISHES, "proxy"))
+_SWITCHES: Final = ("proxy", "tls")
+_FLAGS: Final = (*_WISHES, *_SWITCHES)
 
 
 def parse_listen(text: str) -> Listen:
@@ -222,12 +226,13 @@ def parse_listen(text: str) -> Listen:
     role, *flags = roles.split("+")
     if not equals or role not in ROLES or ":" not in endpoint:
         raise ValueError("not ROLE=ENDPOINT")
-    if not set(flags) <= {*_WISHES, "proxy"}:
-        raise ValueError(f"the flags of a role are {_FLAGS}")
-    wishes = [_WISHES[flag] for flag in flags if flag != "proxy"] or [ClientCertificates.NONE]
-    if len(wishes) > 1 or flags.count("proxy") > 1:
+    if not set(flags) <= set(_FLAGS):
+        raise ValueError("the flags of a role are " + ", ".join(f"+{flag}" for flag in _FLAGS))
+    wishes = [_WISHES[flag] for flag in flags if flag in _WISHES]
+    if len(wishes) > 1 or len(set(flags)) < len(flags):
         raise ValueError("flags exclude each other")
-    return Listen(role, endpoint, wishes[0], "proxy" in flags)
+    wish = wishes[0] if wishes else ClientCertificates.NONE
+    return Listen(role, endpoint, wish, "proxy" in flags, "tls" in flags)
 
 
 def parse_network(text: str) -> Network:

@@ -44,24 +44,24 @@ def make_endpoint(reactor: IReactorCore, listen: Listen) -> tuple[IStreamServerE
         listen: role and endpoint string.
 
     Returns:
-        The endpoint, and whether our TLS is to be spoken on it: on ``ssl:`` without
-        ``privateKey=``.
+        The endpoint, and whether our TLS is to be spoken on it: with ``+tls``, and on ``ssl:``
+        without ``privateKey=``.
 
     Raises:
-        UserError: the string means nothing, or TLS of others would hide a proxy's header.
+        UserError: the string means nothing, or what others do comes before what we would.
     """
     kind, *arguments = _FIELDS.findall(listen.endpoint) or [""]
     named = {item.partition("=")[0] for item in arguments if "=" in item}
     if kind in ("tcp", "tcp6", "ssl") and "backlog" not in named:
         arguments.append(f"backlog={BACKLOG}")
     is_ours = kind == "ssl" and "privateKey" not in named
-    if listen.proxy and kind not in _BARE and not is_ours:
+    if (listen.proxy or listen.tls) and kind not in _BARE and not is_ours:
         raise UserError(
-            f"listen {listen}: +proxy goes with tcp:, tcp6:, unix:, systemd:, and ssl: without"
-            " privateKey="
+            f"listen {listen}: +proxy and +tls go with tcp:, tcp6:, unix:, systemd:, and ssl:"
+            " without privateKey="
         )
     description = ":".join(["tcp" if is_ours else kind, *arguments])
-    return parse_endpoint(reactor, description, f"listen {listen}"), is_ours
+    return parse_endpoint(reactor, description, f"listen {listen}"), is_ours or listen.tls
 
 
 def parse_endpoint(reactor: IReactorCore, description: str, what: str) -> IStreamServerEndpoint:

@@ -107,9 +107,9 @@ class Settings(Section):
         """Where to listen, as ROLE=ENDPOINT. The role mx takes mail for local domains from anyone;
         submission wants TLS and a login first; lmtp speaks LMTP and takes mail for local domains.
         "+ask-certificate" or "+need-certificate" after the role wants clients to show one that
-        tls.client_ca signed, "+proxy" takes PROXY headers of session.proxy_networks. The endpoint
-        is one of Twisted's, such as "tcp:25", "ssl:465" (our certificate),
-        "unix:/run/postroom/smtp" or "systemd:INET:index=0".""",
+        tls.client_ca signed, "+proxy" takes PROXY headers of session.proxy_networks, "+tls" speaks
+        TLS from the first octet. The endpoint is one of Twisted's, such as "tcp:25", "ssl:465"
+        (+tls in short), "unix:/run/postroom/smtp" or "systemd:INET:index=0".""",
         extra=Extra(option="listen", example=["mx=tcp:25", "submission=ssl:465"]),
     )
     relay_host: RelayHost | None = setting(
