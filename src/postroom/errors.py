@@ -36,6 +36,14 @@ class UserError(PostroomError):
     """
 
 
+class Unavailable(PostroomError):
+    """Something outside that we ask cannot answer now: a temporary failure, and no fault of ours.
+
+    Its text says what, in one line; whoever raises it has told the log, so that it needs no
+    traceback.
+    """
+
+
 LOCAL_ERROR = reply(451, "4.3.0", "Local error in processing, try again later")
 NO_SPACE = reply(452, "4.3.1", "Insufficient system storage, try again later")
 

@@ -31,7 +31,7 @@ from postroom.accounts.schemes import SCRAM_SHA_256, parse_stored
 from postroom.accounts.scram import KeysOfNobody, read_keys
 from postroom.accounts.secrets import app_password_key, app_password_letters
 from postroom.credentials import Credential, Knowledge, ScramKeys
-from postroom.errors import Refusal
+from postroom.errors import Refusal, Unavailable
 from postroom.interfaces import (
     ICredentialSource,
     ICredentialStore,
@@ -101,6 +101,8 @@ class SourcesChecker:
                 address = await self._check_account(credentials.username)
         except (Refusal, UnauthorizedLogin):
             raise
+        except Unavailable:  # the source has told the log
+            raise Refusal(UNAVAILABLE) from None
         except Exception:
             _log.failure("A login could not be checked")
             raise Refusal(UNAVAILABLE) from None
@@ -170,6 +172,9 @@ class SourcesChecker:
         for source in self._sources:
             try:
                 found = await source.find_credential(username)
+            except Unavailable:  # the source has told the log
+                trouble = True
+                continue
             except Exception:
                 _log.failure("A source of logins cannot be asked: {source}", source=source)
                 trouble = True

@@ -40,6 +40,7 @@ from postroom.delivery.expansion import Expansion, Route
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.srs import Rewriting, SRSError
 from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry, RelayRecipient
+from postroom.errors import Unavailable
 from postroom.interfaces import IDirectory
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
@@ -121,7 +122,11 @@ class Router:
     def _share(self, result: "Resolved | Failure", mailbox: Mailbox, found: list[Resolved]) -> None:
         """Give the result to all who wait for it; a failure is the directory's, or ours."""
         if isinstance(result, Failure):
-            self._log.failure("cannot look {mailbox} up", result, mailbox=str(mailbox))
+            if result.check(Unavailable):
+                reason = result.getErrorMessage()
+                self._log.info("cannot look {mailbox} up: {why}", mailbox=str(mailbox), why=reason)
+            else:
+                self._log.failure("cannot look {mailbox} up", result, mailbox=str(mailbox))
             result = DIRECTORY_DOWN
         found.append(result)
         for waiting in self._running.pop(mailbox):

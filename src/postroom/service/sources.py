@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from postroom.accounts.directory import SQLDirectory
 from postroom.accounts.sources.order import CachedDirectory, DirectoryInOrder
 from postroom.accounts.sources.profile import Maildirs
+from postroom.accounts.sources.reported import ReportedSource
 from postroom.accounts.sources.threads import ThreadedSource
 from postroom.credentials import Knowledge
 from postroom.errors import UserError
@@ -93,7 +94,7 @@ def make_sources(
             directories.append(directory)
             credentials.append(own)
             continue
-        source = _MAKERS[name](reactor, settings, default_domain)
+        source = ReportedSource(name, _MAKERS[name](reactor, settings, default_domain))
         running.append(source)
         credentials.append(source)
         if name in _CACHED:

@@ -16,7 +16,7 @@ from postroom.accounts.hashing import Forms
 from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.sources import system
 from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings
-from postroom.accounts.sources.profile import Maildirs, SourceError
+from postroom.accounts.sources.profile import Maildirs, SourceDown, SourceError
 from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
 from postroom.accounts.sources.static import StaticSource
 from postroom.accounts.sources.system import SystemSettings, SystemUsers
@@ -187,6 +187,11 @@ class SystemTests(SourceContract, TestCase):
         self.down = False
         self.patch(system, "find_user", self.find_user)
         self.patch(system, "_authenticator", self.authenticator)
+        services = Path(self.mktemp())
+        services.mkdir()
+        self.service = services / "postroom"
+        self.service.touch()
+        self.patch(system, "PAM_DIRECTORIES", (services,))
         settings = SystemSettings(("a.example",))
         maildirs = Maildirs(Path("/mail"), "{home}/Maildir")
         self.source = threaded(self, SystemUsers(settings, maildirs))
@@ -218,6 +223,12 @@ class SystemTests(SourceContract, TestCase):
         found = await self.source.find_credential(b"joe")
         self.down = True
         with self.assertRaises(SourceError):
+            await found.verify(PASSWORD.encode())
+
+    async def test_so_is_a_service_that_is_not_there(self) -> None:
+        found = await self.source.find_credential(b"joe")
+        self.service.unlink()
+        with self.assertRaisesRegex(SourceDown, "no PAM service postroom in "):
             await found.verify(PASSWORD.encode())
 
     def test_real_users_are_found_with_uid_and_home(self) -> None:

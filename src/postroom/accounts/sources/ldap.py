@@ -26,17 +26,19 @@ from typing import Any, Final, Literal
 
 from ldaptor.ldapfilter import InvalidLDAPFilter, parseFilter
 from ldaptor.protocols.ldap.ldaperrors import (
+    LDAPException,
     LDAPInappropriateAuthentication,
     LDAPInvalidCredentials,
     LDAPNoSuchObject,
 )
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.accounts.addresses import local_address, login_address, parse_target
 from postroom.accounts.sources.ldap_connection import Entry as LDAPEntry
 from postroom.accounts.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPServer
-from postroom.accounts.sources.profile import Maildirs, SourceError, make_account
+from postroom.accounts.sources.profile import Maildirs, SourceDown, SourceError, make_account
 from postroom.accounts.sources.stored import stored_password
 from postroom.credentials import Credential, Knowledge
 from postroom.envelope import Account, Alias, Domain, Entry
@@ -145,7 +147,8 @@ class LDAPSource:
         return self._timed(self._credential(login_address(username, first) or _NOBODY))
 
     def _timed(self, asking: Any) -> Deferred[Any]:  # a coroutine of any result
-        return Deferred.fromCoroutine(asking).addTimeout(self._timeout_seconds, self._reactor)
+        asked = Deferred.fromCoroutine(asking).addTimeout(self._timeout_seconds, self._reactor)
+        return asked.addErrback(_told)
 
     async def _find(self, address: str) -> Entry | None:
         found = await self._user(address)
@@ -219,7 +222,7 @@ class LDAPSource:
         if not password or b"\0" in password:
             return succeed(False)
         if len(self._binding.waiting) >= _LOGINS_WAITING:
-            raise SourceError("too many logins wait for the LDAP server")
+            raise SourceDown("too many logins wait for the LDAP server")
         checking: Deferred[bool] = self._binding.run(self._timed, self._check(dn, password))
         return checking
 
@@ -232,6 +235,13 @@ class LDAPSource:
             return await self._connections.compare(dn, attribute, password)
         except _WRONG:
             return False
+
+
+def _told(failure: Failure) -> Failure:
+    """Make what the server said an error of ours."""
+    if failure.check(LDAPException):
+        raise SourceDown(f"the server says {failure.getErrorMessage()}")
+    return failure
 
 
 def fill_filter(template: str, address: str) -> str:

@@ -37,7 +37,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
 
-from postroom.accounts.sources.profile import SourceError
+from postroom.accounts.sources.profile import SourceDown, SourceError
 from postroom.errors import UserError
 
 PORTS: Final = {"ldap": 389, "ldaps": 636}
@@ -200,7 +200,7 @@ class LDAPConnections:
     async def _shared(self) -> tuple[LDAPClient, bool]:
         """Give the shared connection, and whether it was made for this."""
         if self._closed:
-            raise SourceError("the LDAP source is stopped")
+            raise SourceDown("the LDAP source is stopped")
         if self._client is not None and self._client.connected:
             return self._client, False
         waiting: Deferred[LDAPClient] = Deferred()

@@ -31,7 +31,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from postroom.accounts.addresses import domain_of, local_address, login_address
-from postroom.accounts.sources.profile import Maildirs, SourceError, make_account
+from postroom.accounts.sources.profile import Maildirs, SourceDown, SourceError, make_account
 from postroom.accounts.sources.stored import known_of, stored_password
 from postroom.credentials import Credential, Knowledge
 from postroom.envelope import Account, Domain
@@ -89,7 +89,7 @@ class PasswdFile:
         self._contents = _Contents()
         try:
             self.current()
-        except (OSError, SourceError) as error:
+        except (OSError, SourceDown) as error:
             reason = (isinstance(error, OSError) and error.strerror) or error
             raise UserError(f"{settings.path}: {reason}") from None
 
@@ -139,14 +139,14 @@ class PasswdFile:
 
         Raises:
             OSError: it cannot be read.
-            SourceError: it is empty, or was written while it was read.
+            SourceDown: it is empty, or was written while it was read.
         """
         with self._lock:
             before = self.signature()
             if before != self._signature:
                 octets = self._settings.path.read_bytes()
                 if not octets.strip() or self.signature() != before:
-                    raise SourceError(f"{self._settings.path} is empty, or being written")
+                    raise SourceDown(f"{self._settings.path} is empty, or being written")
                 self._contents = _read(octets, self._settings, self._maildirs)
                 self._signature = before
                 self._log_faults(self._contents.faults)

@@ -30,7 +30,7 @@ from typing import Final
 
 from postroom.accounts.addresses import maildir_name, parse_address, parse_target
 from postroom.envelope import Account, AccountLimits
-from postroom.errors import PostroomError, UserError
+from postroom.errors import Unavailable, UserError
 
 PLACES: Final = ("home", "user", "domain", "address")
 _PLACE = re.compile(r"\{([a-z]*)\}")
@@ -39,8 +39,12 @@ _UNITS: Final = {"B": 1, "": 1024, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1
 _STORAGE = re.compile(r"([0-9]+)([BKMGT]?)B?", re.IGNORECASE)
 
 
-class SourceError(PostroomError):
-    """A source that could not be asked, or whose answer cannot be used: a temporary failure."""
+class SourceError(Unavailable):
+    """An answer of a source that cannot be used: a temporary failure for whom it is about."""
+
+
+class SourceDown(SourceError):
+    """A source that cannot be asked: a temporary failure for everybody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from postroom.accounts.addresses import login_address
-from postroom.accounts.sources.profile import Maildirs, SourceError, make_account
+from postroom.accounts.sources.profile import Maildirs, SourceDown, make_account
 from postroom.credentials import Credential, Knowledge
 from postroom.envelope import Account, Domain
 from postroom.errors import UserError
@@ -36,6 +37,7 @@ _NOT_FOUND: Final = frozenset({0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.
 # PAM_OPEN_ERR, _SYMBOL_ERR, _SERVICE_ERR, _SYSTEM_ERR, _BUF_ERR, _AUTHINFO_UNAVAIL, _CONV_ERR,
 # _ABORT, _MODULE_UNKNOWN
 _UNAVAILABLE: Final = frozenset({1, 2, 3, 4, 5, 9, 19, 26, 28})
+PAM_DIRECTORIES: Final = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 _BUFFER_OCTETS: Final = 65_536
 
 
@@ -111,14 +113,18 @@ class SystemUsers:
         """Ask PAM whether a password is right.
 
         Raises:
-            SourceError: PAM cannot know.
+            SourceDown: PAM cannot know.
         """
         if b"\0" in password or not password:
             return False
+        service = self._settings.service
+        if not any((directory / service).is_file() for directory in PAM_DIRECTORIES):
+            # PAM would ask the service "other", which refuses everybody, or does not.
+            raise SourceDown(f"there is no PAM service {service} in {PAM_DIRECTORIES[0]}")
         name = address.rpartition("@")[0]
-        code, reason = self._authenticate(name, password, self._settings.service)
+        code, reason = self._authenticate(name, password, service)
         if code in _UNAVAILABLE:
-            raise SourceError(f"PAM service {self._settings.service}: {reason}")
+            raise SourceDown(f"PAM service {service}: {reason}")
         return code == 0
 
     def close(self) -> None:
@@ -132,7 +138,7 @@ def find_user(name: str) -> tuple[int, str] | None:
         The uid and the home directory; None if there is no such user.
 
     Raises:
-        SourceError: the name service cannot know.
+        SourceDown: the name service cannot know.
     """
     getpwnam_r = ctypes.CDLL(None, use_errno=True).getpwnam_r
     entry, found = _Passwd(), ctypes.POINTER(_Passwd)()
@@ -147,7 +153,7 @@ def find_user(name: str) -> tuple[int, str] | None:
     if not found:
         if code in _NOT_FOUND:
             return None
-        raise SourceError(f"the system's users: {os.strerror(code)}")
+        raise SourceDown(f"the system's users: {os.strerror(code)}")
     return entry.uid, (entry.home or b"").decode("utf-8", "surrogateescape")
 
 

@@ -23,7 +23,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from postroom.accounts.directory import POLL_SECONDS, IDirectoryReactor
-from postroom.accounts.sources.profile import SourceError
+from postroom.accounts.sources.profile import SourceDown
 from postroom.credentials import Credential, Knowledge
 from postroom.envelope import Domain, Entry
 from postroom.interfaces import ICredentialSource, IDirectory
@@ -90,11 +90,11 @@ class SourceThreads:
         """Call a function in a thread.
 
         Returns:
-            What it returns; fails as it raises, with `SourceError` if too many wait, and with
+            What it returns; fails as it raises, with `SourceDown` if too many wait, and with
             `TimeoutError` if it takes too long.
         """
         if self._room <= 0:
-            return fail(SourceError(f"{self._name}: too many questions wait for an answer"))
+            return fail(SourceDown(f"{self._name}: too many questions wait for an answer"))
         self._room -= 1
         result: Deferred[_T] = Deferred()
 
