@@ -299,6 +299,8 @@ def _print_reports(
     reports: list[_Named], verb: str, as_json: bool, *, beside: bool = False
 ) -> None:
     """Say what became of all; ``beside`` the result if that is on standard output."""
+    from postroom.accounts.mailbox.transfer import OVER_QUOTA
+
     if as_json:
         document([_fields(name, report, verb) for name, report in reports])
     for name, report in reports:
@@ -308,7 +310,10 @@ def _print_reports(
             click.echo(printable(line), err=beside)
         for number, why in report.failed:
             note(f"{name}: message {number} was left out: {why}")
-    if any(report.failed for _, report in reports):
+    failed = [why for _, report in reports for _, why in report.failed]
+    if OVER_QUOTA in failed:
+        note("'postroom quota set' raises the quota, --over-quota disregards it")
+    if failed:
         raise click.exceptions.Exit(1)
 
 

@@ -238,7 +238,8 @@ def known_name(known: dict[str, str], name: str) -> str:
         return name
     wanted = parse_folder(name)
     if wanted not in known:
-        raise UserError(f"there is no mailbox {wanted}" + near(wanted, list(known)))
+        meant = near(wanted, list(known)) or "; 'postroom mailbox create' makes one"
+        raise UserError(f"there is no mailbox {wanted}{meant}")
     return wanted
 
 

@@ -158,7 +158,9 @@ class Mailbox:
         if found is not None:
             return found
         if not name.isascii() or not name.isdecimal():
-            raise UserError(f"there is no message {name!r} in {self.name}")
+            raise UserError(
+                f"there is no message {name!r} in {self.name}; 'postroom mailbox show' lists them"
+            )
         if not 1 <= int(name[:18]) <= len(entries):
             count = f"has {len(entries)}" if entries else "is empty"
             raise UserError(f"there is no message {name}: the mailbox {self.name} {count}")

@@ -44,6 +44,7 @@ from postroom.maildirs.usage import Quota, Usage
 BATCH_FILES: Final = 64
 BATCH_OCTETS: Final = 8 * 1024 * 1024
 CHUNK_OCTETS: Final = 256 * 1024
+OVER_QUOTA: Final = "it does not fit into the quota"
 
 # Names of other makers that are kept: no colon, slash or leading dot, nothing that needs quoting.
 _STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=%@\\-]{4,149}")
@@ -200,7 +201,7 @@ class Intake:
             return False
         after = self._usage.plus(size, 1)
         if self._quota is not None and not self._quota.holds(after):
-            self.report.failed.append((incoming.number, "it does not fit into the quota"))
+            self.report.failed.append((incoming.number, OVER_QUOTA))
             return False
         self._usage = after
         return True
