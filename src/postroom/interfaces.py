@@ -21,7 +21,7 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from postroom.credentials import Credential, Offer, SASLSession, ScramKeys
-from postroom.envelope import Domain, Entry, Envelope, NewMessage
+from postroom.envelope import Domain, Entry, Envelope, NewMessage, Notice
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import Parameter
 from postroom.wire.paths import Mailbox
@@ -416,6 +416,19 @@ class IQueue(Interface):
 
         Fires when the message survives a power cut. Fails if it was not stored, and then nothing of
         it remains. The content is read before it fires and not after, so it may be closed then.
+        """
+
+    def notify(message: NewMessage, header: bytes, notices: "Sequence[Notice]") -> "Deferred[None]":
+        """Send the sender of a message a report of what became of recipients.
+
+        Fires when the report is queued. Whether the sender wants it was decided before.
+
+        Args:
+            message: what it is about; it has a sender.
+            header: of its content.
+            notices: at least one, all of the same action.
+
+        RFC 3461 s5.2; RFC 3464 s2
         """
 
 

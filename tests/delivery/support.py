@@ -14,6 +14,7 @@ from postroom.envelope import (
     Entry,
     Envelope,
     NewMessage,
+    Notice,
     Recipient,
     SessionFacts,
     TLSFacts,
@@ -141,8 +142,15 @@ class MemoryQueue:
 
     def __init__(self) -> None:
         self.messages: list[tuple[NewMessage, bytes]] = []
+        self.notices: list[tuple[NewMessage, bytes, Sequence[Notice]]] = []
         self.failures: list[Exception] = []
         self.later: list[Deferred[None]] | None = None
+
+    def notify(
+        self, message: NewMessage, header: bytes, notices: Sequence[Notice]
+    ) -> "Deferred[None]":
+        self.notices.append((message, header, notices))
+        return fail(self.failures.pop(0)) if self.failures else succeed(None)
 
     def enqueue(self, message: NewMessage, content: IContent) -> "Deferred[None]":
         if self.failures:

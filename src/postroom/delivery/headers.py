@@ -1,7 +1,8 @@
 """A scan of the header section of content that is passing by.
 
-It knows four things of a header: whether there is one, where it ends, how many Received fields it
-has, and where its Return-Path fields lie. It decodes nothing, and never looks at a body.
+It knows few things of a header: whether there is one, where it ends, how many Received fields it
+has, where its Return-Path fields lie, whether it is ASCII, and whether it waives TLS. It decodes
+nothing, and never looks at a body.
 
 Theory: chunks are kept until the header section has ended, which is at the first empty line or,
 for content that has no header or a broken one, at the first line that is neither a field nor the
@@ -24,6 +25,8 @@ from postroom.wire.replies import reply
 # obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
 _FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
+# TLS-Required = "TLS-Required" ":" [FWS] "No" CRLF                                 RFC 8689 s3
+_TLS_REQUIRED = re.compile(rb"^tls-required[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
 _MBOX_LINE: Final = (b"From ", b">From ")
 """What programs that keep mail in one file sometimes leave above a header."""
 
@@ -41,6 +44,8 @@ class HeaderScan:
         headless: True if there is no header section at all: the content begins like a body.
         received: the number of Received fields; 0 until the section has ended.
         return_paths: the ``(start, end)`` of each Return-Path field, its line ends included.
+        section: the header section, without the blank line; empty until it has ended.
+        tls_optional: True if it says ``TLS-Required: No``, once.
 
     RFC 5322 s2.1, s2.2
     """
@@ -53,6 +58,13 @@ class HeaderScan:
         self.headless = False
         self.received = 0
         self.return_paths: Sequence[tuple[int, int]] = ()
+        self.section = b""
+        self.tls_optional = False
+
+    @property
+    def eight_bit(self) -> bool:
+        """True if the header is not ASCII."""
+        return not self.section.isascii()
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next piece of the content.
@@ -100,7 +112,7 @@ class HeaderScan:
         return True
 
     def _finish(self, head: bytes | bytearray, end: int) -> None:
-        section = bytes(head[:end])
+        section = self.section = bytes(head[:end])
         self._head = None
         bare = self.body_at == 0 and not head.startswith(_MBOX_LINE)
         self.headless = bare or head.startswith((b" ", b"\t"))
@@ -114,3 +126,7 @@ class HeaderScan:
             raise Refusal(TOO_MANY_HOPS)
         if b"\nreturn-path" in folded:
             self.return_paths = [match.span() for match in _RETURN_PATH.finditer(section)]
+        if b"\ntls-required" in folded:
+            # More than one such field is none (RFC 8689 s3).
+            values = _TLS_REQUIRED.findall(section)
+            self.tls_optional = len(values) == 1 and values[0].strip().lower() == b"no"

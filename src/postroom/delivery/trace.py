@@ -16,6 +16,7 @@ there is one, so that no blind copy shows (RFC 5321 s7.2).
 
 import re
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -26,6 +27,7 @@ from postroom.wire.paths import Mailbox, PathError, check_literal
 # An underscore is not LDH, but hosts have them, and it means nothing in a header.
 _DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\.?")
 _LITERAL_OCTETS = re.compile(rb"\[[A-Za-z0-9.:_-]+\]")
+_PRIORITY = re.compile(r"[^-0-9]")
 _WORD = re.compile(r"[^A-Za-z0-9_.-]")
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -43,6 +45,7 @@ _MONTHS: Final = (
     "Nov",
     "Dec",
 )
+_NO_PARAMETERS: Final[Mapping[str, str | None]] = {}
 _LINE_OCTETS: Final = 78  # RFC 5322 s2.1.1
 
 
@@ -69,7 +72,12 @@ def header_date(seconds: int) -> str:
 
 
 def received_field(
-    facts: SessionFacts, hostname: str, queue_id: str, only_recipient: Mailbox | None, at: float
+    facts: SessionFacts,
+    hostname: str,
+    queue_id: str,
+    only_recipient: Mailbox | None,
+    at: float,
+    parameters: Mapping[str, str | None] = _NO_PARAMETERS,
 ) -> bytes:
     """Make our Received field.
 
@@ -79,11 +87,14 @@ def received_field(
         queue_id: the message's id.
         only_recipient: the forward-path if the message has exactly one, else None.
         at: POSIX time of acceptance.
+        parameters: those of MAIL.
 
-    RFC 5321 s4.4; RFC 3848; RFC 5322 s3.6.7
+    RFC 5321 s4.4; RFC 3848; RFC 5322 s3.6.7; RFC 6531 s3.7.3; RFC 6710 s4.1
     """
     name, comment = _client(facts)
-    by = f"\tby {hostname} with {facts.protocol} id {queue_id}"
+    utf8 = "SMTPUTF8" in parameters
+    protocol = "UTF8" + facts.protocol.removeprefix("E") if utf8 else facts.protocol
+    by = f"\tby {hostname} with {protocol} id {queue_id}"
     parts = [f"Received: from {name}", comment, by]
     if facts.tls is not None:
         tls = facts.tls
@@ -92,13 +103,14 @@ def received_field(
             parts[-1] += ","
             parts.append("client certificate verified")
         parts[-1] += ")"
-    date = header_date(int(at))
-    if only_recipient is None:
-        parts[-1] += ";"
-        parts.append(date)
-    else:
-        parts += f"for <{only_recipient}>;", date
-    return _fold(parts).encode("ascii", "replace")
+    if only_recipient is not None and (utf8 or only_recipient.is_ascii):
+        parts.append(f"for <{only_recipient}>")
+    priority = parameters.get("MT-PRIORITY")
+    if priority is not None:
+        parts.append(f"PRIORITY {_PRIORITY.sub('', priority)}")
+    parts[-1] += ";"
+    parts.append(header_date(int(at)))
+    return _fold(parts).encode("utf-8" if utf8 else "ascii", "replace")
 
 
 def return_path_field(sender: Mailbox | None) -> bytes:

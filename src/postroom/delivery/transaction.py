@@ -21,7 +21,7 @@ Who controls the input: the peer, envelope and content; the directory, paths and
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -41,6 +41,14 @@ from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
+from postroom.delivery.wishes import (
+    held_until,
+    notices_of_success,
+    passed_on,
+    priority_of,
+    traits_of,
+    wants_success,
+)
 from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import (
@@ -124,12 +132,13 @@ class SessionDelivery:
         if not copies:
             return DiscardedMessage(envelope)
         if not copies.forwarded:
-            return MessageDelivery(self._room, envelope, copies, envelope.mail.reverse_path)
+            sender = envelope.mail.reverse_path
+            return MessageDelivery(self._room, envelope, copies, sender, self.may_relay)
         return Deferred.fromCoroutine(self._begin_forwarding(envelope, copies))
 
     async def _begin_forwarding(self, envelope: Envelope, copies: "Copies") -> IDeliveryTransaction:
         sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
-        return MessageDelivery(self._room, envelope, copies, sender)
+        return MessageDelivery(self._room, envelope, copies, sender, self.may_relay)
 
     def _permit(self, resolved: Resolved, size_octets: int) -> "Resolved | Deferred[Resolved]":
         if not isinstance(resolved, Route):
@@ -154,11 +163,13 @@ class Copies:
         accounts: by Maildir.
         queued: through the queue.
         forwarded: through the queue, with the reverse-path rewritten.
+        parameters: of the recipients that led to accounts, by address and folder.
     """
 
     accounts: tuple[Account, ...]
     queued: tuple[Rcpt, ...]
     forwarded: tuple[Rcpt, ...]
+    parameters: Mapping[tuple[str, str], Mapping[str, str | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, envelope: Envelope) -> "Copies":
@@ -166,18 +177,22 @@ class Copies:
         accounts: dict[tuple[str, str], Account] = {}
         queued: dict[tuple[bytes, str], Rcpt] = {}
         forwarded: dict[tuple[bytes, str], Rcpt] = {}
+        asked: dict[tuple[str, str], Mapping[str, str | None]] = {}
         for recipient in envelope.recipients:
             route = recipient.route
             if isinstance(route, Route):
+                parameters = passed_on(recipient, route) if recipient.rcpt.parameters else {}
                 for account in route.accounts:
                     accounts[account.address, account.folder] = account
+                    if parameters:
+                        asked.setdefault((account.address, account.folder), parameters)
                 for found, addresses in ((queued, route.queued), (forwarded, route.forwarded)):
                     for address in addresses:
                         key = address.local_part, address.domain_key
-                        found.setdefault(key, Rcpt(address, recipient.rcpt.parameters))
+                        found.setdefault(key, Rcpt(address, parameters))
         for key in queued:  # who was written to has no need of the copy that an alias sends
             forwarded.pop(key, None)
-        return cls((*accounts.values(),), (*queued.values(),), (*forwarded.values(),))
+        return cls((*accounts.values(),), (*queued.values(),), (*forwarded.values(),), asked)
 
     def __bool__(self) -> bool:
         """True if anybody gets one."""
@@ -229,6 +244,7 @@ class MessageDelivery:
         envelope: Envelope,
         copies: Copies,
         forwarding_sender: Mailbox | None,
+        trusted: bool = False,
     ) -> None:
         """Begin before the content.
 
@@ -237,6 +253,7 @@ class MessageDelivery:
             envelope: complete.
             copies: who gets one.
             forwarding_sender: the reverse-path of what is forwarded off-site.
+            trusted: True if the session may relay.
         """
         self._room = room
         self._envelope = envelope
@@ -246,6 +263,8 @@ class MessageDelivery:
         self._scan = HeaderScan(room.settings)
         self._in_header = True
         self._received_at = room.now()
+        self._trusted = trusted
+        self._held_until = held_until(envelope.mail.parameters, self._received_at)
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """See `IDeliveryTransaction`.
@@ -294,11 +313,18 @@ class MessageDelivery:
         envelope, settings = self._envelope, self._room.settings
         only = envelope.recipients[0].rcpt.forward_path if len(envelope.recipients) == 1 else None
         received = received_field(
-            envelope.session, settings.hostname, envelope.id, only, self._received_at
+            envelope.session,
+            settings.hostname,
+            envelope.id,
+            only,
+            self._received_at,
+            envelope.mail.parameters,
         )
         if self._scan.headless:
             # Below our fields the first lines of a bare body would count as header, and be hidden.
             received += b"\r\n"
+        if self._held_until is not None:
+            return Deferred.fromCoroutine(self._hold(PrefixedContent(received, content)))
         writes = [self._write_for(account, received, content) for account in self._copies.accounts]
         # The usual message has Maildirs only, and one Deferred is all it costs.
         if not (self._copies.queued or self._copies.forwarded):
@@ -326,7 +352,7 @@ class MessageDelivery:
         self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
     ) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
         if outcomes.count(None) == len(outcomes):
-            return self._replies()
+            return self._stored(outcomes)
         return Deferred.fromCoroutine(self._queue_failed(outcomes, writes, content))
 
     async def _store_and_queue(
@@ -341,6 +367,18 @@ class MessageDelivery:
             raise
         if outcomes.count(None) != len(outcomes):
             return await self._queue_failed(outcomes, writes, content)
+        stored = self._stored(outcomes)
+        return await stored if isinstance(stored, Deferred) else stored
+
+    async def _hold(self, content: IContent) -> Sequence[Reply]:
+        """Queue everybody's copy: nobody gets it before its time.
+
+        RFC 4865 s4
+        """
+        copies = self._copies
+        mine = tuple(self._rcpt_of(account) for account in copies.accounts)
+        self._copies = replace(copies, accounts=(), queued=copies.queued + mine)
+        await self._queue_copies(content)
         return self._replies()
 
     async def _queue_copies(self, content: IContent) -> None:
@@ -385,12 +423,18 @@ class MessageDelivery:
             )
         queue_id = new_queue_id() if used else self._envelope.id
         try:
-            rcpts = tuple(Rcpt(self._address_of(account)) for account, _ in failed)
+            rcpts = tuple(self._rcpt_of(account) for account, _ in failed)
             await self._enqueue(queue_id, self._envelope.mail.reverse_path, rcpts, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
-        return self._replies()
+        stored = self._stored(outcomes)
+        return await stored if isinstance(stored, Deferred) else stored
+
+    def _rcpt_of(self, account: Account) -> Rcpt:
+        """Give RCPT for an account's copy, with what was asked for about its recipient."""
+        key = account.address, account.folder
+        return Rcpt(self._address_of(account), self._copies.parameters.get(key, {}))
 
     def _address_of(self, account: Account) -> Mailbox:
         """Give the address by which the queue finds an account again, and its folder if it can."""
@@ -408,16 +452,46 @@ class MessageDelivery:
         recipients: tuple[Rcpt, ...],
         content: IContent,
     ) -> "Deferred[None]":
-        mail = self._envelope.mail
-        message = NewMessage(
+        message = self._message(queue_id, sender, recipients)
+        return maybeDeferred(self._room.queue.enqueue, message, content)
+
+    def _message(
+        self, queue_id: str, sender: Mailbox | None, recipients: tuple[Rcpt, ...]
+    ) -> NewMessage:
+        parameters = self._envelope.mail.parameters
+        return NewMessage(
             queue_id,
             sender,
             recipients,
             self._received_at,
-            _without_size(mail.parameters) if mail.parameters else {},
+            _without_size(parameters) if parameters else {},
             self._envelope.session.identity,
+            priority_of(parameters, self._trusted),
+            self._held_until,
+            traits_of(self._scan, self._trusted),
         )
-        return maybeDeferred(self._room.queue.enqueue, message, content)
+
+    def _stored(self, outcomes: Sequence[Outcome]) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
+        """Give the replies, once those are told of success who asked for it."""
+        envelope = self._envelope
+        if not self._trusted or envelope.mail.reverse_path is None:
+            return self._replies()
+        if not any(wants_success(recipient.rcpt) for recipient in envelope.recipients):
+            return self._replies()
+        accounts = zip(self._copies.accounts, outcomes, strict=True)
+        have = [account.address for account, outcome in accounts if outcome is None]
+        return Deferred.fromCoroutine(self._tell_success(have))
+
+    async def _tell_success(self, have: Sequence[str]) -> Sequence[Reply]:
+        """Queue the reports; without them the message is stored all the same."""
+        envelope = self._envelope
+        message = self._message(envelope.id, envelope.mail.reverse_path, ())
+        for notices in notices_of_success(envelope, have).values():
+            try:
+                await maybeDeferred(self._room.queue.notify, message, self._scan.section, notices)
+            except Exception:
+                _log.failure("{id}: a report of success could not be queued", id=envelope.id)
+        return self._replies()
 
     async def _withdraw(self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite]) -> None:
         stored = [w for w, outcome in zip(writes, outcomes, strict=True) if outcome is None]

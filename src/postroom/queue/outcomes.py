@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from postroom.client.model import Sent
 from postroom.envelope import Action, NewMessage, Notice, TLSFacts
 from postroom.queue.claims import Claim, Claims
-from postroom.queue.dsn import make_report, read_original, returns_header_only
+from postroom.queue.dsn import Original, make_report, read_original, returns_header_only
 from postroom.queue.lanes import Job
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedRecipient, Done, Report, Retry
@@ -203,6 +203,15 @@ class Outcomes:
         if deadline is not None and deadline > now:
             later = min(later, deadline)
         return Retry(recipient, later, reply, tells_delay=tells_delay)
+
+    def make_report(
+        self, message: NewMessage, original: Original, notices: Sequence[Notice]
+    ) -> Report | None:
+        """Make a report of something that is no outcome of ours; None if it is one too many."""
+        now = self._now()
+        if message.sender is None or not self._reports.take(message.sender, now):
+            return None
+        return make_report(self._settings.hostname, message, original, notices, now)
 
     async def _report(self, claim: Claim, message: NewMessage, pairs: Noticed) -> None:
         """Tell the sender, in the commit that records what it is told of.

@@ -9,14 +9,17 @@ unclaimed instead and the relay fetches it later.
 Invariant: what became of the message in the relay never changes the answer to the delivery.
 """
 
-from twisted.internet.defer import Deferred
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.envelope import NewMessage
+from postroom.envelope import NewMessage, Notice
 from postroom.interfaces import IContent, IQueue
 from postroom.queue.batch import CHUNK_OCTETS
+from postroom.queue.dsn import header_of
 from postroom.queue.model import ClaimedMessage, IQueueStore
 from postroom.queue.relay import Relay
 from postroom.queue.sources import MemorySource, Source, StoreSource
@@ -52,6 +55,13 @@ class Queue:
             source = StoreSource(self._store, message.id, size, relay.budget)
         stored = self._store.put(message, content)
         return stored.addCallbacks(self._submit, _close, (source,), {}, (source,))
+
+    def notify(
+        self, message: NewMessage, header: bytes, notices: Sequence[Notice]
+    ) -> Deferred[None]:
+        """See `IQueue.notify`."""
+        report = self._relay.make_report(message, header_of(header), notices)
+        return self.enqueue(report.message, report.content) if report else succeed(None)
 
     def _submit(self, claimed: ClaimedMessage | None, source: Source) -> None:
         """Give the stored message to the relay; if that fails, its lease runs out."""

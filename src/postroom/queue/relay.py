@@ -44,11 +44,12 @@ from twisted.python.failure import Failure
 
 from postroom.client.model import Destination, Outgoing, Sent, TLSWish
 from postroom.client.names import ascii_domain
-from postroom.envelope import DomainKind, NewMessage, Trait
+from postroom.envelope import DomainKind, NewMessage, Notice, Trait
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import IDirectory, ILocalAgent
 from postroom.queue.claims import Claim, Claims, message_for
 from postroom.queue.claims import Outcomes as Entered
+from postroom.queue.dsn import Original
 from postroom.queue.lanes import LONGEST_HOLD_SECONDS, Job, Lane
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedMessage, ClaimedRecipient, IQueueStore, Report
@@ -185,6 +186,12 @@ class Relay:
         claim = self._claims.add(claimed, source, fetched)
         self._sort(claim)
         self._pump()
+
+    def make_report(
+        self, message: NewMessage, original: Original, notices: Sequence[Notice]
+    ) -> Report | None:
+        """Make a report for the sender of a message; None if it is one too many for that."""
+        return self._outcomes.make_report(message, original, notices)
 
     # Fetching
 
