@@ -6,16 +6,19 @@
 
 A run begins with the dialogues of ``tests/transcripts``, and with what earlier runs have kept in
 ``build/fuzz``. An input that makes a target fail is left there; the exit status is then 1. Each
-target runs in a process of its own, for atheris ends the process that it runs in.
+target runs in a child process, for atheris ends the process that it runs in.
 """
 
 import argparse
 import hashlib
+import os
 import re
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import atheris
 
 if TYPE_CHECKING:
     from tests.fuzz.targets import Target
@@ -29,64 +32,53 @@ def main() -> None:
     """Read the command line, and run what it asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.atheris_run")
     parser.add_argument("--seconds", type=int, default=10, help="for each target")
-    parser.add_argument("--input", type=Path, help="run this input alone")
-    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    parser.add_argument("--input", type=Path, help="run this input alone, without atheris")
+    parser.add_argument("names", nargs="*", metavar="TARGET", help="by default every one")
     options = parser.parse_args()
-    if options.within:
-        run_within(options.targets[0], options.seconds)
-    elif options.input is not None:
-        checked(_imported()[options.targets[0]])(options.input.read_bytes())
-    else:
-        sys.exit(run_all(options.targets, options.seconds))
-
-
-def _imported() -> "dict[str, Target]":
-    from tests.fuzz.targets import TARGETS
-
-    return TARGETS
-
-
-def run_all(names: list[str], seconds: int) -> int:
-    """Run targets one after the other; gives the exit status."""
-    from tests.fuzz.targets import TARGETS, distinct
-
-    unknown = set(names) - set(TARGETS)
+    with atheris.instrument_imports(include=["postroom"], enable_loader_override=False):
+        from tests.fuzz.targets import TARGETS, distinct
+    unknown = set(options.names) - set(TARGETS)
     if unknown:
-        print(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-        return 2
-    total, failed = 0, []
-    for name in names or [name for name, _ in distinct()]:
-        executed, output = run_one(name, seconds)
+        sys.exit(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    chosen = {name: TARGETS[name] for name in options.names} or dict(distinct())
+    if options.input is not None:
+        for target in chosen.values():
+            checked(target)(options.input.read_bytes())
+    else:
+        sys.exit(run_all(chosen, options.seconds))
+
+
+def run_all(targets: "dict[str, Target]", seconds: int) -> int:
+    """Run targets one after the other; gives the exit status."""
+    total = failed = 0
+    for name, target in targets.items():
+        executed, output = run_one(name, target, seconds)
         total += executed or 0
         print(f"{name:40}{executed if executed is not None else 'failed':>12}", flush=True)
         if executed is None:
-            failed.append(name)
+            failed += 1
             print(output, flush=True)
-    print(f"{total} executions, {len(failed)} targets failed")
+    print(f"{total} executions, {failed} targets failed")
     return 1 if failed else 0
 
 
-def run_one(name: str, seconds: int) -> tuple[int | None, str]:
-    """Run a target in a process of its own; gives how often, None if it failed, and its output."""
-    command = [sys.executable, "-m", "tests.fuzz.atheris_run", "--within"]
-    done = subprocess.run(
-        [*command, "--seconds", str(seconds), name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    output = done.stdout.decode(errors="replace")
-    executed = _EXECUTED.search(output)
-    return (int(executed[1]) if executed and done.returncode == 0 else None), output
+def run_one(name: str, target: "Target", seconds: int) -> tuple[int | None, str]:
+    """Run a target in a child process; gives how often, None if it failed, and its output."""
+    with tempfile.TemporaryFile() as output:
+        child = os.fork()
+        if child == 0:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            fuzz(name, target, seconds)
+        _, status = os.waitpid(child, 0)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    executed = _EXECUTED.search(said)
+    return (int(executed[1]) if executed and status == 0 else None), said
 
 
-def run_within(name: str, seconds: int) -> None:
+def fuzz(name: str, target: "Target", seconds: int) -> None:
     """Run a target in this process, which ends with it."""
-    import atheris
-
-    with atheris.instrument_imports(include=["postroom"], enable_loader_override=False):
-        target = checked(_imported()[name])
     corpus = FOLDER / re.sub(r"\W+", "-", name)
     corpus.mkdir(parents=True, exist_ok=True)
     _write_seeds(corpus)
@@ -94,7 +86,7 @@ def run_within(name: str, seconds: int) -> None:
         *(f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-print_final_stats=1"),
         *(f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={corpus}-", "-verbosity=0"),
     )
-    atheris.Setup([sys.argv[0], *arguments, str(corpus)], target)
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], checked(target))
     atheris.Fuzz()
 
 

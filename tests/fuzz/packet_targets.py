@@ -148,6 +148,7 @@ PACKET_TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "layer.is_smtp_payload": _smtp_layer,
     "layer.smtp_show_fields": _smtp_layer,
     "layer.printable": _smtp_layer,
+    "layer.dot_violation": _smtp_layer,
     "builder.SmtpBuilder": _smtp_builder,
     "encode.command_line": _command_line,
 }

@@ -236,9 +236,10 @@ class Conversation:
     def _tell_content(self, time: float, said: bytes, complete: bool) -> None:
         content = self._content
         if content is None:
-            content = self._content = ContentRun(self._add(time, "C", Mode.CONTENT))
+            entry = self._add(time, "C", Mode.CONTENT)
             if CMD_DATA in self._unanswered and self._certain:
-                content.entry.blame("sent before the reply to DATA")
+                entry.blame("sent before the reply to DATA")
+            content = self._content = ContentRun(entry)
         entry = content.entry
         content.take(said, complete)
         entry.octets += said if self._keep else b""

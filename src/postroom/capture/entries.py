@@ -10,12 +10,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from postroom.wire.data import DotDecoder
-from postroom.wire.layer import printable
-from postroom.wire.stream import IN_DATA, Mode, Piece, StreamState, cut, lone_dots
+from postroom.wire.data import Flaw
+from postroom.wire.layer import dot_violation, printable
+from postroom.wire.line_ends import only_crlf
+from postroom.wire.stream import (
+    IN_DATA,
+    TLS_HANDSHAKE,
+    Mode,
+    Piece,
+    StreamState,
+    cut,
+    lone_dots,
+)
 
 UNFINISHED_OCTETS: Final = 16_384
 """Longer lines are taken as they come; AUTH's, the longest there are, have 12,288."""
+
+_LONGEST_LINE: Final = 999
+"""With its CR, without a dot that was stuffed. RFC 5321 s4.5.3.1.6."""
+
+_TAIL_OCTETS: Final = 16
+"""Longer than a dot with all that belongs to it: what is found in it again was found before."""
 
 _LINES: Final = frozenset({Mode.COMMANDS, Mode.RESPONSE, Mode.HANDSHAKE, Mode.REPLIES})
 
@@ -75,14 +90,18 @@ class Side:
         self._rest.append(octets)
         self._rest_octets += len(octets)
 
+    def _is_more_of_a_line(self, octets: bytes) -> bool:
+        if not self._rest or self._rest[0][0] == TLS_HANDSHAKE[0] or b"\n" in octets:
+            return False
+        return self._rest_octets + len(octets) <= UNFINISHED_OCTETS
+
     def pieces(self, octets: bytes) -> Iterator[tuple[memoryview, Piece, StreamState]]:
         """Cut what is there.
 
         A line longer than `UNFINISHED_OCTETS` comes in several pieces, of which only the last may
         be complete.
         """
-        within = self._rest_octets + len(octets) <= UNFINISHED_OCTETS
-        if self._rest and within and b"\n" not in octets:
+        if self._is_more_of_a_line(octets):
             self._keep(octets)  # and do not join and search it all for each octet that comes
             return
         octets = self.rest + octets
@@ -102,26 +121,54 @@ class Side:
 
 
 class ContentRun:
-    """Content that is under way."""
+    """Content that is under way, and what is wrong with it.
+
+    What is found does not depend on how the content was cut, nor does the order in which it stands.
+    """
 
     def __init__(self, entry: Entry) -> None:
+        """Begin right after 354, with an entry that may have been blamed already."""
         self.entry = entry
-        self.tail = IN_DATA.held
-        self._decoder = DotDecoder()
+        self._blamed = list(entry.violations)
+        self._tail = IN_DATA.held
+        self._line_octets = 0
+        self._line_limit = _LONGEST_LINE
+        self._flaws: set[Flaw] = set()
+        self._dots: dict[bytes, None] = {}
 
     def take(self, octets: bytes, complete: bool) -> None:
         """Take a run of it, the final dot included."""
-        self.entry.size_octets = (self.entry.size_octets or 0) + len(octets)
-        self._decoder.feed(octets)
-        if self._decoder.flaw is not None:
-            self.entry.blame(self._decoder.flaw.value)
-        heard = self.tail + octets
-        # What ends in a dot and half a line end may still be the real end.
-        for dot in lone_dots(heard[:-5] if complete else heard[:-2]):
-            self.entry.blame(f"{dot!r} in the content, which some servers take for its end")
-        self.tail = heard[-8:]
-        if complete:
-            self.entry.size_octets = max(self.entry.size_octets - len(b".\r\n"), 0)
+        size = (self.entry.size_octets or 0) + len(octets)
+        self.entry.size_octets = max(size - len(b".\r\n"), 0) if complete else size
+        self._check_octets(octets, complete)
+        self._check_lines(octets)
+        heard = self._tail + octets
+        # What a dot means is known two octets later: they may go on with the line end behind it.
+        known = len(heard) if complete else len(heard) - 2
+        # The first octet of a tail may be half of a line end.
+        for dot in lone_dots(heard, known, int(len(self._tail) == _TAIL_OCTETS)):
+            self._dots[dot] = None
+        self._tail = heard[-_TAIL_OCTETS:]
+        texts = [flaw.value for flaw in Flaw if flaw in self._flaws]
+        self.entry.violations = [*self._blamed, *texts, *map(dot_violation, self._dots)]
+
+    def _check_octets(self, octets: bytes, complete: bool) -> None:
+        cut_in_crlf = octets.endswith(b"\r") and not complete
+        before = b"\r" if self._tail.endswith(b"\r") else b""
+        if not only_crlf(before + (octets[:-1] if cut_in_crlf else octets)):
+            self._flaws.add(Flaw.BARE_CR_OR_LF)
+        if b"\0" in octets:
+            self._flaws.add(Flaw.NUL)
+
+    def _check_lines(self, octets: bytes) -> None:
+        for position, part in enumerate(octets.split(b"\n")):
+            if position:
+                self._line_octets = 0
+            if not self._line_octets:
+                self._line_limit = _LONGEST_LINE + part.startswith(b".")
+            self._line_octets += len(part)
+            if self._line_octets > self._line_limit:
+                self._flaws.add(Flaw.LONG_LINE)
 
 
 class Secrets:

@@ -29,7 +29,6 @@ from typing import Any, Final
 
 from postroom.wire.codes import REPLY_OK, reply_code_description
 from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
-from postroom.wire.data import END
 from postroom.wire.errors import ReplyViolation, SyntaxViolation
 from postroom.wire.grammar import (
     MAIL_ARGUMENT,
@@ -382,10 +381,9 @@ class SmtpLayer:
             yield "bare CR or LF in the content"
         if b"\0" in octets:
             yield "NUL in the content"
-        # The end is no offence, nor is the beginning of what may be the end.
-        end = len(octets) - (len(END) if piece.complete else len(piece.after.held))
-        for dot in lone_dots(octets, end=end):
-            yield f"{dot!r} in the content, which some servers take for its end"
+        # The beginning of what may be the end is no offence.
+        for dot in lone_dots(octets, len(octets) - len(piece.after.held)):
+            yield dot_violation(dot)
 
     def summary(self) -> str:
         """Give one printable line; what follows AUTH and its mechanism is left out."""
@@ -483,6 +481,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(key if not rest else f"{key}={rest}" for key, rest in value.items())
     return str(value)
+
+
+def dot_violation(dot: bytes) -> str:
+    """Say what is wrong with a dot that `stream.lone_dots` gave."""
+    return f"{dot!r} in the content, which some servers take for its end"
 
 
 def printable(octets: Buffer) -> str:

@@ -91,10 +91,13 @@ class Piece(NamedTuple):
 # The first word of a line, if it could be a verb.
 VERB: Final = re.compile(rb"([A-Za-z][A-Za-z0-9]*)(?=[ \r\n]|\Z)")
 _line_end = re.compile(rb"\n").search
-_lone_dot = re.compile(rb"(?:\r\n|\r|\n)\0?\.\0?(?:\r\0\n|\r\r\n|\r\n|\r|\n)")
+# Looked ahead for, so that the line end behind one dot can be the line end before the next.
+_lone_dot = re.compile(rb"(?=((?:\r\n|\r|(?<!\r)\n)\0?\.\0?(?:\r\0\n|\r\r\n|\r\n|\r|\n)))")
 _end_of_data = re.compile(re.escape(END)).search
 _takes_arguments = re.compile(rb"[^ ]* +([^\r\n]*)").match
-_TLS_HANDSHAKE: Final = b"\x16\x03"
+TLS_HANDSHAKE: Final = b"\x16\x03"
+"""Begins the first record of TLS, and no line of SMTP. RFC 8446 s5.1."""
+
 _known: Final = {verb.encode("ascii"): verb for verb in SMTP_COMMANDS}
 
 
@@ -117,15 +120,20 @@ def verb_at(view: memoryview, at: int) -> str | None:
     return _known.get(match[1].upper()) if match is not None else None
 
 
-def lone_dots(octets: bytes, start: int = 0, end: int | None = None) -> list[bytes]:
+def lone_dots(octets: bytes, end: int, start: int = 0) -> list[bytes]:
     """Give the dots that stand alone on what somebody takes for a line, with its ends.
+
+    Args:
+        octets: of content.
+        end: how far to look; no line end that goes on behind it is found.
+        start: where to begin; what stands before it is seen, but not given.
 
     All but CRLF "." CRLF are content, and some servers take some of them for the end of it.
 
     RFC 5321 s4.1.1.4, s2.3.8
     """
-    found = _lone_dot.finditer(octets, start, len(octets) if end is None else end)
-    return [match[0] for match in found if match[0] != END]
+    found = (match for match in _lone_dot.finditer(octets, start) if match.end(1) <= end)
+    return [match[1] for match in found if match[1] != END]
 
 
 def line_end(view: memoryview, at: int, end: int) -> int:
@@ -150,7 +158,7 @@ def _line(view: memoryview, at: int) -> tuple[int, bool]:
 
 
 def _cut_command(view: memoryview, at: int, state: StreamState) -> Piece:
-    if bytes(view[at : at + 2]) == _TLS_HANDSHAKE:
+    if bytes(view[at : at + 2]) == TLS_HANDSHAKE:
         return _cut_tls(view, at, state)
     end, complete = _line(view, at)
     verb = verb_at(view, at) if complete else None
@@ -187,7 +195,7 @@ def _cut_response_or_command(view: memoryview, at: int, state: StreamState) -> P
 
 def _cut_replies(view: memoryview, at: int, _state: StreamState) -> Piece:
     """Take all lines of one reply; what is no reply's line is a piece of its own."""
-    if bytes(view[at : at + 2]) == _TLS_HANDSHAKE:
+    if bytes(view[at : at + 2]) == TLS_HANDSHAKE:
         return _cut_tls(view, at, _state)
     start, complete = at, False
     while at < len(view):
@@ -223,7 +231,7 @@ def _cut_chunk(view: memoryview, at: int, state: StreamState) -> Piece:
 
 def _cut_handshake(view: memoryview, at: int, state: StreamState) -> Piece:
     """Take clear text after STARTTLS for what it is: TLS is still to come."""
-    if view[at] == _TLS_HANDSHAKE[0]:
+    if view[at] == TLS_HANDSHAKE[0]:
         return _cut_tls(view, at, state)
     end, complete = _line(view, at)
     return Piece(Mode.HANDSHAKE, at, end, complete, state)
