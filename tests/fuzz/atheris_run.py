@@ -113,9 +113,9 @@ def checked(target: "Target") -> "Target":
 def _write_seeds(corpus: Path) -> None:
     from tests.fuzz.alphabet import raw, seeds
     from tests.fuzz.capture_targets import capture_files
+    from tests.fuzz.peer_targets import PROXY_SEEDS
 
-    files = capture_files() if "CaptureFile" in corpus.name else ()
-    for seed in (*seeds(), *map(raw, files)):
+    for seed in (*seeds(), *PROXY_SEEDS, *map(raw, capture_files())):
         (corpus / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
 
 

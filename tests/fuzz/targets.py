@@ -17,7 +17,6 @@ from postroom.wire.client_session import (
     ClientSession,
     State,
     Transaction,
-    capabilities_of,
 )
 from postroom.wire.codes import reply_code_description
 from postroom.wire.commands import (
@@ -46,6 +45,7 @@ from postroom.wire.xtext import decode_xtext, encode_xtext
 from tests.fuzz.alphabet import fold, line_of
 from tests.fuzz.capture_targets import CAPTURE_TARGETS
 from tests.fuzz.packet_targets import PACKET_TARGETS
+from tests.fuzz.peer_targets import PEER_TARGETS
 from tests.server.scene import Scene, settings
 
 Target = Callable[[bytes], None]
@@ -292,13 +292,6 @@ def _dot_encoder(octets: bytes) -> None:
     assert content.removesuffix(b"\r\n") == b"".join(fold(octets)).removesuffix(b"\r\n")
 
 
-def _capabilities_of(octets: bytes) -> None:
-    lines = tuple(word.decode("latin-1") for word in fold(octets))
-    capabilities = capabilities_of(Reply(250, ("mx.example", *lines)))
-    assert capabilities.size_octets >= 0
-    assert all(keyword == keyword.upper() for keyword in capabilities.extensions)
-
-
 def _client_session(octets: bytes) -> None:
     words = fold(octets)
     assert _answers(words) == _answers([b"".join(words)])
@@ -381,11 +374,11 @@ TARGETS: Final[dict[str, Target]] = {
     "encode.auth": _encode,
     "encode.auth_response": _encode,
     "encode.DotEncoder": _dot_encoder,
-    "client_session.capabilities_of": _capabilities_of,
     "client_session.ClientSession": _client_session,
     "codes.reply_code_description": _reply_code_description,
     **PACKET_TARGETS,
     **CAPTURE_TARGETS,
+    **PEER_TARGETS,
     "the server": _server,
 }
 

@@ -82,6 +82,7 @@ class ValueTests(SynchronousTestCase):
             values.read_original_recipient,
             (
                 *(None, "", "rfc822", "rfc822;", ";a@b", "a b;c", "rfc822;a+0D+0AB", "rfc822;+zz"),
+                "utf-8;" + "ü" * 200,  # which nobody could be given in ASCII
                 *("rfc822;" + "x" * 494, "rfc822;a+0", "rfc822;+C3+BC", "rfc822;jürgen@b"),
                 *(
                     "utf-8;\\x{D800}",

@@ -166,7 +166,10 @@ def read_original_recipient(value: str | None) -> OriginalRecipient:
         octets = _printable(decode_xtext(address))
     if not octets:
         raise ValueError("an empty address")
-    return OriginalRecipient(address_type, octets)
+    original = OriginalRecipient(address_type, octets)
+    # In ASCII it is longer, and a next hop without SMTPUTF8 is to get it whole.
+    _at_most(original.encoded, ORIGINAL_RECIPIENT_OCTETS)
+    return original
 
 
 def read_deliver_by(value: str | None) -> DeliverBy:
