@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,20 +157,28 @@ def _drain(daemon: Daemon) -> None:
         time.sleep(0.3)
 
 
-def _count(ledger: Ledger, new: Path, sink: Sink, kills: int) -> Outcome:
+def lost(
+    accepted: Mapping[int, Sequence[str]], new: Path, sink: Sink
+) -> "tuple[list[str], collections.Counter[int]]":
+    """Give what was accepted and did not arrive, and how often each number lies in a Maildir."""
     local: collections.Counter[int] = collections.Counter()
     for file in new.iterdir():
         local[_number(file.read_bytes())] += 1
-    lost = [
+    missing = [
         f"{number} to {recipient}"
-        for number, recipients in ledger.accepted.items()
+        for number, recipients in accepted.items()
         for recipient in recipients
         if not (local if recipient == LOCAL else sink.seen)[number]
     ]
+    return missing, local
+
+
+def _count(ledger: Ledger, new: Path, sink: Sink, kills: int) -> Outcome:
+    missing, local = lost(ledger.accepted, new, sink)
     return Outcome(
         accepted=len(ledger.accepted),
         offered=ledger.offered,
-        lost=tuple(lost),
+        lost=tuple(missing),
         local_duplicates=sum(count - 1 for count in local.values()),
         remote_duplicates=sum(count - 1 for count in sink.seen.values()),
         unacknowledged=len((set(local) | set(sink.seen)) - set(ledger.accepted)),

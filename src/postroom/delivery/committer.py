@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite, Outcome
 from postroom.delivery.quotas import full_reply
 from postroom.delivery.settings import DeliverySettings
+from postroom.threads import call_in_reactor
 
 
 @dataclass(slots=True, eq=False)
@@ -101,9 +102,9 @@ class Committer:
                 if job.removes:
                     self._store.remove(job.files)
             if jobs:
-                self._reactor.callFromThread(_fire, jobs)
+                call_in_reactor(self._reactor, _fire, jobs)
         self._store.close()
-        self._reactor.callFromThread(self._end)
+        call_in_reactor(self._reactor, self._end)
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take what else is there; False beside it when none will come."""

@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from postroom.delivery.settings import DeliverySettings
 from postroom.interfaces import IContent, IFileContent
+from postroom.threads import call_in_reactor
 
 CHUNK_OCTETS: Final = 262_144
 """The largest piece that an `IContent` gives."""
@@ -168,7 +169,7 @@ class SpoolArea:
         """Call ``func`` in a thread, then ``done(success, result)`` in the reactor's."""
 
         def on_result(success: bool, result: object) -> None:
-            self._reactor.callFromThread(done, success, result)
+            call_in_reactor(self._reactor, done, success, result)
 
         self._pool.callInThreadWithCallback(on_result, func)
 

@@ -3,7 +3,7 @@
 Theory: jobs are handed over in the reactor's thread. While one transaction is being synced, new
 jobs gather; the next transaction takes them all. An idle queue thus commits a lone job at once, a
 busy one shares each sync among hundreds, and no delay is ever waited for. When the commit has
-returned, one ``callFromThread`` fires all the Deferreds of the batch.
+returned, one call in the reactor fires all the Deferreds of the batch.
 
 What fails:
 
@@ -37,11 +37,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 
 from postroom.database import storage_error, transaction
 from postroom.database.engine import write_log_back
+from postroom.threads import call_in_reactor
 
 T = TypeVar("T")
+_log = Logger()
 
 _BATCH_JOBS: Final = 1000
 _BATCH_OCTETS: Final = 32 * 1024 * 1024
@@ -128,11 +131,11 @@ class Writer:
             batch, more = self._gather()
             if anchor is None:
                 anchor = self._drop_anchor()
-            self._commit(batch)
-            self._reactor.callFromThread(_fire, batch)
+            self._attempt(batch)
+            call_in_reactor(self._reactor, _fire, batch)
         if anchor is not None:
             anchor.close()
-        self._reactor.callFromThread(self._end)
+        call_in_reactor(self._reactor, self._end)
 
     def _end(self) -> None:
         if self._stopped is not None:
@@ -159,6 +162,15 @@ class Writer:
                     return batch, True
                 job = self._jobs.get_nowait()
         return batch, job is not None
+
+    def _attempt(self, batch: Sequence[Job[Any]]) -> None:
+        """Commit; a fault of ours fails the batch and not the thread."""
+        try:
+            self._commit(batch)
+        except Exception as error:
+            _log.failure("a batch of {count} jobs failed", count=len(batch))
+            for job in batch:
+                job.fail(error)
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
         if not batch:
