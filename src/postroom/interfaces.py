@@ -21,7 +21,7 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from postroom.credentials import Credential, Offer, SASLSession, ScramKeys
-from postroom.envelope import Domain, Entry, Envelope, NewMessage, Notice
+from postroom.envelope import AccountLimits, Domain, Entry, Envelope, NewMessage, Notice
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import Parameter
 from postroom.wire.paths import Mailbox
@@ -158,6 +158,24 @@ class IDirectory(Interface):
 
         Every address of an account finds it, with `Account.address` the first of them. Never called
         for an address of a domain that is an alias: the routing puts the other domain in first.
+        """
+
+
+class ISendingCounts(Interface):
+    """Counts what accounts send in a day."""
+
+    def spend(address: str, limits: AccountLimits, recipients: int) -> "Deferred[bool]":
+        """Count a message that is about to be sent.
+
+        Called for accounts with a daily limit only, once for each message, before its content.
+
+        Args:
+            address: the account's first address.
+            limits: the account's.
+            recipients: how many the message has.
+
+        Returns:
+            False if the message would exceed a limit; it is not counted then.
         """
 
 

@@ -24,6 +24,7 @@ from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.transaction import (
     NOT_A_WRITER,
+    OWNER_CHANGED,
     RELAYING_DENIED,
     DeliveryRoom,
     DiscardedMessage,
@@ -125,6 +126,31 @@ class WhoMayWriteWhere(SessionCase):
         directory.down = OSError("down")
         self.assertEqual(self.recipient("joe@here.example"), DIRECTORY_DOWN)
         self.flushLoggedErrors(OSError)
+
+
+class NewOwners(SessionCase):
+    """RFC 7293: a recipient who has the address only since the sender last knew it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory: Any = self.room.router._directory
+        young = replace(directory.entries["joe@here.example"], created_at=1_000_000_000.0)
+        directory.entries["joe@here.example"] = young
+
+    def since(self, address: str, time: str) -> object:
+        delivery = SessionDelivery(self.room, FACTS, None)
+        return delivery.validate_recipient(envelope(), Rcpt(box(address), {"RRVS": time}))
+
+    def test_are_refused(self) -> None:
+        self.assertEqual(self.since("Joe@here.example", "2001-09-09T01:46:39Z"), OWNER_CHANGED)
+
+    def test_are_old_enough_from_the_day_that_they_began(self) -> None:
+        answer = self.since("joe@here.example", "2001-09-09T01:46:40Z")
+        self.assertNotIsInstance(answer, Reply)
+
+    def test_are_not_told_of_aliases_and_of_accounts_of_unknown_age(self) -> None:
+        for address in ("both@here.example", "ann@here.example"):
+            self.assertNotIsInstance(self.since(address, "1999-01-01T00:00:00Z"), Reply)
 
 
 class WhoMayWriteToGroups(SessionCase):

@@ -20,9 +20,10 @@ from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
+from postroom.delivery.inquiries import DirectoryInquiries
 from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import SessionFacts
-from postroom.interfaces import ITransactionDelivery
+from postroom.interfaces import IInquiries, ITransactionDelivery
 
 
 @implementer(IRealm)
@@ -82,5 +83,6 @@ def _adapt_factory(factory: Any) -> Any:
     return LegacyDelivery(factory.getMessageDelivery)
 
 
+registerAdapter(DirectoryInquiries, SessionDelivery, IInquiries)
 registerAdapter(_adapt_delivery, IMessageDelivery, ITransactionDelivery)
 registerAdapter(_adapt_factory, IMessageDeliveryFactory, ITransactionDelivery)

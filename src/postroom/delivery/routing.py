@@ -132,6 +132,21 @@ class Router:
         for waiting in self._running.pop(mailbox):
             waiting.callback(result)
 
+    async def find_entry(self, mailbox: Mailbox) -> Entry | None:
+        """Give what the directory lists under a mailbox itself, not its tag or its domain's rest.
+
+        Raises:
+            Exception: the directory cannot be asked.
+        """
+        self._check_revision()
+        domain = await self._find_domain(mailbox.domain_key, self._revision)
+        meant, domain = await self._meant(mailbox, domain, self._revision)
+        if domain is None:
+            return None
+        address = self._addresses(meant, domain)[0][0]
+        found: Entry | None = await maybeDeferred(self._directory.find_address, address)
+        return found
+
     async def forwarding_sender(self, sender: Mailbox | None) -> Mailbox | None:
         """Give the reverse-path for copies that are forwarded off-site.
 

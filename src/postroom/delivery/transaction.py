@@ -38,6 +38,7 @@ from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
+from postroom.delivery.sending import SendingLimits
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
@@ -60,10 +61,12 @@ from postroom.interfaces import (
 )
 from postroom.maildirs.folders import sub_address_folder
 from postroom.wire.commands import Rcpt
+from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
 NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
 _log = Logger()
 
@@ -80,6 +83,7 @@ class DeliveryRoom:
         queue: takes what is not for a Maildir.
         quotas: says whether accounts have room.
         now: gives POSIX time, in seconds.
+        sending: holds accounts to what they may send; None if nobody does.
     """
 
     settings: DeliverySettings
@@ -89,6 +93,7 @@ class DeliveryRoom:
     queue: IQueue
     quotas: Quotas
     now: Callable[[], float]
+    sending: SendingLimits | None = None
 
 
 @implementer(ITransactionDelivery, IIdentified)
@@ -109,12 +114,23 @@ class SessionDelivery:
             user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
         )
 
+    @property
+    def room(self) -> DeliveryRoom:
+        """What all deliveries share."""
+        return self._room
+
     def identity(self) -> str | None:
         """See `IIdentified`."""
         return self._user
 
-    def validate_sender(self, envelope: Envelope) -> None:
-        """Take any sender: which ones are fit is a matter of policy."""
+    def validate_sender(self, envelope: Envelope) -> "Reply | Deferred[Reply | None] | None":
+        """Take any sender, for which ones are fit is a matter of policy, but no message too large.
+
+        RFC 1870 s6.1
+        """
+        if self._user is None or self._room.sending is None:
+            return None
+        return self._room.sending.check_size(self._user, envelope.mail.size_octets)
 
     def validate_recipient(self, envelope: Envelope, rcpt: Rcpt) -> "Resolved | Deferred[Resolved]":
         """Find the recipient's route; see `ITransactionDelivery` and `Router.resolve`.
@@ -123,11 +139,20 @@ class SessionDelivery:
         """
         resolved = self._room.router.resolve(rcpt.forward_path)
         if isinstance(resolved, Deferred):
-            return resolved.addCallback(self._permit, envelope.mail.size_octets)
-        return self._permit(resolved, envelope.mail.size_octets)
+            return resolved.addCallback(self._permit, envelope.mail.size_octets, rcpt)
+        return self._permit(resolved, envelope.mail.size_octets, rcpt)
 
     def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        """Merge the routes; see `ITransactionDelivery`."""
+        """Merge the routes; see `ITransactionDelivery`.
+
+        Raises:
+            Refusal: 451 4.7.1, the account has sent enough today.
+        """
+        if self._user is None or self._room.sending is None:
+            return self._begin(envelope)
+        return self._room.sending.begin(self._user, envelope, lambda: self._begin(envelope))
+
+    def _begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
         copies = Copies.of(envelope)
         if not copies:
             return DiscardedMessage(envelope)
@@ -140,9 +165,13 @@ class SessionDelivery:
         sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
         return MessageDelivery(self._room, envelope, copies, sender, self.may_relay)
 
-    def _permit(self, resolved: Resolved, size_octets: int) -> "Resolved | Deferred[Resolved]":
+    def _permit(
+        self, resolved: Resolved, size_octets: int, rcpt: Rcpt
+    ) -> "Resolved | Deferred[Resolved]":
         if not isinstance(resolved, Route):
             return resolved
+        if rcpt.parameters and _is_somebody_new(resolved, rcpt):
+            return OWNER_CHANGED
         if resolved.foreign and not self.may_relay:
             return RELAYING_DENIED
         if not resolved.admits(self._user):
@@ -153,6 +182,25 @@ class SessionDelivery:
         if isinstance(full, Deferred):
             return full.addCallback(lambda answer: resolved if answer is None else answer)
         return resolved if full is None else full
+
+
+def _is_somebody_new(route: Route, rcpt: Rcpt) -> bool:
+    """Say whether an address is an account's that got it after the sender last knew it.
+
+    Of aliases nobody knows how old they are, nor of the accounts of some sources.
+
+    RFC 7293 s4, s5
+    """
+    since = RRVS.of(rcpt.parameters)
+    if since is None:
+        return False
+    address = str(rcpt.forward_path).lower()
+    return any(
+        account.created_at is not None
+        and account.created_at > since.time
+        and address in (account.address, *account.addresses)
+        for account in route.accounts
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from twisted.python.threadpool import ThreadPool
 
 from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
 from postroom.accounts.own_source import SQLCredentialSource
+from postroom.accounts.sending_counts import SQLSendingCounts
 from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
@@ -32,6 +33,7 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import LocalAgent
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
+from postroom.delivery.sending import SendingLimits
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
@@ -172,7 +174,11 @@ def assemble(
     exits = Exits(sender, next_hops(settings), sources.directory, agent)
     relay = Relay(store, exits, reactor, settings.relaying())
     queue = Queue(store, relay)
-    realm = MailRealm(DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time))
+    counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
+    sending = SendingLimits(sources.directory, counts)
+    realm = MailRealm(
+        DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
+    )
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
