@@ -151,6 +151,9 @@ def run(dialogue: Dialogue) -> None:
     Raises:
         Mismatch: where the server differs from it.
     """
-    for cut in Cut:
+    cuts = list(Cut)
+    if dialogue.settings.get("synchronised") == "yes":  # then all at once is what is refused
+        cuts.remove(Cut.WHOLE)
+    for cut in cuts:
         for late in (False, True):
             MemoryConversation(dialogue, cut, late).run()

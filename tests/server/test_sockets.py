@@ -7,7 +7,7 @@ import ssl
 import struct
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import trustme
 from twisted.cred.portal import Portal
@@ -188,6 +188,26 @@ class PlainTests(LoopbackTestCase):
         await self.run_client(self.listen(), talk)
         # Else the socket took everything, and nothing was shown.
         self.assertIsNone(sessions[0]._socket)
+
+    async def test_a_peer_that_takes_no_replies_is_not_read_from(self) -> None:
+        transaction = f"{MAIL}\r\n{RCPT}\r\nDATA\r\nx\r\n.\r\n".encode()
+
+        def talk(client: Client) -> None:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.reply()
+            client.say("EHLO c")
+            (session,) = self.connections._sessions
+            transport = cast(Any, session).transport
+            transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            client.socket.settimeout(1)
+            with self.assertRaises(TimeoutError):  # all that lies between us is full
+                for _ in range(10_000):
+                    client.send(transaction * 500)
+            self.assertTrue(cast(Any, session).congested)
+            # One segment's replies, and what the transport takes before it complains.
+            self.assertLess(len(transport.dataBuffer) + transport._tempDataLen, 500_000)
+
+        await self.run_client(self.listen(), talk)
 
     async def test_a_unix_socket(self) -> None:
         self.listen()

@@ -85,20 +85,14 @@ class Connections:
     def add(self, session: Session, client: str) -> None:
         """Count a session."""
         self._sessions.add(session)
-        key = peer_key(client)
-        self._by_peer[key] = self._by_peer.get(key, 0) + 1
+        self._count(peer_key(client), 1)
 
     def remove(self, session: Session, client: str) -> None:
         """Stop counting a session; one that was never counted is no matter."""
         if session not in self._sessions:
             return
         self._sessions.remove(session)
-        key = peer_key(client)
-        left = self._by_peer[key] - 1
-        if left:
-            self._by_peer[key] = left
-        else:
-            del self._by_peer[key]
+        self._count(peer_key(client), -1)
         if not self._sessions and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -114,6 +108,19 @@ class Connections:
         key = peer_key(client)
         count = self._handshakes[key] = self._handshakes.get(key, 0) + 1
         return count
+
+    def move(self, session: Session, before: str, after: str) -> None:
+        """Count a session for another peer than before."""
+        if session in self._sessions:
+            self._count(peer_key(before), -1)
+            self._count(peer_key(after), 1)
+
+    def _count(self, key: str, more: int) -> None:
+        count = self._by_peer.get(key, 0) + more
+        if count:
+            self._by_peer[key] = count
+        else:
+            del self._by_peer[key]
 
     def drain(self) -> "Deferred[None]":
         """Ask every session to end; fires when the last has.

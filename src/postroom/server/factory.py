@@ -131,6 +131,7 @@ class ServerFactory(TwistedServerFactory):
         self._capabilities = lru_cache(maxsize=64)(self._make_capabilities)
         self._normalised = tuple(settings.normalise_networks)
         self._unlimited = tuple(settings.unlimited_networks)
+        self._unsynchronised = tuple(settings.unsynchronised_networks)
         self._etrn = tuple(settings.etrn_networks)
         self._xclient = tuple(settings.xclient_networks)
         self._xforward = tuple(settings.xforward_networks)
@@ -150,10 +151,20 @@ class ServerFactory(TwistedServerFactory):
             return SHUTTING_DOWN
         if connections.full:
             return _TOO_BUSY
+        return _TOO_MANY if self._has_too_many(client) else None
+
+    def _has_too_many(self, client: str) -> bool:
         most = self.settings.limits.connections_per_address
-        if connections.count_from(client) >= most and not in_networks(client, self._unlimited):
-            return _TOO_MANY
-        return None
+        has_most = self._connections.count_from(client) >= most
+        return has_most and not in_networks(client, self._unlimited)
+
+    def must_wait(self, client: str) -> bool:
+        """Tell whether this peer has to keep to the order of the protocol, or is let go.
+
+        RFC 2920 s3.1
+        """
+        strict = self.settings.synchronised and self.settings.role == "mx"
+        return strict and not in_networks(client, self._unsynchronised)
 
     def takes_handshake(self, client: str) -> bool:
         """Count a TLS handshake with a peer; tell whether it may begin."""
@@ -198,11 +209,12 @@ class ServerFactory(TwistedServerFactory):
 
     def change_client(self, session: SMTPServerProtocol, client: str) -> Reply | None:
         """Count a session for another client, as XCLIENT says, or refuse to."""
-        connections, before = self._connections, session.facts.client
-        connections.remove(session, before)
-        refusal = self._refusal(client)
-        connections.add(session, before if refusal is not None else client)
-        return refusal
+        before = session.facts.client
+        if client != before:
+            if self._has_too_many(client):
+                return _TOO_MANY
+            self._connections.move(session, before, client)
+        return None
 
     def capabilities(self, facts: SessionFacts, tls: bool, peer: str) -> Capabilities:
         """Give what a session offers and asks for in this state."""

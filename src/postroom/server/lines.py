@@ -10,16 +10,45 @@ differs in how it moves octets:
 - A line that is too long is dropped up to its end, and `lineLengthExceeded` told once. What follows
   its end is a line again, and what belongs to it never is. One that goes on for ever is the end.
 - Replies go to a plain socket directly, and through the transport only when it is full.
+- Whoever sends and sends and takes no replies is not read from until he does (`_Outflow`): what we
+  have to say to one peer stays small.
 - The work is linear in the input, however it is cut.
 
 Who controls the input: the peer, every octet and every chunk border.
 """
 
-from socket import socket
+from socket import MSG_DONTWAIT, MSG_PEEK, socket
 from typing import cast
 
-from twisted.internet.interfaces import IPushProducer, ISystemHandle, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+)
 from twisted.protocols.basic import LineReceiver
+from zope.interface import implementer
+
+
+@implementer(IPushProducer)
+class _Outflow:
+    """What a transport tells to wait while it has too much to write."""
+
+    def __init__(self, stream: "LineStream") -> None:
+        self._stream = stream
+
+    def pauseProducing(self) -> None:
+        """Read no more."""
+        self._stream.congested = True
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._stream.congested = False
+        if not self._stream.paused:
+            self._stream.go_on()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is lost, and the protocol hears of it."""
 
 
 class LineStream(LineReceiver):
@@ -29,6 +58,7 @@ class LineStream(LineReceiver):
         MAX_LENGTH: the longest line, CRLF not counted.
         MAX_DROPPED: how much of one over-long line is read away before `lineEndless` is told.
         finished: True once we have hung up; nothing that arrives after that is looked at.
+        congested: True while the transport has more to write than it likes.
         transport: the connection.
     """
 
@@ -38,6 +68,7 @@ class LineStream(LineReceiver):
     MAX_LENGTH = 4094
     MAX_DROPPED = 65_536
     finished = False
+    congested = False
 
     _buffer = b""
     _at = 0
@@ -46,6 +77,7 @@ class LineStream(LineReceiver):
     # Between two segments a connection holds no list: thousands of them are idle.
     _said: list[bytes] | None = None
     _socket: socket | None = None
+    _outflow: _Outflow | None = None
 
     def say(self, octets: bytes) -> None:
         """Send octets, together with whatever else this segment gives rise to.
@@ -67,6 +99,9 @@ class LineStream(LineReceiver):
         if self._socket is not None:
             octets = self._send_now(self._socket, octets)
         if octets:
+            if self._outflow is None and not self.finished:
+                self._outflow = _Outflow(self)
+                cast(IConsumer, self.transport).registerProducer(self._outflow, True)
             self.transport.write(octets)
 
     def _send_now(self, peer: socket, octets: bytes) -> bytes:
@@ -94,12 +129,34 @@ class LineStream(LineReceiver):
         """End `send_directly`, as TLS must."""
         self._socket = None
 
+    @property
+    def has_input(self) -> bool:
+        """True if something has arrived that was not looked at."""
+        return self._at < len(self._buffer)
+
+    def peeks(self) -> bool:
+        """Tell whether something waits in a plain socket already; asks the kernel."""
+        if self._socket is None:
+            return False
+        try:
+            return bool(self._socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
+        except OSError:
+            return False
+
     def finish(self) -> None:
         """Send what was said, then hang up."""
         if not self.finished:
             self.finished = True
             self._flush()
+            self._end_outflow()
             self.transport.loseConnection()
+
+    def _end_outflow(self) -> None:
+        """Let the transport close, or change, without asking us for more."""
+        if self._outflow is not None:
+            self._outflow = None
+            self.congested = False
+            cast(IConsumer, self.transport).unregisterProducer()
 
     def hold(self) -> None:
         """Take no more input until `go_on`; what arrives meanwhile waits."""
@@ -108,6 +165,9 @@ class LineStream(LineReceiver):
     def go_on(self) -> None:
         """Take up input again where `hold` left it."""
         self.paused = False
+        if self.congested or self.finished:  # the transport says when, if ever
+            self._flush()
+            return
         if self._transport_paused:
             self._transport_paused = False
             cast(IPushProducer, self.transport).resumeProducing()
@@ -133,7 +193,7 @@ class LineStream(LineReceiver):
         if self.finished:
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if self._busyReceiving or self.paused:
+        if self._busyReceiving or self.paused or self.congested:
             if data and not self._transport_paused:
                 self._transport_paused = True
                 cast(IPushProducer, self.transport).pauseProducing()
@@ -146,7 +206,7 @@ class LineStream(LineReceiver):
             self._flush()
 
     def _consume(self) -> None:
-        while self._at < len(self._buffer) and not (self.paused or self.finished):
+        while self._at < len(self._buffer) and not (self.paused or self.finished or self.congested):
             if not self.line_mode:
                 self.rawDataReceived(self.clearLineBuffer())
             elif not self._consume_line():

@@ -56,6 +56,9 @@ _TOO_MUCH_IDLING: Final = reply(421, "4.7.0", "Too many commands without mail, c
 _LINE_WITHOUT_END: Final = reply(421, "4.7.0", "Line without end, closing connection")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Service shutting down, closing connection")
 
+TALKED_FIRST: Final = reply(554, "5.5.0", "You talk before the greeting, closing connection")
+OUT_OF_STEP: Final = reply(554, "5.5.0", "You did not wait for a reply, closing connection")
+
 LINGER_SECONDS: Final = 10
 """How long a peer may take to close after we have said good-bye."""
 
@@ -90,6 +93,7 @@ class SMTPServerProtocol(LineStream):
     parts = False
     _logout: Callable[[], object] | None = None
     _storing = False
+    _strict = False
     _exchange: Exchange | None = None
     _awaited: "Deferred[Any] | None" = None
     _penalty: IDelayedCall | None = None
@@ -113,9 +117,37 @@ class SMTPServerProtocol(LineStream):
         self._begin_session(Phase.GREETING, ISSLTransport.providedBy(self.transport))
         self.transport.setTcpNoDelay(True)
         self.send_directly()
-        self._octets_out(self.session.greet(self.factory.greeting))
+        self._strict = self.factory.must_wait(self.peer)
+        delay = self.factory.settings.greeting_delay_seconds if self._strict else 0
+        if self._strict and self.peeks():
+            self._turn_away()
+        elif delay:
+            self.hold()
+            self.deadline = self.factory.seconds() + delay + self.limits.command_timeout_seconds
+            self._penalty = self.factory.call_later(delay, self._greet_late)
+        else:
+            self._octets_out(self.session.greet(self.factory.greeting))
         if self._over_tls:
             self._expect_handshake()
+
+    def _greet_late(self) -> None:
+        """Greet a peer that has kept quiet until now."""
+        self._penalty = None
+        if self.finished:
+            return
+        if self.has_input:
+            self._turn_away()
+        else:
+            self._octets_out(self.session.greet(self.factory.greeting))
+            if self._shakes_hands:
+                self._expect_handshake()
+            self.go_on()
+
+    def _turn_away(self) -> None:
+        """End the session of a peer that talked before the greeting. RFC 5321 s3.1, s4.3.1."""
+        self._note_refusal(TALKED_FIRST)
+        self._octets_out(self.session.greet(TALKED_FIRST))
+        self.finish()
 
     def _begin_session(self, phase: Phase, over_tls: bool) -> None:
         self._over_tls = over_tls
@@ -188,6 +220,8 @@ class SMTPServerProtocol(LineStream):
         """Take a command, or a response within AUTH."""
         received = self.session.receive(line)
         if isinstance(received, Reply):
+            if self.session.astray and self._must_wait():
+                received, self.parts = OUT_OF_STEP, True
             self._answer(received)
         else:
             self._decide(_ACTIONS[received.verb], received)
@@ -245,6 +279,8 @@ class SMTPServerProtocol(LineStream):
 
     def _answer(self, verdict: Reply | Sequence[Reply]) -> None:
         """Give the peer the verdict on its last command."""
+        if self._strict and self.has_input and self.session.ends_group and self._must_wait():
+            verdict, self.parts, self.spread = OUT_OF_STEP, True, None
         before = b""
         if self.spread is not None:
             spread, self.spread = self.spread, None
@@ -268,6 +304,10 @@ class SMTPServerProtocol(LineStream):
         else:
             self._octets_out(octets)
             self._after_answer(verdict)
+
+    def _must_wait(self) -> bool:
+        """Tell whether the session ends if the peer does not wait for a reply where it has to."""
+        return self._strict and self.facts.identity is None
 
     def _end_transaction(self) -> None:
         """Drop the envelope, and chunks of which no last one has come."""
@@ -442,6 +482,7 @@ class SMTPServerProtocol(LineStream):
         RFC 3207 s4.2
         """
         self._flush()
+        self._end_outflow()
         self.clearLineBuffer()
         self.send_through_transport()
         cast(ITLSTransport, self.transport).startTLS(self.factory.tls)

@@ -57,7 +57,7 @@ EXTENSION_OF: Final[Mapping[str, str]] = {
 LAST_IN_GROUP: Final = frozenset(
     (
         *("EHLO", "HELO", "LHLO", "DATA", "VRFY", "EXPN", "NOOP"),  # RFC 2920 s3.1
-        *("AUTH", "STARTTLS", "ETRN", "XCLIENT"),  # RFC 4954 s4; RFC 3207 s4; RFC 1985 s4
+        *("AUTH", "STARTTLS", "ETRN", "XCLIENT"),  # RFC 4954 s3; RFC 3207 s4
     )
 )
 """The verbs after which a client must wait for the reply before it sends anything more."""
@@ -170,21 +170,24 @@ class ServerSession:
         phase: where the session stands.
         extended: True after EHLO or LHLO, False after HELO.
         in_transaction: True while an envelope is open.
-        verb: the verb of the last line, as far as it had one; empty before, and for responses.
+        verb: the verb of the last line, as far as it had one; empty before, for responses and for
+            content.
+        astray: True if the last line was no command, and the one before it a DATA that was refused:
+            a client that sends its content all the same.
 
     RFC 5321 s4.1.4, s4.3.2; RFC 3207 s4.2
     """
 
     __slots__ = (
         *("_mail", "_pending", "_steps", "_syntax"),
-        *("capabilities", "extended", "in_transaction", "phase", "verb"),
+        *("astray", "capabilities", "extended", "in_transaction", "phase", "verb"),
     )
 
     def __init__(self, capabilities: Capabilities, phase: Phase = Phase.GREETING) -> None:
         """Begin in GREETING, or in HELLO after STARTTLS."""
         self._pending: str | None = None
         self._mail: Mail | None = None
-        self.extended = False
+        self.extended = self.astray = False
         self.verb = ""
         self._move(phase)
         self.offer(capabilities)
@@ -253,7 +256,8 @@ class ServerSession:
         A chunk whose length nobody knows cannot be told from the commands after it: the end.
         """
         word = line.partition(b" ")[0].decode("ascii", "replace").upper()
-        self.verb = word if word in VERBS else ""
+        known = word if word in VERBS else ""
+        self.astray, self.verb = self.verb == "DATA" and not known, known
         if self.phase is Phase.TURNED_AWAY:
             return NO_SERVICE
         if refusal is BAD_CHUNK and self.extended and "CHUNKING" in self._syntax.offered:
@@ -363,11 +367,13 @@ class ServerSession:
     def ends_group(self) -> bool:
         """True if nothing may follow the last line before its reply.
 
-        Without EHLO there is no pipelining at all.
+        Without EHLO there is no pipelining at all, but what follows the content always may.
 
         RFC 2920 s3.1
         """
-        return not self.extended or self.verb in LAST_IN_GROUP
+        if not self.extended:
+            return self._pending is not END_OF_CONTENT
+        return self.verb in LAST_IN_GROUP
 
 
 def _is_binary(mail: Mail) -> bool:
