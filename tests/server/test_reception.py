@@ -14,13 +14,16 @@ from tests.server.scene import Transaction, World
 SMALL = replace(Limits(), message_octets=100)
 
 
+def envelope_for_tests() -> Envelope:
+    return Envelope("id", SessionFacts("mx", "192.0.2.1", 1), Mail(None))
+
+
 class ReceptionTests(SynchronousTestCase):
     """Tests for `Reception`."""
 
     def setUp(self) -> None:
         self.world = World()
-        envelope = Envelope("id", SessionFacts("mx", "192.0.2.1", 1), Mail(None))
-        self.transaction = Transaction(self.world, envelope)
+        self.transaction = Transaction(self.world, envelope_for_tests())
         self.reception = Reception(self.transaction, SMALL)
 
     def test_content_is_passed_on_and_counted(self) -> None:

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.data import DotDecoder, Flaw
+from postroom.wire.data import ChunkDecoder, DotDecoder, Flaw
 
 LONGEST = 8
 PIECES = st.sampled_from(
@@ -140,3 +140,60 @@ class DotDecoderTests(SynchronousTestCase):
         decoder = DotDecoder(0)
         count = sum(len(decoder.feed(b"x")) for _ in range(60_000))
         self.assertEqual(count, 60_000)
+
+
+def unchunked(chunks: list[bytes], **options: bool) -> tuple[bytes, Flaw | None]:
+    """Decode chunks, each fed octet by octet and with something behind it."""
+    decoder = ChunkDecoder(10, **options)
+    content = b""
+    for chunk in chunks:
+        decoder.begin(len(chunk))
+        for at in range(len(chunk) - 1):
+            content += decoder.feed(chunk[at : at + 1])
+            assert not decoder.ended
+        if chunk:
+            content += decoder.feed(chunk[-1:] + b"BDAT")
+            assert decoder.rest == b"BDAT"
+        assert decoder.ended
+    return content + decoder.finish(), decoder.flaw
+
+
+class ChunkDecoderTests(SynchronousTestCase):
+    """Tests for `ChunkDecoder`."""
+
+    def cuts(self, content: bytes) -> list[list[bytes]]:
+        halves = [[content[:at], content[at:]] for at in range(len(content) + 1)]
+        return [[content], *halves, [content[at : at + 1] for at in range(len(content))]]
+
+    def test_content_is_what_was_sent_wherever_chunks_are_cut(self) -> None:
+        for content in (
+            b"",
+            b"a",
+            b"a\r\n",
+            b".\r\n..\r\n.\r\n",
+            b"\r\n\r\n",
+            b"0123456789\r\n" * 2,
+        ):
+            for chunks in self.cuts(content):
+                self.assertEqual(unchunked(chunks), (content, None), chunks)
+
+    def test_what_is_unfit_is_found_wherever_chunks_are_cut(self) -> None:
+        for content, flaw in (
+            (b"a\nb", Flaw.BARE_CR_OR_LF),
+            (b"a\rb", Flaw.BARE_CR_OR_LF),
+            (b"a\r\n\r", Flaw.BARE_CR_OR_LF),
+            (b"\r\r\n", Flaw.BARE_CR_OR_LF),
+            (b"a\0b", Flaw.NUL),
+            (b"a\r\n" + b"x" * 12, Flaw.LONG_LINE),
+        ):
+            for chunks in self.cuts(content):
+                self.assertIs(unchunked(chunks)[1], flaw, chunks)
+
+    def test_binary_content_is_never_unfit(self) -> None:
+        content = b"a\0\r\nb\n\r" + b"x" * 30 + b"\r"
+        for chunks in self.cuts(content):
+            self.assertEqual(unchunked(chunks, binary=True), (content, None))
+
+    def test_stray_line_ends_are_mended_where_that_is_wanted(self) -> None:
+        for chunks in self.cuts(b"a\nb\rc\r\n\r"):
+            self.assertEqual(unchunked(chunks, normalise=True), (b"a\r\nb\r\nc\r\n\r\n", None))
