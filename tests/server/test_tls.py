@@ -54,6 +54,13 @@ class HandshakeTests(SynchronousTestCase):
         for peer in peers:
             self.assertEqual(peer.hear().code, 421)
 
+    def test_it_is_not_waited_for_when_the_service_shuts_down(self) -> None:
+        scene, *peers = self.begun()
+        scene.connections.drain()
+        for peer in peers:
+            self.assertTrue(peer.transport.aborted)
+            self.assertEqual(peer.hear_all(), [])
+
     def test_one_that_fails_is_logged_with_its_reason(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher")])
         for failure, text in (

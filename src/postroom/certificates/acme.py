@@ -40,6 +40,12 @@ REQUEST_SECONDS: Final = 30
 ORDER_SECONDS: Final = 180
 _POLL_SECONDS: Final = 1.0
 
+# The last of these are what the library raises when JSON is not of the shape that it expects.
+_TROUBLE: Final = (
+    *(errors.Error, requests.RequestException, JOSEError, ValueError, OSError),
+    *(KeyError, AttributeError, TypeError),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ACMESettings:
@@ -111,7 +117,7 @@ class Order:
         """
         try:
             return self._run()
-        except (errors.Error, requests.RequestException, JOSEError, ValueError) as error:
+        except _TROUBLE as error:
             raise UserError(_one_line(self._explain(error))) from error
         finally:
             self._challenges.clear()

@@ -200,7 +200,9 @@ class SMTPServerProtocol(LineStream):
 
     def shut_down(self) -> None:
         """Say 421 now if nothing is under way, else after what is."""
-        if self.expects_command() and not self.session.in_transaction:
+        if self._shakes_hands:
+            self.transport.abortConnection()
+        elif self.expects_command() and not self.session.in_transaction:
             self.hang_up(SHUTTING_DOWN)
 
     def cut_off(self) -> None:

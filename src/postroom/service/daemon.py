@@ -19,10 +19,10 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
-from postroom.service.acme import Renewal
 from postroom.service.assembly import IServiceReactor, Rooms
 from postroom.service.listeners import Listener, stop_listening
 from postroom.service.logs import LineObserver
+from postroom.service.renewal import Renewal
 from postroom.service.signals import heed_hangup
 from postroom.service.storage import Storage
 from postroom.service.tls import CertificateWatch

@@ -14,7 +14,7 @@ from typing import Any
 
 from postroom.certificates.challenges import Challenges
 from postroom.errors import UserError
-from postroom.service.acme import Renewal, acme_settings, listen_for_http_01
+from postroom.service.acme import acme_settings, listen_for_http_01
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
 from postroom.service.banner import banner
 from postroom.service.daemon import MailService
@@ -22,6 +22,7 @@ from postroom.service.listeners import bind
 from postroom.service.logs import LineObserver, make_observer
 from postroom.service.open_files import affordable_connections, raise_open_files_limit
 from postroom.service.options import Options
+from postroom.service.renewal import Renewal
 from postroom.service.settings import Settings
 from postroom.service.signals import stop_once
 from postroom.service.state import Owner
