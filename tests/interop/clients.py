@@ -63,6 +63,11 @@ class Route:
     authority: Path
 
     @property
+    def sender(self) -> str:
+        """Who logs in sends as themselves."""
+        return SENDER if self.login is None else self.login.user
+
+    @property
     def context(self) -> ssl.SSLContext:
         """A context that verifies the server."""
         return ssl.create_default_context(cafile=str(self.authority))
@@ -107,7 +112,7 @@ def send_with_smtplib(route: Route, recipients: Sequence[str], content: bytes) -
             smtp.user, smtp.password = route.login.user, route.login.password
             method = {"PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}[route.login.mechanism]
             smtp.auth(route.login.mechanism, method)
-        refused = smtp.sendmail(SENDER, recipients, content)
+        refused = smtp.sendmail(route.sender, recipients, content)
     if refused:
         raise RuntimeError(f"refused: {refused}")
 
@@ -129,7 +134,7 @@ def send_with_aiosmtplib(route: Route, recipients: Sequence[str], content: bytes
                 await smtp.ehlo()
                 methods = {"PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}
                 await methods[route.login.mechanism](route.login.user, route.login.password)
-            refused, _ = await smtp.sendmail(SENDER, list(recipients), content)
+            refused, _ = await smtp.sendmail(route.sender, list(recipients), content)
         if refused:
             raise RuntimeError(f"refused: {refused}")
 
@@ -158,7 +163,7 @@ def send_with_twisted(route: Route, recipients: Sequence[str], content: bytes) -
     factory = ESMTPSenderFactory(
         login.user.encode() if login else None,
         login.password.encode() if login else None,
-        SENDER,
+        route.sender,
         list(recipients),
         BytesIO(lines(content)),
         result,
@@ -185,7 +190,15 @@ def send_with_twisted(route: Route, recipients: Sequence[str], content: bytes) -
 
 def send_with_swaks(route: Route, recipients: Sequence[str], content: bytes, *more: str) -> None:
     """Send with swaks; left to itself it would add a blank line, or take one dot for the end."""
-    command = [program("swaks"), "--server", NAME, "--port", str(route.port), "--from", SENDER]
+    command = [
+        program("swaks"),
+        "--server",
+        NAME,
+        "--port",
+        str(route.port),
+        "--from",
+        route.sender,
+    ]
     command += ["--to", ",".join(recipients), "--ehlo", "client.test", "--data", "-", *more]
     command += ["--no-data-fixup"]
     if route.security != "clear":
@@ -205,7 +218,7 @@ def send_pipelined_with_swaks(route: Route, recipients: Sequence[str], content: 
 def send_with_curl(route: Route, recipients: Sequence[str], content: bytes) -> None:
     """Send with curl."""
     scheme = "smtps" if route.security == "implicit" else "smtp"
-    command = [program("curl"), "--silent", "--show-error", "--mail-from", SENDER]
+    command = [program("curl"), "--silent", "--show-error", "--mail-from", route.sender]
     for recipient in recipients:
         command += ["--mail-rcpt", recipient]
     if route.security != "clear":
@@ -219,7 +232,7 @@ def send_with_curl(route: Route, recipients: Sequence[str], content: bytes) -> N
 
 def send_with_msmtp(route: Route, recipients: Sequence[str], content: bytes) -> None:
     """Send with msmtp."""
-    command = [program("msmtp"), f"--host={NAME}", f"--port={route.port}", f"--from={SENDER}"]
+    command = [program("msmtp"), f"--host={NAME}", f"--port={route.port}", f"--from={route.sender}"]
     command += ["--domain=client.test", "--timeout=30"]
     # It would add what a header lacks.
     command += ["--set-from-header=off", "--set-date-header=off", "--set-msgid-header=off"]
@@ -252,7 +265,7 @@ def send_with_nodemailer(route: Route, recipients: Sequence[str], content: bytes
         transport["authMethod"] = route.login.mechanism
     order = {
         "transport": transport,
-        "envelope": {"from": SENDER, "to": list(recipients)},
+        "envelope": {"from": route.sender, "to": list(recipients)},
         "content": base64.b64encode(content).decode(),
     }
     run([node, str(_HERE / "nodemailer.mjs"), str(module)], json.dumps(order).encode())

@@ -21,6 +21,7 @@ from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
 from postroom.delivery.inquiries import DirectoryInquiries
+from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
 from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IInquiries, ITransactionDelivery
@@ -30,9 +31,15 @@ from postroom.interfaces import IInquiries, ITransactionDelivery
 class MailRealm:
     """Gives sessions their deliveries."""
 
-    def __init__(self, room: DeliveryRoom) -> None:
-        """Take what all deliveries share."""
+    def __init__(self, room: DeliveryRoom, submission: SubmissionRules | None = None) -> None:
+        """Take what all deliveries share.
+
+        Args:
+            room: for every session.
+            submission: what the mail of those who have logged in is judged by; None for nothing.
+        """
         self._room = room
+        self._submission = submission
 
     def requestAvatar(
         self,
@@ -56,8 +63,11 @@ class MailRealm:
             raise NotImplementedError("this realm has only ITransactionDelivery")
         if not isinstance(mind, SessionFacts):
             raise TypeError("the mind of a mail session is its SessionFacts")
-        avatar = SessionDelivery(self._room, mind, _name_of(avatarId))
-        return ITransactionDelivery, avatar, _logout
+        user = _name_of(avatarId)
+        if user is None or self._submission is None:
+            return ITransactionDelivery, SessionDelivery(self._room, mind, user), _logout
+        submitted = SubmittedDelivery(self._room, mind, user, self._submission)
+        return ITransactionDelivery, submitted, _logout
 
 
 def _name_of(avatar_id: object) -> str | None:

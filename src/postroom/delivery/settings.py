@@ -52,3 +52,18 @@ class DeliverySettings:
     batch_files: int = 64
     batch_octets: int = 8_388_608
     over_quota: Literal["temporary", "permanent"] = "temporary"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionSettings:
+    """What is asked of mail after a login.
+
+    Attributes:
+        own_senders: MAIL FROM has to be one of the account's own addresses.
+        own_authors: From and Sender have to be, too.
+        null_sender: ``MAIL FROM:<>`` is taken, as for notes that a message was read.
+    """
+
+    own_senders: bool = True
+    own_authors: bool = False
+    null_sender: bool = True

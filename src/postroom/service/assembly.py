@@ -33,10 +33,12 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import LocalAgent
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
+from postroom.delivery.senders import Senders
 from postroom.delivery.sending import SendingLimits
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
+from postroom.delivery.submission import SubmissionRules
 from postroom.delivery.transaction import DeliveryRoom
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
@@ -176,9 +178,9 @@ def assemble(
     queue = Queue(store, relay)
     counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
     sending = SendingLimits(sources.directory, counts)
-    realm = MailRealm(
-        DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
-    )
+    room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
+    senders = Senders(sources.directory, router, delivery.sub_address_separator)
+    realm = MailRealm(room, SubmissionRules(settings.submitting(), senders))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,

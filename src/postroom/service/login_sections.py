@@ -8,6 +8,7 @@ from pydantic import Field
 from postroom.accounts.guard import GuardSettings
 from postroom.accounts.hashing import Forms
 from postroom.accounts.scram import ITERATIONS, MOST_ITERATIONS
+from postroom.delivery.settings import SubmissionSettings
 from postroom.server.limits import ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,
@@ -125,6 +126,31 @@ class TokensSection(Section):
     )
     username_claim: str = setting(
         "email", "Which claim names the account, by its address or another user name.", min_length=1
+    )
+
+
+def _submission(name: str, paragraph: str, extra: Extra | None = None) -> Any:
+    default = next(item.default for item in fields(SubmissionSettings) if item.name == name)
+    return setting(default, paragraph, extra=extra)
+
+
+class SubmissionSection(Section):
+    """What is asked of mail after a login; several From or Sender fields are refused always."""
+
+    own_senders: bool = _submission(
+        "own_senders",
+        """Whoever has logged in may use only their own addresses in MAIL FROM: those of the
+        account, aliases that lead to it alone, and its list of senders. Others get 553.""",
+        extra=Extra(rfc="RFC 6409 s6.1"),
+    )
+    own_authors: bool = _submission(
+        "own_authors",
+        "The same for the From and Sender fields of the header. Others get 550.",
+    )
+    null_sender: bool = _submission(
+        "null_sender",
+        """Take MAIL FROM:<> after a login. Programs use it to tell that a message was read.""",
+        extra=Extra(rfc="RFC 8098 s2.1"),
     )
 
 

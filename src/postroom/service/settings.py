@@ -17,7 +17,7 @@ from pydantic import Field
 
 from postroom.client.model import SmartHost
 from postroom.client.settings import ClientSettings, DNSSettings, Timeouts
-from postroom.delivery.settings import DeliverySettings
+from postroom.delivery.settings import DeliverySettings, SubmissionSettings
 from postroom.errors import UserError
 from postroom.queue.schedule import Schedule
 from postroom.queue.settings import RelaySettings
@@ -36,7 +36,7 @@ from postroom.service.declarations import (
     parse_domain,
     setting,
 )
-from postroom.service.login_sections import AuthSection
+from postroom.service.login_sections import AuthSection, SubmissionSection
 from postroom.service.reading import anchor, check, merge, read_toml
 from postroom.service.sections import (
     DeliverySection,
@@ -152,6 +152,7 @@ class Settings(Section):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     session: SessionSection = Field(default_factory=SessionSection)
     auth: AuthSection = Field(default_factory=AuthSection)
+    submission: SubmissionSection = Field(default_factory=SubmissionSection)
     tls: TLSSection = Field(default_factory=TLSSection)
     delivery: DeliverySection = Field(default_factory=DeliverySection)
     client: ClientSection = Field(default_factory=ClientSection)
@@ -200,6 +201,10 @@ class Settings(Section):
             postmaster_domain=postmaster_domain,
             spool_directory=str(self.state_dir),
         )
+
+    def submitting(self) -> SubmissionSettings:
+        """Give what is asked of mail after a login."""
+        return values_of(self.submission, SubmissionSettings)
 
     def sending(self) -> ClientSettings:
         """Give the client's settings."""

@@ -1,0 +1,102 @@
+"""Who a message says it is from, for the mail of those who have logged in.
+
+`AuthorScan` looks at the header section alone, up to the empty line, and at three things in it: how
+many From and how many Sender fields there are, and whom they name. More than one of either is
+refused whatever they say, for programs do not agree on which of them counts.
+
+A field that is to be judged is read strictly: an address that only some programs would find in it
+is as bad as one that is somebody else's.
+
+Who controls the input: the sender, every octet. The length of a field that is read is bounded.
+"""
+
+import re
+from collections.abc import Sequence
+from email.headerregistry import HeaderRegistry
+from typing import Any, Final
+
+from postroom.errors import Refusal
+from postroom.wire.paths import Mailbox, PathError, parse_mailbox
+from postroom.wire.replies import reply
+
+SEVERAL_FROM: Final = reply(550, "5.6.0", "More than one From field")
+SEVERAL_SENDER: Final = reply(550, "5.6.0", "More than one Sender field")
+UNREADABLE: Final = reply(550, "5.7.1", "The From or Sender field cannot be read with certainty")
+TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
+FIELD_OCTETS: Final = 1000
+"""The longest field that is read for addresses: reading one costs time with its length squared."""
+
+# from   = "From:" mailbox-list CRLF      sender = "Sender:" mailbox CRLF       RFC 5322 s3.6.2
+# A blank before the colon is obsolete, and is read by some (RFC 5322 s4.5).
+_FIELD = re.compile(rb"^(from|sender)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
+_make_header: Any = HeaderRegistry()
+
+
+class AuthorScan:
+    """Reads the header section of one message, chunk by chunk.
+
+    RFC 5322 s3.6.2; RFC 6409 s8.1
+    """
+
+    def __init__(self, limit_octets: int) -> None:
+        """Begin before the first octet; a header section may not be longer than the limit."""
+        self._limit = limit_octets
+        self._head: bytearray | None = bytearray()
+        self._fields: list[tuple[bytes, bytes]] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece of the content.
+
+        Raises:
+            Refusal: 550 5.6.0 several From or Sender fields, 552 5.3.4 too much header.
+        """
+        head = self._head
+        if head is None:
+            return
+        since = max(len(head) - 3, 0)
+        head += chunk
+        end = 0 if head.startswith(b"\r\n") else head.find(b"\r\n\r\n", since)
+        if end >= 0:
+            self._finish(bytes(head[: end + 2]))
+        elif len(head) > self._limit:
+            raise Refusal(TOO_LARGE)
+
+    def end(self) -> None:
+        """Say that the content is over.
+
+        Raises:
+            Refusal: as `feed`.
+        """
+        if self._head is not None:
+            self._finish(bytes(self._head) + b"\r\n")
+
+    def authors(self) -> Sequence[Mailbox]:
+        """Give everybody whom From and Sender name, after the header section has ended.
+
+        Raises:
+            Refusal: 550 5.7.1, a field cannot be read with certainty.
+        """
+        return [mailbox for _, value in self._fields for mailbox in _mailboxes(value)]
+
+    def _finish(self, section: bytes) -> None:
+        self._head = None
+        self._fields = [(name.lower(), value) for name, value in _FIELD.findall(section)]
+        names = [name for name, _ in self._fields]
+        if names.count(b"from") > 1:
+            raise Refusal(SEVERAL_FROM)
+        if names.count(b"sender") > 1:
+            raise Refusal(SEVERAL_SENDER)
+
+
+def _mailboxes(value: bytes) -> Sequence[Mailbox]:
+    if len(value) > FIELD_OCTETS:
+        raise Refusal(UNREADABLE)
+    try:
+        text = value.replace(b"\r\n", b"").decode("utf-8").strip()
+        header = _make_header("From", text)
+        found = [parse_mailbox(each.addr_spec.encode("ascii")) for each in header.addresses]
+    except (ValueError, PathError, RecursionError, IndexError, AttributeError):
+        raise Refusal(UNREADABLE) from None
+    if header.defects or not found or any(each.local_part == b"" for each in found):
+        raise Refusal(UNREADABLE)
+    return found

@@ -1,0 +1,107 @@
+"""As whom somebody who has logged in may send.
+
+An account may use its own addresses, with or without a tag; those whose mail comes to it and to no
+one else (an alias, an alias domain, a catch-all); and what its list of senders names. A group is
+nobody's own: its members need the list.
+
+The routing knows nearly all of that, and keeps it: on the hot path nothing is looked up.
+
+Who controls the input: the peer, the sender; the administrator, the rest. A directory that cannot
+be asked makes 451, never "not yours".
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from postroom.delivery.expansion import Route
+from postroom.delivery.routing import DIRECTORY_DOWN, Router
+from postroom.envelope import Account
+from postroom.errors import Refusal
+from postroom.interfaces import IDirectory
+from postroom.wire.paths import Mailbox
+
+_KEPT: Final = 10_000
+
+
+class Senders:
+    """Says whose an address is."""
+
+    def __init__(self, directory: IDirectory, router: Router, separator: str = "+") -> None:
+        """Make it.
+
+        Args:
+            directory: knows accounts.
+            router: knows where mail goes.
+            separator: what divides user from tag; empty if nothing does.
+        """
+        self._directory = directory
+        self._router = router
+        self._separator = separator
+        self._revision: int | None = None
+        self._accounts: OrderedDict[str, Account | None] = OrderedDict()
+
+    def may_send_as(self, user: str, sender: Mailbox) -> "bool | Deferred[bool]":
+        """Say whether somebody may send as an address.
+
+        Args:
+            user: who has logged in, by the account's first address.
+            sender: from MAIL or from a header field.
+
+        Raises:
+            Refusal: 451 4.4.3, that cannot be looked up now.
+        """
+        revision = self._directory.revision()
+        if revision != self._revision:
+            self._revision = revision
+            self._accounts.clear()
+        if user not in self._accounts:
+            return Deferred.fromCoroutine(self._look_up(user, sender, revision))
+        return self._judge(user, self._accounts[user], sender)
+
+    async def _look_up(self, user: str, sender: Mailbox, revision: int) -> bool:
+        try:
+            found = await self._directory.find_address(user)
+        except Exception:
+            raise Refusal(DIRECTORY_DOWN) from None
+        account = found if isinstance(found, Account) else None
+        if revision == self._revision:
+            self._accounts[user] = account
+            if len(self._accounts) > _KEPT:
+                self._accounts.popitem(last=False)
+        answer = self._judge(user, account, sender)
+        return answer if isinstance(answer, bool) else await answer
+
+    def _judge(
+        self, user: str, account: Account | None, sender: Mailbox
+    ) -> "bool | Deferred[bool]":
+        address = str(sender).lower()
+        own = (user,) if account is None else (account.address, *account.addresses)
+        if address in own or self._without_tag(address) in own:
+            return True
+        listed = () if account is None else account.senders
+        if address in listed or f"@{sender.domain_key}" in listed:
+            return True
+        route = self._router.resolve(sender)
+        if isinstance(route, Deferred):
+            return route.addCallback(_is_only_for, account)
+        return _is_only_for(route, account)
+
+    def _without_tag(self, address: str) -> str:
+        local, _, domain = address.rpartition("@")
+        if not self._separator or self._separator not in local:
+            return address
+        return f"{local.partition(self._separator)[0]}@{domain}"
+
+
+def _is_only_for(route: object, account: Account | None) -> bool:
+    """Say whether what a route leads to is an account, and nothing but what the account does."""
+    if route is DIRECTORY_DOWN:
+        raise Refusal(DIRECTORY_DOWN)
+    if account is None or not isinstance(route, Route) or route.foreign or route.queued:
+        return False
+    if any(str(address) not in account.forwards for address in route.forwarded):
+        return False
+    kept = [each.address for each in route.accounts]
+    return kept == [account.address] or (not kept and bool(route.forwarded))

@@ -1,0 +1,140 @@
+"""The mail of those who have logged in: sent as themselves, with one author.
+
+`SubmittedDelivery` is the avatar of a session that has logged in. It does what any delivery does,
+and before that asks `postroom.delivery.senders` about MAIL FROM, and, where the settings want it,
+about the From and Sender fields.
+
+Who controls the input: the peer; it is known who it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from postroom.delivery.authors import AuthorScan
+from postroom.delivery.senders import Senders
+from postroom.delivery.settings import SubmissionSettings
+from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
+from postroom.envelope import Envelope, SessionFacts
+from postroom.errors import Refusal
+from postroom.interfaces import IDeliveryTransaction
+from postroom.wire.replies import Reply, reply
+
+NOT_YOUR_ADDRESS: Final = reply(553, "5.7.1", "You may not send as this address")
+NOT_YOUR_NAME: Final = reply(550, "5.7.1", "The From or Sender field is not one of your addresses")
+NO_NULL_SENDER: Final = reply(553, "5.7.1", "Send with one of your own addresses")
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRules:
+    """What submitted mail is judged by.
+
+    Attributes:
+        settings: the site's.
+        senders: knows whose an address is.
+    """
+
+    settings: SubmissionSettings
+    senders: Senders
+
+
+class SubmittedDelivery(SessionDelivery):
+    """The avatar of a session that has logged in."""
+
+    def __init__(
+        self, room: DeliveryRoom, facts: SessionFacts, user: str, rules: SubmissionRules
+    ) -> None:
+        """Take who has logged in, and the rules."""
+        super().__init__(room, facts, user)
+        self._login = user
+        self._rules = rules
+
+    def validate_sender(self, envelope: Envelope) -> Any:
+        """Refuse a sender that is somebody else: 553 5.7.1; see `ITransactionDelivery`.
+
+        RFC 6409 s6.1
+        """
+        sender, settings = envelope.mail.reverse_path, self._rules.settings
+        if sender is None:
+            return super().validate_sender(envelope) if settings.null_sender else NO_NULL_SENDER
+        if not settings.own_senders:
+            return super().validate_sender(envelope)
+        allowed = self._rules.senders.may_send_as(self._login, sender)
+        if isinstance(allowed, Deferred):
+            return allowed.addCallback(self._sender_judged, envelope)
+        return self._sender_judged(allowed, envelope)
+
+    def _sender_judged(self, allowed: bool, envelope: Envelope) -> Any:
+        return super().validate_sender(envelope) if allowed else NOT_YOUR_ADDRESS
+
+    def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
+        """Have the header looked at on its way; see `ITransactionDelivery`."""
+        begun = super().begin(envelope)
+        if isinstance(begun, Deferred):
+            return begun.addCallback(self._watched)
+        return self._watched(begun)
+
+    def _watched(self, transaction: IDeliveryTransaction) -> IDeliveryTransaction:
+        scan = AuthorScan(self._room.settings.header_octets)
+        return SubmittedMessage(transaction, scan, self._login, self._rules)
+
+
+@implementer(IDeliveryTransaction)
+class SubmittedMessage:
+    """A message whose authors are judged before it is stored."""
+
+    def __init__(
+        self,
+        transaction: IDeliveryTransaction,
+        scan: AuthorScan,
+        user: str,
+        rules: SubmissionRules,
+    ) -> None:
+        """Begin before the content."""
+        self._transaction = transaction
+        self._scan = scan
+        self._user = user
+        self._rules = rules
+
+    def write(self, chunk: bytes) -> "Deferred[None] | None":
+        """See `IDeliveryTransaction`.
+
+        Raises:
+            Refusal: 550 5.6.0 several From or Sender fields.
+        """
+        self._scan.feed(chunk)
+        return self._transaction.write(chunk)
+
+    def abort(self) -> None:
+        """See `IDeliveryTransaction`."""
+        self._transaction.abort()
+
+    def commit(self) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
+        """See `IDeliveryTransaction`.
+
+        Raises:
+            Refusal: 550 5.7.1 From or Sender is somebody else, or cannot be read.
+        """
+        try:
+            self._scan.end()
+        except BaseException:
+            self._transaction.abort()
+            raise
+        if not self._rules.settings.own_authors:
+            return self._transaction.commit()
+        return Deferred.fromCoroutine(self._commit_if_own())
+
+    async def _commit_if_own(self) -> Sequence[Reply]:
+        try:
+            for author in self._scan.authors():
+                allowed = self._rules.senders.may_send_as(self._user, author)
+                if not (await allowed if isinstance(allowed, Deferred) else allowed):
+                    raise Refusal(NOT_YOUR_NAME)
+        except BaseException:
+            self._transaction.abort()
+            raise
+        stored = self._transaction.commit()
+        return await stored if isinstance(stored, Deferred) else stored
