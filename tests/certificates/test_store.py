@@ -373,3 +373,19 @@ class ExpiryTests(StoreCase):
         for days, told in ((2.9, 0), (3.1, 1)):
             warnings = self.store.expiry_warnings(NOW + datetime.timedelta(days=days))
             self.assertEqual(len(list(warnings)), told)
+
+    def test_what_to_do_depends_on_where_it_comes_from(self) -> None:
+        acme = ACMESource(self.folder / "acme.pem")
+        key = ec.generate_private_key(ec.SECP256R1())
+        signed = sign(key, ("mx.example.org",), NOW, NOW + datetime.timedelta(days=89))
+        acme.path.write_bytes(Identity([signed], key, "").pem())
+        own = SelfSignedSource(self.folder / "self-signed.pem", "mx.example.org")
+        store = self.make(acme, own)
+        # Renewal may come some days later than two thirds of a life: that is no reason to worry.
+        self.assertEqual(list(store.expiry_warnings(NOW + datetime.timedelta(days=61))), [])
+        (line,) = store.expiry_warnings(NOW + datetime.timedelta(days=64))
+        self.assertIn(f"{acme.path} runs out on", line)
+        self.assertIn("'postroom tls status' says why it was not renewed", line)
+        _, line = store.expiry_warnings(NOW + datetime.timedelta(days=3640))
+        self.assertIn(f"{own.path} runs out on", line)
+        self.assertIn("'postroom tls self-signed' makes a new one", line)

@@ -4,7 +4,6 @@ import os
 import struct
 from collections.abc import Iterable
 
-GREASE = 0x0A0A
 SERVER_NAME, GROUPS, SIGNATURES, ALPN, HEARTBEAT, VERSIONS, KEY_SHARE = 0, 10, 13, 16, 15, 43, 51
 
 

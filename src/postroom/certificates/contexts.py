@@ -22,7 +22,7 @@ Who controls the input: the peer, all of its ClientHello; OpenSSL reads it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -213,13 +213,3 @@ def _want_client_certificates(
 
     needed = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if wish is ClientCertificates.NEED else 0
     context.set_verify(SSL.VERIFY_PEER | needed, check)
-
-
-def names_served(identities: Sequence[Identity]) -> Iterator[tuple[str, Identity]]:
-    """Give each name with the certificate that serves it."""
-    seen: set[str] = set()
-    for identity in identities:
-        for name in identity.names:
-            if name not in seen:
-                seen.add(name)
-                yield name, identity

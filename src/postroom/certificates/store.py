@@ -39,6 +39,11 @@ from postroom.certificates.self_signed import self_signed_identity
 from postroom.errors import UserError
 
 WARNING_DAYS: Final = 30
+_REMEDIES: Final = {
+    "file": "put a new one there",
+    "acme": "'postroom tls status' says why it was not renewed",
+    "self-signed": "'postroom tls self-signed' makes a new one",
+}
 _log = Logger(namespace="postroom.tls")
 
 Signature = tuple[object, ...]
@@ -291,21 +296,20 @@ class CertificateStore:
     def expiry_warnings(self, now: datetime.datetime) -> Iterator[str]:
         """Say which certificates have run out, or will within 30 days.
 
-        One that lasts less than 90 days is told of when a third of its time is left.
+        One that lasts less than 90 days is told of when a third of its time is left; one of ACME
+        when its renewal is overdue.
         """
-        for identity in self.identities:
-            left = identity.expires_at - now
-            third = (identity.expires_at - identity.begins_at) / 3
-            if left > min(datetime.timedelta(days=WARNING_DAYS), third):
+        for slot in self._slots:
+            identity = slot.identity
+            if identity is None:
                 continue
-            until = f"{identity.expires_at:%Y-%m-%d}"
-            if left.total_seconds() <= 0:
-                yield f"The certificate {identity.source} ran out on {until}: put a new one there"
-            else:
-                yield (
-                    f"The certificate {identity.source} runs out on {until}, in {left.days} days:"
-                    " put a new one there"
-                )
+            left, life = identity.expires_at - now, identity.expires_at - identity.begins_at
+            late = life / 24 if isinstance(slot.source, ACMESource) else datetime.timedelta(0)
+            if left > min(datetime.timedelta(days=WARNING_DAYS), life / 3) - late:
+                continue
+            until, days = f"{identity.expires_at:%Y-%m-%d}", left.days
+            when = f"runs out on {until}, in {days} days" if days >= 0 else f"ran out on {until}"
+            yield f"The certificate {identity.source} {when}: {_REMEDIES[slot.source.origin]}"
 
 
 def _load(source: Source, now: datetime.datetime) -> Identity | None:

@@ -159,6 +159,11 @@ class Connections:
                 _log.failure("a session could not be ended")
 
 
+def unmapped(host: str) -> str:
+    """Give an IPv4 address within IPv6 as IPv4."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
 @lru_cache(maxsize=4096)
 def peer_key(client: str) -> str:
     """Give what counts as one peer: an IPv4 address, an IPv6 /64, or ``"unix"``."""

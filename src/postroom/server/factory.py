@@ -27,7 +27,7 @@ from postroom.envelope import SessionFacts
 from postroom.interfaces import IExtension, IQueueFlush
 from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.capabilities import Situation, check_extension, make_capabilities
-from postroom.server.connections import Connections, in_networks
+from postroom.server.connections import Connections, in_networks, unmapped
 from postroom.server.limits import ListenerSettings
 from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
@@ -264,4 +264,4 @@ def _peer(address: Any) -> tuple[str, int]:
     host = getattr(address, "host", None)
     if host is None:
         return "unix", 0
-    return host.removeprefix("::ffff:") if "." in host else host, address.port
+    return unmapped(host), address.port

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.server.connections import in_networks
+from postroom.server.connections import in_networks, unmapped
 from postroom.server.limits import Network
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
@@ -117,14 +117,9 @@ class ProxyFactory(Factory):
     def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]  # it is never None
         """Make a session, or for a proxy what waits for its header."""
         host = getattr(addr, "host", None)
-        if host is None or in_networks(_plain(host), self._networks):
+        if host is None or in_networks(unmapped(host), self._networks):
             return ProxyProtocol(self, addr)
         return self.wrapped.buildProtocol(addr)
-
-
-def _plain(host: str) -> str:
-    """Give IPv4 within IPv6 as IPv4."""
-    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def _announced(header: ProxyHeader, own: Any) -> Any:
