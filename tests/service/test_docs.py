@@ -1,8 +1,11 @@
 """What the documentation shows works."""
 
 import io
+import os
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -15,6 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.service.declarations import declarations
 from postroom.service.settings import Settings, load_settings
 from tests.architecture.sources import ROOT
+from tests.server.scene import Peer, Scene, settings
+
+EXTENSION = ROOT / "docs/examples/tenant.py"
+_FIND = """
+from postroom.service.extensions import find_extensions
+print([extension.keyword() for extension in find_extensions()])
+"""
 
 
 class Transport(StringTransport):
@@ -43,6 +53,62 @@ class ExampleTests(SynchronousTestCase):
         codes = re.findall(rb"(?m)^(\d{3}) ", transport.value())
         self.assertEqual(codes, [b"220", b"250", b"250", b"550", b"250", b"354", b"250"])
         self.assertEqual(printed.getvalue(), "5 lines for e@example.org\n")
+
+
+class ExtensionTests(SynchronousTestCase):
+    """The extension of ``docs/examples/tenant.py``."""
+
+    def setUp(self) -> None:
+        self.example = runpy.run_path(str(EXTENSION))
+        self.scene = Scene(settings(role="submission"))
+        self.scene.factory.add_extension(self.example["extension"])
+
+    def log_in(self) -> Peer:
+        peer = self.scene.connect(tls=True)
+        self.assertNotIn("XTENANT", peer.say("EHLO client.example").text)
+        peer.say("AUTH PLAIN AHVzZXJAaGVyZS5leGFtcGxlAGNvcnJlY3QgaG9yc2U=")
+        return peer
+
+    def test_it_is_offered_and_its_parameter_is_kept(self) -> None:
+        peer = self.log_in()
+        self.assertIn("XTENANT", peer.say("EHLO client.example").text)
+        self.assertEqual(peer.say("MAIL FROM:<a@here.example> XTENANT=Blue SIZE=3").code, 250)
+        parameters = peer.protocol.envelope.mail.parameters
+        self.assertEqual(parameters, {"XTENANT": "Blue", "SIZE": "3"})
+        self.assertEqual(self.example["TENANT"].of(parameters), "blue")
+        self.assertIsNone(self.example["TENANT"].of({}))
+
+    def test_what_is_no_tenant_is_refused(self) -> None:
+        peer = self.log_in()
+        peer.say("EHLO client.example")
+        for wrong in ("XTENANT", "XTENANT=a_b", "XTENANT=a XTENANT=a", "XTENANT=" + "a" * 33):
+            self.assertEqual(peer.say(f"MAIL FROM:<a@here.example> {wrong}").code, 501, wrong)
+        self.assertEqual(peer.say("MAIL FROM:<a@here.example>").code, 250)
+        self.assertEqual(peer.say("RCPT TO:<b@here.example> XTENANT=a").code, 555)
+
+    def test_where_it_is_not_offered_it_does_not_exist(self) -> None:
+        for listener in (
+            settings(role="mx"),
+            settings(role="submission", extensions_off=["XTENANT"]),
+        ):
+            self.scene = Scene(listener)
+            self.scene.factory.add_extension(self.example["extension"])
+            peer = self.log_in()
+            self.assertEqual(peer.say("MAIL FROM:<a@here.example> XTENANT=a").code, 555)
+
+    def test_the_daemon_finds_it(self) -> None:
+        folder = Path(self.mktemp())
+        (folder / "twisted/plugins").mkdir(parents=True)
+        shutil.copy(EXTENSION, folder / "twisted/plugins/tenant.py")
+        path = os.pathsep.join([str(folder.absolute()), *filter(None, sys.path)])
+        found = subprocess.run(
+            [sys.executable, "-c", _FIND],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(found.stdout, "['XTENANT']\n")
 
 
 class TextTests(SynchronousTestCase):

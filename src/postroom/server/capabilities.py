@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from postroom.interfaces import IExtension
@@ -132,8 +133,6 @@ def make_capabilities(
         keyword = other.keyword()
         arguments = other.arguments(settings.role, situation.tls, situation.authenticated)
         if arguments is not None and keyword not in settings.extensions_off:
-            if _ARGUMENTS.fullmatch(arguments) is None:
-                raise ValueError(f"extension {keyword}: EHLO cannot say {arguments!r}")
             extensions[keyword] = arguments
             mail |= {each.keyword: each for each in other.mail_parameters()}
             rcpt |= {each.keyword: each for each in other.rcpt_parameters()}
@@ -174,8 +173,10 @@ def _barred(settings: ListenerSettings, situation: Situation) -> dict[str, Reply
     return barred
 
 
-def check_extension(extension: IExtension, others: Sequence[IExtension]) -> None:
+def check_extension(extension: IExtension, role: str, others: Sequence[IExtension]) -> None:
     """Check that an extension of a plugin takes nothing that is ours, or another's.
+
+    What it says after its keyword is printable in every kind of session, for EHLO must say it.
 
     Raises:
         ValueError: it does, or a name cannot be sent; the message says which.
@@ -185,15 +186,28 @@ def check_extension(extension: IExtension, others: Sequence[IExtension]) -> None
         raise ValueError(f"extension {keyword!r}: not an EHLO keyword in upper case")
     if keyword in _EXTENSIONS or keyword in (other.keyword() for other in others):
         raise ValueError(f"extension {keyword}: there is one of that name already")
-    for known, added, kind in (
-        (MAIL_PARAMETERS, extension.mail_parameters(), IExtension["mail_parameters"]),
-        (RCPT_PARAMETERS, extension.rcpt_parameters(), IExtension["rcpt_parameters"]),
-    ):
-        taken = {*known}
-        for other in others:
-            taken |= {each.keyword for each in getattr(other, kind.getName())()}
-        for parameter in added:
-            if _KEYWORD.fullmatch(parameter.keyword) is None or parameter.keyword in taken:
-                raise ValueError(f"extension {keyword}: parameter {parameter.keyword!r} is taken")
-            if parameter.extension != keyword:
-                raise ValueError(f"extension {keyword}: {parameter.keyword} belongs to another")
+    for tls, authenticated in product((False, True), repeat=2):
+        arguments = extension.arguments(role, tls, authenticated)
+        if arguments is not None and _ARGUMENTS.fullmatch(arguments) is None:
+            raise ValueError(f"extension {keyword}: EHLO cannot say {arguments!r}")
+    _check_parameters(
+        extension,
+        extension.mail_parameters(),
+        {*MAIL_PARAMETERS, *(each.keyword for other in others for each in other.mail_parameters())},
+    )
+    _check_parameters(
+        extension,
+        extension.rcpt_parameters(),
+        {*RCPT_PARAMETERS, *(each.keyword for other in others for each in other.rcpt_parameters())},
+    )
+
+
+def _check_parameters(
+    extension: IExtension, parameters: Sequence[Parameter[Any]], taken: set[str]
+) -> None:
+    keyword = extension.keyword()
+    for parameter in parameters:
+        if _KEYWORD.fullmatch(parameter.keyword) is None or parameter.keyword in taken:
+            raise ValueError(f"extension {keyword}: parameter {parameter.keyword!r} is taken")
+        if parameter.extension != keyword:
+            raise ValueError(f"extension {keyword}: {parameter.keyword} belongs to another")

@@ -203,7 +203,7 @@ class ServerFactory(TwistedServerFactory):
         Raises:
             ValueError: it takes a name that is taken.
         """
-        check_extension(extension, self._extensions)
+        check_extension(extension, self.settings.role, self._extensions)
         self._extensions.append(extension)
         self._capabilities.cache_clear()
 
