@@ -28,6 +28,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from postroom.credentials import Knowledge, Offer, SASLSession, TokenRefused
 from postroom.envelope import SessionFacts
@@ -36,6 +37,7 @@ from postroom.interfaces import (
     IIdentified,
     ILoginGuard,
     ILoginSecrets,
+    IProvenUser,
     ISASLMechanism,
     ITransactionDelivery,
 )
@@ -84,6 +86,14 @@ class LoginParts:
     secrets: ILoginSecrets | None = None
     guard: ILoginGuard | None = None
     tokens: bool = False
+
+
+@implementer(IProvenUser)
+class _Vouched:
+    """Credentials of somebody whose login a proxy has checked."""
+
+    def __init__(self, username: bytes) -> None:
+        self.username = username
 
 
 class Authentication:
@@ -167,6 +177,17 @@ class Authentication:
             return Failure(Refusal(AUTH_FIRST)) if failure.check(LoginFailed) else failure
 
         return self._ask_portal(Anonymous(), facts).addErrback(unwelcome)
+
+    def vouched(self, username: bytes, facts: SessionFacts) -> "Deferred[Login]":
+        """Log in somebody for whom a proxy that we trust vouches.
+
+        It fails with a `Refusal` of 535 if there is no such user here.
+        """
+
+        def unknown(failure: Failure) -> Failure:
+            return Failure(Refusal(REJECTED)) if failure.check(LoginFailed) else failure
+
+        return self._ask_portal(_Vouched(username), facts).addErrback(unknown)
 
     def _ask_portal(self, credentials: ICredentials, facts: SessionFacts) -> "Deferred[Login]":
         login: Deferred[Any] = maybeDeferred(

@@ -330,7 +330,7 @@ class SMTPServerProtocol(LineStream):
         elif self.session.phase is Phase.HANDSHAKE:
             self._start_tls()
         elif self.session.phase is Phase.RESTART:
-            self._restart()
+            self._begin_session(Phase.HELLO, self._over_tls)
         elif self.factory.draining and not self.session.in_transaction:
             self.hang_up(SHUTTING_DOWN)
 
@@ -391,10 +391,13 @@ class SMTPServerProtocol(LineStream):
         capabilities = self.session.capabilities
         return capabilities.ehlo_reply if extended else capabilities.helo_reply
 
-    def _restart(self) -> None:
-        """Begin anew as somebody else, whose greeting was the last answer."""
+    def begin_as(self, facts: SessionFacts, login: Login | None) -> None:
+        """Be somebody else from the next greeting on, who may have logged in elsewhere."""
         self._log_out()
-        self._begin_session(Phase.HELLO, self._over_tls)
+        if login is not None:
+            self.take_delivery(login)
+            facts = replace(facts, identity=login.identity)
+        self.facts = facts
 
     # Content
 

@@ -5,9 +5,10 @@ own address with them. Who may use them is decided by the connection's real peer
 XCLIENT before has said.
 
 XCLIENT replaces the peer: its address is from then on the one it gave, for relaying rights and
-limits as much as for the log, and the session begins anew with a greeting. NAME, PROTO, HELO and
-the DEST attributes are read and not used: names are not looked up here, and EHLO comes again.
-XFORWARD only adds to the log, until the next message is over.
+limits as much as for the log, and the session begins anew with a greeting. With LOGIN somebody has
+logged in at the proxy: the portal is told so by credentials that provide `IProvenUser`. NAME,
+PROTO, HELO and the DEST attributes are read and not used: names are not looked up here, and EHLO
+comes again. XFORWARD only adds to the log, until the next message is over.
 
 Who controls the input: a listed peer, whose values `wire` has decoded and found printable.
 """
@@ -17,6 +18,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from postroom.envelope import SessionFacts
+from postroom.server.authentication import Login
+from postroom.server.verdicts import settled, then
 from postroom.wire.commands import TEMPORARILY_UNAVAILABLE, UNAVAILABLE, Xclient, Xforward
 from postroom.wire.replies import Reply, reply
 
@@ -29,7 +32,7 @@ BAD_ADDRESS: Final = reply(501, "5.5.4", "Bad address or port")
 _UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)
 
 
-def xclient(server: "SMTPServerProtocol", command: Xclient) -> Reply:
+def xclient(server: "SMTPServerProtocol", command: Xclient) -> object:
     """XCLIENT: be the proxy for somebody else from now on; the answer is a greeting."""
     old, said = server.facts, command.attributes
     try:
@@ -37,10 +40,19 @@ def xclient(server: "SMTPServerProtocol", command: Xclient) -> Reply:
         port = _port(said["PORT"]) if "PORT" in said else old.client_port
     except ValueError:
         return BAD_ADDRESS
-    refusal: Reply | None = server.factory.change_client(server, client)
+    facts = SessionFacts(old.role, client, port)
+    login = said.get("LOGIN", UNAVAILABLE)
+    if login in _UNKNOWN:
+        return _begin_anew(None, server, facts)
+    vouched = settled(server.factory.authentication.vouched(login, facts))
+    return then(vouched, _begin_anew, server, facts)
+
+
+def _begin_anew(login: Login | None, server: "SMTPServerProtocol", facts: SessionFacts) -> Reply:
+    refusal: Reply | None = server.factory.change_client(server, facts.client)
     if refusal is not None:
         return refusal
-    server.facts = SessionFacts(old.role, client, port)
+    server.begin_as(facts, login)
     greeting: Reply = server.factory.greeting
     return greeting
 
