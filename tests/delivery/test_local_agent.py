@@ -13,9 +13,9 @@ from postroom.delivery.local_agent import DELIVERED, LocalAgent
 from postroom.delivery.routing import UNKNOWN_USER
 from postroom.envelope import NewMessage
 from postroom.errors import LOCAL_ERROR
-from postroom.interfaces import ILocalAgent
+from postroom.interfaces import IChunkSource, ILocalAgent
 from postroom.wire.commands import Rcpt
-from postroom.wire.replies import Reply
+from postroom.wire.replies import Reply, reply
 from tests.delivery.support import HEADER, MESSAGE, Chunks, box, files_in
 from tests.delivery.test_transaction import make_room
 
@@ -120,3 +120,42 @@ class Delivering(AgentCase):
         answer = await self.agent.deliver_locally(message, message.recipients[0], source)
         self.assertEqual(answer, LOCAL_ERROR)
         self.flushLoggedErrors(OSError)
+
+
+class HandingOver(AgentCase):
+    """Mail for accounts goes to the server that keeps the mailboxes. RFC 2033 s4.2."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.handed: list[tuple[list[str], bytes]] = []
+        self.answers: dict[str, Reply] = {}
+
+        async def hand_over(message: NewMessage, source: IChunkSource) -> list[Reply]:
+            names = [str(rcpt.forward_path) for rcpt in message.recipients]
+            first = source.chunk(0)
+            self.handed.append((names, first if isinstance(first, bytes) else b""))
+            return [self.answers.get(name, DELIVERED) for name in names]
+
+        self.agent.hand_over = hand_over
+
+    async def test_an_account_gets_nothing_here_and_everything_there(self) -> None:
+        self.assertEqual(await self.deliver("joe+tag@here.example"), DELIVERED)
+        self.assertEqual(self.handed, [(["joe+tag@here.example"], QUEUED)])
+        self.assertEqual(self.new("joe"), [])
+
+    async def test_what_the_server_says_is_the_answer(self) -> None:
+        for answer in (reply(452, "4.2.2", "Full"), reply(550, "5.1.1", "Unknown there")):
+            self.answers["joe@here.example"] = answer
+            self.assertEqual(await self.deliver("joe@here.example"), answer)
+
+    async def test_an_account_of_several_that_fails_is_tried_alone(self) -> None:
+        self.answers["ann@here.example"] = reply(452, "4.2.2", "Full")
+        self.assertEqual(await self.deliver("both@here.example"), DELIVERED)
+        ((message, octets),) = self.queue.messages
+        self.assertEqual([str(r.forward_path) for r in message.recipients], ["ann@here.example"])
+        self.assertEqual(octets, QUEUED)
+
+    async def test_an_alias_still_leads_away(self) -> None:
+        self.assertEqual(await self.deliver("away@here.example"), DELIVERED)
+        self.assertEqual(self.handed, [(["joe@here.example"], QUEUED)])
+        self.assertEqual(len(self.queue.messages), 1)

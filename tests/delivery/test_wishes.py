@@ -114,6 +114,15 @@ class EnvelopeTests(WishCase):
         self.assertEqual(self.told(), [])
         self.assertFalse(os.path.exists(f"{self.root}/joe"))
 
+    async def test_where_another_server_keeps_the_mailboxes_all_is_queued(self) -> None:
+        settings = replace(self.room.settings, hands_over=True)
+        self.room = replace(self.room, settings=settings)
+        await self.give(asking("joe+tag@here.example"), user=None)
+        ((message, _),) = self.queue.messages
+        self.assertEqual(message.recipients, (asking("joe+tag@here.example"),))
+        self.assertIsNone(message.held_until)
+        self.assertFalse(os.path.exists(f"{self.root}/joe"))
+
     async def test_priority_counts_upwards_only_for_who_may_relay(self) -> None:
         for user, value, priority in (
             ("ann@here.example", "4", 4),

@@ -10,7 +10,7 @@ from postroom.envelope import Action, Trait
 from postroom.queue.notices import ReportLimit, wants
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox, parse_mailbox
-from tests.queue.rig import BUSY, OK, REMOTE, UNKNOWN, RelayTestCase
+from tests.queue.rig import BUSY, OK, REMOTE, UNKNOWN, UNREACHABLE, RelayTestCase
 from tests.queue.samples import SENDER, Content, new_message
 
 HOUR = 3600.0
@@ -222,6 +222,18 @@ class WayTests(ReportCase):
             self.queue.enqueue(replace(self.message(), recipients=(rcpt,)), CONTENT)
         )
         self.assertEqual((self.actions(), self.rows()), (["failed"], []))
+
+    def test_a_flushed_domain_is_tried_at_once_though_it_was_dead(self) -> None:
+        self.relay.start()
+        self.sender.answer = lambda *_: UNREACHABLE
+        self.enqueue("a@example.net")
+        self.clock.advance(1)
+        self.assertEqual(len(self.sender.sent), 1)
+        self.outcome, self.sender.answer = OK, self.answer
+        self.assertEqual(self.successResultOf(self.queue.flush_domain("example.net", False)), 1)
+        self.clock.advance(1)
+        self.assertEqual((len(self.sender.sent), self.rows()), (2, []))
+        self.assertEqual(self.successResultOf(self.queue.flush_domain("example.net", True)), 0)
 
     def test_what_is_held_is_sent_when_its_time_has_come(self) -> None:
         self.relay.start()

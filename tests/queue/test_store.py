@@ -254,6 +254,31 @@ class StoreContract:
             (put,) = await self.store.claim(self.now, 1)
             self.assertIs(put.recipients[0].delay_told, told)
 
+    # flush
+
+    async def test_what_waits_for_a_domain_is_made_due(self) -> None:
+        later = self.now + 3000
+        put = await self.store.put(
+            new_message("a@x.org", "b@sub.x.org", "c@notx.org", "d@xxorg"),
+            Content(b"x"),
+        )
+        await self.store.record([Retry(r, later, GREYLISTED) for r in put.recipients])
+        held = new_message("h@x.org", held_until=later)
+        await self.store.put(held, Content(b"x"), claim=False)
+        await self.store.put(new_message("busy@x.org"), Content(b"x"))
+        for domain, subdomains, found in (
+            ("y.org", True, []),
+            ("_.org", False, []),
+            ("%", True, []),
+            ("x.org", False, ["a@x.org"]),
+            ("x.org", True, ["b@sub.x.org"]),
+        ):
+            claimed = await self.store.flush(domain, subdomains)
+            claims = await self.store.claim(self.now, 10)
+            due = [str(r.address) for claim in claims for r in claim.recipients]
+            self.assertEqual(due, found, domain)
+            self.assertGreaterEqual(claimed, len(found))
+
     # next_due_at
 
     async def test_it_is_told_when_to_claim_next(self) -> None:

@@ -77,7 +77,7 @@ class CompletenessTests(SynchronousTestCase):
             ListenerSettings: {"role", "limits", "clear_text_auth_networks", "mechanisms"},
             ClientSettings: {"timeouts", "extensions"},
             Timeouts: set(),
-            DeliverySettings: {"postmaster_domain", "spool_directory"},
+            DeliverySettings: {"postmaster_domain", "spool_directory", "hands_over"},
             Schedule: set(),
         }
         tables = {

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,30 @@ class LockTests(SynchronousTestCase):
         error = self.assertRaises(UserError, open_state_directory, path, Owner())
         self.assertIn(f"the state directory {path} cannot be used by ", str(error))
         self.assertTrue(str(error).endswith(": File exists"))
+
+
+class NodeTests(SynchronousTestCase):
+    """The name by which the queue knows a daemon."""
+
+    def name_in(self, path: Path) -> str:
+        state = open_state_directory(path, Owner())
+        try:
+            return state.node_name()
+        finally:
+            state.close()
+
+    def test_it_is_kept_and_each_has_its_own(self) -> None:
+        one, other = Path(self.mktemp()), Path(self.mktemp())
+        name = self.name_in(one)
+        self.assertEqual(self.name_in(one), name)
+        self.assertNotEqual(self.name_in(other), name)
+        self.assertLessEqual(len(name), 32)
+
+    def test_a_directory_that_was_copied_to_another_machine_is_another_node(self) -> None:
+        path = Path(self.mktemp())
+        name = self.name_in(path)
+        self.patch(socket, "gethostname", lambda: "elsewhere")
+        self.assertNotEqual(self.name_in(path), name)
 
 
 class OwnerTests(SynchronousTestCase):

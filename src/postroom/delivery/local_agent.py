@@ -10,7 +10,7 @@ Who controls the input: the sender, content and reverse-path; the content was li
 accepted.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
@@ -45,9 +46,17 @@ Enqueue = Callable[[NewMessage, IContent], Awaitable[None]]
 """`IQueue.enqueue`, as a callable, because the queue is made after the agent that it uses."""
 
 
+HandOver = Callable[[NewMessage, IChunkSource], Awaitable[Sequence[Reply]]]
+"""Gives a message to the server that keeps the mailboxes: one reply for each recipient."""
+
+
 @implementer(ILocalAgent)
 class LocalAgent:
-    """Takes mail from the queue into Maildirs."""
+    """Takes mail from the queue into Maildirs, or to the server that keeps the mailboxes.
+
+    Attributes:
+        hand_over: gives mail for accounts to another server; None for Maildirs.
+    """
 
     def __init__(
         self,
@@ -65,6 +74,7 @@ class LocalAgent:
         self._spools = spools
         self._quotas = quotas
         self._enqueue = enqueue
+        self.hand_over: HandOver | None = None
 
     def deliver_locally(
         self, message: NewMessage, recipient: Rcpt, source: IChunkSource
@@ -114,6 +124,19 @@ class LocalAgent:
         content = spool.finish()
         if isinstance(content, Deferred):
             content = await content
+        if self.hand_over is not None and route.accounts:
+            await self._hand(message, recipient, route, source, content)
+        else:
+            await self._write(message, route, content, scan)
+        if route.queued:
+            await self._queue(message, message.sender, _rcpts(route.queued, recipient), content)
+        if route.forwarded:
+            sender = await self._router.forwarding_sender(message.sender)
+            await self._queue(message, sender, _rcpts(route.forwarded, recipient), content)
+
+    async def _write(
+        self, message: NewMessage, route: Route, content: IContent, scan: HeaderScan
+    ) -> None:
         for account in route.accounts:
             # What the committer says is final only where what is due has been counted.
             await _now(self._quotas.refusal((account,), content.size_octets))
@@ -134,11 +157,34 @@ class LocalAgent:
         for outcome in await self._committer.deliver(writes) if writes else ():
             if outcome is not None:
                 raise outcome
-        if route.queued:
-            await self._queue(message, message.sender, _rcpts(route.queued, recipient), content)
-        if route.forwarded:
-            sender = await self._router.forwarding_sender(message.sender)
-            await self._queue(message, sender, _rcpts(route.forwarded, recipient), content)
+
+    async def _hand(
+        self,
+        message: NewMessage,
+        recipient: Rcpt,
+        route: Route,
+        source: IChunkSource,
+        content: IContent,
+    ) -> None:
+        """Give the message to another server; accounts that it refuses alone are tried alone.
+
+        Raises:
+            Refusal: it refused all of them.
+
+        RFC 2033 s4.2
+        """
+        assert self.hand_over is not None
+        separator = self._settings.sub_address_separator
+        addresses = tuple(address_of(account, separator) for account in route.accounts)
+        rcpts = _rcpts(addresses, recipient)
+        replies = await self.hand_over(replace(message, recipients=rcpts), source)
+        failed = [
+            (rcpt, reply) for rcpt, reply in zip(rcpts, replies, strict=True) if reply.code >= 400
+        ]
+        if len(failed) == len(rcpts):
+            raise Refusal(next((r for _, r in failed if r.temporary), failed[0][1]))
+        if failed:
+            await self._queue(message, message.sender, tuple(rcpt for rcpt, _ in failed), content)
 
     async def _queue(
         self,

@@ -33,6 +33,7 @@ class DeliverySettings:
         cached_maildirs: how many Maildirs are kept open, at two file descriptors each.
         batch_files: how many files are written between two directory syncs.
         batch_octets: how much content a batch may hold before no more is added to it.
+        hands_over: True if another server keeps the mailboxes, and mail for accounts goes there.
         over_quota: what a full mailbox's mail gets: ``"temporary"``, 452, or ``"permanent"``, 552.
     """
 
@@ -51,6 +52,7 @@ class DeliverySettings:
     cached_maildirs: int = 128
     batch_files: int = 64
     batch_octets: int = 8_388_608
+    hands_over: bool = False
     over_quota: Literal["temporary", "permanent"] = "temporary"
 
 

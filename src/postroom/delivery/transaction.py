@@ -31,6 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite, Outcome
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
@@ -62,7 +63,7 @@ from postroom.interfaces import (
 from postroom.maildirs.folders import sub_address_folder
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import RRVS
-from postroom.wire.paths import Mailbox, mailbox
+from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
@@ -177,6 +178,8 @@ class SessionDelivery:
         if not resolved.admits(self._user):
             return NOT_A_WRITER
         if not resolved.accounts or resolved.queued or resolved.forwarded:
+            return resolved
+        if self._room.settings.hands_over:  # whose quotas are known there alone
             return resolved
         full = self._room.quotas.refusal(resolved.accounts, size_octets)
         if isinstance(full, Deferred):
@@ -371,8 +374,8 @@ class MessageDelivery:
         if self._scan.headless:
             # Below our fields the first lines of a bare body would count as header, and be hidden.
             received += b"\r\n"
-        if self._held_until is not None:
-            return Deferred.fromCoroutine(self._hold(PrefixedContent(received, content)))
+        if self._held_until is not None or settings.hands_over:
+            return Deferred.fromCoroutine(self._queue_all(PrefixedContent(received, content)))
         writes = [self._write_for(account, received, content) for account in self._copies.accounts]
         # The usual message has Maildirs only, and one Deferred is all it costs.
         if not (self._copies.queued or self._copies.forwarded):
@@ -418,8 +421,8 @@ class MessageDelivery:
         stored = self._stored(outcomes)
         return await stored if isinstance(stored, Deferred) else stored
 
-    async def _hold(self, content: IContent) -> Sequence[Reply]:
-        """Queue everybody's copy: nobody gets it before its time.
+    async def _queue_all(self, content: IContent) -> Sequence[Reply]:
+        """Queue everybody's copy: nobody gets it before its time, or another server keeps it.
 
         RFC 4865 s4
         """
@@ -482,16 +485,8 @@ class MessageDelivery:
     def _rcpt_of(self, account: Account) -> Rcpt:
         """Give RCPT for an account's copy, with what was asked for about its recipient."""
         key = account.address, account.folder
-        return Rcpt(self._address_of(account), self._copies.parameters.get(key, {}))
-
-    def _address_of(self, account: Account) -> Mailbox:
-        """Give the address by which the queue finds an account again, and its folder if it can."""
-        address = mailbox(account.address)
-        separator = self._room.settings.sub_address_separator
-        if not account.folder or not account.folder.isascii() or not separator:
-            return address
-        tag = f"{separator}{account.folder}".encode("ascii")
-        return Mailbox(address.local_part + tag, address.domain)
+        address = address_of(account, self._room.settings.sub_address_separator)
+        return Rcpt(address, self._copies.parameters.get(key, {}))
 
     def _enqueue(
         self,

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, or_, select, update
 
 from postroom.envelope import NewMessage, Trait
 from postroom.errors import PostroomError
@@ -121,6 +121,17 @@ class Release(Job[int]):
         self.owner = owner
 
 
+class Flush(Job[int]):
+    """Make what waits for a domain due now."""
+
+    def __init__(self, now: float, domain: str, subdomains: bool) -> None:
+        """Take the domain, in lower case."""
+        super().__init__()
+        self.now = now
+        self.domain = domain
+        self.subdomains = subdomains
+
+
 class Batch:
     """Applies jobs for one owner of leases."""
 
@@ -151,6 +162,8 @@ class Batch:
                 self._claim(connection, job)
             elif isinstance(job, Release):
                 self._release(connection, job)
+            elif isinstance(job, Flush):
+                self._flush(connection, job)
 
     def _put(self, connection: Connection, puts: Sequence[Put]) -> None:
         insert(connection, message, [_message_row(put) for put in puts])
@@ -257,6 +270,19 @@ class Batch:
         claimed = recipient.c.lease_owner.is_not(None)
         mine = claimed if job.owner is None else recipient.c.lease_owner == job.owner
         statement = update(recipient).where(mine).values(lease_owner=None, due_at=job.now)
+        job.result = connection.execute(statement).rowcount
+
+    def _flush(self, connection: Connection, job: Flush) -> None:
+        domain = recipient.c.domain
+        meant = domain == job.domain
+        if job.subdomains:
+            meant = or_(meant, domain.endswith("." + job.domain, autoescape=True))
+        idle = or_(recipient.c.lease_owner.is_(None), recipient.c.due_at <= job.now)
+        statement = (
+            update(recipient)
+            .where(meant, idle, recipient.c.rank != HELD)
+            .values(due_at=job.now, lease_owner=None)
+        )
         job.result = connection.execute(statement).rowcount
 
 

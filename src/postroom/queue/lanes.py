@@ -109,6 +109,11 @@ class Lane:
         """Say whether new jobs must be put back: the destination is held, or being probed."""
         return self._failures > 0 and (self._held(now) or self.active > 0 or bool(self.waiting))
 
+    def forgive(self) -> None:
+        """Forget failures: somebody says that the destination is there again."""
+        self._failures = 0
+        self._held_until = 0.0
+
     def put_back_seconds(self, now: float) -> float | None:
         """Say for how long a suspended job is put back uncounted; None to let it count."""
         if self._hold_seconds() >= LONGEST_HOLD_SECONDS:

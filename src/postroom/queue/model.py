@@ -161,6 +161,12 @@ class IQueueStore(Interface):
         RFC 6710 s4.1
         """
 
+    def flush(domain: str, subdomains: bool) -> "Deferred[int]":
+        """Make due now what waits for a domain (lower case), but for what is held.
+
+        Gives the number of recipients.
+        """
+
     def next_due_at(now: float) -> "Deferred[float | None]":
         """Say when to `claim` next: when the next recipient is due or the next lease ends.
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.envelope import NewMessage, Notice
-from postroom.interfaces import IContent, IQueue
+from postroom.interfaces import IContent, IQueue, IQueueFlush
 from postroom.queue.batch import CHUNK_OCTETS
 from postroom.queue.dsn import header_of
 from postroom.queue.model import ClaimedMessage, IQueueStore
@@ -27,7 +27,7 @@ from postroom.queue.sources import MemorySource, Source, StoreSource
 _log = Logger()
 
 
-@implementer(IQueue)
+@implementer(IQueue, IQueueFlush)
 class Queue:
     """The durable queue, in front of its store and its relay."""
 
@@ -62,6 +62,18 @@ class Queue:
         """See `IQueue.notify`."""
         report = self._relay.make_report(message, header_of(header), notices)
         return self.enqueue(report.message, report.content) if report else succeed(None)
+
+    def flush_domain(self, domain: str, subdomains: bool) -> "Deferred[int | None]":
+        """See `IQueueFlush.flush_domain`: any domain may be, for only listed peers ask.
+
+        RFC 1985 s3
+        """
+        return self._store.flush(domain, subdomains).addCallback(self._flushed, domain)
+
+    def _flushed(self, count: int, domain: str) -> int | None:
+        if count:
+            self._relay.hurry(domain)
+        return count
 
     def _submit(self, claimed: ClaimedMessage | None, source: Source) -> None:
         """Give the stored message to the relay; if that fails, its lease runs out."""

@@ -193,6 +193,14 @@ class Relay:
         """Make a report for the sender of a message; None if it is one too many for that."""
         return self._outcomes.make_report(message, original, notices)
 
+    def hurry(self, domain: str) -> None:
+        """Fetch at once what has become due, and forget that a domain's hosts were in trouble."""
+        for destination, lane in self._lanes.items():
+            if destination.domain == domain or destination.domain.endswith("." + domain):
+                lane.forgive()
+        if self._poll_call is not None:
+            self._poll_call.reset(0)
+
     # Fetching
 
     def _poll(self) -> None:

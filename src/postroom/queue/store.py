@@ -67,7 +67,7 @@ from zope.interface import implementer
 from postroom.database import storage_error
 from postroom.envelope import NewMessage
 from postroom.interfaces import IContent
-from postroom.queue.batch import Batch, Claim, Put, Record, Release, Renew
+from postroom.queue.batch import Batch, Claim, Flush, Put, Record, Release, Renew
 from postroom.queue.files import ContentFiles
 from postroom.queue.model import ClaimedMessage, Done, IQueueStore, Report, Retry
 from postroom.queue.ranks import Horizons, next_due_at
@@ -238,6 +238,10 @@ class SqlQueueStore:
     def release_own_leases(self) -> "Deferred[int]":
         """End the leases of an earlier process of the same ``owner``, which is known to be dead."""
         return self._writer.submit(Release(self._now(), self.owner))
+
+    def flush(self, domain: str, subdomains: bool) -> "Deferred[int]":
+        """See `IQueueStore.flush`."""
+        return self._writer.submit(Flush(self._now(), domain, subdomains))
 
     def next_due_at(self, now: float) -> "Deferred[float | None]":
         """See `IQueueStore.next_due_at`."""

@@ -10,8 +10,8 @@ Nothing here starts a thread or opens a connection, so that `twistd` may fork af
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
@@ -25,12 +25,13 @@ from postroom.accounts.sending_counts import SQLSendingCounts
 from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
-from postroom.client.model import Destination
+from postroom.client.model import Destination, Outgoing
 from postroom.client.protocol import IClientReactor
 from postroom.client.sender import Sender
+from postroom.client.settings import ForeignExtension
 from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
-from postroom.delivery.local_agent import LocalAgent
+from postroom.delivery.local_agent import HandOver, LocalAgent
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
 from postroom.delivery.senders import Senders
@@ -41,7 +42,7 @@ from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
 from postroom.delivery.transaction import DeliveryRoom
 from postroom.envelope import NewMessage
-from postroom.interfaces import IContent
+from postroom.interfaces import IChunkSource, IContent, IExtension
 from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
@@ -59,6 +60,7 @@ from postroom.service.sources import Sources, make_sources
 from postroom.service.space import FreeSpace, ISpaceReactor
 from postroom.service.storage import Storage
 from postroom.service.tls import listener_tls
+from postroom.wire.replies import Reply
 
 _LOOK_UP_THREADS = 4
 _SPOOL_THREADS = 4
@@ -80,6 +82,7 @@ class Rooms:
         srs_secrets: what senders of forwarded mail are rewritten with.
         logins: what logins are checked with.
         store: the queue's.
+        queue: where deliveries put what is to be sent.
         relay: sends what is queued.
         sender: the relay's way to other servers.
         committer: writes Maildirs.
@@ -94,6 +97,7 @@ class Rooms:
     srs_secrets: SRSSecrets
     logins: LoginRoom
     store: SqlQueueStore
+    queue: Queue
     relay: Relay
     sender: Sender
     committer: Committer
@@ -111,6 +115,25 @@ def next_hops(settings: Settings) -> Callable[[str], Destination]:
         return Destination(domain) if hop is None else Destination("", hop)
 
     return route
+
+
+def handing_over(sender: Sender, destination: Destination) -> HandOver:
+    """Make what hands mail to the server that keeps the mailboxes."""
+
+    async def hand_over(message: NewMessage, source: IChunkSource) -> Sequence[Reply]:
+        sent = await sender.send(destination, Outgoing(message, source))
+        return sent.replies
+
+    return hand_over
+
+
+def foreign_parameters(extensions: Sequence[IExtension]) -> Mapping[str, ForeignExtension]:
+    """Say which extension each parameter of a plugin belongs to, for the client."""
+    return {
+        parameter.keyword: ForeignExtension(extension.keyword(), extension.needed_at_next_hop)
+        for extension in extensions
+        for parameter in (*extension.mail_parameters(), *extension.rcpt_parameters())
+    }
 
 
 def make_rewriting(
@@ -156,8 +179,11 @@ def assemble(
     # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
     horizon = 2 * settings.schedule().longest_step_seconds
     files = files_of(storage.engine) if storage.owns_database else None
-    store = SqlQueueStore(storage.engine, reactor, horizon_seconds=horizon, files=files)
-    sender = Sender(reactor, Resolver(reactor, settings.resolving()), settings.sending())
+    store = SqlQueueStore(
+        storage.engine, reactor, owner=storage.node, horizon_seconds=horizon, files=files
+    )
+    client = replace(settings.sending(), extensions=foreign_parameters(find_extensions()))
+    sender = Sender(reactor, Resolver(reactor, settings.resolving()), client)
 
     postmaster = next(iter(settings.domains or storage.domains), None)
     delivery = settings.deliveries(postmaster)
@@ -173,6 +199,8 @@ def assemble(
         return queue.enqueue(message, content)
 
     agent = LocalAgent(delivery, router, committer, area, quotas, enqueue)
+    if settings.delivery.lmtp is not None:
+        agent.hand_over = handing_over(sender, Destination("", settings.delivery.lmtp))
     exits = Exits(sender, next_hops(settings), sources.directory, agent)
     relay = Relay(store, exits, reactor, settings.relaying())
     queue = Queue(store, relay)
@@ -187,6 +215,7 @@ def assemble(
         srs_secrets=srs_secrets,
         logins=logins,
         store=store,
+        queue=queue,
         relay=relay,
         sender=sender,
         committer=committer,
@@ -217,7 +246,7 @@ def make_listeners(
         policy = settings.listener(listen.role, limits)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        sessions.around = Surroundings(has_room=rooms.space.has_room)
+        sessions.around = Surroundings(has_room=rooms.space.has_room, flush=rooms.queue)
         for extension in extensions:
             add_extension(sessions, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)

@@ -106,14 +106,17 @@ class MailService(Service):
             _log.info("{line}", line=line)
 
     async def _start_relay(self) -> None:
-        if self.storage.owns_database:
-            try:
-                ended = await self.rooms.store.release_all_leases()
-            except Exception:
-                _log.failure("Leases of an earlier run could not be ended; they will run out")
-            else:
-                if ended:
-                    _log.info("{count} recipients are taken up again", count=ended)
+        store = self.rooms.store
+        # Where several daemons share the queue, leases of this node's name are an earlier run's:
+        # the state directory that keeps the name is locked.
+        alone = self.storage.owns_database
+        try:
+            ended = await (store.release_all_leases() if alone else store.release_own_leases())
+        except Exception:
+            _log.failure("Leases of an earlier run could not be ended; they will run out")
+        else:
+            if ended:
+                _log.info("{count} recipients are taken up again", count=ended)
         if self.running:
             self.rooms.relay.start()
 

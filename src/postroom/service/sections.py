@@ -12,6 +12,7 @@ from postroom.server.limits import Limits
 from postroom.service.declarations import (
     AbsolutePath,
     Extra,
+    RelayHost,
     Section,
     setting,
 )
@@ -152,6 +153,14 @@ class LimitsSection(Section):
 
 class DeliverySection(Section):
     """Deliveries to accounts and into the queue."""
+
+    lmtp: RelayHost | None = setting(
+        None,
+        """The LMTP server that keeps the mailboxes of all accounts, instead of Maildirs here:
+        "lmtp://HOST:PORT" or "lmtp+unix:/PATH". Mail for them is queued and handed over at once,
+        each under its account's own address.""",
+        extra=Extra(example="lmtp+unix:/run/dovecot/lmtp", rfc="RFC 2033 s4"),
+    )
 
     sub_address_separator: str = _delivery(
         "sub_address_separator",

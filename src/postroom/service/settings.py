@@ -200,6 +200,7 @@ class Settings(Section):
             relay_networks=self.relay_networks,
             postmaster_domain=postmaster_domain,
             spool_directory=str(self.state_dir),
+            hands_over=self.delivery.lmtp is not None,
         )
 
     def submitting(self) -> SubmissionSettings:
@@ -272,6 +273,9 @@ def load_settings(config: Path | None, overrides: Mapping[str, object]) -> Setti
     check_tls(settings.tls, settings.listen, source)
     _check_proxies(settings, source)
     settings.schedule()
+    keeper = settings.delivery.lmtp
+    if keeper is not None and not keeper.lmtp:
+        raise UserError(f"{source}: delivery.lmtp: it does not begin with lmtp:// or lmtp+unix:/")
     return settings
 
 

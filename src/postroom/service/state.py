@@ -13,8 +13,10 @@ Known limit: ``flock`` does not reach over NFS mounts of different machines.
 """
 
 import fcntl
+import hashlib
 import os
 import pwd
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -99,9 +101,39 @@ class StateDirectory:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
+    def node_name(self) -> str:
+        """Give a name that no other daemon has and that this one keeps: made once, and kept.
+
+        The machine's name is in it: a directory that was copied to another machine is another node.
+
+        Raises:
+            UserError: it cannot be read or written.
+        """
+        path = self.path / "node"
+        try:
+            try:
+                seed = path.read_bytes()
+            except FileNotFoundError:
+                seed = os.urandom(16).hex().encode("ascii")
+                _write_once(path, seed)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be used: {error.strerror}") from error
+        machine = socket.gethostname().encode("utf-8", "surrogateescape")
+        return hashlib.sha256(seed + b"@" + machine).hexdigest()[:32]
+
     def close(self) -> None:
         """Let the lock go."""
         os.close(self._lock)
+
+
+def _write_once(path: Path, octets: bytes) -> None:
+    """Write a small file whole: a crash leaves it or none."""
+    fresh = path.with_name(f".{path.name}.new")
+    with open(fresh, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
 
 
 def open_state_directory(path: Path, owner: Owner) -> StateDirectory:

@@ -34,6 +34,7 @@ class Storage:
         login_secret: what the salts of names that nobody has are made from.
         owns_database: True if no other process can be working on the queue, because the database
             lies in the locked directory.
+        node: what the queue calls this daemon, the same after a restart.
     """
 
     state: StateDirectory
@@ -42,6 +43,7 @@ class Storage:
     srs_secrets: tuple[bytes, ...]
     login_secret: bytes
     owns_database: bool
+    node: str
 
     def close(self) -> None:
         """Let go of the database and then of the directory."""
@@ -65,12 +67,15 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
             domains = tuple(row.name for row in rows if row.kind is DomainKind.LOCAL)
             srs_secrets = read_secrets(engine, settings.srs.rotation(), time.time())
             login_secret = site_octets(engine, "logins")
+            node = state.node_name()
             engine.dispose()
     except BaseException:
         state.close()
         raise
     return Storage(
-        state, engine, domains, srs_secrets, login_secret, owns_database=not settings.database
+        *(state, engine, domains, srs_secrets, login_secret),
+        owns_database=not settings.database,
+        node=node,
     )
 
 
