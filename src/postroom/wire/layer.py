@@ -40,7 +40,7 @@ from postroom.wire.grammar import (
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.offers import capabilities_of
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
-from postroom.wire.replies import ENHANCED, REPLY_LINE, Reply, ReplyReader
+from postroom.wire.replies import ENHANCED, Reply, ReplyReader
 from postroom.wire.stream import (
     IN_COMMANDS,
     IN_REPLIES,
@@ -193,20 +193,26 @@ class SmtpLayer:
         piece = self._first
         if piece.mode is not Mode.COMMANDS:
             return None
-        known = verb_at(self._buffer, piece.start)
-        if known is not None:
-            return known
+        if piece.verb is not None:
+            return piece.verb
         word = VERB.match(self._buffer, *self._span())
         return word[1].decode("ascii").upper() if word is not None else None
 
     @property
     def args(self) -> memoryview | None:
         """What follows the verb, without the blank before it and without the line end."""
-        if self._first.mode is not Mode.COMMANDS:
+        piece = self._first
+        if piece.mode is not Mode.COMMANDS:
             return None
         start, end = self._span()
-        word = VERB.match(self._buffer, start, end)
-        return self._buffer[min(word.end() + 1, end) : end] if word is not None else None
+        if piece.verb is not None:
+            start += len(piece.verb)
+        else:
+            word = VERB.match(self._buffer, start, end)
+            if word is None:
+                return None
+            start = word.end()
+        return self._buffer[min(start + 1, end) : end]
 
     @property
     def mailfrom(self) -> memoryview | None:
@@ -292,17 +298,14 @@ class SmtpLayer:
     @property
     def reply_code(self) -> int | None:
         """The three digits of a reply."""
-        if self._first.mode is not Mode.REPLIES:
-            return None
-        match = REPLY_LINE.match(self._buffer, *self._span())
-        return int(match[1]) if match is not None else None
+        return self._first.code
 
     @property
     def enhanced_code(self) -> str | None:
         """The enhanced status code of a reply's first line, if its class is the reply's."""
-        start, end = self._span()
         if self.reply_code is None:
             return None
+        start, end = self._span()
         match = _enhanced(self._buffer, start + 4, end)
         return match[1].decode("ascii") if match and match[1][0] == self._buffer[start] else None
 
@@ -313,12 +316,12 @@ class SmtpLayer:
             return None
         enhanced = self.enhanced_code
         prefix = enhanced.encode("ascii") if enhanced else b""
-        return tuple(self._text(start + 4, end, prefix) for start, end in self._reply_lines())
-
-    def _text(self, start: int, end: int, prefix: bytes) -> memoryview:
-        if prefix and self._buffer[start : start + len(prefix)] == prefix:
-            start += len(prefix) + 1
-        return self._buffer[min(start, end) : end]
+        lines = [self._buffer[min(start + 4, end) : end] for start, end in self._lines()]
+        if not prefix:
+            return tuple(lines)
+        return tuple(
+            line[len(prefix) + 1 :] if line[: len(prefix)] == prefix else line for line in lines
+        )
 
     @property
     def keywords(self) -> Mapping[str, str]:

@@ -65,7 +65,12 @@ class SMTP(Packet):
         return self.view.summary()
 
 
-for _port in SMTP_PORTS:
-    bind_bottom_up(TCP, SMTP, dport=_port)
-    bind_bottom_up(TCP, SMTP, sport=_port)
-bind_top_down(TCP, SMTP, dport=SMTP_PORT)
+def bind() -> None:
+    """Have scapy take what goes to or comes from a port of SMTP for this layer; done on import."""
+    for port in SMTP_PORTS:
+        bind_bottom_up(TCP, SMTP, dport=port)
+        bind_bottom_up(TCP, SMTP, sport=port)
+    bind_top_down(TCP, SMTP, dport=SMTP_PORT)
+
+
+bind()

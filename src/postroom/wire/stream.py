@@ -79,6 +79,8 @@ class Piece(NamedTuple):
         end: where it ends, its line end or final dot included.
         complete: False if the octets stop before it does.
         after: the state behind it.
+        verb: of a command, if `SMTP_COMMANDS` has it.
+        code: of a reply, if its first line is one.
     """
 
     mode: Mode
@@ -86,10 +88,15 @@ class Piece(NamedTuple):
     end: int
     complete: bool
     after: StreamState
+    verb: str | None = None
+    code: int | None = None
 
 
 # The first word of a line, if it could be a verb.
 VERB: Final = re.compile(rb"([A-Za-z][A-Za-z0-9]*)(?=[ \r\n]|\Z)")
+reply_line = re.compile(REPLY_LINE.pattern + rb"(\r?\n|\Z)").match
+"""Matches a line of a reply with its end, which is empty where the octets stop."""
+
 _line_end = re.compile(rb"\n").search
 # Looked ahead for, so that the line end behind one dot can be the line end before the next.
 _lone_dot = re.compile(rb"(?=((?:\r\n|\r|(?<!\r)\n)\0?\.\0?(?:\r\0\n|\r\r\n|\r\n|\r|\n)))")
@@ -158,12 +165,13 @@ def _line(view: memoryview, at: int) -> tuple[int, bool]:
 
 
 def _cut_command(view: memoryview, at: int, state: StreamState) -> Piece:
-    if bytes(view[at : at + 2]) == TLS_HANDSHAKE:
+    if view[at] == TLS_HANDSHAKE[0] and bytes(view[at : at + 2]) == TLS_HANDSHAKE:
         return _cut_tls(view, at, state)
     end, complete = _line(view, at)
-    verb = verb_at(view, at) if complete else None
-    after = _after_command(verb, view, at, end) if verb in _TURNS else IN_COMMANDS
-    return Piece(Mode.COMMANDS, at, end, complete, after)
+    verb = verb_at(view, at)
+    turns = complete and verb in _TURNS
+    after = _after_command(verb, view, at, end) if turns else IN_COMMANDS
+    return Piece(Mode.COMMANDS, at, end, complete, after, verb)
 
 
 _TURNS: Final = frozenset({CMD_DATA, CMD_BDAT, CMD_AUTH, CMD_STARTTLS})
@@ -193,20 +201,23 @@ def _cut_response_or_command(view: memoryview, at: int, state: StreamState) -> P
     return cut_one(view, at, state)
 
 
-def _cut_replies(view: memoryview, at: int, _state: StreamState) -> Piece:
+def _cut_replies(view: memoryview, at: int, state: StreamState) -> Piece:
     """Take all lines of one reply; what is no reply's line is a piece of its own."""
-    if bytes(view[at : at + 2]) == TLS_HANDSHAKE:
-        return _cut_tls(view, at, _state)
-    start, complete = at, False
+    if view[at] == TLS_HANDSHAKE[0] and bytes(view[at : at + 2]) == TLS_HANDSHAKE:
+        return _cut_tls(view, at, state)
+    start, code = at, None
     while at < len(view):
-        end, complete = _line(view, at)
-        match = REPLY_LINE.fullmatch(view, at, line_end(view, at, end))
-        if match is None and at > start and complete:
-            return Piece(Mode.REPLIES, start, at, True, IN_REPLIES)
-        at = end
-        if not complete or match is None or match[2] != b"-":
-            return Piece(Mode.REPLIES, start, at, complete, IN_REPLIES)
-    return Piece(Mode.REPLIES, start, at, False, IN_REPLIES)
+        match = reply_line(view, at)
+        if match is None:
+            end, complete = _line(view, at)
+            if at > start and complete:
+                return Piece(Mode.REPLIES, start, at, True, IN_REPLIES, None, code)
+            return Piece(Mode.REPLIES, start, end, complete, IN_REPLIES, None, code)
+        at, complete = match.end(), match[4] != b""
+        code = int(match[1]) if code is None else code
+        if not complete or match[2] != b"-":
+            return Piece(Mode.REPLIES, start, at, complete, IN_REPLIES, None, code)
+    return Piece(Mode.REPLIES, start, at, False, IN_REPLIES, None, code)
 
 
 def _cut_content(view: memoryview, at: int, state: StreamState) -> Piece:
