@@ -42,9 +42,16 @@ class AddressTests(SynchronousTestCase):
         self.assert_refused("x" * 65 + "@example.org", "64")
         self.assert_refused("joe@[127.0.0.1]", "literal")
 
-    def test_a_domain_that_is_not_ascii_is_shown_as_it_has_to_be_written(self) -> None:
-        self.assert_refused("joe@bücher.example", "xn--bcher-kva.example")
-        self.assert_refused("jö@example.org", "not ASCII")
+    def test_a_domain_beyond_ascii_is_kept_in_a_labels(self) -> None:
+        for text in ("joe@bücher.example", "joe@BÜCHER.example", "joe@b\u0075\u0308cher。example"):
+            self.assertEqual(local_address(text), "joe@xn--bcher-kva.example", text)
+        self.assertEqual(parse_target("Joe@straße.example"), "Joe@xn--strae-oqa.example")
+        self.assert_refused("joe@☃.example", "internationalised domain name")
+
+    def test_a_local_part_beyond_ascii_is_kept_in_nfc_without_case(self) -> None:
+        for text in ("jörg@a.example", "JÖRG@a.example", "jo\u0308rg@A.example"):
+            self.assertEqual(local_address(text), "jörg@a.example", text)
+        self.assertEqual(parse_target("Jörg@A.example"), "Jörg@a.example")
 
     def test_a_target_keeps_the_case_of_its_local_part(self) -> None:
         self.assertEqual(parse_target("Joe@Example.ORG"), "Joe@example.org")
@@ -57,6 +64,9 @@ class AddressTests(SynchronousTestCase):
     def test_a_domain_name_loses_its_final_dot(self) -> None:
         self.assertEqual(parse_domain("Example.ORG."), "example.org")
 
+    def test_a_domain_name_beyond_ascii_is_kept_in_a_labels(self) -> None:
+        self.assertEqual(parse_domain("BÜCHER.example."), "xn--bcher-kva.example")
+
     def test_what_is_wrong_with_a_domain_name_is_said(self) -> None:
         for text, why in (
             ("joe@example.org", "@"),
@@ -68,7 +78,8 @@ class AddressTests(SynchronousTestCase):
             ("a/b", "letters"),
             ("a" * 64, "63"),
             ("a." * 128 + "a", "255"),
-            ("bücher", "xn--bcher-kva"),
+            ("☃", "internationalised"),
+            ("ü" * 256, "255 characters"),
         ):
             error = self.assertRaises(UserError, parse_domain, text)
             self.assertIn(why, str(error))
@@ -85,8 +96,16 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(login_address(b"JOE@Example.org", "other.example"), "joe@example.org")
 
     def test_names_that_nobody_can_have_are_nobody(self) -> None:
-        for name in (b"", b"a\0b@c", b"a\nb", b"\xff\xfe", "jö@c".encode(), b"a@b@c", b"x" * 9999):
+        for name in (b"", b"a\0b@c", b"a\nb", b"\xff\xfe", "jö@☃".encode(), b"a@b@c", b"x" * 9999):
             self.assertIsNone(login_address(name, "example.org"), name)
+
+    def test_a_name_beyond_ascii_is_taken_in_any_case_and_form(self) -> None:
+        for name in ("JÖRG@bücher.example", "jo\u0308rg@xn--bcher-kva.example"):
+            found = login_address(name.encode(), None)
+            self.assertEqual(found, "jörg@xn--bcher-kva.example")
+
+    def test_a_look_alike_is_somebody_else(self) -> None:
+        self.assertEqual(login_address("\u212aim@a.example".encode(), None), "\u212aim@a.example")
 
 
 class MaildirNameTests(SynchronousTestCase):

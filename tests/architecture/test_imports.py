@@ -16,6 +16,7 @@ GROUND = {
     "database",
     "maildirs",
     "threads",
+    "international",
 }
 ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
 
@@ -30,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "database": {"wire", "errors", "envelope", "interfaces"},
     "maildirs": {"wire", "errors", "envelope"},
     "threads": set(),
+    "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
     "capture": {"wire", "errors"},

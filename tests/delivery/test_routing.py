@@ -86,6 +86,42 @@ class LocalAddresses(RouterCase):
             self.assertEqual(self.resolve(address, odd), Route((odd,)), address)
 
 
+class BeyondASCII(RouterCase):
+    domains = [HERE, Domain("xn--bcher-kva.example")]
+    jo = Account("jörg@xn--bcher-kva.example", "/mail/jo")
+
+    def test_an_account_is_found_in_any_case_and_form(self) -> None:
+        for address in ("jörg@bücher.example", "JÖRG@Bücher.example", "jo\u0308rg@bücher.example"):
+            mailbox = Mailbox(*address.encode().split(b"@"))
+            self.assertEqual(self.resolve(mailbox, self.jo), Route((self.jo,)), address)
+
+    def test_a_domain_is_ours_in_either_form(self) -> None:
+        for domain in ("bücher.example", "xn--bcher-kva.example"):
+            mailbox = Mailbox("jörg+x".encode(), domain.encode())
+            filed = replace(self.jo, folder="x")
+            self.assertEqual(self.resolve(mailbox, self.jo), Route((filed,)))
+
+    def test_a_look_alike_is_nobody(self) -> None:
+        ann = Account("kim@here.example", "/mail/kim")
+        mailbox = Mailbox("\u212aim".encode(), b"here.example")
+        self.assertEqual(self.resolve(mailbox, ann), UNKNOWN_USER)
+
+    def test_what_is_no_name_is_nobodys(self) -> None:
+        mailbox = Mailbox(b"joe", "☃.example".encode())
+        resolved = self.resolve(mailbox)
+        assert isinstance(resolved, Route)
+        self.assertTrue(resolved.foreign)
+
+    def test_a_forwarded_sender_gets_a_labels(self) -> None:
+        router = self.router()
+        router._srs = Rewriting("here.example", lambda: [b"s"], lambda: 0.0)
+        sender = Mailbox(b"x", "straße.example".encode())
+        made = Deferred.fromCoroutine(router.forwarding_sender(sender))
+        rewritten = self.successResultOf(made)
+        assert rewritten is not None
+        self.assertEqual(router.resolve(rewritten), Route(queued=(box("x@xn--strae-oqa.example"),)))
+
+
 class OtherDomains(RouterCase):
     def test_are_queued_and_said_to_be_foreign(self) -> None:
         there = box("Joe@There.example")

@@ -1,6 +1,5 @@
 """Claims about trace fields."""
 
-import re
 import time
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -143,4 +142,4 @@ class FinalDelivery(SynchronousTestCase):
 
     def test_delivered_to_names_the_account(self) -> None:
         self.assertEqual(delivered_to_field("u@here.example"), b"Delivered-To: u@here.example\r\n")
-        self.assertIsNotNone(re.fullmatch(rb"[\x20-\x7e]+\r\n", delivered_to_field("\u00fc@x")))
+        self.assertEqual(delivered_to_field("\u00fc@x"), "Delivered-To: \u00fc@x\r\n".encode())

@@ -1,8 +1,9 @@
 """Addresses and domain names as the directory keeps them, and the directory names made from them.
 
 An address is kept in one form only: lower case, with quotes around the local part where it needs
-them and nowhere else. That loses the case of the local part, which RFC 5321 s2.4 lets the
-receiving host treat as it likes: here ``Joe@`` and ``joe@`` are one mailbox.
+them and nowhere else, beyond ASCII as `postroom.international` says. That loses the case of the
+local part, which RFC 5321 s2.4 lets the receiving host treat as it likes: here ``Joe@`` and
+``joe@`` are one mailbox.
 
 `maildir_name` turns an address into a relative path without trusting a single octet of it: what is
 not a lower-case letter, a digit, ``.``, ``_`` or ``-`` is percent-encoded, so is a leading dot. No
@@ -18,7 +19,8 @@ from typing import Final
 
 from postroom.envelope import DISCARD
 from postroom.errors import UserError
-from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS, Mailbox, PathError, parse_mailbox
+from postroom.international import ascii_name, local_key
+from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS, Mailbox, parse_mailbox
 
 NAME_OCTETS: Final = 200
 """The longest directory name made here; file systems take 255, and Maildir tools add suffixes."""
@@ -34,22 +36,15 @@ def parse_address(text: str) -> Mailbox:
         text: ``local-part@domain``; surrounding blanks are an error, for they come from mistakes.
 
     Returns:
-        The mailbox, all of it in lower case.
+        The mailbox, in the form in which it is compared.
 
     Raises:
         UserError: it is not an address; says what is wrong with it.
 
     RFC 5321 s4.1.2
     """
-    try:
-        octets = text.encode("ascii")
-    except UnicodeEncodeError:
-        raise UserError(_not_ascii(text)) from None
-    try:
-        found = parse_mailbox(octets.lower())
-    except PathError as error:
-        raise UserError(f"{text!r} is not an address: {error}") from None
-    return found
+    found = _parse(text)
+    return Mailbox(local_key(found.local_part), found.domain)
 
 
 def local_address(text: str) -> str:
@@ -63,7 +58,23 @@ def local_address(text: str) -> str:
         raise UserError(
             f"{text!r} cannot be a local address: its domain is an address literal, not a name"
         )
-    return str(found)
+    return address_text(found)
+
+
+def address_text(mailbox: Mailbox) -> str:
+    """Write a mailbox as the directory keeps it."""
+    return bytes(mailbox).decode("utf-8")
+
+
+def _parse(text: str) -> Mailbox:
+    """Read an address; its domain is in A-labels and lower case, its local part as it is."""
+    try:
+        # The domain first: the grammar of the envelope lets nothing in that is only mapped to it.
+        local, at, domain = text.rpartition("@")
+        name = domain if domain.startswith("[") else ascii_name(domain)
+        return parse_mailbox(f"{local}{at}{name}".encode("utf-8", "surrogatepass"))
+    except ValueError as error:  # of which PathError is one
+        raise UserError(f"{text!r} is not an address: {error}") from None
 
 
 def parse_target(text: str) -> str:
@@ -78,9 +89,8 @@ def parse_target(text: str) -> str:
         return DISCARD
     if ":" in text.partition("@")[0]:
         raise UserError(f"{text!r} is not a target: a target is an address, or {DISCARD}")
-    parse_address(text)
-    found = parse_mailbox(text.encode("ascii"))
-    return str(Mailbox(found.local_part, found.domain.lower()))
+    found = _parse(text)
+    return address_text(Mailbox(found.local_part, found.domain.lower()))
 
 
 def parse_domain(text: str) -> str:
@@ -92,9 +102,9 @@ def parse_domain(text: str) -> str:
     RFC 5321 s4.1.2, s4.5.3.1.2
     """
     try:
-        name = text.encode("ascii").lower().removesuffix(b".")
-    except UnicodeEncodeError:
-        raise UserError(_not_ascii(text)) from None
+        name = ascii_name(text).encode("ascii").removesuffix(b".")
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a domain name: {error}") from None
     if b"@" in name:
         raise UserError(f"{text!r} is not a domain name: it has an @; give what follows it")
     if len(name) > DOMAIN_OCTETS:
@@ -165,16 +175,3 @@ def _file_name(octets: bytes) -> str:
         return name
     digest = hashlib.sha256(octets).hexdigest()
     return f"{name[: NAME_OCTETS - len(digest) - 1]}~{digest}"
-
-
-def _not_ascii(text: str) -> str:
-    """Say that a name is not ASCII, and how its domain is written if it has one in Unicode."""
-    local, at, domain = text.rpartition("@")
-    if local.isascii():
-        try:
-            written = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            pass
-        else:
-            return f"{text!r} is not ASCII: write the domain as {written!r}"
-    return f"{text!r} is not ASCII: only ASCII {'addresses' if at else 'names'} are supported"

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from postroom.accounts.addresses import domain_of, local_address, parse_address, parse_domain
+from postroom.accounts.addresses import (
+    address_text,
+    domain_of,
+    local_address,
+    parse_address,
+    parse_domain,
+)
 from postroom.accounts.changes import (
     change,
     check_domain,
@@ -277,4 +283,4 @@ def _listed(connection: Connection, addresses: Sequence[str]) -> list[str]:
 
 
 def _catch_all(text: str | None) -> str | None:
-    return None if text is None else str(parse_address(text))
+    return None if text is None else address_text(parse_address(text))

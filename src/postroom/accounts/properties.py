@@ -9,6 +9,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, Engine, delete, insert, update
 
 from postroom.accounts.addresses import (
+    address_text,
     domain_of,
     local_address,
     parse_address,
@@ -160,4 +161,4 @@ def _existing(connection: Connection, address: str) -> Account:
 def _parse_sender(text: str) -> str:
     if text.startswith("@"):
         return "@" + parse_domain(text[1:])
-    return str(parse_address(text))
+    return address_text(parse_address(text))

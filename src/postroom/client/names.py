@@ -1,16 +1,12 @@
 """Domain names as DNS knows them.
 
-A domain of an internationalised address is looked up by its A-labels. What people type and what
-IDNA 2008 knows are not quite the same; UTS 46 says how one becomes the other (case, width, the
-ideographic full stop). Nothing is mapped that would change whom the mail is for: the deviation
-characters keep their meaning (non-transitional processing).
+A domain of an internationalised address is looked up by its A-labels (`postroom.international`).
 
 Who controls the input: whoever wrote the address.
 """
 
-import idna
-
 from postroom.errors import Refusal
+from postroom.international import ascii_name
 from postroom.wire.replies import reply
 
 
@@ -25,10 +21,8 @@ def ascii_domain(name: str) -> str:
 
     RFC 5890 s2.3.2.1; RFC 6531 s3.2
     """
-    if name.isascii():
-        return name
     try:
-        return idna.encode(name, uts46=True).decode("ascii").lower()
-    except (idna.IDNAError, UnicodeError):
+        return ascii_name(name)
+    except ValueError:
         text = f"{ascii(name)[1:-1]} is not an internationalised domain name"
         raise Refusal(reply(550, "5.1.2", text)) from None

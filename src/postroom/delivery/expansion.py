@@ -94,7 +94,7 @@ class Expansion:
         self._named[target.lower()] = entry.address
         if not entry.enabled:
             self._disabled = True
-            self.queued[entry.address] = parse_mailbox(entry.address.encode("ascii"))
+            self.queued[entry.address] = parse_mailbox(entry.address.encode("utf-8"))
             return ()
         if entry.keeps_copy or not entry.forwards:
             self._accounts[entry.address, entry.folder] = entry

@@ -12,10 +12,11 @@ look-up in a dict and makes no Deferred. Refusals are not kept, so that guessing
 memory and a new account takes mail at once. Whether a domain is ours is kept either way, as a
 route is. Look-ups of the same mailbox that run at the same time share one.
 
-Everything is compared in lower-case ASCII. A local part is only octets: ``a%b`` and ``c!d`` are
-names, no routes, and ``"a b"`` is as good a name as any. An address literal, or a domain that looks
-like an address, is local exactly if the directory lists it. The one exception are addresses that we
-made ourselves to forward mail (`postroom.delivery.srs`): they stand for the sender within them.
+Everything is compared in lower case, beyond ASCII as `postroom.international` says. A local part is
+only octets: ``a%b`` and ``c!d`` are names, no routes, and ``"a b"`` is as good a name as any. An
+address literal, or a domain that looks like an address, is local exactly if the directory lists it.
+The one exception are addresses that we made ourselves to forward mail (`postroom.delivery.srs`):
+they stand for the sender within them.
 
 ``postmaster`` and ``abuse`` of every domain of ours reach somebody: without an account or an alias
 of that name it is the domain's postmaster, then the one of `DeliverySettings.postmaster_domain`.
@@ -42,6 +43,7 @@ from postroom.delivery.srs import Rewriting, SRSError
 from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry, RelayRecipient
 from postroom.errors import Unavailable
 from postroom.interfaces import IDirectory
+from postroom.international import address_key, ascii_name, local_key
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
 
@@ -161,7 +163,11 @@ class Router:
         self._check_revision()
         if await self._find_domain(sender.domain_key, self._revision) is not None:
             return sender
-        return self._srs.forward(sender)
+        try:
+            domain = ascii_name(sender.domain_key).encode("ascii")
+        except ValueError:
+            return sender
+        return self._srs.forward(Mailbox(sender.local_part, domain))
 
     async def _look_up(self, mailbox: Mailbox, revision: int | None) -> Resolved:
         if self._srs is not None and self._srs.concerns(mailbox):
@@ -188,10 +194,18 @@ class Router:
         try:
             return self._domains[name]
         except KeyError:
-            domain = await maybeDeferred(self._directory.find_domain, name) if name else None
+            domain = await self._ask_for_domain(name) if name else None
         if revision == self._revision:
             _keep(self._domains, name, domain, self._settings.cached_routes)
         return domain
+
+    async def _ask_for_domain(self, name: str) -> Domain | None:
+        try:
+            asked = ascii_name(name)
+        except ValueError:  # nobody's, then
+            return None
+        found: Domain | None = await maybeDeferred(self._directory.find_domain, asked)
+        return found
 
     async def _meant(
         self, mailbox: Mailbox, domain: Domain | None, revision: int | None
@@ -289,8 +303,7 @@ class Router:
 
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
         """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster."""
-        name = domain.name.encode("ascii", "replace")
-        address = str(Mailbox(mailbox.local_part.lower(), name))
+        address = address_key(mailbox.local_part, domain.name)
         entry: Entry | None = await maybeDeferred(self._directory.find_address, address)
         if entry is None and (domain.any_recipient or _is_role(mailbox)):
             return RelayRecipient(address)
@@ -298,15 +311,13 @@ class Router:
 
     def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[tuple[str, str]]:
         """Give the addresses under which a mailbox may be listed, each with the tag taken off."""
-        local = mailbox.local_part.lower()
+        local = local_key(mailbox.local_part)
         addresses = []
         if domain is not None:
-            name = domain.name.encode("ascii", "replace")
-            addresses.append((str(Mailbox(local, name)), ""))
-            user, separator, _ = local.partition(self._separator or b"\0")
+            addresses.append((address_key(local, domain.name), ""))
+            user, separator, tag = mailbox.local_part.partition(self._separator or b"\0")
             if separator and user:
-                tag = mailbox.local_part[len(user + separator) :].decode("utf-8", "replace")
-                addresses.append((str(Mailbox(user, name)), tag))
+                addresses.append((address_key(user, domain.name), tag.decode("utf-8", "replace")))
             if local in _ROLES - {_POSTMASTER}:
                 addresses.append((f"postmaster@{domain.name}", ""))
         if local in _ROLES and self._settings.postmaster_domain:

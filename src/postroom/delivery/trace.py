@@ -132,7 +132,7 @@ def delivered_to_field(address: str) -> bytes:
 
     RFC 9228 s2
     """
-    return b"Delivered-To: " + address.encode("ascii", "replace") + b"\r\n"
+    return b"Delivered-To: " + address.encode("utf-8", "replace") + b"\r\n"
 
 
 def _client(facts: SessionFacts) -> tuple[str, str]:

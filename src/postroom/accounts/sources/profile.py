@@ -28,7 +28,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from postroom.accounts.addresses import maildir_name, parse_address, parse_target
+from postroom.accounts.addresses import (
+    local_address,
+    maildir_name,
+    parse_address,
+    parse_target,
+)
 from postroom.envelope import Account, AccountLimits
 from postroom.errors import Unavailable, UserError
 
@@ -120,7 +125,7 @@ def make_account(address: str, said: Mapping[str, str], maildirs: Maildirs) -> A
             address,
             maildirs.of(address, _maildir(said), said.get("home", "")),
             _is_yes(said.get("enabled", "yes")) and _is_yes(said.get("active", "yes")),
-            addresses=tuple(str(parse_address(text)) for text in _several(said, "addresses")),
+            addresses=tuple(local_address(text) for text in _several(said, "addresses")),
             forwards=forwards,
             keeps_copy=not forwards or _is_yes(said.get("keeps_copy", "yes")),
             senders=tuple(text.lower() for text in _several(said, "senders")),
