@@ -115,7 +115,9 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(codes(peer), [(250, "2.0.0")] * 2)
 
     def test_it_is_so_unless_a_setting_says_otherwise(self) -> None:
-        self.assertTrue(ListenerSettings("mx", "mx.here.example").synchronised)
+        shipped = ListenerSettings("mx", "mx.here.example")
+        self.assertTrue(shipped.synchronised)
+        self.assertEqual(tuple(shipped.unsynchronised_networks), ())  # nor is this host let off
 
 
 @implementer(ISystemHandle)

@@ -109,4 +109,4 @@ class ListenerSettings:
     hold_seconds: int = 2_592_000
     synchronised: bool = True
     greeting_delay_seconds: float = 0
-    unsynchronised_networks: Sequence[Network] = LOOPBACK
+    unsynchronised_networks: Sequence[Network] = ()

@@ -83,7 +83,8 @@ class SessionSection(Section):
     )
     unsynchronised_networks: Networks = _listener(
         "unsynchronised_networks",
-        "Networks that neither session.synchronised nor session.greeting_delay_seconds concerns.",
+        """Networks that neither session.synchronised nor session.greeting_delay_seconds concerns,
+        for programs of one's own that do not wait.""",
         extra=Extra(example=["192.0.2.0/24"]),
     )
     normalise_networks: Networks = _listener(
