@@ -4,6 +4,8 @@ import signal
 import smtplib
 import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import trustme
@@ -98,6 +100,39 @@ class ReloadTests(Case):
         self.certificates[0] = self.issue(0)
         self.assertTrue(wait_until(lambda: self.is_shown(daemon), 20))
 
+    def test_under_load_no_handshake_fails_while_they_change(self) -> None:
+        daemon = self.serve(3600)
+        assert daemon.process is not None
+        stopped = threading.Event()
+        failed: list[Exception] = []
+        done = [0]
+
+        def talk() -> None:
+            while not stopped.is_set():
+                try:
+                    for number, listener in enumerate(daemon.ports):
+                        implicit = listener == "submission-tls"
+                        shown(daemon.ports[listener], NAMES[number], implicit=implicit)
+                        done[0] += 1
+                except Exception as error:
+                    failed.append(error)
+                    return
+
+        threads = [threading.Thread(target=talk) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            before = done[0]
+            self.certificates = [self.issue(number) for number in range(2)]
+            daemon.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_until(lambda: self.is_shown(daemon), 20))
+            self.assertTrue(wait_until(lambda before=before: done[0] > before + 4 or failed, 20))
+        stopped.set()
+        for thread in threads:
+            thread.join(20)
+        self.assertEqual(failed, [])
+        self.assertNotIn("Traceback", daemon.log())
+
 
 class ACMEStartTests(Case):
     """What cannot be had at the start; what works is in tests/interop."""
@@ -146,6 +181,39 @@ class ClientCertificateTests(Case):
             wait_until(lambda: "client ann@example.org verified" in daemon.log(), 5), daemon.log()
         )
         self.assertIn("TLS handshake failed client=127.0.0.1", daemon.log())
+
+    def test_it_is_a_login_where_the_settings_want_that(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
+        daemon = Daemon(
+            self.folder,
+            listeners=("mx", "submission", "submission-tls"),
+            settings='[tls]\nclient_ca = "ca.pem"\n[auth]\nmechanisms = ["PLAIN", "EXTERNAL"]\n',
+        )
+        daemon.options = [
+            item.replace("submission=", "submission+ask-certificate=") for item in daemon.options
+        ]
+        daemon.add_account("ann@example.org", "correct horse battery")
+        daemon.start()
+        self.addCleanup(daemon.stop)
+        for names, offered in (((), "PLAIN"), (("ann@example.org",), "PLAIN EXTERNAL")):
+            context = ssl._create_unverified_context()
+            if names:
+                authority.issue_cert(*names).configure_cert(context)
+            for smtp in self.sessions(daemon, context):
+                smtp.ehlo()
+                self.assertEqual(smtp.esmtp_features["auth"].strip(), offered)
+                if names:
+                    self.assertEqual(smtp.docmd("AUTH", "EXTERNAL =")[0], 235)
+                    self.assertEqual(smtp.mail("ann@example.org")[0], 250)
+
+    def sessions(self, daemon: Daemon, context: ssl.SSLContext) -> Iterator[smtplib.SMTP]:
+        with smtplib.SMTP("127.0.0.1", daemon.ports["submission"], timeout=10) as smtp:
+            smtp.starttls(context=context)
+            yield smtp
+        port = daemon.ports["submission-tls"]
+        with smtplib.SMTP_SSL("127.0.0.1", port, context=context, timeout=10) as smtp:
+            yield smtp
 
     def unfolded(self, path: Path) -> str:
         return " ".join(path.read_text().split())
