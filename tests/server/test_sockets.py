@@ -325,7 +325,6 @@ class StarttlsTests(LoopbackTestCase):
             client.say("STARTTLS")
             client.send(b"\x16\x03\x01")
             reactor.callFromThread(self.connections.drain)
-            reactor.callFromThread(reactor.callLater, 0.05, self.connections.abort)
             self.assertTrue(client.at_end())
 
         await self.run_client(self.listen(), talk)

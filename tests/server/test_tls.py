@@ -102,7 +102,7 @@ class FloodTests(SynchronousTestCase):
     def at_once(self, host: str) -> bool:
         """Begin with TLS; tell whether the connection stands."""
         contexts = CertificateOptions()
-        factory = ImplicitTLSFactory(contexts, self.scene.factory, self.scene.clock)  # type: ignore[arg-type]
+        factory = ImplicitTLSFactory(contexts, self.scene.factory, self.scene.clock)
         return factory.buildProtocol(IPv4Address("TCP", host, 4000)) is not None
 
     def test_starttls_is_refused_for_the_rest_of_the_minute(self) -> None:

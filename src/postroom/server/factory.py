@@ -13,6 +13,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IOpenSSLContextFactory,
     IOpenSSLServerConnectionCreator,
     IReactorTime,
     ITCPTransport,
@@ -34,9 +35,11 @@ from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Capabilities
 
-_TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
-_log = Logger()
+ServerTLS = IOpenSSLServerConnectionCreator | IOpenSSLContextFactory
+"""What serves TLS: ours, or Twisted's `CertificateOptions`."""
 
+_log = Logger()
+_TOO_BUSY: Final = reply(421, "4.3.2", "Too many connections, try again later")
 _TOO_MANY: Final = reply(421, "4.7.0", "Too many connections from your address")
 
 
@@ -104,7 +107,7 @@ class ServerFactory(TwistedServerFactory):
         portal: Portal,
         settings: ListenerSettings,
         connections: Connections,
-        tls: IOpenSSLServerConnectionCreator | None = None,
+        tls: ServerTLS | None = None,
         logins: LoginParts | None = None,
     ) -> None:
         """Take what sessions need; nothing listens yet.
@@ -246,9 +249,7 @@ class ServerFactory(TwistedServerFactory):
 class ImplicitTLSFactory(TLSMemoryBIOFactory):
     """Speaks TLS before the sessions of a listener begin."""
 
-    def __init__(
-        self, tls: IOpenSSLServerConnectionCreator, sessions: ServerFactory, clock: IReactorTime
-    ) -> None:
+    def __init__(self, tls: ServerTLS, sessions: ServerFactory, clock: IReactorTime) -> None:
         """Take what serves TLS, and what makes sessions."""
         super().__init__(tls, False, sessions, clock)
         self._sessions = sessions
