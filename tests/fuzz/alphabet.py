@@ -5,10 +5,14 @@ stands for a word of the protocol; all that they cannot say is said raw, behind 
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Final
 
+import postroom.testing.conformance
 from postroom.testing.transcript import Expect, Send
 from tests.dialogue import TRANSCRIPTS, dialogues
+
+CONFORMANCE: Final = Path(postroom.testing.conformance.__path__[0]) / "dialogues"
 
 RAW: Final = 0xFF
 """As the first octet: the second one is the length of segments, and all others mean themselves."""
@@ -61,9 +65,9 @@ def line_of(octets: bytes) -> bytes:
 
 @cache
 def seeds() -> tuple[bytes, ...]:
-    """Give what both sides say in each dialogue of ``tests/transcripts``, and each line alone."""
+    """Give what both sides say in each of our dialogues, and each line alone."""
     found: dict[bytes, None] = {}
-    for path in sorted(TRANSCRIPTS.glob("*.txt")):
+    for path in sorted((*TRANSCRIPTS.glob("*.txt"), *CONFORMANCE.glob("*.txt"))):
         for dialogue in dialogues(path):
             sent = [step.octets for step in dialogue.steps if isinstance(step, Send)]
             heard = [_reply(step) for step in dialogue.steps if isinstance(step, Expect)]

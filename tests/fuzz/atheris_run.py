@@ -4,9 +4,9 @@
     python -m tests.fuzz.atheris_run --seconds 36000 stream.cut
     python -m tests.fuzz.atheris_run --input FILE stream.cut # once more what was found
 
-A run begins with the dialogues of ``tests/transcripts``, and with what earlier runs have kept in
-``build/fuzz``. An input that makes a target fail is left there; the exit status is then 1. Each
-target runs in a child process, for atheris ends the process that it runs in.
+A run begins with the dialogues of ``tests/transcripts`` and of the conformance suite, and with what
+earlier runs have kept in ``build/fuzz``. An input that makes a target fail is left there; the exit
+status is then 1. Each target runs in a child process, for atheris ends the process that it runs in.
 """
 
 import argparse

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import smtplib
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -93,6 +95,17 @@ class CaptureTests(SynchronousTestCase):
         self.assertRegex(replayed, r"\n\d+ replies, 0 of them differ\n$")
         received = list((self.daemon.maildir(ADDRESS) / "new").iterdir())
         self.assertEqual(len(received), 4 + len(sessions[0]["content_octets"]))
+
+    def test_after_starttls_the_transcript_says_tls(self) -> None:
+        unverified = ssl._create_unverified_context()
+        with smtplib.SMTP("127.0.0.1", self.daemon.port) as client:
+            client.starttls(context=unverified)
+            client.sendmail("a@there.example", [ADDRESS], MESSAGE)
+        self.capture.stop()
+        before, _, after = self.dissect().partition("-: [TLS from here on]\n")
+        self.assertIn("C: STARTTLS\n", before)
+        self.assertNotIn("!!", before)
+        self.assertNotRegex(after, "[CS]: ")
 
     def test_a_login_in_clear_text_is_shown_without_its_secret(self) -> None:
         route = Route(

@@ -33,6 +33,7 @@ from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.layer import SmtpLayer, printable
 from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS
 from postroom.wire.replies import Reply
+from postroom.wire.session import EXTENSION_OF, LAST_IN_GROUP
 from postroom.wire.stream import (
     IN_AUTH,
     IN_COMMANDS,
@@ -45,7 +46,6 @@ from postroom.wire.stream import (
 )
 from postroom.wire.verbs import (
     CMD_AUTH,
-    CMD_BDAT,
     CMD_BURL,
     CMD_DATA,
     CMD_EHLO,
@@ -53,31 +53,18 @@ from postroom.wire.verbs import (
     CMD_HELO,
     CMD_LHLO,
     CMD_MAIL,
-    CMD_NOOP,
     CMD_QUIT,
     CMD_RCPT,
     CMD_STARTTLS,
     CMD_TURN,
-    CMD_VRFY,
-    CMD_XCLIENT,
     SMTP_COMMANDS,
 )
 
-# May only be the last of a group. RFC 2920 s3.1; RFC 3207 s4; RFC 4954 s4
-_SYNCHRONISING: Final = frozenset(
-    {
-        *(CMD_EHLO, CMD_HELO, CMD_LHLO, CMD_DATA, CMD_VRFY, CMD_EXPN, CMD_TURN, CMD_QUIT),
-        *(CMD_NOOP, CMD_STARTTLS, CMD_AUTH, CMD_XCLIENT),
-    }
-)
+# To the server these two are the end; a client that says more after them has not waited either.
+_SYNCHRONISING: Final = LAST_IN_GROUP | {CMD_QUIT, CMD_TURN}  # RFC 2920 s3.1
 _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
-_NEEDS: Final = {
-    CMD_AUTH: "AUTH",
-    CMD_BDAT: "CHUNKING",
-    CMD_BURL: "BURL",
-    CMD_STARTTLS: "STARTTLS",
-    CMD_XCLIENT: "XCLIENT",
-}
+# EXPN is older than EHLO, and other servers know it without saying so.
+_NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 _RESPONSE: Final = "a response"
 _END: Final = "the end of the content"
 

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from postroom.envelope import NewMessage, TLSFacts
+from postroom.wire.ports import SMTP_PORT
 from postroom.wire.replies import Reply
 
 if TYPE_CHECKING:  # the settings use this module, and the admin command them: it needs no Twisted
@@ -40,7 +41,7 @@ class SmartHost:
     """
 
     host: str
-    port: int = 25
+    port: int = SMTP_PORT
     tls: TLSMode = TLSMode.OPPORTUNISTIC
     user: str | None = None
     password: str | None = None

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from postroom.client.model import TLSMode
 from postroom.wire.client_session import Phase
+from postroom.wire.ports import SMTP_PORT
 
 Network = IPv4Network | IPv6Network
 Server = tuple[str, int]
@@ -119,7 +120,7 @@ class ClientSettings:
     timeouts: Timeouts = Timeouts()
     allowed_networks: tuple[Network, ...] = ()
     source_addresses: tuple[str, ...] = ()
-    port: int = 25
+    port: int = SMTP_PORT
     connections: int = 500
     connections_per_destination: int = 20
     messages_per_connection: int = 100

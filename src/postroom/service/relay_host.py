@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from postroom.client.model import SmartHost, TLSMode
 from postroom.wire.paths import DOMAIN
+from postroom.wire.ports import SMTP_PORT, SMTPS_PORT
 
-_PORTS: Final = {"smtp": 25, "smtps": 465, "lmtp": 24}
+_PORTS: Final = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "lmtp": 24}
 _UNIX: Final = "lmtp+unix:"
 _SOCKET_PATH_OCTETS: Final = 107  # sun_path of Linux
 
