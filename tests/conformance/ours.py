@@ -63,6 +63,8 @@ def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
         return
     if requirement.role != "mx":
         dialogue.settings.setdefault("role", requirement.role)
+    ours = dialogue.notes.get("ours", "").split()
+    dialogue.settings.update(dict(word.split("=", 1) for word in ours))
     if requirement.over != "tls" and not lacking(requirement, offered(dialogue, False)):
         yield dialogue, False
     if requirement.over != "clear" and not lacking(requirement, offered(dialogue, True)):

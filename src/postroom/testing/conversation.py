@@ -41,6 +41,10 @@ class Mismatch(AssertionError):
     """The server did something else than the dialogue says."""
 
 
+class _OverEarly(Exception):
+    """The server may close here, and has."""
+
+
 class Line(Protocol):
     """A connection to a server, its greeting unread."""
 
@@ -109,16 +113,17 @@ class Conversation:
         steps = self.dialogue.steps
         if not (steps and isinstance(steps[0], Expect)):
             self._hear(Expect(0, "220"))
-        for step in steps:
-            if not self._take(step):
-                self.line.lose()
-                return
-        self._flush()
-        self._hear_expected()
-        self._check_end()
+        try:
+            for step in steps:
+                self._take(step)
+            self._flush()
+            self._hear_expected()
+        except _OverEarly:
+            self.line.lose()
+        else:
+            self._check_end()
 
-    def _take(self, step: Step) -> bool:
-        """Take one step; tell whether the dialogue goes on."""
+    def _take(self, step: Step) -> None:
         if isinstance(step, Send):
             self._unsent += step.octets
             if self.cut is Cut.LINES:
@@ -129,13 +134,12 @@ class Conversation:
             self._flush()
             self.line.wait(step.seconds)
         elif isinstance(step, StartTLS):
-            return self._start_tls(step)
+            self._start_tls(step)
         elif isinstance(step, Closed) and not step.by_client:
             self._close(step)
         else:
             assert isinstance(step, Closed | Say | Connection)
             raise self.mismatch(step.line, "this is for a scripted server")
-        return True
 
     def _flush(self) -> None:
         octets, self._unsent = self._unsent, b""
@@ -161,7 +165,7 @@ class Conversation:
             reply = self.line.hear()
         except Silence as silence:
             if step.or_closed and self.line.closes():
-                return
+                raise _OverEarly from None
             raise self.mismatch(step.line, f"expected {step.code}, but {silence}") from None
         if not self.checks_enhanced:
             step = replace(step, enhanced=None)
@@ -174,18 +178,17 @@ class Conversation:
         """Say what is wrong with any such reply; for those who know more of the server."""
         return None
 
-    def _start_tls(self, step: StartTLS) -> bool:
+    def _start_tls(self, step: StartTLS) -> None:
         self._flush()
         self._hear_expected()
         if not step.must and self._last_code[:1] == "5":
-            return False
+            raise _OverEarly
         try:
             self.line.start_tls()
         except Silence as silence:
             if not step.must:
-                return False
+                raise _OverEarly from None
             raise self.mismatch(step.line, str(silence)) from None
-        return True
 
     def _close(self, step: Closed) -> None:
         self._flush()

@@ -22,7 +22,7 @@ each of them, but for the steps of one that says ``afresh``::
   (``5xx 5.1.x``), a slash between codes for "or" (``503/554``).
 - ``S-has: SIZE`` and ``S-lacks: AUTH`` are about the reply just expected: one of its lines begins
   with this keyword, followed by these words in any order; or none does. ``S-lines: 1`` counts them.
-- ``S-or-closed:`` is as ``S:``, for a server that may as well close.
+- ``S-or-closed:`` is as ``S:``, for a server that may as well close; then the dialogue is over.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.
 - ``TLS`` has both sides negotiate TLS; after ``TLS-or-closed`` the dialogue is over if they fail.
 - A dialogue that begins with ``S:`` expects the greeting, which others pass over.
@@ -63,7 +63,7 @@ _REPLY: Final = re.compile(
     r"(?P<code>[2-5x][0-9x]{2}(?:/[2-5x][0-9x]{2})*)(?P<more>-?)"
     r"(?: ?(?P<enhanced>[245x]\.(?:x|[0-9]+)\.(?:x|[0-9]+)))?(?: ?(?P<text>.*))?"
 )
-_NOTES: Final = frozenset("deviation message needs outcome over role test".split())
+_NOTES: Final = frozenset("deviation needs ours outcome over role test".split())
 
 
 class TranscriptError(ValueError):

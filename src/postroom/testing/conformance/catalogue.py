@@ -14,6 +14,7 @@ requirement in one line. Notes below it say where the dialogue can be had:
 - ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that takes mail
   for its domain from anybody;
 - ``with:`` settings that the server must have: such a dialogue is had with our own alone;
+- ``ours:`` settings that turn on what Postroom does not offer unasked;
 - ``deviation:`` we do something else, and why.
 
 ``$NAME`` stands for what differs from server to server: see `Surroundings`.
