@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.internet.interfaces import ISSLTransport
 
 from postroom.server.limits import Limits, ListenerSettings
+from postroom.testing.conformance.examination import through_starttls
 from postroom.testing.conversation import Conversation, Cut, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
 from postroom.wire.replies import Reply
@@ -101,12 +102,17 @@ class MemoryConversation(Conversation):
 
     Attributes:
         strict: every reply after the greeting must have the form that ours have.
+        synchronised: the client is cut off if it does not wait for its turn.
     """
 
     strict = True
+    synchronised = False
 
     def __init__(self, dialogue: Dialogue, cut: Cut, late: bool, tls: bool = False) -> None:
-        self.scene = Scene(listener_of(dialogue))
+        listener = listener_of(dialogue)
+        self.scene = Scene(
+            replace(listener, synchronised=listener.synchronised or self.synchronised)
+        )
         if late:
             self.scene.answer_late()
         tls = tls or dialogue.settings.get("tls") == "yes"
@@ -145,8 +151,12 @@ def wrong_form(reply: Reply) -> str | None:
     return None if reply.enhanced is not None else f"no enhanced code: {reply}"
 
 
-def run(dialogue: Dialogue) -> None:
+def run(dialogue: Dialogue, *, over_tls: bool = False) -> None:
     """Run a dialogue in every way.
+
+    Args:
+        dialogue: which.
+        over_tls: it is the same over TLS, so it is had through STARTTLS and within TLS, too.
 
     Raises:
         Mismatch: where the server differs from it.
@@ -157,3 +167,7 @@ def run(dialogue: Dialogue) -> None:
     for cut in cuts:
         for late in (False, True):
             MemoryConversation(dialogue, cut, late).run()
+    if over_tls:
+        for cut in (Cut.GROUPS, Cut.OCTETS):
+            MemoryConversation(dialogue, cut, late=True, tls=True).run()
+            MemoryConversation(through_starttls(dialogue), cut, late=False).run()

@@ -14,7 +14,7 @@ from tests.server.scene import Peer, Scene
 SIZES_THAT_ARE_NONE = (
     "", "LAST", "-1", "-1 LAST", "+1", "1_0", "1.0", "1e1", "0x10", "1k", "01x", "1 LASTX",
     "1 LAST LAST", "1 2", "LAST 1", "\u0661", "\uff11", "9" * 21, "9" * 400, "1\0", "1\t LAST",
-    "1,LAST", "1 last ", "1  LAST  x",
+    "1,LAST", "1  LAST  x",
 )  # fmt: skip
 SIZES_TOO_LARGE = ("99999999999999999999", "18446744073709551616", "9223372036854775808")
 COMMANDS = b"NOOP\r\nRSET\r\n" + EVIL + END + b"NOOP\r\n"
@@ -48,7 +48,7 @@ class ChunkTests(SynchronousTestCase):
                 peer = ready(scene, transport)
                 line = f"BDAT {size}".encode()
                 codes = self.send(peer, line + b"\r\n", how)
-                self.assertIn(codes[0] // 100, (2, 4, 5))
+                self.assertIn(codes[0] // 100, (2, 4, 5), codes)
                 self.assertEqual(scene.world.stored, [])
                 if not peer.closed and codes[0] // 100 != 2:
                     self.assertIn(peer.say("RSET").code, (250, 501, 503))
@@ -104,10 +104,11 @@ class ChunkTests(SynchronousTestCase):
     def test_ten_thousand_chunks_of_one_octet_are_a_message(self) -> None:
         scene = Scene()
         peer = ready(scene, "clear")
-        count = 10_000
-        codes = self.send(peer, b"BDAT 1\r\nx" * count + b"BDAT 2 LAST\r\n\r\n", "whole")
-        self.assertEqual(codes, [250] * (count + 1))
-        self.assertEqual(scene.world.stored[0].content, b"x" * count + b"\r\n")
+        content = (b"x" * 98 + b"\r\n") * 100
+        chunks = b"".join(b"BDAT 1\r\n" + content[at : at + 1] for at in range(len(content)))
+        codes = self.send(peer, chunks + b"BDAT 0 LAST\r\n", "whole")
+        self.assertEqual((set(codes), len(codes)), ({250}, len(content) + 1))
+        self.assertEqual(scene.world.stored[0].content, content)
 
     def test_what_does_not_go_with_chunks_is_refused_and_they_are_forgotten(self) -> None:
         for command in ("DATA", "RCPT TO:<other@here.example>", "MAIL FROM:<b@there.example>"):

@@ -24,11 +24,6 @@ SURROUNDINGS = Surroundings(
     password=PASSWORD.decode(),
     limit=52_428_800,
 )
-NOT_OFFERED = frozenset(
-    "BINARYMIME CHUNKING DELIVERBY DSN ETRN EXPN FUTURERELEASE LIMITS LMTP MT-PRIORITY "
-    "NO-SOLICITING REQUIRETLS RRVS SMTPUTF8".split()
-)
-"""What our server does not offer, so that nothing is required of it."""
 
 
 def requirements() -> list[Requirement]:
@@ -37,9 +32,10 @@ def requirements() -> list[Requirement]:
 
 
 class Loose(MemoryConversation):
-    """A conversation that is about what an RFC asks, and no more."""
+    """A conversation that is about what an RFC asks, and no more; we insist on our turn."""
 
     strict = False
+    synchronised = True
 
     def check_storage(self) -> None:
         """Look at what was stored where the dialogue says what."""
@@ -59,8 +55,6 @@ def offered(dialogue: Dialogue, tls: bool) -> dict[str, str]:
 def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
     """Give the dialogue as it is had in each way, and whether TLS stands from the start."""
     dialogue = requirement.dialogue
-    if requirement.role == "lmtp" and "LMTP" in NOT_OFFERED:
-        return
     if requirement.role != "mx":
         dialogue.settings.setdefault("role", requirement.role)
     ours = dialogue.notes.get("ours", "").split()
@@ -73,28 +67,18 @@ def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
             yield through_starttls(dialogue), False
 
 
-class NotOffered(Exception):
-    """Our server does not offer what a dialogue is about."""
-
-
 def try_on_ours(requirement: Requirement) -> str:
     """Have a dialogue with our server in every way; say what differed.
 
     Each is had in whole groups with answers that come late, and octet by octet with answers that
     are there at once.
-
-    Raises:
-        NotOffered: the server does not offer what it is about.
     """
-    tried = False
-    for dialogue, tls in ways(requirement):
-        tried = True
+    found = list(ways(requirement))
+    for dialogue, tls in found:
         short = octets_of(dialogue) <= OCTETS_APART
         for cut, late in ((Cut.GROUPS, True), (Cut.OCTETS if short else Cut.GROUPS, False)):
             try:
                 Loose(dialogue, cut, late, tls).run()
             except Mismatch as mismatch:
                 return str(mismatch).removeprefix(dialogue.title).strip()
-    if not tried:
-        raise NotOffered
-    return ""
+    return "" if found else "not offered"
