@@ -23,6 +23,7 @@ ENVIRONMENT = {
 }
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 LISTENERS = {
+    "lmtp": "lmtp=tcp:{}:interface=127.0.0.1",
     "mx": "mx=tcp:{}:interface=127.0.0.1",
     "submission": "submission=tcp:{}:interface=127.0.0.1",
     "mx-tls": "mx=ssl:{}:interface=127.0.0.1",

@@ -246,8 +246,10 @@ def send_with_msmtp(route: Route, recipients: Sequence[str], content: bytes) -> 
     run([*command, "--", *recipients], lines(content))
 
 
-def send_with_nodemailer(route: Route, recipients: Sequence[str], content: bytes) -> None:
-    """Send with nodemailer, on Node."""
+def send_with_nodemailer(
+    route: Route, recipients: Sequence[str], content: bytes, **more: object
+) -> None:
+    """Send with nodemailer, on Node; ``more`` are fields of its message."""
     node = program("node")
     module = ROOT / "build/node/node_modules/nodemailer/lib/nodemailer.js"
     if not module.exists():
@@ -267,6 +269,7 @@ def send_with_nodemailer(route: Route, recipients: Sequence[str], content: bytes
         "transport": transport,
         "envelope": {"from": route.sender, "to": list(recipients)},
         "content": base64.b64encode(content).decode(),
+        "more": more,
     }
     run([node, str(_HERE / "nodemailer.mjs"), str(module)], json.dumps(order).encode())
 

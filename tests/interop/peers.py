@@ -23,7 +23,7 @@ from tests.daemon import ROOT, greets, wait_until
 from tests.interop.clients import program
 from tests.interop.mail import Folder
 
-_EXIM = ROOT / "build/exim/usr/sbin/exim4"
+EXIM = ROOT / "build/exim/usr/sbin/exim4"
 
 
 class Process:
@@ -90,7 +90,7 @@ class Exim(Process):
         Raises:
             SkipTest: it is not there, or we are not root.
         """
-        if not _EXIM.exists() or os.geteuid() != 0:
+        if not EXIM.exists() or os.geteuid() != 0:
             raise SkipTest("Exim wants root, and to be unpacked; see tests/interop/install")
         maildir = folder / "maildir"
         for name in ("spool", "log", "maildir"):
@@ -98,7 +98,7 @@ class Exim(Process):
             shutil.chown(folder / name, "Debian-exim")
         config = folder / "exim.conf"
         config.write_text(f"""
-exim_path = {_EXIM}
+exim_path = {EXIM}
 primary_hostname = exim.test
 spool_directory = {folder}/spool
 log_file_path = {folder}/log/%slog
@@ -120,15 +120,15 @@ maildir:
   directory = {maildir}
   user = Debian-exim
 """)
-        command = [_EXIM, "-C", config, "-bdf", "-q1m"]
+        command = [EXIM, "-C", config, "-bdf", "-q1m"]
         super().__init__(command, port, maildir / "new", folder / "exim.log")
 
 
 class Postfix(Process):
     """Postfix with a configuration of its own."""
 
-    def __init__(self, port: int, folder: Path) -> None:
-        """Start it.
+    def __init__(self, port: int, folder: Path, more: str = "") -> None:
+        """Start it, with some more settings than are needed to keep mail.
 
         Raises:
             SkipTest: it is not there, or we are not root.
@@ -163,11 +163,27 @@ virtual_mailbox_maps = static:maildir/
 virtual_uid_maps = static:{pwd.getpwnam("nobody").pw_uid}
 virtual_gid_maps = static:{grp.getgrnam("nogroup").gr_gid}
 virtual_minimum_uid = 1
+{more}
 """)
         (config / "master.cf").write_text(postfix_services(port))
         subprocess.run([postfix, "-c", config, "check"], check=True, capture_output=True)
         command = ["/usr/lib/postfix/sbin/master", "-c", config, "-d"]
         super().__init__(command, port, folder / "maildir" / "new", folder / "postfix.log")
+
+    @classmethod
+    def relaying(cls, port: int, folder: Path, next_hop: int) -> "Postfix":
+        """Start one that keeps nothing, and relays all to another port, saying for whom."""
+        return cls(
+            port,
+            folder,
+            f"""
+virtual_mailbox_domains =
+relayhost = [127.0.0.1]:{next_hop}
+smtp_send_xforward_command = yes
+smtp_tls_security_level = none
+smtputf8_enable = yes
+""",
+        )
 
 
 def postfix_services(port: int) -> str:

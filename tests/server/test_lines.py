@@ -285,3 +285,26 @@ class DirectTests(SynchronousTestCase):
         made.send_directly()
         made.say(b"x")
         self.assertEqual(made.transport.writes, [b"x"])
+
+
+class HalfCloseTests(SynchronousTestCase):
+    """Peers that close their side first."""
+
+    def test_what_was_sent_is_answered_before_we_close(self) -> None:
+        made = connected()
+        made.echo, made.hold_at = True, b"a"
+        made.dataReceived(b"a\r\nb\r\nc")
+        made.readConnectionLost()
+        self.assertFalse(made.finished)
+        made.go_on()
+        self.assertEqual(made.transport.value(), b"a\r\nb\r\n")  # type: ignore[attr-defined]
+        self.assertTrue(made.finished)
+
+    def test_without_anything_under_way_we_close_at_once(self) -> None:
+        for octets in (b"", b"a\r\n", b"half", b"raw\r\nhalf"):
+            made = connected()
+            made.dataReceived(octets)
+            self.assertFalse(made.finished)
+            made.readConnectionLost()
+            self.assertTrue(made.finished)
+            self.assertTrue(made.transport.disconnecting)  # type: ignore[attr-defined]

@@ -69,6 +69,11 @@ from postroom.wire.replies import Reply, reply
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
 OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
 NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
+_MESSAGE: Final = (
+    "{id}: from=<{sender}> to={recipients} size={size} client={client} tls={tls}"
+    " identity={identity} result={result}"
+)
+_MESSAGE_FORWARDED: Final = _MESSAGE + " forwarded={forwarded}"
 _log = Logger()
 
 
@@ -565,13 +570,13 @@ def log_message(envelope: Envelope, size_octets: int, result: Reply) -> None:
     """
     session = envelope.session
     _log.info(
-        "{id}: from=<{sender}> to={recipients} size={size} client={client} tls={tls}"
-        " identity={identity} result={result}",
+        _MESSAGE_FORWARDED if session.forwarded else _MESSAGE,
         id=envelope.id,
         sender=str(envelope.mail.reverse_path or ""),
         recipients=[str(recipient.rcpt.forward_path) for recipient in envelope.recipients],
         size=size_octets,
         client=session.client,
+        forwarded=session.forwarded,
         tls=str(session.tls) if session.tls is not None else None,
         identity=session.identity,
         result=str(result),

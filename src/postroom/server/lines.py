@@ -12,6 +12,8 @@ differs in how it moves octets:
 - Replies go to a plain socket directly, and through the transport only when it is full.
 - Whoever sends and sends and takes no replies is not read from until he does (`_Outflow`): what we
   have to say to one peer stays small.
+- A peer may say its last word, QUIT for instance, and close its side before it has heard anything
+  (Exim does): what it has sent is answered before we close ours.
 - The work is linear in the input, however it is cut.
 
 Who controls the input: the peer, every octet and every chunk border.
@@ -22,6 +24,7 @@ from typing import cast
 
 from twisted.internet.interfaces import (
     IConsumer,
+    IHalfCloseableProtocol,
     IPushProducer,
     ISystemHandle,
     ITCPTransport,
@@ -51,6 +54,7 @@ class _Outflow:
         """Do nothing: the connection is lost, and the protocol hears of it."""
 
 
+@implementer(IHalfCloseableProtocol)
 class LineStream(LineReceiver):
     """Lines and raw octets in, replies out.
 
@@ -78,6 +82,7 @@ class LineStream(LineReceiver):
     _said: list[bytes] | None = None
     _socket: socket | None = None
     _outflow: _Outflow | None = None
+    _input_over = False
 
     def say(self, octets: bytes) -> None:
         """Send octets, together with whatever else this segment gives rise to.
@@ -168,7 +173,7 @@ class LineStream(LineReceiver):
         if self.congested or self.finished:  # the transport says when, if ever
             self._flush()
             return
-        if self._transport_paused:
+        if self._transport_paused and not self._input_over:
             self._transport_paused = False
             cast(IPushProducer, self.transport).resumeProducing()
         if not self._busyReceiving:
@@ -204,6 +209,21 @@ class LineStream(LineReceiver):
         finally:
             self._busyReceiving = False
             self._flush()
+        if self._input_over:
+            self._finish_when_idle()
+
+    def readConnectionLost(self) -> None:
+        """Take note that the peer sends no more; the transport calls this."""
+        self._input_over = True
+        if not self._busyReceiving:
+            self._finish_when_idle()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: we close both sides at once."""
+
+    def _finish_when_idle(self) -> None:
+        if not (self.paused or self.congested):
+            self.finish()
 
     def _consume(self) -> None:
         while self._at < len(self._buffer) and not (self.paused or self.finished or self.congested):
