@@ -1,8 +1,10 @@
 """``postroom account``, ``domain`` and ``alias``."""
 
+from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from postroom.accounts.tables import account
+from postroom.cli.main import cli
 from tests.accounts.support import CHEAP
 from tests.cli.support import CommandTestCase
 
@@ -210,3 +212,74 @@ class AliasTests(CommandTestCase):
         self.refuse("not a target", "alias", "add", "a@localhost", "file:/x")
         self.refuse("there is no alias a@localhost", "alias", "remove", "a@localhost")
         self.misuse("TARGET", "alias", "add", "a@localhost")
+
+
+class OtherSources(CommandTestCase):
+    """Accounts that are kept elsewhere: no command changes them, and each says so."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.passwd = self.state_dir / "passwd"
+        self.passwd.write_text("ann@localhost:x\n")
+        self.config = self.state_dir / "postroom.toml"
+        self.write('["database", "passwd_file"]')
+
+    def write(self, sources: str) -> None:
+        self.config.write_text(
+            f'state_dir = "{self.state_dir}"\n[accounts]\nsources = {sources}\n'
+            f'[accounts.passwd_file]\npath = "{self.passwd}"\ndomain = "localhost"\n'
+        )
+
+    def run_command(self, *arguments: str, stdin: "str | bytes | None" = None) -> "Result":
+        return CliRunner().invoke(cli, ["--config", str(self.config), *arguments], stdin)
+
+    def test_one_that_the_database_does_not_have_may_be_in_another(self) -> None:
+        self.refuse(
+            "if it is one of passwd_file, change it there: these sources are read-only",
+            *("account", "disable", "ann@localhost"),
+        )
+
+    def test_the_list_says_what_it_lacks(self) -> None:
+        result = self.run_command("account", "list")
+        self.assertIn("accounts of passwd_file are not the database's", result.stderr)
+
+    def test_an_account_that_no_daemon_sees_is_remarked_upon(self) -> None:
+        self.write('["passwd_file"]')
+        result = self.run_command(
+            "account", "add", "joe@localhost", "--password-stdin", stdin="correct horse"
+        )
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertIn("a daemon does not see this account", result.stderr)
+
+    def test_checking_the_settings_checks_the_sources(self) -> None:
+        self.passwd.write_text("ann@localhost:x\nno colon\n")
+        result = self.run_command("config", "check")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertIn(f"note: {self.passwd}:2: no colon", result.stderr)
+        self.passwd.unlink()
+        self.refuse(f"accounts.passwd_file.path: {self.passwd}: No such file", "config", "check")
+
+    def test_sources_that_are_set_up_wrongly_are_refused(self) -> None:
+        for sources, more, why in (
+            ('["sql"]', "", "accounts.sql.url: the source sql needs it"),
+            ('["sql"]', '[accounts.sql]\nurl = "x"\n', "accounts.sql.domains: the source sql"),
+            ('["ldap"]', "", "accounts.ldap.base: the source ldap needs it"),
+            ('["static"]', '[accounts.static.users]\nx = ""\n', "'x' is not an address"),
+            ('["ldep"]', "", 'accounts.sources[0] = "ldep"'),
+        ):
+            self.write(sources)
+            self.config.write_text(self.config.read_text() + more)
+            self.refuse(why, "config", "check")
+
+    def test_queries_that_mean_nothing_are_refused(self) -> None:
+        for url, query, why in (
+            ("sqlite:///x", "SELECT :name", "user_query: there is no :name, only :address"),
+            ("sqlite:///x", "", "user_query: there is none"),
+            ("nonsense", "SELECT :user", "'nonsense' is no database URL"),
+            ("strange://x", "SELECT :user", "accounts.sql.url: "),
+            ("mysql://x/y", "SELECT :user", "the driver is not installed"),
+        ):
+            self.write('["sql"]')
+            more = f'[accounts.sql]\ndomains = ["a.example"]\nurl = "{url}"\n'
+            self.config.write_text(f'{self.config.read_text()}{more}user_query = "{query}"\n')
+            self.refuse(why, "config", "check")

@@ -208,17 +208,17 @@ class ConfigTests(CommandTestCase):
 
     def test_passwords_are_not_printed(self) -> None:
         config = self.write(
-            'relay_host = "smtps://joe:secret@mail.example.net"\n'
-            'database = "postgresql://joe:secret@db/postroom"\n'
-            '[routes]\n"b.example" = "smtp://joe:secret@127.0.0.1:26"\n'
-            '[accounts.static.users]\n"ann@b.example" = "{PLAIN}secret"\n'
-            '[accounts.sql]\nurl = "postgresql://joe:secret@db/mail"\n'
+            'relay_host = "smtps://joe:hunter2@mail.example.net"\n'
+            'database = "postgresql://joe:hunter2@db/postroom"\n'
+            '[routes]\n"b.example" = "smtp://joe:hunter2@127.0.0.1:26"\n'
+            '[accounts.static.users]\n"ann@b.example" = "{PLAIN}hunter2"\n'
+            '[accounts.sql]\nurl = "postgresql://joe:hunter2@db/mail"\n'
         )
         for output in ((), ("--json",)):
             result = CliRunner().invoke(cli, ["--config", config, "config", "check", *output])
             self.assertEqual(result.exit_code, 0, result.output)
             self.assertIn("mail.example.net", result.stdout)
-            self.assertNotIn("secret", result.output)
+            self.assertNotIn("hunter2", result.output)
 
     def test_a_wrong_setting_is_one_line_that_names_file_and_key(self) -> None:
         config = self.write("recipents = 5\n[limits]\nrecipients = 1\n")

@@ -160,6 +160,7 @@ class Settings(TestCase):
 
     def test_that_mean_nothing_are_told(self) -> None:
         self.refuse("accounts.ldap.url: 'http://x' is not ldap:", "http://x")
+        self.refuse("accounts.ldap.url: 'ldap://x:y': Port could not", "ldap://x:y")
         self.refuse(r"user_filter: '\(mail=joe\)' has none of", user_filter="(mail=joe)")
         self.refuse("is no LDAP filter", user_filter="(mail={address}")
         self.refuse("alias_filter: .* is no LDAP filter", alias_filter="{user}")

@@ -45,6 +45,8 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
         document(_fields(site, row))
     else:
         click.echo(f"Added {row.address}; its mail goes to {site.maildir(row.maildir)}")
+    if not site.uses_database:
+        note("accounts.sources does not name the database: a daemon does not see this account")
     if site.maildir(row.maildir).exists():
         note(f"mail of an earlier account is there already: {site.maildir(row.maildir)}")
 
@@ -57,6 +59,7 @@ def list_(site: Site, as_json: bool) -> None:
     from postroom.accounts import administration
 
     rows = administration.list_accounts(site.engine)
+    note_other_sources(site)
     if as_json:
         document([_fields(site, row) for row in rows])
     else:
@@ -122,6 +125,13 @@ def remove(site: Site, address: str, as_json: bool) -> None:
     for referrer in removed.referrers:
         what = "the catch-all of " if referrer.startswith("@") else "the alias "
         note(f"{what}{referrer.removeprefix('@')} still points to {removed.address}")
+
+
+def note_other_sources(site: Site) -> None:
+    """Say that there are accounts which no command shows or changes."""
+    if site.read_only_sources:
+        names = " and ".join(site.read_only_sources)
+        note(f"accounts of {names} are not the database's: they are changed where they are kept")
 
 
 def _switch(site: Site, address: str, as_json: bool, *, enabled: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from postroom.cli.output import document, table
+from postroom.cli.output import document, note, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ def commands() -> None:
 @pass_site
 def check(site: Site, as_json: bool) -> None:
     """Check the settings, and print those that are in force."""
+    from postroom.service.sources import check_sources
+
     values = _in_force(site.settings)
+    for fault in check_sources(site.settings):
+        note(fault)
     if as_json:
         document(values)
     else:

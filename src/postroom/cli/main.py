@@ -37,11 +37,19 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except UserError as error:
-            _fail(str(error))
+            _fail(str(error) + _hint(ctx.find_object(Site), str(error)))
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
             _fail(_explain(error))
+
+
+def _hint(site: Site | None, text: str) -> str:
+    """Say where an account may be that the database does not have."""
+    if site is None or not text.startswith("there is no account") or not site.read_only_sources:
+        return ""
+    names = " and ".join(site.read_only_sources)
+    return f"; if it is one of {names}, change it there: these sources are read-only"
 
 
 def _fail(text: str) -> NoReturn:

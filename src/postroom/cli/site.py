@@ -100,6 +100,18 @@ class Site:
         ensure_defaults(engine, places.domains, places.mail_root)
         return engine
 
+    @cached_property
+    def read_only_sources(self) -> tuple[str, ...]:
+        """The sources of accounts beside the database, which no command changes."""
+        if self.config is None:
+            return ()
+        return tuple(name for name in self.settings.accounts.sources if name != "database")
+
+    @property
+    def uses_database(self) -> bool:
+        """False if a daemon with these settings does not look into the database for accounts."""
+        return self.config is None or "database" in self.settings.accounts.sources
+
     def maildir(self, relative: str) -> Path:
         """Give the absolute path of an account's Maildir."""
         return self.places.mail_root / relative

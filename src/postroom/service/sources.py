@@ -8,7 +8,7 @@ Who controls the input: the administrator.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
@@ -21,6 +21,9 @@ from postroom.credentials import Knowledge
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.service.settings import Settings
+
+if TYPE_CHECKING:
+    from postroom.accounts.sources.passwd_file import PasswdSettings
 
 DATABASE: Final = "database"
 _CACHED: Final = frozenset({"sql", "ldap", "system"})
@@ -106,6 +109,27 @@ def make_sources(
     return Sources(whole, credentials, running)
 
 
+def check_sources(settings: Settings) -> list[str]:
+    """Check the sources of the settings as a start would; nobody is asked anything.
+
+    Returns:
+        What a daemon would only log: a line for each bad line of a passwd-file.
+
+    Raises:
+        UserError: a source is set up wrongly, or wants an extra that is not installed.
+    """
+    default_domain = next(iter(settings.domains), None)
+    faults: list[str] = []
+    for name in settings.accounts.sources:
+        if name != DATABASE:
+            _MAKERS[name](None, settings, default_domain)
+        if name == "passwd_file":
+            from postroom.accounts.sources.passwd_file import check_passwd_file
+
+            faults += check_passwd_file(*_passwd_parts(settings, default_domain))
+    return faults
+
+
 def _maildirs(settings: Settings, name: str, template: str) -> Maildirs:
     try:
         return Maildirs(settings.mail_root(), template)
@@ -125,18 +149,26 @@ def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
 
 
 def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings
+    from postroom.accounts.sources.passwd_file import PasswdFile
+
+    parts = _passwd_parts(settings, default_domain)
+    try:
+        look_ups = PasswdFile(*parts)
+    except UserError as error:
+        raise UserError(f"accounts.passwd_file.path: {error}") from None
+    return _threaded(reactor, settings, "passwd_file", look_ups)
+
+
+def _passwd_parts(
+    settings: Settings, default_domain: str | None
+) -> "tuple[PasswdSettings, Maildirs]":
+    from postroom.accounts.sources.passwd_file import PasswdSettings
 
     section = settings.accounts.passwd_file
     if section.path is None:
         raise UserError("accounts.passwd_file.path: the source passwd_file needs it")
     read = PasswdSettings(section.path, section.domain or default_domain, section.scheme)
-    maildirs = _maildirs(settings, "passwd_file", section.maildir)
-    try:
-        look_ups = PasswdFile(read, maildirs)
-    except UserError as error:
-        raise UserError(f"accounts.passwd_file.path: {error}") from None
-    return _threaded(reactor, settings, "passwd_file", look_ups)
+    return read, _maildirs(settings, "passwd_file", section.maildir)
 
 
 def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:

@@ -114,11 +114,19 @@ class LDAPConnections:
         """
         self._server = server
         self._reactor = reactor
-        parts = urlsplit(server.url)
+        try:
+            parts = urlsplit(server.url)
+            port = parts.port
+        except ValueError as error:
+            raise UserError(f"accounts.ldap.url: {server.url!r}: {error}") from None
+        if parts.scheme != "ldapi" and parts.scheme not in PORTS:
+            raise UserError(f"accounts.ldap.url: {server.url!r} is not ldap:, ldaps: or ldapi:")
+        self._scheme = parts.scheme
         self._host = parts.hostname or "localhost"
-        self._endpoint = self._make_endpoint(parts.scheme, unquote(parts.netloc), parts.port)
-        wants_tls = parts.scheme == "ldap" and server.tls == "starttls"
-        self._tls = self._tls_options() if wants_tls else None
+        self._port = port or PORTS.get(parts.scheme, 0)
+        self._socket = unquote(parts.netloc)
+        in_clear = parts.scheme == "ldapi" or (parts.scheme == "ldap" and server.tls == "none")
+        self._tls = None if in_clear else self._tls_options()
         self._client: LDAPClient | None = None
         self._connecting: list[Deferred[LDAPClient]] | None = None
         self._open: set[_Client] = set()
@@ -222,12 +230,12 @@ class LDAPConnections:
                 each.callback(result)
 
     async def _connect(self, dn: str, password: bytes) -> LDAPClient:
-        connecting = connectProtocol(self._endpoint, _Client())
+        connecting = connectProtocol(self._endpoint(), _Client())
         client = await connecting.addTimeout(CONNECT_SECONDS, self._reactor)
         self._open.add(client)
         client.gone.addCallback(lambda _: self._open.discard(client))
         try:
-            if self._tls is not None:
+            if self._tls is not None and self._scheme == "ldap":
                 await self._start_tls(client).addTimeout(CONNECT_SECONDS, self._reactor)
             if dn:
                 await client.bind(dn, password).addTimeout(CONNECT_SECONDS, self._reactor)
@@ -245,15 +253,13 @@ class LDAPConnections:
         asking: Deferred[Any] = client.send(pureldap.LDAPStartTLSRequest())
         return asking.addCallback(started)
 
-    def _make_endpoint(self, scheme: str, place: str, port: int | None) -> IStreamClientEndpoint:
-        if scheme == "ldapi":
-            return UNIXClientEndpoint(self._reactor, place)
-        if scheme not in PORTS:
-            raise UserError(
-                f"accounts.ldap.url: {self._server.url!r} is not ldap:, ldaps: or ldapi:"
-            )
-        plain = HostnameEndpoint(self._reactor, self._host, port or PORTS[scheme])
-        return wrapClientTLS(self._tls_options(), plain) if scheme == "ldaps" else plain
+    def _endpoint(self) -> IStreamClientEndpoint:
+        if self._scheme == "ldapi":
+            return UNIXClientEndpoint(self._reactor, self._socket)
+        plain = HostnameEndpoint(self._reactor, self._host, self._port)
+        if self._scheme == "ldaps" and self._tls is not None:
+            return wrapClientTLS(self._tls, plain)
+        return plain
 
     def _tls_options(self) -> Any:  # Twisted does not name the type
         path = self._server.ca_file
