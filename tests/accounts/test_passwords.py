@@ -1,5 +1,6 @@
 """The pool in which hashes are made, with real threads."""
 
+import os
 import threading
 
 from twisted.internet.defer import CancelledError
@@ -52,6 +53,20 @@ class PasswordPoolTests(SynchronousTestCase):
         result = self.start(hashing).verify((), b"x")
         self.reactor.wait_for(result)
         self.assertNotIn(threading.get_ident(), hashing.threads)
+
+    def test_the_threads_stand_back_for_the_reactor(self) -> None:
+        niceness: list[int] = []
+
+        class Asking(_GatedHashing):
+            def verify(self, stored: object, offered: bytes) -> Verdict:
+                niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+                return Verdict(True)
+
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        result = self.start(Asking()).verify((), b"x")
+        self.reactor.wait_for(result)
+        self.assertEqual(niceness, [min(max(own, 10), 19)])
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), own)
 
     def test_when_enough_wait_the_next_is_refused_for_now(self) -> None:
         hashing = _GatedHashing()

@@ -336,3 +336,4 @@ class FakeRoom:
     """What an avatar looks at before there is a message."""
 
     settings = settings()
+    sending = None

@@ -17,6 +17,7 @@ from postroom.errors import UserError
 from postroom.service.acme import acme_settings, listen_for_http_01
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
 from postroom.service.banner import banner
+from postroom.service.collection import freeze_what_is_loaded
 from postroom.service.daemon import MailService
 from postroom.service.listeners import bind
 from postroom.service.logs import LineObserver, make_observer
@@ -97,6 +98,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     service.certificates, service.renewal = watch, renewal
     if options.parent is not None:
         reactor.callWhenRunning(stop_once)
+        reactor.callWhenRunning(freeze_what_is_loaded)
     config = Path(options["config"]).absolute() if options["config"] else None
     service.banner = list(banner(settings, config, storage.domains, listeners, certificates))
     return service
