@@ -67,13 +67,14 @@ class Process:
 class SmtpSink(Process):
     """Postfix's smtp-sink."""
 
-    def __init__(self, port: int, folder: Path) -> None:
-        """Start it; as root it wants to be somebody else."""
+    def __init__(self, port: int, folder: Path, *options: str) -> None:
+        """Start it, with further options; as root it wants to be somebody else."""
         dump = folder / "dump"
         dump.mkdir()
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         dump.chmod(0o777)
-        command = [program("smtp-sink"), *user, "-d", f"{dump}/%M.", f"127.0.0.1:{port}", "100"]
+        where = ["-d", f"{dump}/%M.", f"127.0.0.1:{port}", "100"]
+        command = [program("smtp-sink"), *user, *options, *where]
         super().__init__(command, port, dump, folder / "sink.log")
 
     def received(self) -> list[bytes]:
@@ -84,8 +85,8 @@ class SmtpSink(Process):
 class Exim(Process):
     """Exim, unpacked into the build folder."""
 
-    def __init__(self, port: int, folder: Path) -> None:
-        """Start it.
+    def __init__(self, port: int, folder: Path, more: str = "") -> None:
+        """Start it, with more lines of configuration; they may end with ACLs.
 
         Raises:
             SkipTest: it is not there, or we are not root.
@@ -109,6 +110,8 @@ tls_advertise_hosts =
 notifier_socket =
 keep_environment =
 acl_smtp_rcpt = accept
+log_selector = +smtp_protocol_error +received_recipients
+{more}
 begin routers
 all:
   driver = accept
@@ -121,7 +124,13 @@ maildir:
   user = Debian-exim
 """)
         command = [EXIM, "-C", config, "-bdf", "-q1m"]
+        self._folder = folder
         super().__init__(command, port, maildir / "new", folder / "exim.log")
+
+    def log(self) -> bytes:
+        """Give what it has logged of messages."""
+        path = self._folder / "log" / "mainlog"
+        return path.read_bytes() if path.exists() else b""
 
 
 class Postfix(Process):
