@@ -74,6 +74,15 @@ class SessionTests(SynchronousTestCase):
                      + "353 see\n250 1\n550 2\n250 all\n> QUIT\n221 bye")  # fmt: skip
         self.assertEqual(violations(talk), [])
 
+    def test_lmtp_answers_for_each_recipient_to_the_last_chunk_too(self) -> None:
+        talk = heard(
+            "220 a\n> LHLO c\n250-a\n250 CHUNKING\n> MAIL FROM:<>\n250 ok\n"
+            "> RCPT TO:<a@b>\n250 ok\n> RCPT TO:<b@b>\n250 ok\n> RCPT TO:<c@b>\n550 no\n"
+            "> BDAT 0\n250 ok\n> BDAT 0 LAST\n250 ok\n452 full\n"
+            "> MAIL FROM:<>\n250 ok\n> RCPT TO:<a@b>\n250 ok\n> BDAT 0 LAST\n250 ok"
+        )
+        self.assertEqual(violations(talk), [])
+
     def test_after_tls_begins_nothing_is_read(self) -> None:
         talk = heard("220 a\n> EHLO c\n250-a\n250 STARTTLS\n> STARTTLS\n220 go")
         talk.hear(9, True, b"\x16\x03\x01\x00\x05QUIT\r\n")
@@ -257,6 +266,13 @@ class SecretTests(SynchronousTestCase):
         self.assert_hidden(heard(f"{HELLO}\n> AUTH PLAIN {plain}\n535 not correcthorse"))
         self.assert_hidden(heard(f"{HELLO}\n> AUTH LOGIN\n334 a\n> {login}\n500-no\n{login}"))
 
+    def test_what_is_no_name_of_a_mechanism(self) -> None:
+        talk = heard(f"{HELLO}\n> AUTH c2VjcmV0\n504 no\n> AUTH c2VjcmV0 x\n504 no")
+        self.assertNotIn("C2VJCMV0", "".join(shown(talk)).upper())
+        self.assertEqual(talk.mechanisms, [("[8 octets]", 504)] * 2)
+        offered = heard("220 a\n> EHLO c\n250-a\n250 AUTH X-OURS\n> AUTH X-OURS")
+        self.assertEqual(offered.mechanisms, [("X-OURS", None)])
+
     def test_burl(self) -> None:
         talk = heard(f"{HELLO}\n> BURL imap://a/;URLAUTH=x:internal:correcthorse LAST")
         self.assert_hidden(talk, "BURL [46 octets]")
@@ -273,6 +289,17 @@ class HoleTests(SynchronousTestCase):
         self.assertEqual(violations(talk), [])
         self.assertIn("-: [14 octets of the client are not in the capture]", shown(talk))
         self.assertFalse(talk.complete)
+
+    def test_what_is_certain_again_after_a_hole(self) -> None:
+        talk = heard(HELLO)
+        talk.hear(9, True, b"MAIL FROM:<>\r\n")
+        talk.lose(9, False, 8)
+        talk.hear(9, True, b"RCPT TO:<a@b.example>\r\n")
+        talk.lose(9, True, 6)
+        talk.hear(9, True, b"RCPT TO:<c@d.example>\r\nDATA\r\n")
+        talk.hear(9, False, b"354 go\r\n")
+        talk.hear(9, True, b"x\r\n.\r\nQUIT\r\n")
+        self.assertEqual(shown(talk)[-3:], ["S: 354 go", "C: [content, 3 octets]", "C: QUIT"])
 
     def test_a_hole_in_a_chunk_is_part_of_it(self) -> None:
         talk = heard(HELLO)

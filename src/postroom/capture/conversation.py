@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from postroom.capture.entries import ContentRun, Entry, Secrets, Side
+from postroom.capture.entries import ContentRun, Entry, Secrets, Side, mechanism_name
 from postroom.wire.codes import (
     REPLY_AUTH_CHALLENGE,
     REPLY_RECIPIENTS_FOLLOW,
@@ -29,7 +29,7 @@ from postroom.wire.codes import (
     REPLY_SERVICE_UNAVAILABLE,
     REPLY_START_MAIL_INPUT,
 )
-from postroom.wire.commands import Mail, Rcpt
+from postroom.wire.commands import Bdat, Mail, Rcpt
 from postroom.wire.layer import SmtpLayer, printable
 from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS
 from postroom.wire.replies import Reply
@@ -55,6 +55,7 @@ from postroom.wire.verbs import (
     CMD_MAIL,
     CMD_QUIT,
     CMD_RCPT,
+    CMD_RSET,
     CMD_STARTTLS,
     CMD_TURN,
     SMTP_COMMANDS,
@@ -67,6 +68,11 @@ _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 _RESPONSE: Final = "a response"
 _END: Final = "the end of the content"
+# Which commands these replies are said to, and to no other.
+_ASKED_BY: Final = {
+    REPLY_START_MAIL_INPUT: frozenset({CMD_DATA}),
+    REPLY_AUTH_CHALLENGE: frozenset({CMD_AUTH, _RESPONSE}),
+}
 
 
 class Conversation:
@@ -92,23 +98,17 @@ class Conversation:
         self.mechanisms: list[tuple[str, int | None]] = []
         self.tls = False
         self.complete = complete
-        self._keep = keep_octets
+        self._keeps = keep_octets
         self._client = Side(IN_COMMANDS)
         self._server = Side(IN_REPLIES)
         self._unanswered: deque[str] = deque(["the greeting"] if complete else [])
         self._certain = complete
-        self._extended = False
         self._lmtp = False
         self._recipients = 0
         self._secrets = Secrets()
         self._may_hold_secrets = not complete
         self._content: ContentRun | None = None
         self._chunk: Entry | None = None
-
-    @property
-    def client_state(self) -> StreamState:
-        """What the client says next."""
-        return self._client.state
 
     def hear(self, time: float, from_client: bool, octets: bytes) -> None:
         """Take what one side said, cut anywhere."""
@@ -140,9 +140,14 @@ class Conversation:
         entry.lines = [f"[{len(layer.raw)} octets in clear text]"]
 
     def _add(self, time: float, speaker: str, mode: Mode | None, said: bytes = b"") -> Entry:
-        entry = Entry(time, speaker, mode, [], octets=said if self._keep else b"")
+        entry = Entry(time, speaker, mode, [])
         self.entries.append(entry)
+        self._keep(entry, said)
         return entry
+
+    def _keep(self, entry: Entry, said: bytes) -> None:
+        if self._keeps and said:
+            entry.said.append(said)
 
     def _happens(self, time: float, what: str) -> None:
         self._add(time, "-", None).lines = [what]
@@ -160,8 +165,12 @@ class Conversation:
                 entry.violations = ["not a command"]
             entry.lines = [shown]
             return
-        self._unanswered.append(verb)
         entry.lines = [_line_of(layer)]
+        parsed = layer.parsed
+        if isinstance(parsed, Bdat) and parsed.last:
+            self._await_end()
+        else:
+            self._unanswered.append(verb)
         self._check_offer(entry, layer, verb)
         if verb == CMD_AUTH:
             self._tell_auth(entry, layer)
@@ -203,13 +212,11 @@ class Conversation:
     def _tell_auth(self, entry: Entry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
         mechanism, blank, initial = bytes(layer.args or b"").partition(b" ")
-        name = printable(mechanism).upper()
         self._secrets.remember(initial)
-        if len(name) > 20:  # no mechanism has such a name; it may be anything
-            name = f"[{len(mechanism)} octets]"
+        offered = self.extensions.get("AUTH", "").upper().split()
+        name = mechanism_name(mechanism, offered)
         self.mechanisms.append((name, None))
         entry.lines = [f"AUTH {name} [{len(initial)} octets]" if blank else f"AUTH {name}"]
-        offered = self.extensions.get("AUTH", "").upper().split()
         if self._certain and offered and name not in offered:
             entry.blame(f"mechanism {name} was not offered")
 
@@ -229,19 +236,23 @@ class Conversation:
             content = self._content = ContentRun(entry)
         entry = content.entry
         content.take(said, complete)
-        entry.octets += said if self._keep else b""
+        self._keep(entry, said)
         ended = "" if complete else ", not ended"
         entry.lines = [f"[content, {entry.size_octets} octets{ended}]"]
         if complete:
             self._content = None
-            self._unanswered.extend([_END] * (self._recipients if self._lmtp else 1))
+            self._await_end()
+
+    def _await_end(self) -> None:
+        """Wait for what is said to the end of content: LMTP answers for each recipient."""
+        self._unanswered.extend([_END] * (self._recipients if self._lmtp else 1))
 
     def _tell_chunk(self, time: float, said: bytes) -> None:
         if self._chunk is None:
             self._chunk = self._add(time, "C", Mode.CHUNK)
         entry = self._chunk
         entry.size_octets = (entry.size_octets or 0) + len(said)
-        entry.octets += said if self._keep else b""
+        self._keep(entry, said)
         left = self._client.state.octets_left
         entry.lines = [f"[chunk, {entry.size_octets} octets{f', {left} to come' if left else ''}]"]
         if not left:
@@ -271,6 +282,10 @@ class Conversation:
 
     def _answered(self, entry: Entry, reply: Reply) -> str | None:
         """Say what a reply answers."""
+        asked = _ASKED_BY.get(reply.code)
+        if asked is not None and not self._certain:
+            while self._unanswered and self._unanswered[0] not in asked:
+                self._unanswered.popleft()  # its reply was lost
         if self._unanswered:
             return self._unanswered.popleft()
         if self._content is not None:
@@ -288,7 +303,10 @@ class Conversation:
     def _after_hello(self, reply: Reply, layer: SmtpLayer) -> None:
         if reply.positive:
             self.extensions = dict(layer.keywords) if len(reply.text) > 1 else {}
-            self._certain = self._certain or self.complete
+            self._recipients = 0
+
+    def _after_begin(self, reply: Reply, _layer: SmtpLayer) -> None:
+        if reply.positive:
             self._recipients = 0
 
     def _after_rcpt(self, reply: Reply, _layer: SmtpLayer) -> None:
@@ -363,6 +381,7 @@ _TELLS: Final[dict[Mode, Callable[[Conversation, Entry, SmtpLayer], None]]] = {
 }
 _AFTER_REPLY: Final[dict[str, Callable[[Conversation, Reply, SmtpLayer], None]]] = {
     **dict.fromkeys(_GREETINGS, Conversation._after_hello),
+    **dict.fromkeys((CMD_MAIL, CMD_RSET), Conversation._after_begin),
     CMD_RCPT: Conversation._after_rcpt,
     CMD_DATA: Conversation._after_data,
     CMD_AUTH: Conversation._after_auth,

@@ -5,7 +5,7 @@ Who controls the input: both peers, every octet. What is kept of a line is bound
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,7 +46,7 @@ class Entry:
         lines: as they may be shown.
         violations: what was wrong with it, in words.
         size_octets: of content as it was sent, None for anything else.
-        octets: what was said, where that is kept; secrets and all.
+        said: what was said, piece by piece, where that is kept; secrets and all.
     """
 
     time: float
@@ -55,7 +55,12 @@ class Entry:
     lines: list[str]
     violations: list[str] = field(default_factory=list)
     size_octets: int | None = None
-    octets: bytes = b""
+    said: list[bytes] = field(default_factory=list)
+
+    @property
+    def octets(self) -> bytes:
+        """All of `said`."""
+        return b"".join(self.said)
 
     def blame(self, violation: str) -> None:
         """Note a violation, once."""
@@ -169,6 +174,22 @@ class ContentRun:
             self._line_octets += len(part)
             if self._line_octets > self._line_limit:
                 self._flaws.add(Flaw.LONG_LINE)
+
+
+# What follows AUTH is shown if it is one of these, or offered; else it may be anything.
+_MECHANISMS: Final = frozenset(
+    {
+        *("PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GS2-KRB5", "EXTERNAL"),
+        *("ANONYMOUS", "OAUTHBEARER", "XOAUTH2", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"),
+        *("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS"),
+    }
+)
+
+
+def mechanism_name(said: bytes, offered: Collection[str]) -> str:
+    """Give the name of a SASL mechanism, or only how long it is if it may be a secret."""
+    name = said.decode("ascii", "replace").upper()
+    return name if name in _MECHANISMS or name in offered else f"[{len(said)} octets]"
 
 
 class Secrets:
