@@ -135,6 +135,8 @@ class ErrorTests(Files):
             for line in self.errors(text):
                 self.assertTrue(line.startswith("tls.sni"), line)
                 self.assertIn("allowed: tables [[tls.sni]] of certificate and key", line)
+        (line,) = self.errors('[[tls.sni]]\ncertificate = "c.pem"\n')
+        self.assertTrue(line.startswith("tls.sni[0].key is missing; allowed: "), line)
         (line,) = self.errors('[[tls.sni]]\ncertificate = "c.pem"\nkey = 5\n')
         self.assertTrue(line.startswith("tls.sni[0].key = 5;"), line)
 

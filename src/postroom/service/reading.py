@@ -130,6 +130,8 @@ def _line(
     place = f"--{option}" if option else f"{source}: {key}"
     item = "".join([f"[{rest[0]}]", *(f".{step}" for step in rest[1:])]) if rest else ""
     allowed = declared.allowed.removeprefix(LIST_WORDS) if rest else declared.allowed
+    if error["type"] == "missing":  # pydantic's input is then the whole table
+        return f"{place}{item} is missing; allowed: {allowed}"
     return f"{place}{item} = {shown(error['input'])}{_reason(error)}; allowed: {allowed}"
 
 
