@@ -19,7 +19,6 @@ Times are the reactor's seconds and used as differences only; a hold that seems 
 longest (the clock was set back) has ended.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +26,7 @@ from typing import Final
 from postroom.client.model import Destination, Sent
 from postroom.envelope import NewMessage
 from postroom.queue.claims import Claim
+from postroom.queue.line import Line
 from postroom.queue.model import ClaimedRecipient
 from postroom.wire.replies import Reply, reply
 
@@ -52,7 +52,7 @@ class Lane:
 
     Attributes:
         destination: None for the lane of local accounts.
-        waiting: jobs not yet begun, oldest first.
+        waiting: jobs not yet begun, in the order of their turns.
         active: how many jobs are under way.
         window: how many may be.
         queued: True while the lane stands in the relay's round.
@@ -77,7 +77,7 @@ class Lane:
     def __init__(self, destination: Destination | None, limit: int) -> None:
         """Begin in good health."""
         self.destination = destination
-        self.waiting: deque[Job] = deque()
+        self.waiting: Line[Job] = Line()
         self.active = 0
         self.window = min(limit, _FIRST_WINDOW) if destination else limit
         self.queued = False

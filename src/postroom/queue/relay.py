@@ -14,6 +14,7 @@ Strategies, with the names that Postfix's queue manager has for them:
 - *Leaky bucket*: only so many recipients are fetched from the store at a time. Dead destinations
   keep none of them and slow ones a limited number, so mail for others is always reached.
 - *Slow start*, *dead destination*, *turns*: see `postroom.queue.lanes`.
+- *Priority*: within a lane (`postroom.queue.line`), and among those that are due in the store.
 
 Invariants: a recipient is worked on once at a time. An unexpected exception is ours: the recipient
 waits, or its lease runs out; it never fails for that.
@@ -52,6 +53,7 @@ from postroom.queue.claims import Outcomes as Entered
 from postroom.queue.dsn import Original
 from postroom.queue.lanes import LONGEST_HOLD_SECONDS, Job, Lane
 from postroom.queue.ledger import Ledger
+from postroom.queue.line import Line
 from postroom.queue.model import ClaimedMessage, ClaimedRecipient, IQueueStore, Report
 from postroom.queue.outcomes import LATE, Outcomes
 from postroom.queue.settings import RelaySettings
@@ -168,7 +170,7 @@ class Relay:
         if self._housekeeping.running:
             self._housekeeping.stop()
         for lane in [self._local, *self._lanes.values()]:
-            waiting, lane.waiting = lane.waiting, deque()
+            waiting, lane.waiting = lane.waiting, Line()
             for job in waiting:
                 self._outcomes.put_back(job.claim, job.recipients, 0, _SHUTDOWN)
         self._deadline = self._clock.callLater(self._settings.stop_seconds, self._give_up)
@@ -443,7 +445,7 @@ class Relay:
             seconds=seconds,
             reply=str(lane.reply),
         )
-        waiting, lane.waiting = lane.waiting, deque()
+        waiting, lane.waiting = lane.waiting, Line()
         for job in waiting:
             self._suspend(job, now)
 
