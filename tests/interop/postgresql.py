@@ -14,6 +14,7 @@ class Postgresql:
     """A server on loopback with a database of its own.
 
     Attributes:
+        port: on loopback.
         url: of the database.
     """
 
@@ -27,7 +28,7 @@ class Postgresql:
             shutil.chown(folder, "nobody", "nogroup")
             self._who.update(user="nobody", group="nogroup", extra_groups=[])
         self._data = str(folder / "data")
-        port = free_port()
+        self.port = port = free_port()
         self._options = f"-F -p {port} -c listen_addresses=127.0.0.1 -k {folder}"
         self.url = f"postgresql://postroom@127.0.0.1:{port}/postgres"
         self._run(str(initdb), "-D", self._data, "-U", "postroom", "-A", "trust", "--no-sync")
