@@ -29,7 +29,7 @@ def daemon() -> Daemon:
             folder,
             *make_certificates(folder).options,
             *("--hostname", f"mx.{DOMAIN}"),
-            listeners=("mx", "mx-tls", "submission", "submission-tls"),
+            listeners=("mx", "mx-tls", "submission", "submission-tls", "lmtp"),
             settings=_SETTINGS,
         )
     )

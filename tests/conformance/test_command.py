@@ -61,6 +61,9 @@ class DaemonTests(SynchronousTestCase):
         self.assertEqual(self.try_on("submission", "--submission")["RFC6409-4.3-a"]["why"], "")
         self.try_on("submission-tls", "--submission", "--implicit-tls")
 
+    def test_lmtp(self) -> None:
+        self.assertEqual(self.try_on("lmtp", "--lmtp")["RFC2033-4.2-a"]["verdict"], "kept")
+
 
 class Parrot(threading.Thread):
     """A server that answers every line with the same."""

@@ -80,6 +80,11 @@ class ReadingTests(SynchronousTestCase):
             ],
         )
 
+    def test_afresh_drops_the_steps_before_and_keeps_the_notes(self) -> None:
+        (dialogue,) = read_transcript("needs: SIZE\nC: a\nS: 250\n== x\nafresh\nC: b")
+        self.assertEqual(dialogue.steps, [Send(6, b"b\r\n")])
+        self.assertEqual(dialogue.notes, {"needs": "SIZE"})
+
     def test_escapes(self) -> None:
         self.assertEqual(unescape(r"\r\n\0\t\\\x41\xff"), b"\r\n\0\t\\A\xff")
         self.assertEqual(unescape(r"<\(ab*3)>"), b"<ababab>")
@@ -117,6 +122,7 @@ class MismatchTests(SynchronousTestCase):
             Expect(1, "2xx", "2.1.x"),
             Expect(1, "503/250", "x.x.0"),
             Expect(1, "250", has=("A", "b"), lacks=("c",), count=2),
+            Expect(1, "250", only=("B",), like="[a-z]", line_like="b"),
         ):
             self.assertIsNone(expect.mismatch(reply))
         for expect in (
@@ -125,12 +131,39 @@ class MismatchTests(SynchronousTestCase):
             Expect(1, "250", has=("a b",)),
             Expect(1, "250", lacks=("a",)),
             Expect(1, "250", count=1),
+            Expect(1, "250", only=("C",)),
+            Expect(1, "250", like="b"),
+            Expect(1, "250", line_like="c"),
             Expect(1, "251"),
             Expect(1, "250", "2.1.5"),
             Expect(1, "250", text="c"),
             Expect(1, "250", lines=("a",)),
         ):
             self.assertIsNotNone(expect.mismatch(reply))
+
+    def converse(self, text: str) -> None:
+        (dialogue,) = read_transcript(text)
+        MemoryConversation(dialogue, Cut.GROUPS, late=False).run()
+
+    def test_a_server_may_close_where_it_may(self) -> None:
+        self.converse("C: GET / HTTP/1.1\nS: 421\nC: NOOP\nS-or-closed: 250\nC: NOOP\nS: 250")
+        self.converse("C: NOOP\nS-or-closed: 250")
+        self.assertRaises(Mismatch, self.converse, "C: NOOP\nS-or-closed: 500")
+        self.assertRaises(Mismatch, self.converse, "C: QUIT\nS: 221\nC: NOOP\nS: 250")
+
+    def test_tls_has_to_be_negotiated_unless_it_need_not(self) -> None:
+        hello = "C: EHLO a\nS: 250\n"
+        self.converse(hello + "C: STARTTLS\nS: 220\nTLS\nC: EHLO a\nS: 250\nS-lacks: STARTTLS")
+        self.assertRaises(Mismatch, self.converse, "C: NOOP\nS: 250\nTLS")
+        self.converse("C: NOOP\nS: 250\nTLS-or-closed\nC: NOOP\nS: 500")
+        self.converse("C: STARTTLS now\nS: 501\nTLS-or-closed\nC: NOOP\nS: 500")
+        self.assertRaises(
+            Mismatch, self.converse, hello + "C-raw: STARTTLS\\r\\nNO\nS: 220\nTLS\nC: OP\nS: 250"
+        )
+
+    def test_the_greeting_is_part_of_a_dialogue_that_begins_with_it(self) -> None:
+        self.converse("S: 220\nC: NOOP\nS: 250")
+        self.assertRaises(Mismatch, self.converse, "S: 554")
 
     def test_a_dialogue_that_is_not_kept_is_noticed_however_it_is_cut(self) -> None:
         mail = (

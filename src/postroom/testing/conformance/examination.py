@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from postroom.testing.conformance.catalogue import Requirement
-from postroom.testing.conversation import Conversation, Cut, Line, Mismatch
+from postroom.testing.conversation import Conversation, Cut, Line, Mismatch, Silence
 from postroom.testing.transcript import Dialogue, Expect, Send, StartTLS, Step, Wait
 
 LONGEST_WAIT_SECONDS = 2.0
@@ -182,7 +182,12 @@ class Examination:
             return Verdict.NOT_TRIED, "takes long"
         if requirement.needs_user and not self.user:
             return Verdict.NOT_TRIED, "needs a user"
-        extensions = self.extensions(access)
+        try:
+            extensions = self.extensions(access)
+        except Silence as silence:
+            if access is not Access.STARTTLS:
+                raise
+            return Verdict.BROKEN, str(silence)
         if access is Access.STARTTLS and not extensions:
             return Verdict.NOT_OFFERED, "STARTTLS"
         lacks = lacking(requirement, extensions)
