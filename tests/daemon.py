@@ -28,7 +28,6 @@ LISTENERS = {
     "submission": "submission=tcp:{}:interface=127.0.0.1",
     "mx-tls": "mx=ssl:{}:interface=127.0.0.1",
     "submission-tls": "submission=ssl:{}:interface=127.0.0.1",
-    "lmtp": "lmtp=tcp:{}:interface=127.0.0.1",
 }
 _given: set[int] = set()
 
