@@ -56,7 +56,7 @@ class PropertyTests(CommandTestCase):
 
     def test_mail_is_forwarded_with_a_copy_or_without(self) -> None:
         output = self.succeed("account", "forward", "joe@a.example", "x@b.example")
-        self.assertEqual(output, "Mail of joe@a.example goes to x@b.example, and kept\n")
+        self.assertEqual(output, "Mail of joe@a.example goes to x@b.example; a copy is kept\n")
         self.succeed("account", "forward", "joe@a.example", "y@b.example", "--no-copy")
         found = self.show()
         self.assertEqual((found["forwards"], found["keeps_copy"]), (["y@b.example"], False))

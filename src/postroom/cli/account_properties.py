@@ -87,8 +87,9 @@ def forward(
     elif not changed.forwards:
         click.echo(f"Mail of {changed.address} is forwarded to nobody")
     else:
-        copy = "and kept" if changed.keeps_copy else "and not kept"
-        click.echo(f"Mail of {changed.address} goes to {', '.join(changed.forwards)}, {copy}")
+        copy = "a copy" if changed.keeps_copy else "no copy"
+        goes_to = ", ".join(changed.forwards)
+        click.echo(f"Mail of {changed.address} goes to {goes_to}; {copy} is kept")
     for target in administration.untaken(site.engine, changed.forwards):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
