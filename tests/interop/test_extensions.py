@@ -66,7 +66,7 @@ class _DaemonTests(TestCase):
 class EximTests(_DaemonTests):
     """Exim sends in chunks, and asks for a reply for each recipient."""
 
-    def send(self, content: bytes, *recipients: str) -> str:
+    def send(self, content: bytes, *recipients: str, tls: bool = False) -> str:
         """Send a message with Exim; gives its log."""
         if not EXIM.exists() or os.geteuid() != 0:
             raise SkipTest("Exim wants root, and to be unpacked; see tests/interop/install")
@@ -93,7 +93,10 @@ remote:
   driver = smtp
   port = {self.daemon.port}
   allow_localhost
-  hosts_avoid_tls = *
+  hosts_avoid_tls = {"" if tls else "*"}
+  hosts_require_tls = {"*" if tls else ""}
+  tls_verify_certificates = {self.authority}
+  tls_verify_cert_hostnames =
   hosts_try_chunking = *
   hosts_try_prdr = *
 """)
@@ -109,6 +112,13 @@ remote:
             self.assertRegex(log, r"=> ann@local\.test .* K ")  # which says that it used BDAT
             (file,) = self.inbox.arrived()
             self.assertEqual(delivered(file).partition(b"\r\n\r\n")[2], _body(HARD[name]))
+
+    def test_under_tls(self) -> None:
+        for name in ("dots", "big"):
+            log = self.send(HARD[name], ANN, "anyone@local.test", tls=True)
+            self.assertRegex(log, r"=> ann@local\.test .* X=TLS.* K ")
+            (file,) = self.inbox.arrived()
+            self.assertEqual(_body(delivered(file)), _body(HARD[name]))
 
     def test_each_recipient_has_a_reply(self) -> None:
         log = self.send(PLAIN, ANN, "anyone@local.test")

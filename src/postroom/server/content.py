@@ -130,6 +130,8 @@ class Intake:
         if chunk is not None and chunk.refusal is not None:
             return chunk.refusal
         server.begin_to_store()
+        if chunk is None and self._last_write is None:  # as nearly always
+            return self._commit(None)
         return then(self._written(), self._finish)
 
     def _chunk_taken(self, _: object) -> Reply:

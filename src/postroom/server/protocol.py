@@ -237,16 +237,19 @@ class SMTPServerProtocol(LineStream):
         self.hang_up(_LINE_WITHOUT_END)
 
     def _decide(self, action: Callable[..., object], *args: object) -> None:
+        verdict: Any
         try:
             verdict = action(self, *args)
             if not isinstance(verdict, Reply):
                 verdict = settled(verdict)
         except Exception:
             verdict = self.excuse(Failure())
-        if isinstance(verdict, Deferred):
+        if isinstance(verdict, Reply):
+            self._answer(verdict)
+        elif isinstance(verdict, Deferred):
             self._await(verdict)
         elif verdict is not None:  # else a chunk is on its way, and is answered after it
-            self._answer(cast("Reply | Sequence[Reply]", verdict))
+            self._answer(verdict)
 
     def _await(self, verdict: "Deferred[Any]") -> None:
         self.hold()

@@ -5,7 +5,8 @@ all of these become one of two: a value now, or a Deferred. An answer that is kn
 costs a turn of the reactor.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from types import CoroutineType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -29,9 +30,13 @@ def settled(answer: object) -> object:
     Raises:
         Exception: what the answer failed with, if it has failed already.
     """
-    if isinstance(answer, Coroutine):
+    if answer is None or isinstance(answer, Reply):  # for asking the next costs ten times more
+        return answer
+    if not isinstance(answer, Deferred):
+        if not isinstance(answer, CoroutineType):
+            return answer
         answer = Deferred.fromCoroutine(answer)
-    if not isinstance(answer, Deferred) or not answer.called or answer.paused:
+    if not answer.called or answer.paused:
         return answer
     outcome: list[Any] = []
     answer.addBoth(outcome.append)
@@ -42,7 +47,7 @@ def settled(answer: object) -> object:
 
 def then(answer: object, step: Callable[..., object], *args: object) -> object:
     """Take one more step with an answer, now or when it comes."""
-    if isinstance(answer, Deferred):
+    if answer is not None and isinstance(answer, Deferred):
         return answer.addCallback(step, *args)
     return step(answer, *args)
 

@@ -60,6 +60,8 @@ class Phase(Enum):
     RESTART = "before a new greeting"
     CLOSED = "after QUIT"
 
+    __hash__ = object.__hash__  # phases are looked up with every command, and each is one object
+
 
 END_OF_CONTENT: Final = "."
 """The pseudo-verb of the dot that ends the content."""

@@ -119,7 +119,9 @@ def read_flag(value: str | None) -> bool:
 
 def read_size(value: str | None) -> int:
     """SIZE: the length of the content in octets, as the client counts it. RFC 1870 s6."""
-    return int(_match(_SIZE, value)[0])
+    if value is None or _SIZE.fullmatch(value) is None:
+        raise ValueError("not a number of at most 20 digits")
+    return int(value)
 
 
 def read_body(value: str | None) -> str:
