@@ -121,12 +121,13 @@ class TextTests(SynchronousTestCase):
         for name in re.findall(rf"``((?:{tables})\.[a-z_.]+)``", text):
             self.assertIn(name, known)
 
-    def test_the_settings_of_the_tls_page_are_right(self) -> None:
-        for page in ("tls.rst", "operations.rst"):
+    def test_the_settings_of_the_pages_are_right(self) -> None:
+        for page in ("tls.rst", "operations.rst", "sending.rst"):
             text = (ROOT / "docs" / page).read_text()
             blocks = re.findall(r"(?m)::\n\n((?:    .*\n|\n)+)", text)
             blocks = [re.sub(r"(?m)^    ", "", block) for block in blocks]
-            found = [block for block in blocks if re.match(r"\[(tls|session)|listen = ", block)]
+            starts = r"\[(tls|session|delivery)|(listen|relay_host) = "
+            found = [block for block in blocks if re.match(starts, block)]
             self.assertGreaterEqual(len(found), 1)
             for block in found:
                 path = Path(self.mktemp())
