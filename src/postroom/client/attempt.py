@@ -29,7 +29,7 @@ class Attempt:
         """Begin with nobody decided on."""
         self.outgoing = outgoing
         self.replies: list[Reply | None] = [None] * len(outgoing.message.recipients)
-        self.unaware: set[int] = set()
+        self.unaware: frozenset[int] = frozenset()
         self.tried: frozenset[str] = frozenset()
         self.last: Reply | None = None
         self.remote = ""
@@ -45,12 +45,6 @@ class Attempt:
         """Give the places of the first undecided recipients."""
         return [place for place, reply in enumerate(self.replies) if reply is None][:limit]
 
-    def decide(self, place: int, reply: Reply | None, aware: bool) -> None:
-        """Enter what a host said to one recipient, and whether the host knows DSN."""
-        self.replies[place] = reply
-        if not aware and reply is not None and reply.code < 400:
-            self.unaware.add(place)
-
     def settle(self, reply: Reply) -> None:
         """Give this reply to every undecided recipient."""
         self.replies = [reply if had is None else had for had in self.replies]
@@ -58,4 +52,4 @@ class Attempt:
     def report(self) -> None:
         """Tell whoever sent the message; everyone must be decided on."""
         replies = [reply for reply in self.replies if reply is not None]
-        self.done.callback(Sent(replies, self.remote, self.tls, frozenset(self.unaware)))
+        self.done.callback(Sent(replies, self.remote, self.tls, self.unaware))

@@ -26,7 +26,7 @@ from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Transaction, Verdicts
 from postroom.wire.encode import BinaryEncoder, DotEncoder, TextEncoder
 from postroom.wire.errors import LocalViolation
-from postroom.wire.offers import HostLimits
+from postroom.wire.offers import NO_LIMITS, HostLimits
 from postroom.wire.replies import Reply
 
 
@@ -64,6 +64,7 @@ class Delivery:
     """
 
     __slots__ = (
+        "_asks",
         "_hop",
         "_places",
         "_settings",
@@ -86,6 +87,7 @@ class Delivery:
         self._hop = hop
         self._settings = settings
         self._usage = usage
+        self._asks = False  # True if a recipient has parameters
         self._places: Sequence[int] = ()
         self._terms: Terms
 
@@ -112,9 +114,10 @@ class Delivery:
         """
         outgoing = self.attempt.outgoing
         self._terms = terms_for(outgoing, first, self._hop, self._settings, now)
+        replies = self.attempt.replies
         for place, rcpt in enumerate(outgoing.message.recipients):
-            if self.attempt.replies[place] is None:
-                self.attempt.replies[place] = refusal_of(rcpt, self._hop)
+            if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[place] is None:
+                replies[place] = refusal_of(rcpt, self._hop)
         if len(first) < outgoing.source.size_octets:
             self.first = first
             return
@@ -137,15 +140,22 @@ class Delivery:
         RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4
         """
         limits = self._hop.capabilities.limits
-        self._places = self._next(limits)
-        if not self._places or self._usage.spent(limits):
-            return b""
+        if limits is NO_LIMITS:
+            self._places = self.attempt.undecided(self._settings.recipients_per_transaction)
+        else:
+            self._places = self._next(limits)
+            if not self._places or self._usage.spent(limits):
+                return b""
         message, terms = self.attempt.outgoing.message, self._terms
         rcpts = []
         for place in self._places:
             rcpt = message.recipients[place]
-            told = rcpt_parameters(rcpt, self._hop, self._settings) if rcpt.parameters else {}
-            rcpts.append(encode.rcpt(rcpt.forward_path, told, terms.utf8))
+            if rcpt.parameters:
+                self._asks = True
+                told = rcpt_parameters(rcpt, self._hop, self._settings)
+                rcpts.append(encode.rcpt(rcpt.forward_path, told, terms.utf8))
+            else:
+                rcpts.append(encode.rcpt(rcpt.forward_path, utf8=terms.utf8))
             if limits.domains:
                 self._usage.domains.add(rcpt.forward_path.domain.lower())
         verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
@@ -186,10 +196,13 @@ class Delivery:
         if transaction is None:
             return
         progress = any(reply and reply.code < 400 for reply in transaction.replies)
-        aware = "DSN" in self._hop.capabilities
+        reports = not self._asks or "DSN" in self._hop.capabilities
+        attempt = self.attempt
         for place, reply in zip(self._places, transaction.replies, strict=True):
             if not (progress and reply is not None and _is_too_many(reply)):
-                self.attempt.decide(place, reply, aware)
+                attempt.replies[place] = reply
+                if not reports and reply is not None and reply.code < 400:
+                    attempt.unaware |= {place}
 
 
 def _is_too_many(reply: Reply) -> bool:

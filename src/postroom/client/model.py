@@ -93,8 +93,8 @@ class Sent:
             5yz give up. A lost connection, a time-out, a DNS failure are 4yz replies made by us.
         remote: ``host[address]:port`` of the host that answered last, empty if none did.
         tls: TLS facts of that connection, None in clear text.
-        unaware: the places of recipients that were delivered to a host without DSN: it will not
-            report what becomes of them (RFC 3461 s5.2.2).
+        unaware: the places of recipients whose sender asks for something and that were delivered to
+            a host without DSN: it will not report what becomes of them (RFC 3461 s5.2.2).
     """
 
     replies: Sequence[Reply]

@@ -64,6 +64,7 @@ from postroom.errors import LOCAL_ERROR, Refusal
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.errors import LocalViolation, RemoteViolation
+from postroom.wire.offers import NO_LIMITS
 from postroom.wire.replies import Reply
 
 
@@ -275,6 +276,13 @@ class Connection(Protocol):
 
     def _introduced(self, _: None) -> None:
         self._ready = True
+        self._hop = Hop(
+            self._remote,
+            self.session.capabilities,
+            self.secure,
+            self.policy.user is not None,
+            self.policy.lmtp,
+        )
         self._arm()
         self.opened.callback(self)
 
@@ -323,7 +331,10 @@ class Connection(Protocol):
 
     def worn(self, messages: int) -> bool:
         """Say whether the connection takes no further attempt: it had so many, or its host's."""
-        return self.messages >= messages or self._usage.spent(self.session.capabilities.limits)
+        if self.messages >= messages:
+            return True
+        limits = self.session.capabilities.limits
+        return limits is not NO_LIMITS and self._usage.spent(limits)
 
     def quit(self) -> None:
         """Close a free connection."""
@@ -350,14 +361,8 @@ class Connection(Protocol):
         """Look whether the message can be sent at all, and send the first envelope."""
         if attempt is not self._attempt:
             return
-        hop = Hop(
-            self._remote,
-            self.session.capabilities,
-            self.secure,
-            self.policy.user is not None,
-            self.policy.lmtp,
-        )
-        self._delivery = delivery = Delivery(attempt, hop, self._around.settings, self._usage)
+        settings = self._around.settings
+        self._delivery = delivery = Delivery(attempt, self._hop, settings, self._usage)
         try:
             delivery.prepare(first, self._around.now())
             if attempt.open:

@@ -33,7 +33,7 @@ the remote host, what it offers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from postroom.client import failures
@@ -59,9 +59,9 @@ PASSED_ON: Final[Mapping[str, str]] = {
 """Parameters of MAIL that go on as they came, and the extension of each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hop:
-    """What counts of a connection.
+    """What counts of a connection; one serves all its messages.
 
     Attributes:
         remote: the host, for replies.
@@ -69,6 +69,7 @@ class Hop:
         secure: True inside TLS.
         logged_in: True if we have.
         lmtp: True if it speaks LMTP.
+        size_limit: the largest message that it takes; 0 for any.
     """
 
     remote: str
@@ -76,9 +77,14 @@ class Hop:
     secure: bool = False
     logged_in: bool = False
     lmtp: bool = False
+    size_limit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the limit once."""
+        self.size_limit = self.capabilities.size_octets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """What the host is told.
 
@@ -112,14 +118,15 @@ def terms_for(
 
     RFC 1870 s6; RFC 6152 s3; RFC 3030 s3; RFC 6531 s3.2; RFC 8689 s4.2.1; RFC 2852 s4.1.4
     """
-    capabilities, message = hop.capabilities, outgoing.message
+    capabilities, message = hop.capabilities.extensions, outgoing.message
     size = outgoing.source.size_octets
-    limit = capabilities.size_octets
+    limit = hop.size_limit
     if 0 < limit < size:
         raise Refusal(failures.too_big(hop.remote, limit))
     whole = len(first) >= size
     eight_bit = not first.isascii()
-    binary = BODY.of(message.parameters) == "BINARYMIME"
+    asked = message.parameters
+    binary = bool(asked) and BODY.of(asked) == "BINARYMIME"
     mail: Parameters = {}
     if "SIZE" in capabilities:
         mail["SIZE"] = str(size)
@@ -135,7 +142,7 @@ def terms_for(
     utf8 = _needs_utf8(message, hop, eight_bit or not whole)
     if utf8:
         mail["SMTPUTF8"] = None
-    if message.parameters:
+    if asked:
         _add_parameters(mail, message, hop, settings, now)
     if settings.extensions:
         _check_foreign(message, hop, settings)
@@ -151,10 +158,10 @@ def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
     Below the header fields of MIME parts may hold UTF-8 too; who declared the message knows, and
     nobody reads them to find out.
     """
+    sender = message.sender is None or message.sender.is_ascii
     declared = "SMTPUTF8" in message.parameters
     needed = declared and bool(message.traits & Trait.UTF8_HEADER)
-    sender = message.sender is None or message.sender.is_ascii
-    if "SMTPUTF8" not in hop.capabilities:
+    if "SMTPUTF8" not in hop.capabilities.extensions:
         if not sender:
             raise Refusal(failures.no_utf8(hop.remote, "A sender that is not ASCII"))
         if needed:

@@ -364,7 +364,7 @@ class DotEncoder(TextEncoder):
 
     def feed(self, chunk: bytes) -> bytes:
         """Encode a chunk of any length; see `TextEncoder.feed`."""
-        chunk = super().feed(chunk)
+        chunk = TextEncoder.feed(self, chunk)  # super() costs a tenth of a small message
         if not chunk:
             return chunk
         begins, self._line_begins = self._line_begins, chunk.endswith(b"\r\n")
