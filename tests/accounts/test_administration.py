@@ -8,6 +8,7 @@ from sqlalchemy import select
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.accounts import administration as admin
+from postroom.accounts import domains
 from postroom.accounts.secrets import replace_stored, stored_forms
 from postroom.accounts.tables import directory_revision
 from postroom.envelope import Alias, Domain, DomainKind
@@ -241,6 +242,12 @@ class DefaultsTests(_DatabaseTestCase):
         (row,) = admin.list_domains(self.engine)
         self.assertEqual((row.name, row.catch_all), ("localhost", "postmaster@localhost"))
         self.assertFalse(admin.find_account(self.engine, "postmaster@localhost").has_password)
+
+    def test_a_domain_that_is_delivered_elsewhere_gets_no_postmaster_here(self) -> None:
+        domains.add_relay_domain(self.engine, "relayed.example")
+        self.ensure("here.example")
+        domains.add_alias_domain(self.engine, "too.example", "here.example")
+        self.assertEqual(self.ensure("relayed.example", "too.example", "here.example"), [])
 
     def test_the_second_time_changes_nothing(self) -> None:
         self.ensure("a.example")

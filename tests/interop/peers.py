@@ -214,6 +214,7 @@ class Aiosmtpd:
 
     Attributes:
         messages: contents received.
+        senders: of each message.
         recipients: of each message.
         sessions: of each message.
         answers: given to the next messages instead of taking them.
@@ -224,6 +225,7 @@ class Aiosmtpd:
     def __init__(self, port: int, **options: Any) -> None:
         """Start it; options as of its controller."""
         self.messages: list[bytes] = []
+        self.senders: list[str] = []
         self.recipients: list[list[str]] = []
         self.sessions: list[Session] = []
         self.answers: list[str] = []
@@ -248,6 +250,7 @@ class Aiosmtpd:
         if self.answers:
             return self.answers.pop(0)
         self.messages.append(envelope.original_content or b"")
+        self.senders.append(envelope.mail_from or "")
         self.recipients.append(envelope.rcpt_tos)
         self.sessions.append(session)
         return "250 2.0.0 Ok"

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from postroom.client.model import Destination, Outgoing, Sent
 from postroom.database import migrate, open_database, transaction
-from postroom.envelope import Account, Alias, Domain, NewMessage
+from postroom.envelope import Account, Alias, Domain, DomainKind, NewMessage
 from postroom.interfaces import IChunkSource, IDirectory, ILocalAgent
 from postroom.queue.batch import Batch
 from postroom.queue.queue import Queue
@@ -133,6 +133,7 @@ def content_of(source: IChunkSource) -> bytes:
 class FakeDirectory:
     def __init__(self, *local: str) -> None:
         self.local = set(local)
+        self.relayed: set[str] = set()
         self.number = 1
         self.error: Exception | None = None
 
@@ -142,6 +143,8 @@ class FakeDirectory:
     def find_domain(self, name: str) -> "Deferred[Domain | None]":
         if self.error is not None:
             return fail(self.error)
+        if name in self.relayed:
+            return succeed(Domain(name, kind=DomainKind.RELAY))
         return succeed(Domain(name) if name in self.local else None)
 
     def find_address(self, address: str) -> "Deferred[Account | Alias | None]":

@@ -283,6 +283,11 @@ class LocalTests(RelayTestCase):
         self.enqueue("a@example.net", sender=mailbox("joe@local.example"))
         self.assertEqual([who for who, _ in self.agent.delivered], ["joe@local.example"])
 
+    def test_a_relay_only_domain_of_ours_is_relayed(self) -> None:
+        self.directory.relayed.add("relayed.example")
+        self.enqueue("a@relayed.example")
+        self.assertEqual((self.sender.domains(), self.agent.delivered), (["relayed.example"], []))
+
     def test_a_domain_that_becomes_local_is_noticed(self) -> None:
         self.enqueue("a@example.net")
         self.directory.local.add("example.net")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
@@ -30,7 +31,7 @@ from postroom.accounts.aliases import add_alias, list_aliases, remove_alias
 from postroom.accounts.changes import (
     change,
     check_new_address,
-    domain_names,
+    domain_kinds,
     no_such,
     referrers_of,
     untaken,
@@ -44,7 +45,9 @@ from postroom.accounts.domains import (
 )
 from postroom.accounts.entries import what_it_is
 from postroom.accounts.tables import account, account_use, domain, password_form
-from postroom.envelope import Account
+from postroom.envelope import Account, DomainKind
+
+_LOCAL: Final = DomainKind.LOCAL
 
 __all__ = [
     "AccountRow",
@@ -234,9 +237,11 @@ def ensure_defaults(engine: Engine, domains: Sequence[str], mail_root: Path) -> 
 
 def _missing(connection: Connection, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Give the domains and the postmasters that `ensure_defaults` has to make."""
-    existing = domain_names(connection)
+    existing = domain_kinds(connection)
     wanted = list(names) or ([] if existing else ["localhost"])
-    postmasters = [f"postmaster@{name}" for name in wanted]
+    # One that was made an alias or relay-only has its postmaster elsewhere.
+    delivered = [name for name in wanted if existing.get(name, _LOCAL) is _LOCAL]
+    postmasters = [f"postmaster@{name}" for name in delivered]
     return (
         [name for name in dict.fromkeys(wanted) if name not in existing],
         [each for each in dict.fromkeys(postmasters) if what_it_is(connection, each) is None],

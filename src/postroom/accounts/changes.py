@@ -39,9 +39,10 @@ def change(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def domain_names(connection: Connection) -> list[str]:
-    """Give the names of all domains, the oldest first."""
-    return list(connection.scalars(select(domain.c.name).order_by(domain.c.id)))
+def domain_kinds(connection: Connection) -> dict[str, DomainKind]:
+    """Give the names of all domains, the oldest first, and what is done with their mail."""
+    rows = connection.execute(select(domain.c.name, domain.c.kind).order_by(domain.c.id))
+    return {row.name: DomainKind(row.kind) for row in rows}
 
 
 def check_domain(connection: Connection, name: str) -> DomainKind:
@@ -52,7 +53,7 @@ def check_domain(connection: Connection, name: str) -> DomainKind:
     """
     kind = connection.scalar(select(domain.c.kind).where(domain.c.name == name))
     if kind is None:
-        known = domain_names(connection)
+        known = list(domain_kinds(connection))
         shown = f"the domains are {several(known)}" if known else "there is no domain yet"
         raise UserError(f"unknown domain {name}: {shown}; 'postroom domain add {name}' adds it")
     return DomainKind(kind)

@@ -19,7 +19,7 @@ from postroom.accounts.changes import (
     change,
     check_domain,
     check_new_address,
-    domain_names,
+    domain_kinds,
     no_such,
     several,
 )
@@ -251,7 +251,7 @@ def _check_unused(connection: Connection, name: str) -> None:
 
 
 def _insert(connection: Connection, added: Domain) -> None:
-    if added.name in domain_names(connection):
+    if added.name in domain_kinds(connection):
         raise UserError(f"the domain {added.name} exists already")
     connection.execute(
         insert(domain).values(

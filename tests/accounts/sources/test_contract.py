@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from twisted.internet import reactor
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
@@ -21,6 +21,7 @@ from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
 from postroom.accounts.sources.static import StaticSource
 from postroom.accounts.sources.system import SystemSettings, SystemUsers
 from postroom.accounts.sources.threads import LookUps, ThreadedSource
+from postroom.database import migrate, open_database
 from postroom.interfaces import ICredentialSource, IDirectory
 from tests.accounts.sources.contract import PASSWORD, SourceContract
 from tests.accounts.support import CHEAP, fresh_database
@@ -50,8 +51,11 @@ class DatabaseSource:
 
 
 class DatabaseTests(SourceContract, TestCase):
+    def make_database(self) -> Engine:
+        return fresh_database(self)  # type: ignore[arg-type]
+
     def setUp(self) -> None:
-        self.engine = fresh_database(self)  # type: ignore[arg-type]
+        self.engine = self.make_database()
         admin.add_domain(self.engine, "a.example")
         admin.add_account(self.engine, "joe@a.example", HASH)
         admin.add_account(self.engine, "off@a.example", HASH)
@@ -77,6 +81,16 @@ class DatabaseTests(SourceContract, TestCase):
             for table in ("account", "domain"):
                 change = f"ALTER TABLE {before}{table} RENAME TO {after}{table}"
                 connection.exec_driver_sql(change)
+
+
+class SharedDatabaseTests(DatabaseTests):
+    """Our own tables on PostgreSQL."""
+
+    def make_database(self) -> Engine:
+        engine = open_database(new_postgresql_url())
+        self.addCleanup(engine.dispose)
+        migrate(engine)
+        return engine
 
 
 class StaticTests(SourceContract, TestCase):
