@@ -295,11 +295,14 @@ class HoleTests(SynchronousTestCase):
         talk.hear(9, True, b"MAIL FROM:<>\r\n")
         talk.lose(9, False, 8)
         talk.hear(9, True, b"RCPT TO:<a@b.example>\r\n")
-        talk.lose(9, True, 6)
-        talk.hear(9, True, b"RCPT TO:<c@d.example>\r\nDATA\r\n")
+        talk.lose(9, True, 6)  # DATA
         talk.hear(9, False, b"354 go\r\n")
-        talk.hear(9, True, b"x\r\n.\r\nQUIT\r\n")
-        self.assertEqual(shown(talk)[-3:], ["S: 354 go", "C: [content, 3 octets]", "C: QUIT"])
+        talk.hear(9, True, b"RSET\r\n.\r\nAUTH LOGIN\r\n")
+        self.assertEqual(shown(talk)[-3:], ["S: 354 go", "C: [content, 6 octets]", "C: AUTH LOGIN"])
+        talk.lose(9, True, 12)
+        talk.hear(9, False, b"334 YQ==\r\n")
+        talk.hear(9, True, b"QUIT\r\n")
+        self.assertEqual(shown(talk)[-1], "C: [response of 4 octets]")
 
     def test_a_hole_in_a_chunk_is_part_of_it(self) -> None:
         talk = heard(HELLO)

@@ -74,6 +74,17 @@ class ReassemblyTests(SynchronousTestCase):
             [(b"abc", 0), (b"", 3), (b"ghi", 0)],
         )
 
+    def test_a_hole_is_told_as_soon_as_it_is_known(self) -> None:
+        for later in (
+            [segment(6, b"ghi"), segment(0, b"", ack=9, server=True)],
+            [segment(0, b"", ack=6, server=True), segment(6, b"ghi")],
+        ):
+            connection = Connection(CLIENT, SERVER, True)
+            found: list[Delivery] = []
+            for each in (segment(-1, syn=True), segment(0, b"abc"), *later):
+                found += connection.take(each)
+            self.assertEqual([each.lost for each in found], [0, 3, 0])
+
     def test_what_is_sent_again_before_it_is_acknowledged_is_no_hole(self) -> None:
         early = segment(0, b"", ack=3, server=True)
         self.assertEqual(

@@ -84,10 +84,24 @@ def fuzz(name: str, target: "Target", seconds: int) -> None:
     _write_seeds(corpus)
     arguments = (
         *(f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-print_final_stats=1"),
-        *(f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={corpus}-", "-verbosity=0"),
+        *(f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={corpus}-ended-", "-verbosity=0"),
     )
-    atheris.Setup([sys.argv[0], *arguments, str(corpus)], checked(target))
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], kept(checked(target), corpus))
     atheris.Fuzz()
+
+
+def kept(target: "Target", corpus: Path) -> "Target":
+    """Keep the input that makes a target fail; libFuzzer does so only if it ends in good order."""
+
+    def run(octets: bytes) -> None:
+        try:
+            target(octets)
+        except BaseException:
+            name = hashlib.sha1(octets).hexdigest()
+            corpus.with_name(f"{corpus.name}-failed-{name}").write_bytes(octets)
+            raise
+
+    return run
 
 
 def checked(target: "Target") -> "Target":

@@ -222,5 +222,7 @@ class LiteralTests(SynchronousTestCase):
             b"[IPv6:1]",
         ):
             self.assertRaises(PathError, check_literal, wrong)
+        for long in (b"[" + b"1" * 240 + b".1.1.1]", b"[IPv6:1::" + b"1" * 230 + b"]"):
+            self.assertLess(len(str(self.assertRaises(PathError, check_literal, long))), 150)
         for wrong in (b"[a-:b]", b"[a:]", b"[:b]", b"[1_0.1.1.1]", b"[01.2.3.4]"):
             self.assertRaises(PathError, check_literal, wrong)

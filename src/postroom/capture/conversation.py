@@ -68,11 +68,8 @@ _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 _RESPONSE: Final = "a response"
 _END: Final = "the end of the content"
-# Which commands these replies are said to, and to no other.
-_ASKED_BY: Final = {
-    REPLY_START_MAIL_INPUT: frozenset({CMD_DATA}),
-    REPLY_AUTH_CHALLENGE: frozenset({CMD_AUTH, _RESPONSE}),
-}
+# What these replies ask for, also where the command that they are said to was not captured.
+_ASKED_FOR: Final = {REPLY_START_MAIL_INPUT: IN_DATA, REPLY_AUTH_CHALLENGE: IN_AUTH}
 
 
 class Conversation:
@@ -272,6 +269,8 @@ class Conversation:
             entry.lines = self._shown(bytes(layer.raw))
         if answered is not None:
             _AFTER_REPLY.get(answered, Conversation._after_any)(self, reply, layer)
+        if not self._certain and self._content is None and reply.code in _ASKED_FOR:
+            self._client.state = _ASKED_FOR[reply.code]
         if answered in (CMD_AUTH, _RESPONSE) and self.mechanisms:
             self.mechanisms[-1] = (self.mechanisms[-1][0], reply.code)
 
@@ -282,10 +281,6 @@ class Conversation:
 
     def _answered(self, entry: Entry, reply: Reply) -> str | None:
         """Say what a reply answers."""
-        asked = _ASKED_BY.get(reply.code)
-        if asked is not None and not self._certain:
-            while self._unanswered and self._unanswered[0] not in asked:
-                self._unanswered.popleft()  # its reply was lost
         if self._unanswered:
             return self._unanswered.popleft()
         if self._content is not None:

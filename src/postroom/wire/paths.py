@@ -246,7 +246,8 @@ def check_literal(literal: bytes) -> None:
         elif _TAG.fullmatch(literal) is None:
             IPv4Address(inner)
     except AddressValueError as error:
-        raise PathError(f"bad address literal: {error}") from None
+        # Python quotes the peer twice, at any length; the reply is to be one line.
+        raise PathError(f"bad address literal: {str(error)[:100]}") from None
 
 
 def mailbox(text: str) -> Mailbox:
