@@ -91,14 +91,16 @@ class Forwarding(AccountCase):
 
     def test_an_account_forwards_with_a_copy_or_without(self) -> None:
         self.daemon.add_account("fwd@here.example", PASSWORD)
-        self.daemon.add_account("probe@here.example", PASSWORD)
-        self.takes("probe@here.example")
+        probes = [f"probe{number}@here.example" for number in range(2)]
+        for probe in probes:
+            self.daemon.add_account(probe, PASSWORD)
         for number, options in enumerate(((), ("--no-copy",))):
             target = f"copy{number}@away.example"
             self.admin("account", "forward", "fwd@here.example", target, *options)
-            # It is known when a later change is, of what was known before.
-            self.admin("account", ("disable", "enable")[number], "probe@here.example")
-            self.takes("probe@here.example", (450, 250)[number])
+            # It is known when a later change of somebody is who was taken, and so remembered.
+            self.takes(probes[number])
+            self.admin("account", "disable", probes[number])
+            self.takes(probes[number], 450)
             self.send("fwd@here.example", f"copy{number}")
             self.assertEqual(self.hop_got(f"copy{number}")[1], [target])
             kept = [each for each in self.new("fwd@here.example") if f"copy{number}" in each]
