@@ -10,6 +10,7 @@ from postroom.wire.client_session import (
     Phase,
     State,
     Transaction,
+    Verdicts,
 )
 from postroom.wire.errors import LocalViolation, ReplyViolation
 from postroom.wire.offers import capabilities_of
@@ -42,8 +43,8 @@ class Dialogue:
                 answers.append((answer[0], answer[1].code))
         return answers
 
-    def begin(self, recipients: int = 1) -> tuple[Transaction, bytes]:
-        transaction = Transaction(MAIL, RCPTS[:recipients])
+    def begin(self, recipients: int = 1, **how: object) -> tuple[Transaction, bytes]:
+        transaction = Transaction(MAIL, RCPTS[:recipients], **how)  # type: ignore[arg-type]
         return transaction, self.session.begin(transaction)
 
 
@@ -57,6 +58,79 @@ class BothWays(SynchronousTestCase):
     def both(self, extensions: bytes = b"250-PIPELINING\r\n") -> Iterator[Dialogue]:
         for whole in (True, False):
             yield Dialogue(whole, extensions)
+
+
+class ChunkTests(BothWays):
+    """Content by BDAT. RFC 3030 s2."""
+
+    def test_chunks_follow_the_recipients_and_the_last_ends_it(self) -> None:
+        for dialogue in self.both():
+            transaction, group = dialogue.begin(2, chunked=True)
+            self.assertEqual(group, MAIL + RCPTS[0] + RCPTS[1])
+            dialogue.hear(b"250 ok\r\n550 no\r\n250 ok\r\n")
+            session = dialogue.session
+            self.assertEqual((session.proceed(), session.phase), (b"", Phase.CONTENT))
+            self.assertEqual(session.chunk(5, last=False), b"BDAT 5\r\n")
+            self.assertEqual(session.chunk(0, last=True), b"BDAT 0 LAST\r\n")
+            self.assertEqual(session.unanswered_chunks, 1)
+            self.assertRaises(LocalViolation, session.chunk, 1, last=False)
+            answers = dialogue.hear(b"250 5 octets\r\n250 queued\r\n")
+            self.assertEqual(answers, [(Phase.CHUNK, 250), (Phase.FINAL_DOT, 250)])
+            self.assertEqual(codes(transaction), [550, 250])
+            self.assertEqual((session.proceed(), session.state), (b"", State.READY))
+
+    def test_a_refusal_ends_it_with_rset(self) -> None:
+        for last in (False, True):
+            for dialogue in self.both():
+                transaction, _ = dialogue.begin(chunked=True)
+                dialogue.hear(b"250 ok\r\n250 ok\r\n")
+                dialogue.session.chunk(5, last)
+                dialogue.hear(b"452 4.3.1 full\r\n")
+                self.assertEqual(codes(transaction), [452])
+                self.assertRaises(LocalViolation, dialogue.session.chunk, 1, last=True)
+                self.assertEqual(dialogue.session.proceed(), b"RSET\r\n")
+
+    def test_no_chunk_comes_before_its_turn(self) -> None:
+        for dialogue in self.both():
+            self.assertRaises(LocalViolation, dialogue.session.chunk, 1, last=True)
+            dialogue.begin(chunked=True)
+            self.assertRaises(LocalViolation, dialogue.session.chunk, 1, last=True)
+
+
+class VerdictTests(BothWays):
+    """One reply for each recipient after the content. RFC 2033 s4.2; draft-hall-prdr."""
+
+    def judged(self, octets: bytes, verdicts: Verdicts) -> Iterator[list[int | None]]:
+        for dialogue in self.both():
+            transaction, _ = dialogue.begin(3, verdicts=verdicts)
+            dialogue.hear(b"250 ok\r\n" * 3 + b"550 no\r\n354 go\r\n")
+            dialogue.session.content_sent()
+            dialogue.hear(octets)
+            yield codes(transaction)
+
+    def test_lmtp_answers_for_those_that_were_accepted(self) -> None:
+        for found in self.judged(b"250 a\r\n452 b\r\n", Verdicts.EACH):
+            self.assertEqual(found, [250, 452, 550])
+        for found in self.judged(b"250 a\r\n", Verdicts.EACH):
+            self.assertEqual(found, [250, None, 550])
+
+    def test_prdr_announces_judges_and_sums_up(self) -> None:
+        for octets, expected in (
+            (b"353 go\r\n250 a\r\n550 b\r\n250 done\r\n", [250, 550, 550]),
+            (b"353 go\r\n250 a\r\n550 b\r\n451 done\r\n", [451, 550, 550]),
+            (b"353 go\r\n250 a\r\n550 b\r\n", [None, None, 550]),
+            (b"250 for all\r\n", [250, 250, 550]),
+        ):
+            for found in self.judged(octets, Verdicts.ANNOUNCED):
+                self.assertEqual(found, expected)
+
+    def test_more_replies_than_recipients_are_an_offence(self) -> None:
+        for octets, verdicts in (
+            (b"250 a\r\n" * 3, Verdicts.EACH),
+            (b"353 go\r\n353 go\r\n", Verdicts.ANNOUNCED),
+            (b"353 go\r\n", Verdicts.ONE),
+        ):
+            self.assertRaises(ReplyViolation, list, self.judged(octets, verdicts))
 
 
 class PipeliningTests(BothWays):

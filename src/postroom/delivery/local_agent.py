@@ -29,7 +29,8 @@ from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
 from postroom.delivery.trace import delivered_to_field, return_path_field
-from postroom.envelope import NewMessage, new_queue_id
+from postroom.delivery.wishes import Parameters, passed_on
+from postroom.envelope import NewMessage, Recipient, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
 from postroom.maildirs.folders import sub_address_folder
@@ -128,11 +129,12 @@ class LocalAgent:
             await self._hand(message, recipient, route, source, content)
         else:
             await self._write(message, route, content, scan)
+        asked = passed_on(Recipient(recipient, route), route)
         if route.queued:
-            await self._queue(message, message.sender, _rcpts(route.queued, recipient), content)
+            await self._queue(message, message.sender, _rcpts(route.queued, asked), content)
         if route.forwarded:
             sender = await self._router.forwarding_sender(message.sender)
-            await self._queue(message, sender, _rcpts(route.forwarded, recipient), content)
+            await self._queue(message, sender, _rcpts(route.forwarded, asked), content)
 
     async def _write(
         self, message: NewMessage, route: Route, content: IContent, scan: HeaderScan
@@ -176,7 +178,7 @@ class LocalAgent:
         assert self.hand_over is not None
         separator = self._settings.sub_address_separator
         addresses = tuple(address_of(account, separator) for account in route.accounts)
-        rcpts = _rcpts(addresses, recipient)
+        rcpts = _rcpts(addresses, passed_on(Recipient(recipient, route), route))
         replies = await self.hand_over(replace(message, recipients=rcpts), source)
         failed = [
             (rcpt, reply) for rcpt, reply in zip(rcpts, replies, strict=True) if reply.code >= 400
@@ -214,9 +216,9 @@ class LocalAgent:
         return scan
 
 
-def _rcpts(addresses: tuple[Mailbox, ...], instead_of: Rcpt) -> tuple[Rcpt, ...]:
+def _rcpts(addresses: tuple[Mailbox, ...], parameters: Parameters) -> tuple[Rcpt, ...]:
     """Give what stands for a recipient that an alias leads away from. RFC 3461 s5.2.7."""
-    return tuple(Rcpt(address, instead_of.parameters) for address in addresses)
+    return tuple(Rcpt(address, parameters) for address in addresses)
 
 
 async def _now(result: "_T | Deferred[_T]") -> _T:
