@@ -47,6 +47,24 @@ class ShutdownTests(SynchronousTestCase):
         self.assertTrue(peer.closed)
         self.assertEqual(len(scene.world.stored), 1)
 
+    def test_chunks_that_have_begun_are_taken_to_the_last(self) -> None:
+        scene = Scene()
+        peer = scene.in_transaction()
+        peer.send(b"BDAT 6\r\nx\r\n")
+        scene.connections.drain()
+        peer.send(b"y\r\n")
+        self.assertEqual([each.code for each in peer.hear_all()], [250])
+        peer.send(b"BDAT 0 LAST\r\n")
+        self.assertEqual([each.code for each in peer.hear_all()], [250, 421])
+        self.assertEqual([each.content for each in scene.world.stored], [b"x\r\ny\r\n"])
+
+    def test_a_chunk_that_fails_ends_the_session(self) -> None:
+        scene = Scene()
+        peer = scene.in_transaction()
+        scene.connections.drain()
+        peer.send(b"BDAT 2\r\na\n")
+        self.assertEqual([each.code for each in peer.hear_all()], [550, 421])
+
     def test_no_transaction_begins_after_it(self) -> None:
         scene = Scene()
         peer = scene.in_content()

@@ -25,6 +25,7 @@ from tests.server.scene import (
     HOSTNAME,
     Anonymous,
     Checker,
+    Late,
     Realm,
     World,
     settings,
@@ -209,6 +210,41 @@ class PlainTests(LoopbackTestCase):
 
         await self.run_client(self.listen(), talk)
 
+    async def test_lmtp_on_a_unix_socket(self) -> None:
+        self.listen(settings(role="lmtp"))
+        path = os.path.join(tempfile.mkdtemp(), "lmtp")
+        port = reactor.listenUNIX(path, self.factory)
+        self.addCleanup(port.stopListening)
+
+        def talk() -> None:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(path)
+                client = Client(connection)
+                assert client.reply() == [b"220 mx.here.example LMTP Postroom"]
+                for line in ("LHLO c", MAIL, RCPT, RCPT):
+                    assert client.say(line) == 250
+                client.send(b"BDAT 3 LAST\r\nx\r\nQUIT\r\n")
+                codes = [client.reply()[-1][:3] for _ in range(3)]
+                assert codes == [b"250", b"250", b"221"]
+
+        await deferToThread(talk)
+        self.assertEqual(self.world.stored[0].facts.protocol, "LMTP")
+
+    async def test_a_peer_may_close_its_side_before_it_hears_anything(self) -> None:
+        def talk(client: Client) -> None:
+            client.reply()
+            client.say("EHLO c")
+            client.send(f"{MAIL}\r\n{RCPT}\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n".encode())
+            client.socket.shutdown(socket.SHUT_WR)
+            codes = [client.reply()[-1][:3] for _ in range(4)]
+            self.assertEqual(codes, [b"250"] * 3 + [b"221"])
+            self.assertTrue(client.at_end())
+
+        port = self.listen()
+        self.world.answer = Late(reactor)
+        await self.run_client(port, talk)
+        self.assertEqual([each.content for each in self.world.stored], [b"x\r\n"])
+
     async def test_a_unix_socket(self) -> None:
         self.listen()
         path = os.path.join(tempfile.mkdtemp(), "smtp")
@@ -328,6 +364,29 @@ class StarttlsTests(LoopbackTestCase):
             self.assertTrue(client.at_end())
 
         await self.run_client(self.listen(), talk)
+
+    async def test_nothing_is_read_as_a_chunk_after_the_end_of_tls(self) -> None:
+        def talk(client: Client) -> None:
+            client.reply()
+            client.say("EHLO c")
+            client.say("STARTTLS")
+            client.start_tls()
+            client.say("EHLO c")
+            for line in (MAIL, RCPT):
+                client.say(line)
+            client.send(b"BDAT 20 LAST\r\nhalf")
+            secured = client.socket
+            assert isinstance(secured, ssl.SSLSocket)
+            plain = secured.unwrap()
+            with contextlib.suppress(OSError):
+                plain.sendall(b"x" * 16 + b"NOOP\r\n")
+                self.assertEqual(plain.recv(1000), b"")
+            plain.close()
+
+        await self.run_client(self.listen(), talk)
+        await self.gone()
+        self.assertEqual(self.world.stored, [])
+        self.assertEqual(self.world.calls[-1], "abort")
 
 
 class ImplicitTests(LoopbackTestCase):

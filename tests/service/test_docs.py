@@ -122,7 +122,7 @@ class TextTests(SynchronousTestCase):
             self.assertIn(name, known)
 
     def test_the_settings_of_the_pages_are_right(self) -> None:
-        for page in ("tls.rst", "operations.rst", "sending.rst"):
+        for page in ("tls.rst", "operations.rst", "sending.rst", "protocol.rst"):
             text = (ROOT / "docs" / page).read_text()
             blocks = re.findall(r"(?m)::\n\n((?:    .*\n|\n)+)", text)
             blocks = [re.sub(r"(?m)^    ", "", block) for block in blocks]
