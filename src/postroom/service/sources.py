@@ -188,6 +188,7 @@ def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
         default_domain,
         section.scheme,
         frozenset({Knowledge.CHECKABLE, *(_KNOWLEDGE[kind] for kind in section.stored_as)}),
+        settings.accounts.look_up_seconds,
     )
     look_ups = SQLLookUps(asked, _maildirs(settings, "sql", section.maildir))
     return _threaded(reactor, settings, "sql", look_ups)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -187,6 +189,13 @@ class PostgresqlTests(SQLContract, TestCase):
     def setUp(self) -> None:
         self.url = new_postgresql_url()
         self.set_up_tables()
+
+    async def test_a_query_without_end_is_ended_by_the_server(self) -> None:
+        settings = SQLSettings(self.url, "SELECT pg_sleep(600)", timeout_seconds=0.2)
+        look_ups = SQLLookUps(settings, MAILDIRS)
+        with self.assertRaisesRegex(OperationalError, "statement timeout"):
+            await deferToThread(look_ups.address, "joe@a.example")
+        look_ups.close()
 
 
 class SystemTests(SourceContract, TestCase):

@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.accounts.schemes import BadStoredPassword
 from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings, check_passwd_file
 from postroom.accounts.sources.profile import Maildirs, SourceError
 from postroom.credentials import Knowledge
@@ -15,29 +16,17 @@ from postroom.errors import UserError
 from tests.accounts.support import CHEAP
 from tests.interop.clients import program
 
-SCHEMES = (
-    "PLAIN",
-    "CRYPT",
-    "MD5-CRYPT",
-    "SHA256-CRYPT",
-    "SHA512-CRYPT",
-    "BLF-CRYPT",
-    "SHA",
-    "SSHA",
-    "SHA256",
-    "SSHA256",
-    "SHA512",
-    "SSHA512",
-    "SMD5",
-    "LDAP-MD5",
-    "PLAIN-MD5",
-    "ARGON2I",
-    "ARGON2ID",
-    "PBKDF2",
-    "SCRAM-SHA-256",
-    "SSHA256.HEX",
-    "SHA256.B64",
-)
+ENCODED = ("SSHA256.HEX", "SHA256.B64")
+UNKNOWN = {
+    "CRAM-MD5",
+    "DIGEST-MD5",
+    "HMAC-MD5",
+    "OTP",
+    "PLAIN-MD4",
+    "PLAIN-TRUNC",
+    "SCRAM-SHA-1",
+}
+"""Schemes that are left alone: for mechanisms that nobody should use, or of a cut password."""
 
 
 class PasswdCase(SynchronousTestCase):
@@ -182,19 +171,28 @@ class Changes(PasswdCase):
 
 
 class DoveadmPw(PasswdCase):
-    def test_every_scheme_that_it_writes_is_understood(self) -> None:
-        lines = [f"user{n}:{_hashed(scheme)}" for n, scheme in enumerate(SCHEMES)]
-        source = self.read(*lines)
+    def test_every_scheme_that_it_writes_is_understood_but_those_that_we_name(self) -> None:
+        schemes = [*_doveadm("pw", "-l").split(), *ENCODED]
+        self.assertGreater(len(schemes), 25)
+        source = self.read(*(f"user{n}:{_hashed(scheme)}" for n, scheme in enumerate(schemes)))
         self.assertEqual(source.current().faults, [])
-        for number, scheme in enumerate(SCHEMES):
+        unknown = set()
+        for number, scheme in enumerate(schemes):
             credential = source.credential(f"user{number}".encode())
             assert credential is not None
-            for password, right in ((b"correct horse", True), (b"wrong horse", False)):
-                found = CHEAP.verify(credential.stored, password).matches
-                self.assertIs(found, right, f"{scheme}: {credential.stored}")
+            try:
+                for password, right in ((b"correct horse", True), (b"wrong horse", False)):
+                    found = CHEAP.verify(credential.stored, password).matches
+                    self.assertIs(found, right, f"{scheme}: {credential.stored}")
+            except BadStoredPassword:
+                unknown.add(scheme)
+        self.assertEqual(unknown, UNKNOWN)
 
 
 def _hashed(scheme: str) -> str:
-    command = [program("doveadm"), "pw", "-s", scheme, "-p", "correct horse"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return _doveadm("pw", "-s", scheme, "-p", "correct horse", "-u", "joe@a.example").strip()
+
+
+def _doveadm(*arguments: str) -> str:
+    command = [program("doveadm"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -48,6 +48,8 @@ class SQLSettings:
         default_domain: the domain of a login name without one.
         scheme: of passwords that name none; empty for crypt.
         knows: what passwords may be stored as.
+        timeout_seconds: after this a query is given up by the server, where it can be told so; or
+            a thread would hang, and with it the end of the daemon.
     """
 
     url: str
@@ -58,6 +60,7 @@ class SQLSettings:
     default_domain: str | None = None
     scheme: str = ""
     knows: frozenset[Knowledge] = frozenset({Knowledge.CHECKABLE})
+    timeout_seconds: float = 10.0
 
 
 class SQLLookUps:
@@ -77,7 +80,7 @@ class SQLLookUps:
         self._domain_query = _checked("domain_query", settings.domain_query)
         if self._user_query is None:
             raise UserError("accounts.sql.user_query: there is none")
-        self._engine = _open(settings.url)
+        self._engine = _open(settings.url, settings.timeout_seconds)
 
     @property
     def knows(self) -> frozenset[Knowledge]:
@@ -172,14 +175,19 @@ def _checked(name: str, query: str) -> TextClause | None:
     return clause
 
 
-def _open(url: str) -> Engine:
+def _open(url: str, timeout_seconds: float) -> Engine:
     """Make an engine that finds out by itself that a server was started anew."""
+    milliseconds = max(1, int(timeout_seconds * 1000))
     try:
         parsed = make_url(url)
         options: dict[str, Any] = {"pool_size": THREADS, "max_overflow": 0}
         if parsed.get_backend_name() in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
-            options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+            options["connect_args"] = {
+                "connect_timeout": _CONNECT_SECONDS,
+                "tcp_user_timeout": milliseconds,
+                "options": f"-c statement_timeout={milliseconds}",
+            }
         elif parsed.get_backend_name() == "sqlite":
             # A mistyped path must not make an empty database; nor is there anything to be written.
             query = {"mode": "ro", "uri": "true"}
