@@ -41,7 +41,7 @@ _HERE = Path(__file__).resolve().parent
 class Login:
     """Who logs in, and how."""
 
-    mechanism: Literal["PLAIN", "LOGIN"]
+    mechanism: str
     user: str
     password: str
 
@@ -132,7 +132,11 @@ def send_with_aiosmtplib(route: Route, recipients: Sequence[str], content: bytes
         async with smtp:
             if route.login is not None:
                 await smtp.ehlo()
-                methods = {"PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}
+                methods = {
+                    "PLAIN": smtp.auth_plain,
+                    "LOGIN": smtp.auth_login,
+                    "CRAM-MD5": smtp.auth_crammd5,
+                }
                 await methods[route.login.mechanism](route.login.user, route.login.password)
             refused, _ = await smtp.sendmail(route.sender, list(recipients), content)
         if refused:
@@ -230,8 +234,8 @@ def send_with_curl(route: Route, recipients: Sequence[str], content: bytes) -> N
     run([*command, "--upload-file", "-", url], content)
 
 
-def send_with_msmtp(route: Route, recipients: Sequence[str], content: bytes) -> None:
-    """Send with msmtp."""
+def send_with_msmtp(route: Route, recipients: Sequence[str], content: bytes, *more: str) -> None:
+    """Send with msmtp; ``more`` are options of it."""
     command = [program("msmtp"), f"--host={NAME}", f"--port={route.port}", f"--from={route.sender}"]
     command += ["--domain=client.test", "--timeout=30"]
     # It would add what a header lacks.
@@ -243,7 +247,7 @@ def send_with_msmtp(route: Route, recipients: Sequence[str], content: bytes) -> 
     if route.login is not None:
         command += [f"--auth={route.login.mechanism.lower()}", f"--user={route.login.user}"]
         command += [f"--passwordeval=echo {route.login.password}"]
-    run([*command, "--", *recipients], lines(content))
+    run([*command, *more, "--", *recipients], lines(content))
 
 
 def send_with_nodemailer(
@@ -263,7 +267,10 @@ def send_with_nodemailer(
         "tls": {"ca": route.authority.read_text()},
     }
     if route.login is not None:
-        transport["auth"] = {"user": route.login.user, "pass": route.login.password}
+        secret = {"pass": route.login.password}
+        if route.login.mechanism == "XOAUTH2":
+            secret = {"type": "OAuth2", "accessToken": route.login.password}
+        transport["auth"] = {"user": route.login.user, **secret}
         transport["authMethod"] = route.login.mechanism
     order = {
         "transport": transport,

@@ -1,5 +1,6 @@
 """What the documentation shows works."""
 
+import hmac
 import io
 import os
 import re
@@ -8,19 +9,27 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from base64 import b64decode, b64encode
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
+from postroom.credentials import Knowledge
+from postroom.interfaces import ISASLMechanism
+from postroom.server.authentication import Authentication, LoginParts
 from postroom.service.declarations import declarations
 from postroom.service.settings import Settings, load_settings
 from tests.architecture.sources import ROOT
-from tests.server.scene import Peer, Scene, settings
+from tests.server.scene import HOSTNAME, PASSWORD, USER, Peer, Scene, settings
 
 EXTENSION = ROOT / "docs/examples/tenant.py"
+MECHANISM = ROOT / "docs/examples/shared_word.py"
 _FIND = """
 from postroom.service.extensions import find_extensions
 print([extension.keyword() for extension in find_extensions()])
@@ -111,6 +120,44 @@ class ExtensionTests(SynchronousTestCase):
         self.assertEqual(found.stdout, "['XTENANT']\n")
 
 
+class MechanismTests(SynchronousTestCase):
+    """The SASL mechanism of one's own."""
+
+    def test_it_logs_in(self) -> None:
+        example = runpy.run_path(str(MECHANISM))
+        scene = Scene(settings(role="submission"))
+        mechanism = example["shared_word"]
+        verifyObject(ISASLMechanism, mechanism)
+        secrets: Any = SimpleNamespace(knows=frozenset(Knowledge), scram_keys=None)
+        scene.factory.authentication = Authentication(
+            scene.clock, scene.portal, [mechanism], HOSTNAME, LoginParts(secrets)
+        )
+        for password, code in ((b"wrong", 535), (PASSWORD, 235)):
+            peer = scene.connect(tls=True)
+            self.assertIn("AUTH SHARED-WORD", peer.say("EHLO client.example").text)
+            challenge = b64decode(peer.say("AUTH SHARED-WORD").text[0])
+            mac = hmac.new(password, challenge, "sha256").hexdigest().encode()
+            self.assertEqual(peer.say(b64encode(USER + b" " + mac)).code, code)
+
+    def test_the_settings_can_name_it(self) -> None:
+        folder = Path(self.mktemp())
+        (folder / "twisted/plugins").mkdir(parents=True)
+        shutil.copy(MECHANISM, folder / "twisted/plugins/shared_word.py")
+        path = os.pathsep.join([str(folder.absolute()), *filter(None, sys.path)])
+        find = (
+            "from postroom.server.sasl.available import mechanisms_named;"
+            "print([each.name for each in mechanisms_named(['SHARED-WORD', 'PLAIN'])])"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", find],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(found.stdout, "['SHARED-WORD', 'PLAIN']\n")
+
+
 class TextTests(SynchronousTestCase):
     """The pages."""
 
@@ -122,11 +169,17 @@ class TextTests(SynchronousTestCase):
             self.assertIn(name, known)
 
     def test_the_settings_of_the_pages_are_right(self) -> None:
-        for page in ("tls.rst", "operations.rst", "sending.rst", "protocol.rst"):
+        for page in (
+            "tls.rst",
+            "operations.rst",
+            "sending.rst",
+            "protocol.rst",
+            "authentication.rst",
+        ):
             text = (ROOT / "docs" / page).read_text()
             blocks = re.findall(r"(?m)::\n\n((?:    .*\n|\n)+)", text)
             blocks = [re.sub(r"(?m)^    ", "", block) for block in blocks]
-            starts = r"\[(tls|session|delivery)|(listen|relay_host) = "
+            starts = r"\[(tls|session|delivery|auth)|(listen|relay_host) = "
             found = [block for block in blocks if re.match(starts, block)]
             self.assertGreaterEqual(len(found), 1)
             for block in found:

@@ -10,6 +10,7 @@ Who controls the input: the peer, all of it.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.credentials import ICredentials
@@ -26,6 +27,8 @@ from postroom.accounts.hashing import Hashing
 from postroom.accounts.lockouts import SharedLockouts
 from postroom.accounts.passwords import PasswordPool
 from postroom.accounts.scram import KeysOfNobody
+from postroom.credentials import Knowledge
+from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
@@ -114,6 +117,8 @@ def make_logins(
     default = next(iter(storage.domains), None)
     nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
     checker = SourcesChecker(sources, passwords, nobody)
+    if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
+        raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")
     exempt = tuple(settings.auth.lockout.exempt_networks)
     guard = LoginGuard(
         values_of(settings.auth.lockout, GuardSettings),

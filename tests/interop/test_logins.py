@@ -1,0 +1,245 @@
+"""Clients of other projects log in with every mechanism that they know."""
+
+import json
+import select
+import smtplib
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import trustme
+from click.testing import CliRunner
+from twisted.trial.unittest import SynchronousTestCase
+
+from postroom.cli.main import cli
+from tests.accounts.test_tokens import key_set, signed
+from tests.daemon import Daemon, free_port
+from tests.interop import clients
+from tests.interop.certificates import make_certificates
+from tests.interop.clients import Login, Route, program, run
+from tests.interop.fixtures import new_folder, stopped_at_exit
+from tests.interop.mail import PLAIN, Folder, delivered
+
+ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
+_SETTINGS = """
+[auth]
+mechanisms = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2",
+              "CRAM-MD5", "PLAIN", "LOGIN"]
+scram_keys = true
+clear_text_passwords = true
+
+[auth.lockout]
+refusal_seconds = 0.1
+
+[auth.tokens]
+issuer = "https://login.example"
+audiences = ["mail"]
+keys = {keys}
+
+[tls]
+client_ca = {clients}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The daemon that all tests here use, and what clients need for it."""
+
+    daemon: Daemon
+    port: int
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def route(self, mechanism: Any, password: str = PASSWORD) -> Route:
+        """Give the way in with a mechanism."""
+        return Route(self.port, "starttls", Login(mechanism, ANN, password), self.authority)
+
+
+@cache
+def place() -> Place:
+    """Start the daemon."""
+    folder = new_folder("logins")
+    certificates = make_certificates(folder)
+    client_authority = trustme.CA()
+    client = client_authority.issue_cert(ANN, common_name=ANN)
+    client_authority.cert_pem.write_to_path(folder / "clients.pem")
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    client.private_key_pem.write_to_path(folder / "client.key")
+    (folder / "keys.json").write_bytes(key_set("r"))
+    settings = _SETTINGS.format(
+        keys=json.dumps(str(folder / "keys.json")), clients=json.dumps(str(folder / "clients.pem"))
+    )
+    port = free_port()
+    listen = f"submission+ask-certificate=tcp:{port}:interface=127.0.0.1"
+    daemon = Daemon(folder, *certificates.options, "--listen", listen, settings=settings)
+    daemon.admin("domain", "add", "local.test")
+    options = ["--config", str(folder / "postroom.toml"), "--state-dir", str(daemon.state)]
+    added = CliRunner().invoke(cli, [*options, "account", "add", ANN, "--password-stdin"], PASSWORD)
+    assert added.exit_code == 0, added.output
+    stopped_at_exit(daemon).start()
+    return Place(daemon, port, certificates.authority, folder / "client.pem", folder / "client.key")
+
+
+def token(**changes: Any) -> str:
+    """Make a token of the issuer whom the daemon believes."""
+    claims = {"iss": "https://login.example", "aud": "mail", "email": ANN}
+    return signed("r", {**claims, "exp": time.time() + 600, **changes})
+
+
+class LoginTests(SynchronousTestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.place = place()
+        self.inbox = Folder(self.place.daemon.maildir(ANN) / "new")
+        self.addCleanup(lambda: self.assertNotIn("Traceback", self.place.daemon.log()))
+
+    def check(self, send: Any, mechanism: str, password: str = PASSWORD) -> None:
+        """Log in, right and wrong; only the first delivers."""
+        send(self.place.route(mechanism, password), [ANN], PLAIN)
+        files = self.inbox.arrived()
+        self.assertEqual([delivered(file) for file in files], [PLAIN])
+        self.assertIn(b"with ESMTPSA id ", files[0])
+        with self.assertRaises(clients.REFUSED):
+            send(self.place.route(mechanism, "wrong" + password[5:]), [ANN], PLAIN)
+        self.assertEqual(self.inbox.arrived(), [])
+
+    def test_what_is_offered(self) -> None:
+        context = self.place.route("PLAIN").context
+        for shows in (False, True):
+            if shows:
+                context.load_cert_chain(self.place.certificate, self.place.key)
+            with smtplib.SMTP("localhost", self.place.port) as smtp:
+                smtp.ehlo()
+                self.assertNotIn("auth", smtp.esmtp_features)
+                smtp.starttls(context=context)
+                smtp.ehlo()
+                offered = smtp.esmtp_features["auth"].split()
+            external = ["EXTERNAL"] if shows else []
+            self.assertEqual(
+                offered,
+                [
+                    *("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", *external, "OAUTHBEARER", "XOAUTH2"),
+                    *("CRAM-MD5", "PLAIN", "LOGIN"),
+                ],
+            )
+
+    def test_smtplib(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN"):
+            self.check(clients.send_with_smtplib, mechanism)
+
+    def test_aiosmtplib(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5"):
+            self.check(clients.send_with_aiosmtplib, mechanism)
+
+    def test_swaks(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5"):
+            self.check(clients.send_with_swaks, mechanism)
+
+    def test_msmtp(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"):
+            self.check(clients.send_with_msmtp, mechanism)
+
+    def test_msmtp_with_a_token(self) -> None:
+        for mechanism in ("OAUTHBEARER", "XOAUTH2"):
+            self.check(clients.send_with_msmtp, mechanism, token())
+
+    def test_msmtp_with_a_certificate(self) -> None:
+        certificate, key = self.place.certificate, self.place.key
+        shown = [f"--tls-cert-file={certificate}", f"--tls-key-file={key}"]
+        clients.send_with_msmtp(self.place.route("EXTERNAL", ""), [ANN], PLAIN, *shown)
+        self.assertEqual([delivered(file) for file in self.inbox.arrived()], [PLAIN])
+        with self.assertRaises(clients.REFUSED):
+            clients.send_with_msmtp(self.place.route("EXTERNAL", ""), [ANN], PLAIN)
+
+    def test_nodemailer(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5"):
+            self.check(clients.send_with_nodemailer, mechanism)
+
+    def test_nodemailer_with_a_token(self) -> None:
+        self.check(clients.send_with_nodemailer, "XOAUTH2", token())
+
+    def test_a_token_that_is_too_old_hears_why(self) -> None:
+        with self.assertRaises(RuntimeError) as caught:
+            clients.send_with_nodemailer(self.place.route("XOAUTH2", token(exp=1)), [ANN], PLAIN)
+        self.assertIn("535", str(caught.exception))
+
+
+class Preamble:
+    """Says EHLO for a client that begins with STARTTLS, and is a mere wire from then on.
+
+    gsasl's own SMTP knows no EHLO before TLS. TLS is between it and the server all the same, and
+    so is what a login is bound to.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        with client, socket.create_connection(("127.0.0.1", self._server)) as server:
+            client.sendall(server.recv(1000))
+            said = b""
+            while not said.endswith(b"\n"):
+                said += client.recv(100)
+            assert said == b"STARTTLS\r\n", said
+            server.sendall(b"EHLO client.test\r\n")
+            while not server.recv(4000).splitlines()[-1].startswith(b"250 "):
+                pass
+            server.sendall(b"STARTTLS\r\n")
+            client.sendall(server.recv(1000))
+            ends = {client: server, server: client}
+            while True:
+                for ready in select.select([*ends], [], [])[0]:
+                    octets = ready.recv(65536)
+                    if not octets:
+                        return
+                    ends[ready].sendall(octets)
+
+    def close(self) -> None:
+        """End it, after its client has ended."""
+        self._thread.join(30)
+        self._listener.close()
+
+
+class GsaslTests(SynchronousTestCase):
+    """A SCRAM client that we did not write, with channel binding: GNU SASL."""
+
+    timeout = 120
+
+    def log_in(self, mechanism: str, *more: str, password: str = PASSWORD) -> str:
+        where = place()
+        preamble = Preamble(where.port)
+        self.addCleanup(preamble.close)
+        command = [program("gsasl"), "--client", "--smtp", "--starttls", f"--mechanism={mechanism}"]
+        command += ["--hostname=localhost", f"--x509-ca-file={where.authority}", *more]
+        command += [f"--authentication-id={ANN}", f"--password={password}", "--no-client-first"]
+        return run([*command, f"--connect=localhost:{preamble.port}"], b"")
+
+    def assert_in(self, mechanism: str, *more: str) -> None:
+        said = self.log_in(mechanism, *more)
+        self.assertIn("235 2.7.0", said)
+
+    def test_scram_with_the_binding_of_tls_1_3(self) -> None:
+        self.assert_in("SCRAM-SHA-256-PLUS")
+
+    def test_scram_without_binding(self) -> None:
+        self.assert_in("SCRAM-SHA-256", "--no-cb")
+
+    def test_other_mechanisms(self) -> None:
+        for mechanism in ("CRAM-MD5", "PLAIN", "LOGIN"):
+            self.assert_in(mechanism)
+
+    def test_a_wrong_password(self) -> None:
+        for mechanism in ("SCRAM-SHA-256-PLUS", "CRAM-MD5", "PLAIN"):
+            with self.assertRaises(RuntimeError):
+                self.log_in(mechanism, password="wrong")
