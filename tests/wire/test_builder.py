@@ -31,6 +31,9 @@ def builds_with(evil: str) -> list[Callable[[], object]]:
         lambda: SmtpBuilder().help(evil),
         lambda: SmtpBuilder().noop(evil),
         lambda: SmtpBuilder().etrn(evil),
+        lambda: SmtpBuilder().atrn("a.example", evil),
+        lambda: SmtpBuilder().burl(evil),
+        lambda: SmtpBuilder().send_from(f"{evil}@b.example"),
         lambda: SmtpBuilder().auth(evil),
         lambda: SmtpBuilder().xclient(NAME=evil),
         lambda: SmtpBuilder().xforward(**{evil: "x"}),
@@ -157,6 +160,20 @@ class ReplyTests(SynchronousTestCase):
 class TableTests(SynchronousTestCase):
     """Nothing that the table of verbs has is missing."""
 
-    def test_every_verb_can_be_built(self) -> None:
+    ARGUMENTS = {
+        **dict.fromkeys(("data", "rset", "quit", "starttls", "turn", "noop", "help"), ()),
+        **dict.fromkeys(("mail", "rcpt", "send", "soml", "saml"), ("a@b.example",)),
+        "auth": ("PLAIN",),
+        "bdat": (b"",),
+    }
+
+    def test_every_verb_has_a_method(self) -> None:
+        others = {"mail": "mail_from", "rcpt": "rcpt_to"}
+        others |= {verb: f"{verb}_from" for verb in ("send", "soml", "saml")}
         for verb in verbs.SMTP_COMMANDS:
-            self.assertEqual(SmtpLayer(SmtpBuilder().command(verb).build()).command, verb)
+            name = verb.lower()
+            add = getattr(SmtpBuilder(), others.get(name, name))
+            attributes = {"ADDR": "192.0.2.1"} if verb.startswith("X") else {}
+            arguments = self.ARGUMENTS.get(name, () if attributes else ("b.example",))
+            layer = SmtpLayer(add(*arguments, **attributes).build())
+            self.assertEqual((layer.command, layer.errors), (verb, ()))

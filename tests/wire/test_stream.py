@@ -66,7 +66,7 @@ class ClientTests(SynchronousTestCase):
         )
 
     def test_a_bad_bdat_is_followed_by_commands(self) -> None:
-        for argument in (b"", b" -1", b" 1_0", b" 5 LASTX", b" " + b"9" * 21):
+        for argument in (b"", b" -1", b" 1_0", b" 5 LASTX", b"  5", b" " + b"9" * 21):
             pieces, _ = cut_all(b"BDAT" + argument + b"\r\nQUIT\r\n")
             self.assertEqual([mode for mode, _, _ in pieces], [Mode.COMMANDS] * 2, argument)
 

@@ -25,7 +25,19 @@ from postroom.wire.commands import Xclient, Xforward
 from postroom.wire.errors import LocalViolation
 from postroom.wire.paths import mailbox
 from postroom.wire.replies import ENHANCED, LINE_OCTETS, Reply
-from postroom.wire.verbs import CMD_ETRN, CMD_EXPN, CMD_HELP, CMD_NOOP, CMD_VRFY
+from postroom.wire.verbs import (
+    CMD_ATRN,
+    CMD_BURL,
+    CMD_ETRN,
+    CMD_EXPN,
+    CMD_HELP,
+    CMD_NOOP,
+    CMD_SAML,
+    CMD_SEND,
+    CMD_SOML,
+    CMD_TURN,
+    CMD_VRFY,
+)
 
 _printable = re.compile(r"[\x20-\x7e]*").fullmatch
 _enhanced = re.compile(ENHANCED).fullmatch
@@ -188,6 +200,34 @@ class SmtpBuilder:
     def xforward(self, **attributes: str) -> "SmtpBuilder":
         """Add XFORWARD: where a message came from, for the log."""
         return self._add(encode.encode(Xforward(_values(attributes))))
+
+    def burl(self, url: str, last: bool = False) -> "SmtpBuilder":
+        """Add BURL: content to be fetched from an IMAP server. RFC 4468 s3."""
+        return self._with_argument(CMD_BURL, f"{url} LAST" if last else url)
+
+    def atrn(self, *domains: str) -> "SmtpBuilder":
+        """Add ATRN: turn round, for mail of some domains or of all. RFC 2645 s5.2.1."""
+        return self.command(CMD_ATRN, ",".join(domains))
+
+    def turn(self) -> "SmtpBuilder":
+        """Add TURN, which nobody should grant. RFC 5321 sF.1."""
+        return self.command(CMD_TURN)
+
+    def send_from(self, reverse_path: str) -> "SmtpBuilder":
+        """Add SEND: to a terminal instead of a mailbox. RFC 5321 sF.6."""
+        return self._old_mail(CMD_SEND, reverse_path)
+
+    def soml_from(self, reverse_path: str) -> "SmtpBuilder":
+        """Add SOML: to a terminal or a mailbox. RFC 5321 sF.6."""
+        return self._old_mail(CMD_SOML, reverse_path)
+
+    def saml_from(self, reverse_path: str) -> "SmtpBuilder":
+        """Add SAML: to a terminal and a mailbox. RFC 5321 sF.6."""
+        return self._old_mail(CMD_SAML, reverse_path)
+
+    def _old_mail(self, verb: str, reverse_path: str) -> "SmtpBuilder":
+        path = bytes(mailbox(reverse_path)) if reverse_path else b""
+        return self._add(encode.command_line(verb, b"FROM:<" + path + b">"))
 
     def _with_argument(self, verb: str, argument: str) -> "SmtpBuilder":
         if not argument:

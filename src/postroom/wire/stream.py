@@ -101,7 +101,7 @@ _line_end = re.compile(rb"\n").search
 # Looked ahead for, so that the line end behind one dot can be the line end before the next.
 _lone_dot = re.compile(rb"(?=((?:\r\n|\r|(?<!\r)\n)\0?\.\0?(?:\r\0\n|\r\r\n|\r\n|\r|\n)))")
 _end_of_data = re.compile(re.escape(END)).search
-_takes_arguments = re.compile(rb"[^ ]* +([^\r\n]*)").match
+_takes_arguments = re.compile(rb"[^ ]* ([^\r\n]*)").match
 TLS_HANDSHAKE: Final = b"\x16\x03"
 """Begins the first record of TLS, and no line of SMTP. RFC 8446 s5.1."""
 
@@ -130,12 +130,12 @@ def verb_at(view: memoryview, at: int) -> str | None:
 def lone_dots(octets: bytes, end: int, start: int = 0) -> list[bytes]:
     """Give the dots that stand alone on what somebody takes for a line, with its ends.
 
+    All but CRLF "." CRLF are content, and some servers take some of them for the end of it.
+
     Args:
         octets: of content.
         end: how far to look; no line end that goes on behind it is found.
         start: where to begin; what stands before it is seen, but not given.
-
-    All but CRLF "." CRLF are content, and some servers take some of them for the end of it.
 
     RFC 5321 s4.1.1.4, s2.3.8
     """
