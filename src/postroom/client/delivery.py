@@ -158,7 +158,9 @@ class Delivery:
                 rcpts.append(encode.rcpt(rcpt.forward_path, utf8=terms.utf8))
             if limits.domains:
                 self._usage.domains.add(rcpt.forward_path.domain.lower())
-        verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
+        verdicts = Verdicts.ONE
+        if len(rcpts) > 1 or self._hop.lmtp:
+            verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
         told = terms.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else terms.mail
         mail = encode.mail(message.sender, told)
         self.transaction = Transaction(mail, rcpts, terms.chunked, verdicts)

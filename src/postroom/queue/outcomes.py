@@ -224,20 +224,21 @@ class Outcomes:
             _log.warn("{id}: too many reports an hour for its sender", id=message.id)
             self._unreported(claim, pairs, now + HOUR_SECONDS if failed else None, counts=False)
             return
-        notices = [notice for _, notice in pairs]
+        report: Report | None = None
         try:
-            original = await read_original(claim.source, returns_header_only(message, notices))
+            only = returns_header_only(message, [notice for _, notice in pairs])
+            original = await read_original(claim.source, only)
+            # Meanwhile the lease may have been lost, or the recipients put back at a shutdown.
+            pairs = [pair for pair in pairs if self._claims.owns(claim, pair[0].recipient)]
+            if pairs:
+                notices = [notice for _, notice in pairs]
+                report = make_report(self._settings.hostname, message, original, notices, now)
         except Exception:
-            _log.failure("{id}: the content could not be read for its report", id=message.id)
+            _log.failure("{id}: a report could not be made", id=message.id)
             first = pairs[0][0].recipient
             later = self._again(first, pairs[0][1].reply, now).next_attempt_at
             self._unreported(claim, pairs, later if failed else None)
-            return
-        # Meanwhile the lease may have been lost, or the recipients put back at a shutdown.
-        pairs = [pair for pair in pairs if self._claims.owns(claim, pair[0].recipient)]
-        if pairs:
-            notices = [notice for _, notice in pairs]
-            report = make_report(self._settings.hostname, message, original, notices, self._now())
+        else:
             self._enter(claim, [outcome for outcome, _ in pairs], report)
 
     def _unreported(

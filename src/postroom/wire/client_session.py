@@ -289,13 +289,15 @@ class ClientSession:
             return self._awaited[0]
         if self.state is State.SECURING:
             return Phase.HANDSHAKE
-        return Phase.CONTENT if self._at_content else Phase.IDLE
+        if self.state is State.CONTENT:
+            return Phase.CONTENT
+        transaction = self.transaction
+        if transaction is not None and transaction.chunked and self._awaits_chunks(transaction):
+            return Phase.CONTENT
+        return Phase.IDLE
 
-    @property
-    def _at_content(self) -> bool:
-        if self.state is State.ENVELOPE:
-            return self.transaction is not None and self.transaction.awaits_chunks
-        return self.state is State.CONTENT
+    def _awaits_chunks(self, transaction: Transaction) -> bool:
+        return self.state is State.ENVELOPE and transaction.awaits_chunks
 
     def receive(self, octets: bytes) -> None:
         """Take octets from the server, cut anywhere."""
@@ -420,7 +422,7 @@ class ClientSession:
             if transaction.wanted:
                 return b""
             return self.command(Phase.FINAL_DOT, encode.END_OF_DATA)
-        if self._at_content:
+        if transaction.chunked and self._awaits_chunks(transaction):
             return b""
         following = transaction.following()
         if following is not None:
@@ -439,7 +441,7 @@ class ClientSession:
         RFC 3030 s2
         """
         transaction = self.transaction
-        if self.state is not State.ENVELOPE or transaction is None or not transaction.awaits_chunks:
+        if transaction is None or not self._awaits_chunks(transaction):
             raise LocalViolation(f"BDAT does not come when {self.state.value}")
         if last:
             transaction.end_chunks()

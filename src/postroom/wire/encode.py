@@ -359,7 +359,7 @@ class DotEncoder(TextEncoder):
 
     def __init__(self) -> None:
         """Begin at the start of a line."""
-        super().__init__()
+        self._held = False
         self._line_begins = True
 
     def feed(self, chunk: bytes) -> bytes:
@@ -379,7 +379,7 @@ class DotEncoder(TextEncoder):
         Raises:
             LocalViolation: the content ended with a bare CR.
         """
-        super().finish()
+        TextEncoder.finish(self)
         return END_OF_DATA if self._line_begins else b"\r\n" + END_OF_DATA
 
 
