@@ -1,8 +1,10 @@
 """Extensions with servers of other projects as next hops: what is offered, and what is not."""
 
 import email
+import json
 import re
 import smtplib
+import ssl
 from collections.abc import Sequence
 from functools import cache, partial
 
@@ -56,6 +58,7 @@ def _relay() -> Daemon:
         new_folder("extended"),
         *("--hostname", "relay.test", "--relay-network", "127.0.0.0/8"),
         *_certificates().options,
+        listeners=("mx", "submission"),
         settings=f"[routes]\n{table}\n[retry]\nfirst_seconds = 1\njitter = 0\n",
     )
     daemon.add_account(ANN, PASSWORD)
@@ -230,6 +233,44 @@ class KeeperTests(SynchronousTestCase):
         self.assertTrue(wait_until(partial(_received_by, "eve", content)))
         self.assertEqual(Folder(daemon.maildir("eve@keeper.test") / "new").contents(), [])
         self.assertNotIn("Traceback", daemon.log())
+
+
+class SubmissionTests(_Case):
+    """What only those who log in are offered."""
+
+    def send(self, mail: Sequence[str], rcpt: Sequence[str] = ()) -> None:
+        """Send a message to ourselves, with parameters."""
+        context = ssl.create_default_context(cafile=_certificates().authority)
+        context.check_hostname = False
+        with smtplib.SMTP("127.0.0.1", self.relay.ports["submission"], timeout=30) as smtp:
+            smtp.starttls(context=context)
+            smtp.login(ANN, PASSWORD)
+            for command in (smtp.mail(ANN, mail), smtp.rcpt(ANN, rcpt), smtp.data(PLAIN)):
+                self.assertEqual(command[0], 250, command)
+
+    def test_heldMailWaitsUntilItsTimeOrUntilItIsReleased(self) -> None:
+        self.send(["HOLDFOR=3600", "MT-PRIORITY=3"])
+        (waiting,) = json.loads(self.relay.admin("queue", "list", "--json"))
+        (recipient,) = waiting["recipients"]
+        self.assertTrue(recipient["held"])
+        self.assertEqual(waiting["priority"], 3)
+        shown = self.relay.admin("queue", "show", waiting["id"])
+        self.assertIn("held until", shown)
+        self.assertIn("HOLDFOR=3600", shown)
+        self.relay.admin("queue", "retry", "--all")
+        self.assertEqual(self.inbox.arrived(), [])
+        self.relay.admin("queue", "retry", waiting["id"])
+        (stored,) = self.inbox.wait()
+        self.assertEqual(delivered(stored), PLAIN)
+        self.assertIn(b"PRIORITY 3", stored)
+
+    def test_aMailboxIsToldOf(self) -> None:
+        self.send(["ENVID=42", "RET=FULL"], ["NOTIFY=SUCCESS"])
+        reports = [each for each in self.inbox.wait(2) if b"multipart/report" in each]
+        (report,) = reports
+        self.assertIn(b"Action: delivered", report)
+        self.assertIn(b"Original-Envelope-Id: 42", report)
+        self.assertIn(b"text/rfc822-headers", report)
 
 
 class PostroomTests(_Case):
