@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
+import argon2
+from sqlalchemy import event, insert
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import (
     IUsernameHashedPassword,
@@ -118,6 +119,45 @@ class CheckerTests(SynchronousTestCase):
             )
         }
         self.assertEqual(len(texts), 1)
+
+    def test_all_that_is_wrong_with_a_login_costs_the_same_work(self) -> None:
+        """The same statements, and one verification of a hash of the same parameters."""
+        admin.add_account(self.engine, "off@a.example", CHEAP.hash(b"right"))
+        admin.set_enabled(self.engine, "off@a.example", False)
+        statements: list[str] = []
+        event.listen(
+            self.engine,
+            "before_cursor_execute",
+            lambda _c, _u, statement, *_: statements.append(statement),
+        )
+        hashes: list[str] = []
+        real = argon2.PasswordHasher.verify
+
+        def verify(hasher: argon2.PasswordHasher, stored: str, password: bytes) -> bool:
+            hashes.append(str(argon2.extract_parameters(stored)))
+            return real(hasher, stored, password)
+
+        CHEAP.prepare()
+        self.patch(argon2.PasswordHasher, "verify", verify)
+        works = []
+        for name, password in (
+            (b"joe@a.example", b"wrong"),
+            (b"joe@a.example", b"abcde-fghij-kmnpq-rstuv"),
+            (b"joe", b"wrong"),
+            (b"nobody@a.example", b"wrong"),
+            (b"nobody", b"wrong"),
+            (b"joe@nowhere.example", b"wrong"),
+            (b"off@a.example", b"right"),
+            (b"postmaster@a.example", b"wrong"),
+            (b"\xff", b"wrong"),
+            (b"", b"\xff"),
+        ):
+            statements.clear()
+            hashes.clear()
+            self.assert_unauthorized(name, password)
+            works.append((tuple(statements), tuple(hashes)))
+        self.assertEqual(len(works[0][1]), 1)
+        self.assertEqual(set(works), {works[0]})
 
     def test_trouble_with_the_database_is_no_wrong_password(self) -> None:
         with self.engine.begin() as connection:

@@ -90,24 +90,18 @@ class SQLCredentialSource:
 
 
 def _find(engine: Engine, username: bytes) -> Credential | None:
-    """Look a user up. In a thread."""
+    """Look a user up. In a thread; the same statements for one that there is not."""
     with engine.connect() as connection:
-        default = None
-        if b"@" not in username:
-            default = connection.scalar(select(domain.c.name).order_by(domain.c.id).limit(1))
+        default = connection.scalar(select(domain.c.name).order_by(domain.c.id).limit(1))
         found = what_it_is(connection, login_address(username, default) or "")
-        if found is None or found[0] != "account":
-            return None
-        return _read(connection, found[1])
+        address = found[1] if found is not None and found[0] == "account" else ""
+        enabled = connection.scalar(select(account.c.enabled).where(account.c.address == address))
+        stored = stored_forms(connection, address)
+        app_passwords = _app_passwords(connection, address)
+    return None if enabled is None else Credential(address, stored, app_passwords, enabled)
 
 
-def _read(connection: Connection, address: str) -> Credential | None:
-    enabled = connection.scalar(select(account.c.enabled).where(account.c.address == address))
-    if enabled is None:
-        return None
+def _app_passwords(connection: Connection, address: str) -> tuple[AppPassword, ...]:
     table = app_password.c
-    rows = connection.execute(
-        select(table.key, table.name, table.stored).where(table.address == address)
-    )
-    app_passwords = tuple(AppPassword(*row) for row in rows)
-    return Credential(address, stored_forms(connection, address), app_passwords, enabled)
+    query = select(table.key, table.name, table.stored).where(table.address == address)
+    return tuple(AppPassword(*row) for row in connection.execute(query))

@@ -163,10 +163,9 @@ def replace_stored(engine: Engine, address: str, old: Sequence[str], new: Sequen
 def stored_forms(connection: Connection, address: str) -> tuple[str, ...]:
     """Give all forms in which an account's password is stored; none if it has no password."""
     first = connection.scalar(select(account.c.password_hash).where(account.c.address == address))
-    if first is None:
-        return ()
-    further = select(password_form.c.stored).where(password_form.c.address == address)
-    return (first, *connection.scalars(further.order_by(password_form.c.number)))
+    query = select(password_form.c.stored).where(password_form.c.address == address)
+    further = connection.scalars(query.order_by(password_form.c.number)).all()
+    return () if first is None else (first, *further)
 
 
 def site_octets(engine: Engine, name: str) -> bytes:
