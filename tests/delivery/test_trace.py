@@ -54,6 +54,7 @@ class Received(SynchronousTestCase):
 
     def test_a_local_socket_has_no_address(self) -> None:
         self.assertIn(b"from client.example (local socket)", received(client="unix"))
+        self.assertIn(b"from client.example (unknown)", received(client="unknown"))
 
     def test_a_literal_is_a_name(self) -> None:
         self.assertIn(

@@ -80,3 +80,19 @@ class ExtensionTests(SynchronousTestCase):
         factory = Scene().factory
         wrong = Extension(arguments="a\r\n250 b")
         self.assertRaises(ValueError, factory.add_extension, wrong)
+
+    def test_a_parameter_that_cannot_be_read_by_a_fault_of_ours_is_451(self) -> None:
+        def broken(_: str | None) -> bool:
+            raise TypeError("a bug")
+
+        extension = Extension()
+        extension._parameter = Parameter("XCOLOUR", "XCOLOUR", broken)
+        scene = Scene()
+        scene.factory.add_extension(extension)
+        peer = scene.connect()
+        peer.say("EHLO client.example")
+        peer.say("MAIL FROM:<a@there.example>")
+        refused = peer.say("RCPT TO:<user@here.example> XCOLOUR")
+        self.assertEqual((refused.code, refused.enhanced), (451, "4.3.0"))
+        self.assertEqual(peer.say("RCPT TO:<user@here.example>").code, 250)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.errors import Refusal
 from postroom.server.limits import Limits
-from postroom.server.reception import ChunkReception
+from postroom.server.reception import TOO_BIG, ChunkReception
 from postroom.wire.replies import reply
 from tests.server.scene import PATIENT, STORED, Peer, Scene, Stored, Transaction, World, settings
 from tests.server.test_reception import envelope_for_tests
@@ -172,6 +172,21 @@ class EachRecipientTests(SynchronousTestCase):
         peer = scene.in_content(rcpts=3)
         peer.send(b"x\r\n.\r\n")
         self.assertEqual(codes(peer), [451])
+
+
+class SizeTests(SynchronousTestCase):
+    """What counts is what is stored."""
+
+    def test_mended_line_ends_count(self) -> None:
+        limits = replace(Limits(), message_octets=10)
+        for content, refused in ((b"a\n" * 3, False), (b"a\n" * 4, True)):
+            reception = ChunkReception(
+                Transaction(World(), envelope_for_tests()), limits, normalise=True
+            )
+            reception.begin_chunk(len(content))
+            reception.feed(content)
+            reception.finish()
+            self.assertEqual(reception.refusal is TOO_BIG, refused)
 
 
 class MemoryTests(SynchronousTestCase):

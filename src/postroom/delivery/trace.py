@@ -140,6 +140,8 @@ def _client(facts: SessionFacts) -> tuple[str, str]:
     address = facts.client.partition("%")[0]
     if address == "unix":
         literal, comment = "localhost", "(local socket)"
+    elif address == "unknown":  # so a proxy says with XCLIENT
+        literal, comment = "unknown", "(unknown)"
     else:
         literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
         comment = f"({literal})"

@@ -44,7 +44,8 @@ class Situation:
         tls: the session is under TLS.
         can_start_tls: STARTTLS would work.
         authenticated: somebody has logged in.
-        may_log_in: AUTH would work, now or after STARTTLS.
+        mechanisms: what AUTH would take, in order; none offers no AUTH.
+        may_log_in: passwords may be sent as the session is.
         may_flush: the client may use ETRN.
         may_xclient: the peer may use XCLIENT.
         may_xforward: the peer may use XFORWARD.

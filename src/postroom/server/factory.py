@@ -6,7 +6,7 @@ Over a limit a peer hears 421 and is gone; it comes again later (RFC 5321 s3.8).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from twisted.cred.portal import Portal
@@ -122,7 +122,7 @@ class ServerFactory(TwistedServerFactory):
         self.tls = tls
         protocol = "LMTP" if settings.role == "lmtp" else "ESMTP"
         self.greeting = reply(220, None, f"{settings.hostname} {protocol} Postroom")
-        self.farewell = cache(self._make_farewell)
+        self.farewell = lru_cache(maxsize=64)(self._make_farewell)
         self.around = Surroundings()
         self.unwanted_solicitations = frozenset(
             word.lower() for word in settings.unwanted_solicitations

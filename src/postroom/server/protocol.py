@@ -220,7 +220,10 @@ class SMTPServerProtocol(LineStream):
 
     def lineReceived(self, line: bytes) -> None:
         """Take a command, or a response within AUTH."""
-        received = self.session.receive(line)
+        try:
+            received = self.session.receive(line)
+        except Exception:  # of a parameter that somebody else's extension reads
+            received = self.excuse(Failure())
         if isinstance(received, Reply):
             if self.session.astray and self._must_wait():
                 received, self.parts = OUT_OF_STEP, True
@@ -292,6 +295,9 @@ class SMTPServerProtocol(LineStream):
             *firsts, verdict = spread(verdict)
             before = b"".join(each.wire for each in firsts)
         assert isinstance(verdict, Reply)
+        if verdict.code == 421:
+            named: Reply = self.factory.farewell(verdict)
+            verdict = named
         octets = before + self.session.answer(verdict)
         failed = verdict.code >= 400
         if self._storing:

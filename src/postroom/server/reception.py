@@ -134,7 +134,8 @@ class ChunkReception(Reception):
     def feed(self, data: bytes) -> "Deferred[None] | None":
         """Take octets of a chunk; as `Reception.feed`."""
         octets = self._chunks.feed(data)
-        self.octets += len(data) - len(self._chunks.rest)
+        if self._chunks.flaw is not None:
+            self.octets += len(data) - len(self._chunks.rest)
         return self._gather(octets, _PIECE_OCTETS)
 
     def finish(self) -> "Deferred[None] | None":
@@ -150,6 +151,9 @@ class ChunkReception(Reception):
         flaw = self._chunks.flaw
         if flaw is not None and self.refusal is None:
             self.refuse(_REFUSALS[flaw])
+        self.octets += len(octets)
+        if self.octets > self._limit and self.refusal is None:
+            self.refuse(TOO_BIG)
         if self._transaction is None:
             return None
         if self._piece:
