@@ -41,6 +41,8 @@ class ParameterTests(SynchronousTestCase):
     def test_a_parameter_that_is_not_offered_does_not_exist(self) -> None:
         self.refused(b"SMTPUTF8", 555, "SMTPUTF8")
         self.refused(b"RET=FULL", 555, "RET")
+        violation = self.assertRaises(SyntaxViolation, parse, b"X" * 4000)
+        self.assertLess(len(violation.reply.wire), 512)
         for word in (b"SIZE=5", b"BODY=7BIT", b"AUTH=<>"):
             violation = self.assertRaises(SyntaxViolation, parse, word, {})
             self.assertEqual(violation.reply.code, 555)

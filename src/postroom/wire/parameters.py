@@ -118,7 +118,7 @@ def parse_parameters(
         keyword = match[1].decode("ascii").upper()
         parameter = known.get(keyword)
         if parameter is None or parameter.extension not in offered:
-            raise SyntaxViolation(_refuse(555, f"Parameter {keyword} is not offered here"))
+            raise SyntaxViolation(_refuse(555, f"Parameter {keyword[:60]} is not offered here"))
         if keyword in found:
             text = f"Parameter {keyword} given twice"
             raise SyntaxViolation(_refuse(501, text, parameter.enhanced))
