@@ -64,6 +64,12 @@ class PropertyTests(CommandTestCase):
         found = self.show()
         self.assertEqual((found["forwards"], found["keeps_copy"]), ([], True))
 
+    def test_whoever_forwards_to_an_account_that_goes_is_named(self) -> None:
+        self.succeed("account", "add", "ann@a.example", "--password-stdin", stdin="correct horse")
+        self.succeed("account", "forward", "joe@a.example", "Ann@a.example")
+        result = self.run_command("account", "remove", "ann@a.example")
+        self.assertIn("the account joe@a.example still points to ann@a.example", result.stderr)
+
     def test_wrong_forwards_are_refused(self) -> None:
         self.refuse("to itself", "account", "forward", "joe@a.example", "JOE@a.example")
         self.refuse("only an alias", "account", "forward", "joe@a.example", "discard:")

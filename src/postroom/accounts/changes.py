@@ -124,6 +124,13 @@ def referrers_of(connection: Connection, address: str) -> tuple[str, ...]:
     )
 
 
+def kind_of(engine: Engine, address: str) -> str:
+    """Say in a word what an address is: ``account``, ``alias``, ``relay recipient`` or nothing."""
+    with engine.connect() as connection:
+        found = what_it_is(connection, address)
+    return found[0] if found is not None else ""
+
+
 def untaken(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
     """Give those of some addresses that are in our domains, but of no account or alias."""
     with engine.connect() as connection:

@@ -112,6 +112,7 @@ def disable(site: Site, address: str, as_json: bool) -> None:
 def remove(site: Site, address: str, as_json: bool) -> None:
     """Remove the account ADDRESS; its Maildir is kept."""
     from postroom.accounts import administration
+    from postroom.accounts.changes import kind_of
 
     removed = administration.remove_account(site.engine, address)
     maildir = site.maildir(removed.maildir)
@@ -123,8 +124,9 @@ def remove(site: Site, address: str, as_json: bool) -> None:
     else:
         click.echo(f"Removed {removed.address}; it had no mail yet (no {maildir})")
     for referrer in removed.referrers:
-        what = "the catch-all of " if referrer.startswith("@") else "the alias "
-        note(f"{what}{referrer.removeprefix('@')} still points to {removed.address}")
+        is_domain = referrer.startswith("@")
+        what = "catch-all of" if is_domain else kind_of(site.engine, referrer)
+        note(f"the {what} {referrer.removeprefix('@')} still points to {removed.address}")
 
 
 def note_other_sources(site: Site) -> None:

@@ -93,3 +93,16 @@ class Reporting(SynchronousTestCase):
         assert found.verify is not None
         self.failureResultOf(found.verify(b"secret"), SourceDown)
         self.assertEqual(self.told, ["The source ldap: refused"])
+
+    def test_whoever_answers_but_checks_no_passwords_is_told_of_once(self) -> None:
+        down = [OSError("refused")] * 2
+        self.fake.found = Credential(
+            "joe@a.example", verify=lambda _: fail(down.pop()) if down else succeed(True)
+        )
+        for _ in range(3):
+            found = self.successResultOf(self.source.find_credential(b"joe"))
+            assert found is not None
+            assert found.verify is not None
+            found.verify(b"secret").addErrback(lambda failure: failure.trap(SourceDown))
+        expected = ["The source ldap: refused", "The source ldap checks passwords again"]
+        self.assertEqual(self.told, expected)

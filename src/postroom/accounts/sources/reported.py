@@ -30,6 +30,8 @@ _FORESEEN: Final = (
     ConnectError,
     ConnectionClosed,
 )
+_LOOK_UPS: Final = "answers"
+_PASSWORDS: Final = "checks passwords"
 _T = TypeVar("_T")
 
 
@@ -69,7 +71,7 @@ class ReportedSource:
         """Take the source, by the name that the settings give it."""
         self._name = name
         self._source = source
-        self._is_down = False
+        self._troubles: set[str] = set()
         self.start = source.start
         self.stop = source.stop
         self.revision = source.revision
@@ -86,44 +88,48 @@ class ReportedSource:
     def find_domain(self, name: str) -> Deferred[Domain | None]:
         """See `IDirectory.find_domain`."""
         # Some know their domains without asking anybody: that is no sign of life.
-        return maybeDeferred(self._source.find_domain, name).addErrback(self._failed)
+        return maybeDeferred(self._source.find_domain, name).addErrback(self._failed, _LOOK_UPS)
 
     def find_address(self, address: str) -> Deferred[Entry | None]:
         """See `IDirectory.find_address`."""
-        return self._watched(maybeDeferred(self._source.find_address, address))
+        return self._watched(maybeDeferred(self._source.find_address, address), _LOOK_UPS)
 
     def find_credential(self, username: bytes) -> Deferred[Credential | None]:
         """See `ICredentialSource.find_credential`."""
         asking = maybeDeferred(self._source.find_credential, username)
-        return self._watched(asking).addCallback(self._with_verifying)
+        return self._watched(asking, _LOOK_UPS).addCallback(self._with_verifying)
 
     def _with_verifying(self, found: Credential | None) -> Credential | None:
         """Have the check of a password watched as well."""
         if found is None or found.verify is None:
             return found
         verify = found.verify
-        return replace(
-            found, verify=lambda password: self._watched(maybeDeferred(verify, password))
+
+        def watched(password: bytes) -> Deferred[bool]:
+            return self._watched(maybeDeferred(verify, password), _PASSWORDS)
+
+        return replace(found, verify=watched)
+
+    def _watched(self, asking: Deferred[_T], what: str) -> Deferred[_T]:
+        """Watch one of the things that a source does: it may fail at one and not at the other."""
+        return asking.addCallbacks(
+            self._answered, self._failed, callbackArgs=(what,), errbackArgs=(what,)
         )
 
-    def _watched(self, asking: Deferred[_T]) -> Deferred[_T]:
-        return asking.addCallbacks(self._answered, self._failed)
-
-    def _answered(self, answer: _T) -> _T:
-        if self._is_down:
-            self._is_down = False
-            self._log.info("The source {name} answers again", name=self._name)
+    def _answered(self, answer: _T, what: str) -> _T:
+        if what in self._troubles:
+            self._troubles.discard(what)
+            self._log.info("The source {name} {what} again", name=self._name, what=what)
         return answer
 
-    def _failed(self, failure: Failure) -> Any:
+    def _failed(self, failure: Failure, what: str) -> Any:
         if failure.check(SourceError) and not failure.check(SourceDown):
-            self._log.warn(
-                "The source {name}: {reason}", name=self._name, reason=str(failure.value)
-            )
+            reason = failure.getErrorMessage()
+            self._log.warn("The source {name}: {reason}", name=self._name, reason=reason)
             return failure
         reason = one_line(cast(Exception, failure.value))
-        if not self._is_down:
-            self._is_down = True
+        if what not in self._troubles:
+            self._troubles.add(what)
             if failure.check(*_FORESEEN):
                 self._log.warn("The source {name}: {reason}", name=self._name, reason=reason)
             else:
