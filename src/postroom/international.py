@@ -36,7 +36,7 @@ def ascii_name(name: str) -> str:
     try:
         return idna.encode(name, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError) as error:
-        raise ValueError(f"{name!r} is no internationalised domain name: {error}") from None
+        raise ValueError(f"no internationalised domain name: {error}") from None
 
 
 def local_key(local_part: bytes) -> bytes:

@@ -88,7 +88,7 @@ def set_forwards(
     """
     chosen = tuple(dict.fromkeys(parse_target(target) for target in targets))
     if DISCARD in chosen:
-        raise UserError(f"an account cannot forward to {DISCARD}: only an alias can lead there")
+        raise UserError(f"an account cannot forward to {DISCARD!r}, only an alias can lead there")
     with change(engine) as connection:
         found = _existing(connection, address)
         own = {found.address, *found.addresses}

@@ -4,7 +4,7 @@ Theory: RCPT resolves each recipient to a `Route`; at DATA the routes of all are
 account or an address that is reached twice gets one copy. Content goes into a `Spool`, after the
 header section was looked at for loops and limits. At the commit the Maildir files go to the
 committer and the rest to the queue, both at once, and both are awaited. What is forwarded off-site
-is queued as a message of its own, because its reverse-path is another one (`postroom.delivery.srs`).
+is queued as a message of its own: its reverse-path is another one (`postroom.delivery.srs`).
 
 One answer has to be true for all recipients, for SMTP has only one, so a commit ends in one of two
 ways:
