@@ -71,9 +71,9 @@ WAYS = {"clear": "mx", "starttls": "mx", "tls": "mx-tls"}
 class Client:
     """A connection to the daemon, past EHLO."""
 
-    def __init__(self, way: str) -> None:
+    def __init__(self, way: str, timeout_seconds: float = 10) -> None:
         place = ("127.0.0.1", daemon().ports[WAYS[way]])
-        self.line = SocketLine(place, tls=way == "tls")
+        self.line = SocketLine(place, tls=way == "tls", timeout_seconds=timeout_seconds)
         self.line.hear()
         self.say("EHLO client.example")
         if way == "starttls":
