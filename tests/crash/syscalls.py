@@ -97,7 +97,8 @@ def every_case() -> Iterator[Case]:
     for call, errors in ERRORS.items():
         for harm in (*errors, "SIGKILL"):
             for when in POSITIONS if harm != "SIGKILL" else POSITIONS[:3]:
-                yield Case(call, harm, when)
+                if not (call == "accept4" and when == "1+"):  # nobody could answer anybody
+                    yield Case(call, harm, when)
 
 
 class Harm:
