@@ -80,6 +80,7 @@ class Daemon:
         settings: str = "",
         twistd: tuple[str, ...] = (),
         port: int | None = None,
+        path: Path | None = None,
     ) -> None:
         """Choose ports; nothing runs yet.
 
@@ -90,6 +91,7 @@ class Daemon:
             settings: TOML, given with ``--config``.
             twistd: options of twistd itself.
             port: of the mx listener, if it may not be any.
+            path: where Python finds more, plugins for instance.
         """
         self.folder = folder
         self.state = folder / "state"
@@ -103,6 +105,9 @@ class Daemon:
             (folder / "postroom.toml").write_text(settings)
             self.options += ["--config", str(folder / "postroom.toml")]
         self.twistd = twistd
+        self._environment = dict(ENVIRONMENT)
+        if path is not None:
+            self._environment["PYTHONPATH"] += f":{path}"
         self.process: subprocess.Popen[bytes] | None = None
         self._maildirs: dict[str, Path] = {}
 
@@ -116,7 +121,11 @@ class Daemon:
         command = [*TWISTD, "-n", "--pidfile=", *self.twistd, "smtp", *self.options]
         with (self.folder / "daemon.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=self.folder,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         process = self.process
         wait_until(lambda: greets(self.port) or process.poll() is not None)

@@ -63,8 +63,8 @@ class SessionSection(Section):
 
     extensions_off: Keywords = _listener(
         "extensions_off",
-        """Extensions that EHLO does not offer, and whose commands and parameters are then unknown.
-        """,
+        """Extensions that EHLO does not offer, and whose commands and parameters are then unknown;
+        but VRFY and HELP are answered, as RFC 5321 wants it.""",
         extra=Extra(example=["CHUNKING", "BINARYMIME"], rfc="RFC 5321 s4.1.1.1"),
     )
     synchronised: bool = _listener(
