@@ -41,6 +41,7 @@ $6$UuqFNsTTZlCqDcfB$MzBIRZiIuWnrUfIroGMbApfgUXU.3bojiR1MLg6ek7fw3KPIUJ6VtuynCbX5
 /HeCgnKo3ju.g
 """.split()  # as they are
 
+SCRAM = next(sample for sample in SAMPLES if "SCRAM" in sample)
 HASHING = Hashing(HashParameters(passes=1, memory_kib=8))
 
 
@@ -80,6 +81,7 @@ class SchemeTests(SynchronousTestCase):
             ("$scram-sha-256$x", "{SCRAM-SHA-256}"),
             ("{SCRAM-SHA-256}4096,AAAA,AAAA,AAAA", "length"),
             ("{SCRAM-SHA-256}0,AAAA,AAAA,AAAA", "iterations"),
+            (SCRAM.replace("}4096,", "}4095,"), "less than 4096 iterations"),
             ("{SCRAM-SHA-256}9999999,AAAA,AAAA,AAAA", "iterations"),
             ("{SCRAM-SHA-256}4096", "iterations"),
         ):

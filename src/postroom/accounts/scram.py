@@ -26,6 +26,8 @@ from postroom.errors import UserError
 ITERATIONS: Final = 10_000
 """PBKDF2 iterations of new keys; RFC 7677 s4 asks for 4096 at least."""
 SALT_OCTETS: Final = 16
+LEAST_SALT_OCTETS: Final = 12
+LEAST_ITERATIONS: Final = 4096
 MOST_ITERATIONS: Final = 1_000_000
 _KEYS = re.compile(r"([1-9][0-9]{0,6}),([^,]+),([^,]+),([^,]+)")
 
@@ -72,8 +74,10 @@ def read_keys(stored: Stored, address: str | None = None) -> ScramKeys:
         )
     except (ValueError, binascii.Error):
         raise BadStoredPassword("SCRAM keys are not iterations,salt,stored,server") from None
-    if len(stored_key) != 32 or len(server_key) != 32 or not salt:
+    if len(stored_key) != 32 or len(server_key) != 32 or len(salt) < LEAST_SALT_OCTETS:
         raise BadStoredPassword("SCRAM keys have the wrong length")
+    if int(parts[1]) < LEAST_ITERATIONS:
+        raise BadStoredPassword(f"SCRAM keys have less than {LEAST_ITERATIONS} iterations")
     return ScramKeys(salt, int(parts[1]), stored_key, server_key, address)
 
 

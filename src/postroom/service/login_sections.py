@@ -1,6 +1,7 @@
 """The tables of the settings that are about logins."""
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -20,12 +21,16 @@ from postroom.service.declarations import (
     setting,
 )
 
-__all__ = ["AuthSection"]
+
+def _setting_of(kind: Any, name: str, paragraph: str, **more: Any) -> Any:
+    """Declare a setting whose default another room has."""
+    default = next(item.default for item in fields(kind) if item.name == name)
+    return setting(default, paragraph, **more)
 
 
-def _guard(name: str, paragraph: str, **constraints: Any) -> Any:
-    default = next(item.default for item in fields(GuardSettings) if item.name == name)
-    return setting(default, paragraph, **constraints)
+_guard = partial(_setting_of, GuardSettings)
+_listener = partial(_setting_of, ListenerSettings)
+_submission = partial(_setting_of, SubmissionSettings)
 
 
 class LockoutSection(Section):
@@ -129,11 +134,6 @@ class TokensSection(Section):
     )
 
 
-def _submission(name: str, paragraph: str, extra: Extra | None = None) -> Any:
-    default = next(item.default for item in fields(SubmissionSettings) if item.name == name)
-    return setting(default, paragraph, extra=extra)
-
-
 class SubmissionSection(Section):
     """What is asked of mail after a login; several From or Sender fields are refused always."""
 
@@ -163,8 +163,8 @@ class AuthSection(Section):
         write them; "twistd smtp --help-auth" lists them.""",
         extra=Extra(option="auth", example=["file:/etc/postroom/passwd"]),
     )
-    mechanisms: Mechanisms = setting(
-        ListenerSettings.__dataclass_fields__["mechanisms"].default,
+    mechanisms: Mechanisms = _listener(
+        "mechanisms",
         """SASL mechanisms in the order in which EHLO lists them; none switches logins off. There
         are also OAUTHBEARER, XOAUTH2, EXTERNAL and CRAM-MD5, and those of plugins. One that cannot
         work is not listed: SCRAM-SHA-256 without auth.scram_keys, EXTERNAL without a verified
