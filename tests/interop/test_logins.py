@@ -4,6 +4,7 @@ import json
 import select
 import smtplib
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.cli.main import cli
 from tests.accounts.test_tokens import key_set, signed
-from tests.daemon import Daemon, free_port
+from tests.daemon import Daemon, free_port, wait_until
 from tests.interop import clients
 from tests.interop.certificates import make_certificates
 from tests.interop.clients import Login, Route, program, run
@@ -243,3 +244,39 @@ class GsaslTests(SynchronousTestCase):
         for mechanism in ("SCRAM-SHA-256-PLUS", "CRAM-MD5", "PLAIN"):
             with self.assertRaises(RuntimeError):
                 self.log_in(mechanism, password="wrong")
+
+
+class LockoutTests(SynchronousTestCase):
+    """Guesses at a running daemon, and the command that forgives them."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        folder = new_folder("lockouts")
+        certificates = make_certificates(folder)
+        self.daemon = Daemon(
+            folder,
+            *certificates.options,
+            listeners=("mx", "submission-tls"),
+            settings="[auth.lockout]\nrefusal_seconds = 0\nfailures_of_account = 2\n",
+        )
+        self.daemon.add_account(ANN, PASSWORD)
+        self.daemon.start()
+        self.addCleanup(self.daemon.stop)
+        self.context = ssl.create_default_context(cafile=str(certificates.authority))
+
+    def log_in(self, password: str) -> int:
+        port = self.daemon.ports["submission-tls"]
+        with smtplib.SMTP_SSL("localhost", port, context=self.context) as smtp:
+            try:
+                return smtp.login(ANN, password)[0]
+            except smtplib.SMTPAuthenticationError as error:
+                return error.smtp_code
+
+    def test_a_name_is_locked_out_until_it_is_cleared(self) -> None:
+        self.assertEqual(self.log_in("wrong"), 535)  # by PLAIN, and then by LOGIN
+        self.assertEqual(self.log_in(PASSWORD), 454)
+        self.assertTrue(wait_until(lambda: ANN in self.daemon.admin("lockout", "list"), 10))
+        self.daemon.admin("lockout", "clear", ANN)
+        self.assertTrue(wait_until(lambda: self.log_in(PASSWORD) == 235, 10))
+        self.assertEqual(self.daemon.log().count("account:ann@local.test is locked out"), 1)
