@@ -261,6 +261,8 @@ class OtherSources(CommandTestCase):
 
     def test_sources_that_are_set_up_wrongly_are_refused(self) -> None:
         for sources, more, why in (
+            ("[]", "", "accounts.sources: name at least one source"),
+            ('["sql", "sql"]', "", "accounts.sources: each source can be named once"),
             ('["sql"]', "", "accounts.sql.url: the source sql needs it"),
             ('["sql"]', '[accounts.sql]\nurl = "x"\n', "accounts.sql.domains: the source sql"),
             ('["ldap"]', "", "accounts.ldap.base: the source ldap needs it"),

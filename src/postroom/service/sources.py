@@ -83,16 +83,11 @@ def make_sources(
     Raises:
         UserError: a source is set up wrongly, or wants an extra that is not installed.
     """
-    names = settings.accounts.sources
-    if len(set(names)) < len(names):
-        raise UserError("accounts.sources: each source can be named once")
-    if not names:
-        raise UserError('accounts.sources: name at least one source, as in ["database"]')
     cache = settings.accounts
     directories: list[IDirectory] = []
     credentials: list[ICredentialSource] = []
     running: list[Runs] = [directory]  # it is always there: postmasters and queue are its
-    for name in names:
+    for name in _names(settings):
         if name == DATABASE:
             directories.append(directory)
             credentials.append(own)
@@ -120,7 +115,7 @@ def check_sources(settings: Settings) -> list[str]:
     """
     default_domain = next(iter(settings.domains), None)
     faults: list[str] = []
-    for name in settings.accounts.sources:
+    for name in _names(settings):
         if name != DATABASE:
             _MAKERS[name](None, settings, default_domain)
         if name == "passwd_file":
@@ -128,6 +123,15 @@ def check_sources(settings: Settings) -> list[str]:
 
             faults += check_passwd_file(*_passwd_parts(settings, default_domain))
     return faults
+
+
+def _names(settings: Settings) -> Sequence[str]:
+    names = settings.accounts.sources
+    if len(set(names)) < len(names):
+        raise UserError("accounts.sources: each source can be named once")
+    if not names:
+        raise UserError('accounts.sources: name at least one source, as in ["database"]')
+    return names
 
 
 def _maildirs(settings: Settings, name: str, template: str) -> Maildirs:
