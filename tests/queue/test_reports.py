@@ -7,10 +7,10 @@ from typing import Any
 
 from postroom.client.model import Sent, TLSWish
 from postroom.envelope import Action, Trait
-from postroom.queue.notices import ReportLimit, wants
+from postroom.queue.notices import ReportLimit, released_at, wants
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, mailbox, parse_mailbox
-from tests.queue.rig import BUSY, OK, REMOTE, UNKNOWN, UNREACHABLE, RelayTestCase
+from tests.queue.rig import BUSY, EPOCH, OK, REMOTE, UNKNOWN, UNREACHABLE, RelayTestCase
 from tests.queue.samples import SENDER, Content, new_message
 
 HOUR = 3600.0
@@ -155,6 +155,22 @@ class DelayTests(ReportCase):
         self.outcome = OK
         self.until(lambda: not self.rows(), 600)
         self.assertEqual(self.actions(), ["delayed"])
+
+    def test_time_that_the_sender_wanted_is_no_delay(self) -> None:
+        self.outcome = BUSY
+        self.relay.start()
+        day = 86_400.0
+        for parameters in ({"HOLDFOR": "86400"}, {"HOLDUNTIL": "2027-01-16T08:00:00Z"}):
+            new = self.message("a@example.net", parameters=parameters)
+            began = released_at(new)
+            self.assertEqual(began, self.now() + day if "HOLDFOR" in parameters else EPOCH + day)
+            held = replace(new, held_until=began)
+            self.successResultOf(self.queue.enqueue(held, CONTENT))
+        self.clock.pump([600] * (6 * 24 + 23))
+        self.assertGreater(len(self.sender.sent), 2)
+        self.assertEqual(self.actions(), [])
+        self.clock.pump([600] * 12)
+        self.assertEqual(self.actions(), ["delayed"] * 2)
 
     def test_a_delay_is_not_told_to_who_does_not_want_it(self) -> None:
         self.outcome = BUSY

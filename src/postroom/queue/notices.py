@@ -26,7 +26,7 @@ from typing import Final
 
 from postroom.envelope import Action, NewMessage, Trait
 from postroom.wire.commands import Rcpt
-from postroom.wire.parameters import BY, NOTIFY
+from postroom.wire.parameters import BY, HOLDFOR, HOLDUNTIL, NOTIFY
 from postroom.wire.paths import Mailbox
 
 HOUR_SECONDS: Final = 3600.0
@@ -55,6 +55,19 @@ def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
     if word == "SUCCESS" and not message.traits & Trait.TRUSTED:
         return False
     return word != "SUCCESS" if notify is None else word in notify
+
+
+def released_at(message: NewMessage) -> float:
+    """Say when a message began to be under way: when it came, or when its hold was over.
+
+    RFC 4865 s4
+    """
+    if not message.parameters:
+        return message.received_at
+    seconds = HOLDFOR.of(message.parameters)
+    if seconds is not None:
+        return message.received_at + seconds
+    return max(HOLDUNTIL.of(message.parameters) or 0.0, message.received_at)
 
 
 def traced(message: NewMessage) -> bool:

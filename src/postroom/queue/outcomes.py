@@ -34,7 +34,7 @@ from postroom.queue.dsn import Original, make_report, read_original, returns_hea
 from postroom.queue.lanes import Job
 from postroom.queue.ledger import Ledger
 from postroom.queue.model import ClaimedRecipient, Done, Report, Retry
-from postroom.queue.notices import HOUR_SECONDS, ReportLimit, traced, wants
+from postroom.queue.notices import HOUR_SECONDS, ReportLimit, released_at, traced, wants
 from postroom.queue.settings import RelaySettings
 from postroom.wire.parameters import BY
 from postroom.wire.replies import Reply
@@ -150,12 +150,8 @@ class Outcomes:
         if 200 <= reply.code < 300:
             return "sent"
         given_up = passed is not None and passed.returned
-        attempts, received_at = recipient.attempts + 1, message.received_at
-        if (
-            reply.code < 500
-            and not given_up
-            and not self._schedule.expired(attempts, received_at, now)
-        ):
+        attempts, began = recipient.attempts + 1, released_at(message)
+        if reply.code < 500 and not given_up and not self._schedule.expired(attempts, began, now):
             return "deferred"
         if not wants(message, recipient.rcpt, Action.FAILED):
             return "dropped"
@@ -186,7 +182,7 @@ class Outcomes:
             return action if wants(message, recipient.rcpt, action) else None
         if result == "deferred" and not recipient.delay_told:
             after = self._settings.delay_report_seconds
-            due = late or 0 < after <= now - message.received_at
+            due = late or 0 < after <= now - released_at(message)
             if due and wants(message, recipient.rcpt, Action.DELAYED):
                 return Action.DELAYED
         return None
