@@ -195,15 +195,15 @@ def _dot_decoder(octets: bytes) -> None:
         assert content.count(b"\r\n") == content.count(b"\r") == content.count(b"\n")
 
 
-def _decoded(segments: list[bytes], normalise: bool) -> tuple[bytes, bool, bool, bytes]:
+def _decoded(segments: list[bytes], normalise: bool) -> tuple[bytes, Flaw | None, bool, bytes]:
     decoder = DotDecoder(998, normalise)
     content = b""
     for at, segment in enumerate(segments):
         content += decoder.feed(segment)
         if decoder.ended:
             rest = decoder.rest + b"".join(segments[at + 1 :])
-            return content, decoder.flaw is not None, True, rest
-    return content, False, False, b""
+            return content, decoder.flaw, True, rest
+    return content, None, False, b""
 
 
 def _chunk_decoder(octets: bytes) -> None:

@@ -105,6 +105,20 @@ class DotDecoderTests(SynchronousTestCase):
         self.assertEqual(DotDecoder().feed(b"abc\r\n."), b"abc")
         self.assertEqual(DotDecoder().feed(b"abc\r\n.\r"), b"abc")
 
+    def test_of_several_flaws_the_gravest_counts_however_the_content_is_cut(self) -> None:
+        long, nul, bare = b"x" * 1000 + b"\r\n", b"a\0b\r\n", b"a\nb\r\n"
+        for content, flaw in (
+            (long + nul, Flaw.NUL),
+            (nul + long, Flaw.NUL),
+            (long + nul + bare + long, Flaw.BARE_CR_OR_LF),
+        ):
+            text = content + b".\r\n"
+            for length in (1, 7, 1003, len(text)):
+                chunks = [text[at : at + length] for at in range(0, len(text), length)]
+                self.assertIs(decode(chunks, 998, False)[1], flaw)
+                pieces = [content[at : at + length] for at in range(0, len(content), length)]
+                self.assertIs(unchunked(pieces)[1], flaw)
+
     def test_after_a_flaw_nothing_is_given_out_until_the_end(self) -> None:
         decoder = DotDecoder()
         self.assertEqual(decoder.feed(b"good\r\nmore"), b"good\r\nmore")

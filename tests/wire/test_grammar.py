@@ -172,6 +172,8 @@ class ParseCommandTests(SynchronousTestCase):
             b"RCPT TO:<" + JUERGEN + b">",
             b"RCPT TO:<" + JUERGEN + b"> SMTPUTF8",
             b"VRFY " + JUERGEN,
+            b"VRFY " + JUERGEN + b" SMTPUTF8 x",
+            b"EXPN a SMTPUTF8 " + JUERGEN,
             b"EXPN " + JUERGEN,
         ):
             self.assertEqual(self.refusal(line, UTF8), (553, "5.6.7"), line)

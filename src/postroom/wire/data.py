@@ -28,7 +28,7 @@ _ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
 class Flaw(Enum):
-    """What makes content unfit, in words for the reply."""
+    """What makes content unfit, in words for the reply; the gravest first."""
 
     BARE_CR_OR_LF = "bare CR or LF in the content"
     NUL = "NUL in the content"
@@ -36,15 +36,27 @@ class Flaw(Enum):
 
 
 class _Inspector:
-    """Looks for what is unfit, piece by piece; no piece ends between a CR and what follows it."""
+    """Looks for what is unfit, piece by piece; no piece ends between a CR and what follows it.
 
-    __slots__ = ("_line", "_longest")
+    Of several flaws the gravest counts, not the first: that one depends on how the pieces are cut.
+    """
+
+    __slots__ = ("_line", "_longest", "flaw")
 
     def __init__(self, longest_line: int) -> None:
+        self.flaw: Flaw | None = None
         self._line = 0
         self._longest = longest_line
 
-    def flaw_in(self, data: bytes) -> Flaw | None:
+    def passed(self, data: bytes) -> bytes:
+        """Give a piece back, or nothing once there is a flaw."""
+        if self.flaw is not Flaw.BARE_CR_OR_LF:
+            found = self._flaw_in(data)
+            if found is not None and (self.flaw is None or found is not Flaw.LONG_LINE):
+                self.flaw = found
+        return data if self.flaw is None else b""
+
+    def _flaw_in(self, data: bytes) -> Flaw | None:
         if not only_crlf(data):
             return Flaw.BARE_CR_OR_LF
         if b"\0" in data:
@@ -69,7 +81,7 @@ class DotDecoder:
     """Takes the content of one message off the stream.
 
     Attributes:
-        flaw: the first thing found unfit, or None.
+        flaw: the gravest thing found unfit so far, or None.
         rest: once the end was seen, what the peer sent after it.
         ended: True once the end was seen.
 
@@ -108,7 +120,7 @@ class DotDecoder:
                 data = data[: end + 2]
         if not self.ended:
             data = self._hold_back(data)
-        return self._decode(data) if self.flaw is None else b""
+        return self._decode(data)
 
     def _hold_back(self, data: bytes) -> bytes:
         """Keep what may be the beginning of the end; give the rest."""
@@ -129,8 +141,9 @@ class DotDecoder:
             data, self._skip = data[2:], 0
         if self._normalise:
             data = _ANY_LINE_END.sub(b"\r\n", data)
-        self.flaw = self._inspector.flaw_in(data)
-        return data if self.flaw is None else b""
+        data = self._inspector.passed(data)
+        self.flaw = self._inspector.flaw
+        return data
 
 
 class ChunkDecoder:
@@ -139,7 +152,7 @@ class ChunkDecoder:
     For each chunk call `begin`, then `feed` until `ended`; after the last one call `finish`.
 
     Attributes:
-        flaw: the first thing found unfit, or None.
+        flaw: the gravest thing found unfit so far, or None.
         rest: once a chunk has ended, what the peer sent after it.
         ended: True once all octets of the chunk were taken.
 
@@ -194,9 +207,10 @@ class ChunkDecoder:
         return self._inspected(data) if data else data
 
     def _inspected(self, data: bytes) -> bytes:
-        if self.flaw is not None or self._inspector is None:
-            return b""
+        if self._inspector is None:
+            return data
         if self._normalise:
             data = _ANY_LINE_END.sub(b"\r\n", data)
-        self.flaw = self._inspector.flaw_in(data)
-        return data if self.flaw is None else b""
+        data = self._inspector.passed(data)
+        self.flaw = self._inspector.flaw
+        return data

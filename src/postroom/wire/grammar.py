@@ -144,9 +144,13 @@ def _check_utf8(verb: str, argument: bytes, syntax: Syntax) -> None:
 
     RFC 6531 s3.4, s3.5, s3.7.4.2
     """
-    asked = syntax.utf8
-    if verb != "RCPT":
-        asked = b"SMTPUTF8" in argument[argument.rfind(b">") + 1 :].upper().split(b" ")
+    words = argument[argument.rfind(b">") + 1 :].upper().rstrip(b" ").split(b" ")
+    if verb == "RCPT":
+        asked = syntax.utf8
+    elif verb == "MAIL":
+        asked = b"SMTPUTF8" in words
+    else:  # the last word, as `_question` takes it; before it is a name of any words
+        asked = words[-1] == b"SMTPUTF8"
     if verb not in _MAY_BE_UTF8 or not asked or "SMTPUTF8" not in syntax.offered:
         raise SyntaxViolation(_unprintable(verb, argument))
     try:
