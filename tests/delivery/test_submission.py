@@ -66,7 +66,7 @@ def make_senders() -> tuple[Senders, MemoryDirectory]:
     )
     directory.entries["joseph@here.example"] = joe
     made = settings()
-    return Senders(directory, Router(directory, made), "+"), directory
+    return Senders(directory, Router(directory, made), made), directory
 
 
 class SenderTests(SynchronousTestCase):
@@ -105,6 +105,12 @@ class SenderTests(SynchronousTestCase):
     def test_a_user_of_another_source_has_the_name_of_the_login(self) -> None:
         self.assertTrue(self.may("root@there.example", "root@there.example"))
         self.assertFalse(self.may(JOE, "root@there.example"))
+
+    def test_a_bare_name_is_one_in_the_first_domain(self) -> None:
+        self.assertTrue(self.may("Bob+x@here.example", "bob"))
+        self.assertTrue(self.may("info@here.example", "joe"))
+        self.assertTrue(self.may("system@here.example", "system"))
+        self.assertFalse(self.may("bob@there.example", "bob"))
 
     def test_what_is_known_is_answered_at_once(self) -> None:
         for address in (JOE, "info@here.example"):

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from postroom.delivery.expansion import Route
 from postroom.delivery.routing import DIRECTORY_DOWN, Router
+from postroom.delivery.settings import DeliverySettings
 from postroom.envelope import Account
 from postroom.errors import Refusal
 from postroom.interfaces import IDirectory
@@ -28,17 +29,18 @@ _KEPT: Final = 10_000
 class Senders:
     """Says whose an address is."""
 
-    def __init__(self, directory: IDirectory, router: Router, separator: str = "+") -> None:
+    def __init__(self, directory: IDirectory, router: Router, settings: DeliverySettings) -> None:
         """Make it.
 
         Args:
             directory: knows accounts.
             router: knows where mail goes.
-            separator: what divides user from tag; empty if nothing does.
+            settings: the site's.
         """
         self._directory = directory
         self._router = router
-        self._separator = separator
+        self._separator = settings.sub_address_separator
+        self._default_domain = settings.postmaster_domain
         self._revision: int | None = None
         self._accounts: OrderedDict[str, Account | None] = OrderedDict()
 
@@ -46,12 +48,15 @@ class Senders:
         """Say whether somebody may send as an address.
 
         Args:
-            user: who has logged in, by the account's first address.
+            user: who has logged in, by the account's first address; a bare name, which a source of
+                logins may have, is one in the first domain.
             sender: from MAIL or from a header field.
 
         Raises:
             Refusal: 451 4.4.3, that cannot be looked up now.
         """
+        if "@" not in user and self._default_domain is not None:
+            user = f"{user}@{self._default_domain}".lower()
         revision = self._directory.revision()
         if revision != self._revision:
             self._revision = revision

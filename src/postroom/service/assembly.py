@@ -207,7 +207,7 @@ def assemble(
     counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
     sending = SendingLimits(sources.directory, counts)
     room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
-    senders = Senders(sources.directory, router, delivery.sub_address_separator)
+    senders = Senders(sources.directory, router, delivery)
     realm = MailRealm(room, SubmissionRules(settings.submitting(), senders))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
