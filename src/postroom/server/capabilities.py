@@ -94,7 +94,7 @@ _EXTENSIONS: Final[Mapping[str, _Offer]] = {
     "FUTURERELEASE": _holds,  # RFC 4865 s3
     "MT-PRIORITY": lambda settings, _: _only(settings.role != "mx"),  # RFC 6710 s3
     "NO-SOLICITING": lambda settings, _: ",".join(settings.unwanted_solicitations),  # RFC 3865 s2
-    "RRVS": _always,  # RFC 7293 s4
+    "RRVS": _always,  # RFC 7293 s3.1
     "PRDR": lambda settings, _: _only(settings.prdr and settings.role != "lmtp"),  # draft-hall-prdr
     "LIMITS": lambda settings, _: f"RCPTMAX={settings.limits.recipients}",  # RFC 9422 s3
     "REQUIRETLS": lambda _, situation: _only(situation.tls),  # RFC 8689 s2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from postroom.interfaces import IInquiries
 from postroom.server.authentication import Login
-from postroom.server.verdicts import settled, then
+from postroom.server.verdicts import OK, settled, then
 from postroom.wire.commands import Etrn, Expn, Help, Vrfy
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
@@ -19,7 +19,6 @@ from postroom.wire.replies import Reply, reply
 if TYPE_CHECKING:
     from postroom.server.protocol import SMTPServerProtocol
 
-OK: Final = reply(250, "2.0.0", "Ok")
 BYE: Final = reply(221, "2.0.0", "Bye")
 CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
 NO_SUCH_LIST: Final = reply(550, "5.1.1", "No such list here")

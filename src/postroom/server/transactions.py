@@ -130,7 +130,7 @@ def _check_hold(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
 
 
 def _check_solicitation(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
-    """RFC 3865 s2.4: mail of a kind that nobody here wants."""
+    """RFC 3865 s2: mail of a kind that nobody here wants."""
     unwanted = server.factory.unwanted_solicitations
     asked = SOLICIT.of(command.parameters) or ()
     return UNSOLICITED if any(word.lower() in unwanted for word in asked) else None

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from postroom.envelope import SessionFacts
 from postroom.server.authentication import Login
-from postroom.server.verdicts import settled, then
+from postroom.server.verdicts import OK, settled, then
 from postroom.wire.commands import TEMPORARILY_UNAVAILABLE, UNAVAILABLE, Xclient, Xforward
 from postroom.wire.replies import Reply, reply
 
 if TYPE_CHECKING:
     from postroom.server.protocol import SMTPServerProtocol
 
-OK: Final = reply(250, "2.0.0", "Ok")
 NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for you")
 BAD_ADDRESS: Final = reply(501, "5.5.4", "Bad address or port")
 _UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from postroom.wire.replies import Reply, reply
 
+OK: Final = reply(250, "2.0.0", "Ok")
 SENDER_OK: Final = reply(250, "2.1.0", "Ok")
 RECIPIENT_OK: Final = reply(250, "2.1.5", "Ok")
 RESPONSES_FOLLOW: Final = reply(353, None, "Responses for recipients follow")

@@ -33,7 +33,7 @@ def parse_solicitation(text: str) -> str:
     Raises:
         ValueError: it is none.
 
-    RFC 3865 s2.3
+    RFC 3865 s2
     """
     (word,) = read_solicitations(text)
     return word

@@ -74,7 +74,7 @@ SOLICIT: Final = Parameter("SOLICIT", "NO-SOLICITING", values.read_solicitations
 PRDR: Final = Parameter("PRDR", "PRDR", values.read_flag)  # draft-hall-prdr
 NOTIFY: Final = Parameter("NOTIFY", "DSN", values.read_notify)  # RFC 3461 s4.1
 ORCPT: Final = Parameter("ORCPT", "DSN", values.read_original_recipient)  # RFC 3461 s4.2
-RRVS: Final = Parameter("RRVS", "RRVS", values.read_valid_since)  # RFC 7293 s5
+RRVS: Final = Parameter("RRVS", "RRVS", values.read_valid_since)  # RFC 7293 s3.1
 
 MAIL_PARAMETERS: Final[Mapping[str, Parameter[Any]]] = {
     each.keyword: each

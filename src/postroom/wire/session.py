@@ -57,7 +57,7 @@ EXTENSION_OF: Final[Mapping[str, str]] = {
 LAST_IN_GROUP: Final = frozenset(
     (
         *("EHLO", "HELO", "LHLO", "DATA", "VRFY", "EXPN", "NOOP"),  # RFC 2920 s3.1
-        *("AUTH", "STARTTLS", "ETRN", "XCLIENT"),  # RFC 4954 s3; RFC 3207 s4
+        *("AUTH", "STARTTLS", "ETRN", "XCLIENT"),  # what follows depends on what they bring
     )
 )
 """The verbs after which a client must wait for the reply before it sends anything more."""

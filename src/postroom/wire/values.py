@@ -20,7 +20,7 @@ from postroom.wire.xtext import decode_xtext, encode_xtext
 
 ENVELOPE_ID_OCTETS: Final = 100  # RFC 3461 s4.4
 ORIGINAL_RECIPIENT_OCTETS: Final = 500  # RFC 3461 s4.2
-SOLICITATION_OCTETS: Final = 1000  # RFC 3865 s2.3
+SOLICITATION_OCTETS: Final = 1000  # RFC 3865 s2
 
 # size-value ::= 1*20DIGIT                                           RFC 1870 s4
 _SIZE: Final = re.compile(r"[0-9]{1,20}")
@@ -43,9 +43,9 @@ _DATE_TIME: Final = re.compile(
 # priority-value = (["-"] NZDIGIT) / "0"                             RFC 6710 s4.1
 _PRIORITY: Final = re.compile(r"-?[1-9]|0")
 # Solicitation-keywords = word 0*("," word); word = ALPHA 0*wordchar
-# wordchar = "." / "-" / "_" / ":" / ALPHA / DIGIT                   RFC 3865 s2.3
+# wordchar = "." / "-" / "_" / ":" / ALPHA / DIGIT                   RFC 3865 s2
 _SOLICITATION: Final = re.compile(r"[A-Za-z][A-Za-z0-9.\-_:]*")
-# rrvs-param = "RRVS=" date-time [ ";" ( "C" / "R" ) ]               RFC 7293 s5.1
+# rrvs-param = "RRVS=" date-time [ ";" ( "C" / "R" ) ]               RFC 7293 s3.1
 _VALID_SINCE: Final = re.compile(r"([^;]+)(?:;([CRcr]))?")
 
 
@@ -103,7 +103,7 @@ class ValidSince:
         continues: True (``C``) if it may be relayed to a host that does not know RRVS; else (``R``,
             and where neither is said) it may not.
 
-    RFC 7293 s5.1
+    RFC 7293 s3.1
     """
 
     time: float
@@ -201,7 +201,7 @@ def read_priority(value: str | None) -> int:
 
 
 def read_solicitations(value: str | None) -> tuple[str, ...]:
-    """SOLICIT: the keywords of what the message asks of its reader. RFC 3865 s2.3."""
+    """SOLICIT: the keywords of what the message asks of its reader. RFC 3865 s2."""
     words = tuple(_at_most(value, SOLICITATION_OCTETS).split(","))
     for word in words:
         _match(_SOLICITATION, word)
@@ -209,7 +209,7 @@ def read_solicitations(value: str | None) -> tuple[str, ...]:
 
 
 def read_valid_since(value: str | None) -> ValidSince:
-    """RRVS. RFC 7293 s5.1."""
+    """RRVS. RFC 7293 s3.1."""
     time, action = _match(_VALID_SINCE, value).groups()
     return ValidSince(_date_time(time), (action or "R").upper() == "C")
 
