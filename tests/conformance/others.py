@@ -87,24 +87,14 @@ service auth {{
         process.wait(20)
 
 
-@contextmanager
-def postfix(folder: Path, certificates: Certificates) -> Iterator[Ports]:
-    """Run Postfix."""
-    config, ports = folder / "conf", {"mx": free_port(), "submission": free_port()}
-    for name in ("conf", "queue", "data", "maildir"):
-        (folder / name).mkdir()
-    shutil.chown(folder / "data", "postfix")
-    shutil.chown(folder / "maildir", "nobody", "nogroup")
-    for name in ("postfix-files", "dynamicmaps.cf"):
-        shutil.copy(f"/etc/postfix/{name}", config / name)
-    with dovecot_auth(folder) as socket:
-        (config / "main.cf").write_text(f"""
+def _postfix_main(folder: Path, certificates: Certificates, login: Path) -> str:
+    return f"""
 compatibility_level = 3.6
 queue_directory = {folder}/queue
 data_directory = {folder}/data
 maillog_file = {folder}/mail.log
 maillog_file_prefixes = {folder}
-meta_directory = {config}
+meta_directory = {folder}/conf
 myhostname = {HOST}
 myorigin = {DOMAIN}
 mydestination =
@@ -126,10 +116,24 @@ smtpd_tls_cert_file = {certificates.certificate}
 smtpd_tls_key_file = {certificates.key}
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = dovecot
-smtpd_sasl_path = {socket}
+smtpd_sasl_path = {login}
 smtpd_tls_auth_only = yes
 smtpd_client_connection_count_limit = 0
-""")
+"""
+
+
+@contextmanager
+def postfix(folder: Path, certificates: Certificates) -> Iterator[Ports]:
+    """Run Postfix."""
+    config, ports = folder / "conf", {"mx": free_port(), "submission": free_port()}
+    for name in ("conf", "queue", "data", "maildir"):
+        (folder / name).mkdir()
+    shutil.chown(folder / "data", "postfix")
+    shutil.chown(folder / "maildir", "nobody", "nogroup")
+    for name in ("postfix-files", "dynamicmaps.cf"):
+        shutil.copy(f"/etc/postfix/{name}", config / name)
+    with dovecot_auth(folder) as socket:
+        (config / "main.cf").write_text(_postfix_main(folder, certificates, socket))
         submission = (
             f"127.0.0.1:{ports['submission']} inet n - n - - smtpd"
             " -o smtpd_tls_security_level=encrypt"
@@ -145,14 +149,8 @@ smtpd_client_connection_count_limit = 0
             process.stop()
 
 
-@contextmanager
-def exim(folder: Path, certificates: Certificates) -> Iterator[Ports]:
-    """Run Exim, its access rules those of the configuration that it ships."""
-    port, config = free_port(), folder / "exim.conf"
-    for name in ("spool", "log", "maildir"):
-        (folder / name).mkdir()
-        shutil.chown(folder / name, "Debian-exim")
-    config.write_text(rf"""
+def _exim_main(folder: Path, certificates: Certificates, port: int) -> str:
+    return rf"""
 exim_path = {_EXIM}
 primary_hostname = {HOST}
 qualify_domain = {DOMAIN}
@@ -187,7 +185,11 @@ acl_check_rcpt:
           domains = +local_domains
   require verify = recipient
   accept
-begin routers
+"""
+
+
+def _exim_rest(folder: Path) -> str:
+    return rf"""begin routers
 all:
   driver = accept
   domains = +local_domains
@@ -206,7 +208,17 @@ PLAIN:
   server_prompts = :
   server_condition = ${{if and{{{{eq{{$auth2}}{{{USER}}}}}{{eq{{$auth3}}{{{PASSWORD}}}}}}}}}
   server_advertise_condition = ${{if def:tls_in_cipher}}
-""")
+"""
+
+
+@contextmanager
+def exim(folder: Path, certificates: Certificates) -> Iterator[Ports]:
+    """Run Exim, its access rules those of the configuration that it ships."""
+    port, config = free_port(), folder / "exim.conf"
+    for name in ("spool", "log", "maildir"):
+        (folder / name).mkdir()
+        shutil.chown(folder / name, "Debian-exim")
+    config.write_text(_exim_main(folder, certificates, port) + _exim_rest(folder))
     command = [_EXIM, "-C", config, "-bdf", "-q1m"]
     process = Process(command, port, folder / "maildir" / "new", folder / "log.txt")
     try:

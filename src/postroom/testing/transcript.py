@@ -22,6 +22,8 @@ each of them, but for the steps of one that says ``afresh``::
   (``5xx 5.1.x``), a slash between codes for "or" (``503/554``).
 - ``S-has: SIZE`` and ``S-lacks: AUTH`` are about the reply just expected: one of its lines begins
   with this keyword, followed by these words in any order; or none does. ``S-lines: 1`` counts them.
+  ``S-only: SIZE AUTH``: no line but the first begins with another keyword, unless with an X.
+  ``S-like:`` gives a regular expression for the first line, ``S-line:`` one for any of them.
 - ``S-or-closed:`` is as ``S:``, for a server that may as well close; then the dialogue is over.
 - ``S-closed`` expects that the server has closed. A dialogue that does not say so fails if it has.
 - ``TLS`` has both sides negotiate TLS; after ``TLS-or-closed`` the dialogue is over if they fail.
@@ -326,21 +328,9 @@ class _Reading:
         steps = self.dialogue.steps
         if not steps or not isinstance(steps[-1], Expect):
             raise ValueError(f"{key} without a reply before it")
-        expect = steps[-1]
-        if key == "S-has":
-            steps[-1] = replace(expect, has=(*expect.has, text))
-        elif key == "S-lacks":
-            steps[-1] = replace(expect, lacks=(*expect.lacks, text))
-        elif key == "S-only":
-            steps[-1] = replace(expect, only=tuple(text.split()))
-        elif key == "S-like":
-            steps[-1] = replace(expect, like=text)
-        elif key == "S-line":
-            steps[-1] = replace(expect, line_like=text)
-        elif key == "S-lines":
-            steps[-1] = replace(expect, count=int(text))
-        else:
+        if key not in _QUALITIES:
             raise ValueError(f"unknown key {key!r}")
+        steps[-1] = _QUALITIES[key](steps[-1], text)
 
     def _expectation(self, number: int, text: str, or_closed: bool) -> Expect | None:
         """Read the right side of ``S:``; None within a reply of several lines."""
@@ -363,6 +353,14 @@ _BARE: Final[dict[str, Callable[[int], Step]]] = {
     "C-silent": lambda number: Send(number, b""),
     "TLS": StartTLS,
     "TLS-or-closed": lambda number: StartTLS(number, must=False),
+}
+_QUALITIES: Final[dict[str, Callable[[Expect, str], Expect]]] = {
+    "S-has": lambda expect, text: replace(expect, has=(*expect.has, text)),
+    "S-lacks": lambda expect, text: replace(expect, lacks=(*expect.lacks, text)),
+    "S-only": lambda expect, text: replace(expect, only=tuple(text.split())),
+    "S-like": lambda expect, text: replace(expect, like=text),
+    "S-line": lambda expect, text: replace(expect, line_like=text),
+    "S-lines": lambda expect, text: replace(expect, count=int(text)),
 }
 _STEPS: Final[dict[str, Callable[[int, str], Step]]] = {
     "C": lambda number, text: Send(number, unescape(text) + b"\r\n"),
