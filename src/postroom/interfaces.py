@@ -135,7 +135,10 @@ class IChunkSource(Interface):
 
 
 class IDirectory(Interface):
-    """Where domains, accounts and aliases are looked up; addresses and names in lower case.
+    """Where domains, accounts and aliases are looked up.
+
+    Domains are asked for in A-labels and lower case, local parts as `postroom.international` brings
+    them into one form.
 
     A look-up that cannot be made now (source down) must raise or fail: the peer is told 451, never
     "no such user".

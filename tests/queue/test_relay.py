@@ -283,6 +283,12 @@ class LocalTests(RelayTestCase):
         self.enqueue("a@example.net", sender=mailbox("joe@local.example"))
         self.assertEqual([who for who, _ in self.agent.delivered], ["joe@local.example"])
 
+    def test_a_local_domain_is_ours_in_either_form(self) -> None:
+        self.directory.local.add("xn--bcher-kva.example")
+        self.enqueue("a@bücher.example")
+        self.assertEqual([who for who, _ in self.agent.delivered], ["a@bücher.example"])
+        self.assertEqual(self.sender.domains(), [])
+
     def test_a_relay_only_domain_of_ours_is_relayed(self) -> None:
         self.directory.relayed.add("relayed.example")
         self.enqueue("a@relayed.example")

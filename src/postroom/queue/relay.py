@@ -294,7 +294,7 @@ class Relay:
     async def _look_up(self, address: Mailbox, wish: TLSWish) -> Lane:
         """Find the lane of a domain that was not seen since the directory changed."""
         revision = self._revision
-        name = address.domain_key
+        name = ascii_domain(address.domain_key)
         domain = await self._exits.directory.find_domain(name)
         passes = domain is None or domain.kind is DomainKind.RELAY
         lane = self._lane_to(name, wish) if passes else self._local
