@@ -453,6 +453,11 @@ class Realm(SynchronousTestCase):
             self.assertIs(ITransactionDelivery(avatar), avatar)
             logout()
 
+    def test_lmtp_relays_for_nobody(self) -> None:
+        facts = replace(FACTS, role="lmtp")
+        _, avatar, _ = self.realm.requestAvatar(b"joe@here.example", facts, ITransactionDelivery)
+        self.assertFalse(avatar.may_relay)
+
     def test_has_nothing_else(self) -> None:
         self.assertRaises(
             NotImplementedError, self.realm.requestAvatar, b"x", FACTS, IDeliveryTransaction
