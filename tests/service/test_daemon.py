@@ -297,7 +297,8 @@ class BackgroundTests(Case):
 
     def test_twistds_own_log_options_are_heeded(self) -> None:
         background, _ = self.start(twistd=("--logfile=mine.log",))
-        self.assertIn("[postroom] Listening on", background.log("mine.log"))
+        said = "[postroom] Listening on"  # the log is written a moment later
+        self.assertTrue(wait_until(lambda: said in background.log("mine.log"), 10))
         other = self.folder / "other"
         other.mkdir()
         self.folder = other
