@@ -233,6 +233,24 @@ class InSession(MessageCase):
             [each.forward_path for each in message.recipients], [box("joe@here.example")]
         )
 
+    async def test_with_an_answer_for_each_who_is_full_hears_it_and_nothing_waits(self) -> None:
+        self.full("joe")
+        for wish in ({"session": replace(FACTS, role="lmtp")}, {"PRDR": None}):
+            answers = await self.send("joe@here.example", "ann@here.example", **wish)
+            self.assertEqual([answer.code for answer in answers], [452, 250], wish)
+            self.assertEqual(answers[0], FULL_FOR_NOW)
+        self.assertEqual((self.queue.messages, len(self.new("ann"))), ([], 2))
+
+    async def test_what_another_recipient_was_promised_waits(self) -> None:
+        self.full("joe")
+        session = replace(FACTS, role="lmtp")
+        answers = await self.send("joe@here.example", "both@here.example", session=session)
+        self.assertEqual([answer.code for answer in answers], [452, 250])
+        ((message, _),) = self.queue.messages
+        self.assertEqual(
+            [each.forward_path for each in message.recipients], [box("joe@here.example")]
+        )
+
 
 class FromTheQueue(AgentCase):
     async def test_a_full_mailbox_is_tried_again_and_nothing_is_logged_as_a_fault(self) -> None:

@@ -36,6 +36,7 @@ from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite, Outcome
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
+from postroom.delivery.full import full_recipients, key_of, reached_by_others
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
@@ -471,6 +472,10 @@ class MessageDelivery:
         used = self._copies.queued or self._copies.forwarded
         if not used and all(isinstance(outcome, OverQuota) for outcome in outcomes):
             raise failed[0][1]
+        refused = full_recipients(self._envelope, failed)
+        if refused:
+            reached = reached_by_others(self._envelope, refused)
+            failed = [each for each in failed if key_of(each[0]) in reached]
         for account, outcome in failed:
             _log.warn(
                 "{id}: the Maildir of {account} failed: {error}; trying the queue",
@@ -479,18 +484,20 @@ class MessageDelivery:
                 error=str(outcome),
             )
         queue_id = new_queue_id() if used else self._envelope.id
+        rcpts = tuple(self._rcpt_of(account) for account, _ in failed)
         try:
-            rcpts = tuple(self._rcpt_of(account) for account, _ in failed)
-            await self._enqueue(queue_id, self._envelope.mail.reverse_path, rcpts, content)
+            if rcpts:
+                await self._enqueue(queue_id, self._envelope.mail.reverse_path, rcpts, content)
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
         stored = self._stored(outcomes)
-        return await stored if isinstance(stored, Deferred) else stored
+        replies = await stored if isinstance(stored, Deferred) else stored
+        return [refused.get(place, each) for place, each in enumerate(replies)]
 
     def _rcpt_of(self, account: Account) -> Rcpt:
         """Give RCPT for an account's copy, with what was asked for about its recipient."""
-        key = account.address, account.folder
+        key = key_of(account)
         address = address_of(account, self._room.settings.sub_address_separator)
         return Rcpt(address, self._copies.parameters.get(key, {}))
 
