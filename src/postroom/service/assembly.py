@@ -146,6 +146,26 @@ def make_rewriting(
     return Rewriting(domain, secrets, time.time, settings.srs.lifetime_days)
 
 
+def make_store(reactor: IServiceReactor, settings: Settings, storage: Storage) -> SqlQueueStore:
+    """Make the queue's store."""
+    # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
+    horizon = 2 * settings.schedule().longest_step_seconds
+    files = files_of(storage.engine) if storage.owns_database else None
+    return SqlQueueStore(
+        storage.engine, reactor, owner=storage.node, horizon_seconds=horizon, files=files
+    )
+
+
+def make_sender(reactor: IServiceReactor, settings: Settings) -> Sender:
+    """Make the relay's way to other servers.
+
+    Raises:
+        UserError: the certificates that it is to trust cannot be read.
+    """
+    client = replace(settings.sending(), extensions=foreign_parameters(find_extensions()))
+    return Sender(reactor, Resolver(reactor, settings.resolving()), client)
+
+
 def assemble(
     reactor: IServiceReactor,
     settings: Settings,
@@ -176,14 +196,8 @@ def assemble(
         SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms()),
     )
     logins = make_logins(reactor, settings, storage, look_ups, sources.credentials)
-    # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
-    horizon = 2 * settings.schedule().longest_step_seconds
-    files = files_of(storage.engine) if storage.owns_database else None
-    store = SqlQueueStore(
-        storage.engine, reactor, owner=storage.node, horizon_seconds=horizon, files=files
-    )
-    client = replace(settings.sending(), extensions=foreign_parameters(find_extensions()))
-    sender = Sender(reactor, Resolver(reactor, settings.resolving()), client)
+    store = make_store(reactor, settings, storage)
+    sender = make_sender(reactor, settings)
 
     postmaster = next(iter(settings.domains or storage.domains), None)
     delivery = settings.deliveries(postmaster)
