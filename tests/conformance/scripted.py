@@ -1,13 +1,20 @@
-"""Our client, and a scripted server: the dialogues of ``client/`` read from the other side.
+r"""Our client, and a scripted server: the dialogues of ``client/`` read from the other side.
 
 ``C:`` is what the client must send (a line that ends in ``...`` may go on), ``S:`` what it hears.
 The message goes from ``from@here.example`` to ``to0@there.example``, ``to1@…`` and so on. DNS has
 two hosts for the domain: ``192.0.2.1`` comes first, then ``192.0.2.2``. Settings (``with:``) are
-``sender``, ``recipients`` (how many), ``content``, ``user`` and ``password`` (of a smarthost), and
-``tls``; ``outcome:`` is the pattern of each recipient's reply at the end.
+
+- of the message: ``sender``, ``recipients`` (how many) or ``to`` (which, with commas), ``content``,
+  in several ``pieces``, ``mail`` (the parameters that it came with, with blanks as ``\x20``),
+  ``rcpt`` (those of each recipient), ``rcpt0``, ``rcpt1`` and so on (of one), and ``traits``;
+- of the client: ``tls``, ``chunking``, ``prdr`` and ``eight_bit_anyway``;
+- of a smarthost: ``user`` and ``password``, or ``lmtp=yes``.
+
+``outcome:`` is the pattern of each recipient's reply at the end, ``554`` or ``554/5.6.3``.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,9 +22,10 @@ from twisted.internet import error
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from postroom.client.model import Destination, SmartHost, TLSMode
+from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode
 from postroom.client.sender import Sender
-from postroom.client.settings import ClientSettings
+from postroom.client.settings import Chunking, ClientSettings
+from postroom.envelope import NO_TRAITS, Trait
 from postroom.testing.conformance.catalogue import Requirement, requirements_of
 from postroom.testing.transcript import (
     Closed,
@@ -30,7 +38,8 @@ from postroom.testing.transcript import (
     Wait,
     unescape,
 )
-from tests.client.parts import CONTENT, PeerTransport, TableResolver, outgoing
+from postroom.wire.commands import Rcpt
+from tests.client.parts import CONTENT, MemorySource, PeerTransport, TableResolver, outgoing
 
 CLIENT = Path(__file__).parent / "client"
 FIRST, SECOND = "192.0.2.1", "192.0.2.2"
@@ -68,20 +77,54 @@ class Script:
             {"there.example": [(1, "mx1.there.example"), (2, "mx2.there.example")]},
             {"mx1.there.example": [FIRST], "mx2.there.example": [SECOND]},
         )
-        settings = ClientSettings("us.example", tls=self._tls())
-        self.sender = Sender(self.reactor, known, settings, Random(1))
+        self.sender = Sender(self.reactor, known, self._client(), Random(1))
         self._transport: Wire | None = None
         self._sent = b""
 
     def _tls(self) -> TLSMode:
         return TLSMode(self.dialogue.settings.get("tls", "opportunistic"))
 
+    def _client(self) -> ClientSettings:
+        given = self.dialogue.settings
+        return ClientSettings(
+            "us.example",
+            tls=self._tls(),
+            chunking=Chunking(given.get("chunking", "large")),
+            prdr=given.get("prdr") != "no",
+            eight_bit_anyway=given.get("eight_bit_anyway") != "no",
+        )
+
     def _destination(self) -> Destination:
-        user = self.dialogue.settings.get("user")
-        if user is None:
+        given = self.dialogue.settings
+        if "lmtp" in given:
+            return Destination("", SmartHost("127.0.0.1", 24, TLSMode.NEVER, lmtp=True))
+        if "user" not in given:
             return Destination("there.example")
-        password = self.dialogue.settings["password"]
-        return Destination("", SmartHost("127.0.0.1", 587, self._tls(), user, password))
+        login = given["user"], given["password"]
+        return Destination("", SmartHost("127.0.0.1", 587, self._tls(), *login))
+
+    def _message(self) -> Outgoing:
+        given = self.dialogue.settings
+        several = (f"to{number}@there.example" for number in range(int(given.get("recipients", 1))))
+        addresses = given["to"].split(",") if "to" in given else several
+        content = unescape(given["content"]) if "content" in given else CONTENT
+        size = -(-len(content) // int(given.get("pieces", 1)))
+        pieces = [content[start : start + size] for start in range(0, len(content), size)]
+        message = outgoing(
+            *addresses,
+            source=MemorySource(*pieces),
+            sender=given.get("sender", "from@here.example") or None,
+            parameters=_parameters(given.get("mail", "")),
+            traits=Trait[given["traits"]] if "traits" in given else NO_TRAITS,
+        )
+        recipients = tuple(
+            Rcpt(
+                rcpt.forward_path,
+                _parameters(given.get(f"rcpt{number}", given.get("rcpt", ""))),
+            )
+            for number, rcpt in enumerate(message.message.recipients)
+        )
+        return replace(message, message=replace(message.message, recipients=recipients))
 
     def play(self) -> None:
         """Play it.
@@ -89,13 +132,7 @@ class Script:
         Raises:
             Deviation: where the client differs from it.
         """
-        given = self.dialogue.settings
-        message = outgoing(
-            *(f"to{number}@there.example" for number in range(int(given.get("recipients", "1")))),
-            content=unescape(given["content"]) if "content" in given else CONTENT,
-            sender=given.get("sender", "from@here.example") or None,
-        )
-        sending = self.sender.send(self._destination(), message)
+        sending = self.sender.send(self._destination(), self._message())
         for step in self.dialogue.steps:
             self.reactor.advance(0)
             if self._transport is None and not isinstance(step, Connection):
@@ -104,11 +141,11 @@ class Script:
         self.reactor.advance(0)
         if not sending.called:
             raise Deviation("the client has not made up its mind")
-        codes = [str(reply.code) for reply in sending.result.replies]
+        found = [f"{reply.code}/{reply.enhanced or ''}" for reply in sending.result.replies]
         wanted = self.dialogue.notes["outcome"].split()
-        fits = len(codes) == len(wanted) and all(map(_fits, wanted, codes))
+        fits = len(found) == len(wanted) and all(map(_fits, wanted, found))
         if not fits:
-            raise Deviation(f"the outcome was {codes}, not {wanted}")
+            raise Deviation(f"the outcome was {found}, not {wanted}")
 
     def _take(self, step: Step) -> None:
         if isinstance(step, Connection):
@@ -182,8 +219,18 @@ class Script:
             raise Deviation(f"line {step.line}: the client went on with {self._sent!r}")
 
 
-def _fits(pattern: str, code: str) -> bool:
-    return all(wanted in ("x", digit) for wanted, digit in zip(pattern, code, strict=True))
+def _fits(pattern: str, found: str) -> bool:
+    code, _, enhanced = pattern.partition("/")
+    digits = zip(code, found.partition("/")[0], strict=True)
+    if enhanced and enhanced != found.partition("/")[2]:
+        return False
+    return all(wanted in ("x", digit) for wanted, digit in digits)
+
+
+def _parameters(text: str) -> dict[str, str | None]:
+    r"""Read parameters: ``RET=HDRS\x20SMTPUTF8``."""
+    words = (word.partition("=") for word in unescape(text).decode().split())
+    return {keyword: value if mark else None for keyword, mark, value in words}
 
 
 def _reply(step: Expect) -> bytes:
