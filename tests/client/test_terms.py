@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.client.model import Outgoing
 from postroom.client.settings import Chunking, ClientSettings, ForeignExtension
-from postroom.client.terms import Hop, Terms, rcpt_parameters, refusal_of, terms_for
+from postroom.client.terms import Hop, Terms, hides_sender, rcpt_parameters, refusal_of, terms_for
 from postroom.envelope import Trait
 from postroom.errors import Refusal
 from postroom.wire.commands import Rcpt
@@ -78,6 +78,15 @@ class ParameterTests(TermsCase):
         self.assertEqual(rcpt_parameters(rcpt, hop(), settings), {})
         told = rcpt_parameters(rcpt, hop("DSN", "RRVS"), settings)
         self.assertEqual(told, {k: v for k, v in rcpt.parameters.items() if k != "X-OTHER"})
+
+    def test_the_sender_is_hidden_where_a_host_would_report_in_spite_of_never(self) -> None:
+        rcpt = outgoing(rcpt={"NOTIFY": "never"}).message.recipients[0]
+        self.assertTrue(hides_sender(rcpt, hop("SIZE")))
+        self.assertFalse(hides_sender(rcpt, hop("DSN")))
+        self.assertFalse(hides_sender(rcpt, hop(lmtp=True)))
+        self.assertFalse(hides_sender(rcpt, hop(logged_in=True)))
+        for other in ({"NOTIFY": "SUCCESS"}, {"ORCPT": "rfc822;a@b.example"}, None):
+            self.assertFalse(hides_sender(outgoing(rcpt=other).message.recipients[0], hop()))
 
     def test_an_original_recipient_in_utf8_is_written_in_ascii(self) -> None:
         rcpt = Rcpt(parse_mailbox(b"a@b.example"), {"ORCPT": f"utf-8;{UTF8}"})

@@ -16,6 +16,7 @@ from postroom.client.settings import ClientSettings
 from postroom.client.terms import (
     Hop,
     Terms,
+    hides_sender,
     rcpt_parameters,
     refusal_of,
     terms_for,
@@ -27,6 +28,7 @@ from postroom.wire.client_session import ClientSession, Transaction, Verdicts
 from postroom.wire.encode import BinaryEncoder, DotEncoder, TextEncoder
 from postroom.wire.errors import LocalViolation
 from postroom.wire.offers import NO_LIMITS, HostLimits
+from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
 
@@ -67,6 +69,7 @@ class Delivery:
         "_asks",
         "_hop",
         "_places",
+        "_quiet",
         "_settings",
         "_terms",
         "_usage",
@@ -89,6 +92,7 @@ class Delivery:
         self._usage = usage
         self._asks = False  # True if a recipient has parameters
         self._places: Sequence[int] = ()
+        self._quiet: frozenset[int] = frozenset()  # places that go from the null sender
         self._terms: Terms
 
     @property
@@ -118,6 +122,8 @@ class Delivery:
         for place, rcpt in enumerate(outgoing.message.recipients):
             if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[place] is None:
                 replies[place] = refusal_of(rcpt, self._hop)
+                if outgoing.message.sender is not None and hides_sender(rcpt, self._hop):
+                    self._quiet |= {place}
         if len(first) < outgoing.source.size_octets:
             self.first = first
             return
@@ -137,7 +143,7 @@ class Delivery:
         Raises:
             LocalViolation: an address or a parameter cannot be sent.
 
-        RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4
+        RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4; RFC 3461 s5.2.2
         """
         limits = self._hop.capabilities.limits
         if limits is NO_LIMITS:
@@ -147,6 +153,7 @@ class Delivery:
             if not self._places or self._usage.spent(limits):
                 return b""
         message, terms = self.attempt.outgoing.message, self._terms
+        sender = self._sender_of_next(message.sender) if self._quiet else message.sender
         rcpts = []
         for place in self._places:
             rcpt = message.recipients[place]
@@ -162,10 +169,16 @@ class Delivery:
         if len(rcpts) > 1 or self._hop.lmtp:
             verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
         told = terms.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else terms.mail
-        mail = encode.mail(message.sender, told)
+        mail = encode.mail(sender, told)
         self.transaction = Transaction(mail, rcpts, terms.chunked, verdicts)
         self._usage.messages += 1
         return session.begin(self.transaction)
+
+    def _sender_of_next(self, sender: Mailbox | None) -> Mailbox | None:
+        """Keep those of the chosen recipients that share the first one's sender; give that."""
+        quiet = self._places[0] in self._quiet
+        self._places = [place for place in self._places if (place in self._quiet) is quiet]
+        return None if quiet else sender
 
     def _next(self, limits: HostLimits) -> Sequence[int]:
         """Choose the undecided recipients that fit into the limits, ours and the host's."""

@@ -10,8 +10,9 @@ was not, its RFC says what becomes of the message:
     BINARYMIME      BODY, and the content by BDAT     5.6.3 (RFC 3030 s3)
     SMTPUTF8        SMTPUTF8, if anything needs it    5.6.7, unless all of it is ASCII (RFC 6531
                                                       s3.2); a recipient that needs it fails alone
-    DSN             RET, ENVID, NOTIFY, ORCPT         nothing; the queue reports instead of the host
-                                                      (RFC 3461 s5.2.2)
+    DSN             RET, ENVID, NOTIFY, ORCPT         nothing; the queue reports in the host's place
+                                                      (RFC 3461 s5.2.2); NOTIFY=NEVER goes from
+                                                      ``<>``, in a transaction of its own
     REQUIRETLS      REQUIRETLS                        5.7.30 (RFC 8689 s4.2.1)
     DELIVERBY       BY, the seconds that are left     5.3.3 if it is to be returned when late, else
                                                       nothing (RFC 2852 s4.1.4)
@@ -44,7 +45,7 @@ from postroom.errors import Refusal
 from postroom.wire.client_session import Verdicts
 from postroom.wire.commands import Rcpt
 from postroom.wire.offers import Capabilities
-from postroom.wire.parameters import AUTH, BODY, BY, ORCPT, RRVS
+from postroom.wire.parameters import AUTH, BODY, BY, NOTIFY, ORCPT, RRVS
 from postroom.wire.replies import Reply
 from postroom.wire.values import DeliverBy
 
@@ -267,6 +268,23 @@ def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
         if since is not None and not since.continues:
             return failures.no_valid_since(hop.remote)
     return None
+
+
+_NEVER: Final = frozenset({"NEVER"})
+
+
+def hides_sender(rcpt: Rcpt, hop: Hop) -> bool:
+    """Say whether a recipient gets the message from the null sender, so that nothing comes back.
+
+    Only that keeps a host that knows no NOTIFY=NEVER from reporting. An LMTP server answers instead
+    of reporting, and where we log in a sender that is not ours may be refused: with NEVER, nobody
+    would hear of it.
+
+    RFC 3461 s5.2.2
+    """
+    if "NOTIFY" not in rcpt.parameters or "DSN" in hop.capabilities:
+        return False
+    return not (hop.lmtp or hop.logged_in) and NOTIFY.of(rcpt.parameters) == _NEVER
 
 
 def verdicts_for(hop: Hop, recipients: int, settings: ClientSettings) -> Verdicts:
