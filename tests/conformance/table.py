@@ -193,7 +193,7 @@ def _other_by_level(table: Sequence[Row], results: dict[str, dict[str, str]]) ->
 
 
 def _section(rfc: int, table: Sequence[Row]) -> str:
-    title = f"RFC {rfc}: {TITLES[rfc]}"
+    title = f"RFC {rfc}: {TITLES[rfc]}" if rfc else "draft-hall-prdr: PRDR"
     others = _others()
     header = ("Section", "", "Requirement", "Shown by", "Postroom", *others)
     lines = [

@@ -5,8 +5,8 @@ of one. A title is::
 
     == RFC5321-3.3-b MUST RCPT before MAIL is refused
 
-RFC and section, a letter that tells requirements of one section apart, the level, and the
-requirement in one line. Notes below it say where the dialogue can be had:
+RFC (or PRDR, which is a draft) and section, a letter that tells requirements of one section apart,
+the level, and the requirement in one line. Notes below it say where the dialogue can be had:
 
 - ``needs: SIZE AUTH=PLAIN`` the EHLO keywords (with a word that their line has) without which the
   requirement is void; ``user`` is somebody who can log in;
@@ -31,7 +31,7 @@ from postroom.testing.transcript import Dialogue, TranscriptError, read_transcri
 
 LEVELS: Final = ("MUST", "SHOULD", "MAY")
 _TITLE: Final = re.compile(
-    r"(?P<name>RFC(?P<rfc>[0-9]+)-(?P<section>[0-9A-Z.]+)-[a-z]+) "
+    r"(?P<name>(?:RFC(?P<rfc>[0-9]+)|PRDR)-(?P<section>[0-9A-Z.]+)-[a-z]+) "
     rf"(?P<level>{'|'.join(LEVELS)}) (?P<text>\S.*)"
 )
 _VARIABLE: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
@@ -97,7 +97,7 @@ class Requirement:
 
     Attributes:
         name: ``RFC5321-3.3-b``.
-        rfc: the number.
+        rfc: the number; 0 for PRDR, which has none.
         section: ``3.3``.
         level: one of `LEVELS`.
         text: what is required.
@@ -155,7 +155,7 @@ def requirements_of(text: str, variables: Mapping[str, str]) -> Iterator[Require
             raise TranscriptError(f"not the title of a requirement: {dialogue.title!r}")
         yield Requirement(
             title["name"],
-            int(title["rfc"]),
+            int(title["rfc"] or 0),
             title["section"],
             title["level"],
             title["text"],
@@ -182,6 +182,9 @@ def shipped(surroundings: Surroundings) -> list[Requirement]:
     return sorted(found.values(), key=order)
 
 
+_LAST: Final = 1_000_000
+
+
 def order(requirement: Requirement) -> tuple[object, ...]:
     """Give the sort key: RFC, section part by part, then the letter."""
     parts = tuple(
@@ -189,4 +192,4 @@ def order(requirement: Requirement) -> tuple[object, ...]:
         for part in requirement.section.split(".")
     )
     letter = requirement.name.rpartition("-")[2]
-    return requirement.rfc, parts, (len(letter), letter)
+    return requirement.rfc or _LAST, parts, (len(letter), letter)
