@@ -8,7 +8,8 @@ two hosts for the domain: ``192.0.2.1`` comes first, then ``192.0.2.2``. Setting
   in several ``pieces``, ``mail`` (the parameters that it came with, with blanks as ``\x20``),
   ``rcpt`` (those of each recipient), ``rcpt0``, ``rcpt1`` and so on (of one), and ``traits``;
 - of the client: ``tls``, ``chunking``, ``prdr`` and ``eight_bit_anyway``;
-- of a smarthost: ``user`` and ``password``, or ``lmtp=yes``.
+- of a smarthost: ``user`` and ``password``, or ``lmtp=yes``;
+- of the server: the name in its ``certificate``, if it is not the host's.
 
 ``outcome:`` is the pattern of each recipient's reply at the end, ``554`` or ``554/5.6.3``.
 """
@@ -22,7 +23,7 @@ from twisted.internet import error
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode
+from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode, TLSWish
 from postroom.client.sender import Sender
 from postroom.client.settings import Chunking, ClientSettings
 from postroom.envelope import NO_TRAITS, Trait
@@ -34,15 +35,17 @@ from postroom.testing.transcript import (
     Expect,
     Say,
     Send,
+    StartTLS,
     Step,
     Wait,
     unescape,
 )
 from postroom.wire.commands import Rcpt
-from tests.client.parts import CONTENT, MemorySource, PeerTransport, TableResolver, outgoing
+from tests.client.parts import CONTENT, MemorySource, TableResolver, outgoing
+from tests.conformance.wire import AUTHORITY, Wire
 
 CLIENT = Path(__file__).parent / "client"
-FIRST, SECOND = "192.0.2.1", "192.0.2.2"
+NAMES = {"192.0.2.1": "mx1.there.example", "192.0.2.2": "mx2.there.example"}
 _OPEN_ENDED = b"...\r\n"
 
 
@@ -56,15 +59,6 @@ class Deviation(AssertionError):
     """The client did something else than the script says."""
 
 
-class Wire(PeerTransport):
-    """A transport on which TLS can be begun, and nothing but a handshake is then understood."""
-
-    secure = False
-
-    def startTLS(self, context: object, normal: bool = True) -> None:
-        self.secure = True
-
-
 class Script:
     """One script, played to our client once."""
 
@@ -75,20 +69,23 @@ class Script:
         self.reactor = MemoryReactorClock()
         known = TableResolver(
             {"there.example": [(1, "mx1.there.example"), (2, "mx2.there.example")]},
-            {"mx1.there.example": [FIRST], "mx2.there.example": [SECOND]},
+            {name: [address] for address, name in NAMES.items()},
         )
-        self.sender = Sender(self.reactor, known, self._client(), Random(1))
+        with AUTHORITY.cert_pem.tempfile() as ca_file:
+            settings = self._client(ca_file)
+            self.sender = Sender(self.reactor, known, settings, Random(1))
         self._transport: Wire | None = None
         self._sent = b""
 
     def _tls(self) -> TLSMode:
         return TLSMode(self.dialogue.settings.get("tls", "opportunistic"))
 
-    def _client(self) -> ClientSettings:
+    def _client(self, ca_file: str) -> ClientSettings:
         given = self.dialogue.settings
         return ClientSettings(
             "us.example",
             tls=self._tls(),
+            ca_file=ca_file,
             chunking=Chunking(given.get("chunking", "large")),
             prdr=given.get("prdr") != "no",
             eight_bit_anyway=given.get("eight_bit_anyway") != "no",
@@ -96,10 +93,14 @@ class Script:
 
     def _destination(self) -> Destination:
         given = self.dialogue.settings
+        parameters = _parameters(given.get("mail", ""))
+        wish = TLSWish.REQUIRED if "REQUIRETLS" in parameters else TLSWish.NONE
+        if given.get("traits") == "TLS_OPTIONAL":
+            wish = TLSWish.OPTIONAL
         if "lmtp" in given:
             return Destination("", SmartHost("127.0.0.1", 24, TLSMode.NEVER, lmtp=True))
         if "user" not in given:
-            return Destination("there.example")
+            return Destination("there.example", None, wish)
         login = given["user"], given["password"]
         return Destination("", SmartHost("127.0.0.1", 587, self._tls(), *login))
 
@@ -161,6 +162,8 @@ class Script:
                 self.reactor.advance(1)
         elif isinstance(step, Closed):
             self._close(step)
+        elif isinstance(step, StartTLS):
+            self._start_tls(step)
         else:
             raise ValueError(f"line {step.line}: not for a scripted server")
 
@@ -176,15 +179,14 @@ class Script:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return
         protocol = factory.buildProtocol(None)
-        self._transport, self._sent = Wire(protocol), b""
-        self._protocol = protocol
+        self._transport, self._sent = Wire(protocol, self.reactor), b""
+        self._address = found
         protocol.makeConnection(self._transport)
 
     def _read(self) -> bytes:
         assert self._transport is not None
         self.reactor.advance(0)
-        self._sent += self._transport.value()
-        self._transport.clear()
+        self._sent += self._transport.said()
         return self._sent
 
     def _must_have_sent(self, step: Send) -> None:
@@ -203,11 +205,15 @@ class Script:
         assert self._transport is not None
         pieces = [octets] if self.whole else [bytes([each]) for each in octets]
         for piece in pieces:
-            if self._transport.secure:
-                self._transport.close()
             if not self._transport.closed:
-                self._protocol.dataReceived(piece)
+                self._transport.hear(piece)
                 self.reactor.advance(0)
+
+    def _start_tls(self, step: StartTLS) -> None:
+        assert self._transport is not None
+        if not self._transport.asked:
+            raise Deviation(f"line {step.line}: the client does not begin TLS")
+        self._transport.join(self.dialogue.settings.get("certificate", NAMES[self._address]))
 
     def _close(self, step: Closed) -> None:
         assert self._transport is not None
