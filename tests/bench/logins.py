@@ -40,7 +40,6 @@ idle_commands = 1000000
 
 [auth.lockout]
 refusal_seconds = 0
-exempt_networks = ["127.0.0.0/8"]
 """
 _TICK_SECONDS = 0.002
 _SAMPLED = [

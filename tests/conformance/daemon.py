@@ -16,7 +16,6 @@ idle_commands = 100000
 
 [auth.lockout]
 refusal_seconds = 0
-exempt_networks = ["127.0.0.0/8"]
 """
 
 

@@ -258,7 +258,8 @@ class LockoutTests(SynchronousTestCase):
             folder,
             *certificates.options,
             listeners=("mx", "submission-tls"),
-            settings="[auth.lockout]\nrefusal_seconds = 0\nfailures_of_account = 2\n",
+            settings="[auth.lockout]\nrefusal_seconds = 0\nfailures_of_account = 2\n"
+            "exempt_networks = []\n",
         )
         self.daemon.add_account(ANN, PASSWORD)
         self.daemon.start()

@@ -10,7 +10,7 @@ from postroom.accounts.guard import GuardSettings
 from postroom.accounts.hashing import Forms
 from postroom.accounts.scram import ITERATIONS, MOST_ITERATIONS
 from postroom.delivery.settings import SubmissionSettings
-from postroom.server.limits import ListenerSettings
+from postroom.server.limits import LOOPBACK, ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,
     Extra,
@@ -81,9 +81,9 @@ class LockoutSection(Section):
         le=100_000_000,
     )
     exempt_networks: Networks = setting(
-        (),
-        "Networks that are never locked out or made to wait longer, such as a web mail's.",
-        extra=Extra(example=["192.0.2.7"]),
+        LOOPBACK,
+        """Networks that are never locked out or made to wait longer, such as a web mail's. Those
+        who use this host's programs all come from one address.""",
     )
 
 
