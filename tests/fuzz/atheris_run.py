@@ -1,6 +1,7 @@
 """Runs the fuzz targets under atheris, which looks for inputs that reach new code.
 
     python -m tests.fuzz.atheris_run --seconds 10            # every target, ten seconds each
+    python -m tests.fuzz.atheris_run --runs 2000             # the same inputs each time, as in CI
     python -m tests.fuzz.atheris_run --seconds 36000 stream.cut
     python -m tests.fuzz.atheris_run --input FILE stream.cut # once more what was found
 
@@ -15,6 +16,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ def main() -> None:
     """Read the command line, and run what it asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.atheris_run")
     parser.add_argument("--seconds", type=int, default=10, help="for each target")
+    parser.add_argument("--runs", type=int, help="for each target, from a fixed seed")
     parser.add_argument("--input", type=Path, help="run this input alone, without atheris")
     parser.add_argument("names", nargs="*", metavar="TARGET", help="by default every one")
     options = parser.parse_args()
@@ -45,14 +48,23 @@ def main() -> None:
         for target in chosen.values():
             checked(target)(options.input.read_bytes())
     else:
-        sys.exit(run_all(chosen, options.seconds))
+        timed, counted = (
+            [f"-max_total_time={options.seconds}"],
+            [f"-runs={options.runs}", "-seed=1"],
+        )
+        sys.exit(run_all(chosen, timed if options.runs is None else counted))
 
 
-def run_all(targets: "dict[str, Target]", seconds: int) -> int:
-    """Run targets one after the other; gives the exit status."""
+def run_all(targets: "dict[str, Target]", extent: Sequence[str]) -> int:
+    """Run targets one after the other; gives the exit status.
+
+    Args:
+        targets: by name.
+        extent: how long, as libFuzzer's arguments.
+    """
     total = failed = 0
     for name, target in targets.items():
-        executed, output = run_one(name, target, seconds)
+        executed, output = run_one(name, target, extent)
         total += executed or 0
         print(f"{name:40}{executed if executed is not None else 'failed':>12}", flush=True)
         if executed is None:
@@ -62,14 +74,14 @@ def run_all(targets: "dict[str, Target]", seconds: int) -> int:
     return 1 if failed else 0
 
 
-def run_one(name: str, target: "Target", seconds: int) -> tuple[int | None, str]:
+def run_one(name: str, target: "Target", extent: Sequence[str]) -> tuple[int | None, str]:
     """Run a target in a child process; gives how often, None if it failed, and its output."""
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if child == 0:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-            fuzz(name, target, seconds)
+            fuzz(name, target, extent)
         _, status = os.waitpid(child, 0)
         output.seek(0)
         said = output.read().decode(errors="replace")
@@ -77,13 +89,14 @@ def run_one(name: str, target: "Target", seconds: int) -> tuple[int | None, str]
     return (int(executed[1]) if executed and status == 0 else None), said
 
 
-def fuzz(name: str, target: "Target", seconds: int) -> None:
+def fuzz(name: str, target: "Target", extent: Sequence[str]) -> None:
     """Run a target in this process, which ends with it."""
     corpus = FOLDER / re.sub(r"\W+", "-", name)
     corpus.mkdir(parents=True, exist_ok=True)
     _write_seeds(corpus)
     arguments = (
-        *(f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-print_final_stats=1"),
+        *extent,
+        *("-max_len=4096", "-timeout=20", "-print_final_stats=1"),
         *(f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={corpus}-ended-", "-verbosity=0"),
     )
     atheris.Setup([sys.argv[0], *arguments, str(corpus)], kept(checked(target), corpus))

@@ -173,6 +173,7 @@ class ParseCommandTests(SynchronousTestCase):
             b"RCPT TO:<" + JUERGEN + b"> SMTPUTF8",
             b"VRFY " + JUERGEN,
             b"VRFY " + JUERGEN + b" SMTPUTF8 x",
+            b"VRFY <" + JUERGEN + b">SMTPUTF8",
             b"EXPN a SMTPUTF8 " + JUERGEN,
             b"EXPN " + JUERGEN,
         ):

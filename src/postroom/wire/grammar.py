@@ -144,13 +144,12 @@ def _check_utf8(verb: str, argument: bytes, syntax: Syntax) -> None:
 
     RFC 6531 s3.4, s3.5, s3.7.4.2
     """
-    words = argument[argument.rfind(b">") + 1 :].upper().rstrip(b" ").split(b" ")
     if verb == "RCPT":
         asked = syntax.utf8
     elif verb == "MAIL":
-        asked = b"SMTPUTF8" in words
-    else:  # the last word, as `_question` takes it; before it is a name of any words
-        asked = words[-1] == b"SMTPUTF8"
+        asked = b"SMTPUTF8" in argument[argument.rfind(b">") + 1 :].upper().split(b" ")
+    else:
+        asked = _question_in_utf8(argument.rstrip(b" "))
     if verb not in _MAY_BE_UTF8 or not asked or "SMTPUTF8" not in syntax.offered:
         raise SyntaxViolation(_unprintable(verb, argument))
     try:
@@ -271,14 +270,19 @@ def _question(command: type[Vrfy] | type[Expn]) -> Callable[[bytes, Syntax], Com
     """VRFY and EXPN: a string, and perhaps SMTPUTF8. RFC 5321 s4.1.1; RFC 6531 s3.7.4.2."""
 
     def parse(argument: bytes, syntax: Syntax) -> Command:
-        text, _, last = argument.rpartition(b" ")
-        utf8 = bool(text) and last.upper() == b"SMTPUTF8" and "SMTPUTF8" in syntax.offered
-        text = text.rstrip(b" ") if utf8 else argument
+        utf8 = "SMTPUTF8" in syntax.offered and _question_in_utf8(argument)
+        text = argument[: -len(b"SMTPUTF8")].rstrip(b" ") if utf8 else argument
         if not text:
             raise _bad(501, "5.5.4", f"{command.verb} needs a name or a mailbox")
         return command(text, utf8)
 
     return parse
+
+
+def _question_in_utf8(argument: bytes) -> bool:
+    """Say whether the last word asks for SMTPUTF8; before it stands a name of any words."""
+    name, _, last = argument.rpartition(b" ")
+    return bool(name) and last.upper() == b"SMTPUTF8"
 
 
 def _bdat(argument: bytes, _: Syntax) -> Bdat:
