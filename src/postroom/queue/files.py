@@ -22,8 +22,8 @@ back and the message refused.
 Used only where one process owns the database, which therefore lies in the state directory, with
 the spool on the same file system. Everything here blocks: call it from a worker thread.
 
-Known limit: a backup of the database alone lacks this content; the state directory is to be copied
-whole, files first.
+Known limit: a backup of the database alone lacks this content; the files are to be copied after it,
+so that one that is missing belongs to a message that was sent meanwhile.
 """
 
 import errno
