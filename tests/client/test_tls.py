@@ -69,7 +69,7 @@ class ServerProtocol(Protocol):
                 line, end, rest = self.buffer.partition(b"\r\n")
                 if not end:
                     return
-                self.command(line.decode())
+                self.command(line.decode("ascii", "replace"))
             self.buffer = rest
 
     def command(self, line: str) -> None:
