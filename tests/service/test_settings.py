@@ -74,7 +74,11 @@ class CompletenessTests(SynchronousTestCase):
         made_elsewhere = {
             Limits: set(),
             # role and hostname are the listener's and the server's, limits a table of its own.
-            ListenerSettings: {"role", "limits", "clear_text_auth_networks", "mechanisms"},
+            ListenerSettings: {
+                *("role", "limits", "clear_text_auth_networks", "mechanisms"),
+                # delivery.origin, relay_networks and delivery.literal_addresses
+                *("origin", "origin_networks", "own_addresses"),
+            },
             ClientSettings: {"timeouts", "extensions"},
             Timeouts: set(),
             DeliverySettings: {"postmaster_domain", "spool_directory", "hands_over"},
@@ -200,8 +204,8 @@ class ErrorTests(Files):
         for value in ('"12"', "true", "12.0", "[12]"):
             (line,) = self.errors(f"[limits]\nerrors = {value}\n")
             self.assertIn("allowed: a whole number from 1", line)
-        (line,) = self.errors('[session]\nspace_after_colon = "yes"\n')
-        self.assertEqual(line, 'session.space_after_colon = "yes"; allowed: true or false')
+        (line,) = self.errors('[session]\nvrfy = "yes"\n')
+        self.assertEqual(line, 'session.vrfy = "yes"; allowed: true or false')
 
     def test_an_item_of_a_list_is_named(self) -> None:
         (line,) = self.errors('relay_networks = ["192.0.2.0/24", "192.0.2.1/24"]\n')

@@ -21,12 +21,8 @@ from functools import lru_cache
 from typing import Final
 
 from postroom.envelope import SessionFacts
-from postroom.wire.paths import Mailbox, PathError, check_literal
+from postroom.wire.paths import Mailbox
 
-# From-domain = "FROM" FWS Extended-Domain                                  RFC 5321 s4.4
-# An underscore is not LDH, but hosts have them, and it means nothing in a header.
-_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\.?")
-_LITERAL_OCTETS = re.compile(rb"\[[A-Za-z0-9.:_-]+\]")
 _PRIORITY = re.compile(r"[^-0-9]")
 _WORD = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -137,28 +133,10 @@ def delivered_to_field(address: str) -> bytes:
 
 def _client(facts: SessionFacts) -> tuple[str, str]:
     """Extended-Domain = Domain / ( Domain FWS "(" TCP-info ")" ) / … RFC 5321 s4.4."""
-    address = facts.client.partition("%")[0]
-    if address == "unix":
-        literal, comment = "localhost", "(local socket)"
-    elif address == "unknown":  # so a proxy says with XCLIENT
-        literal, comment = "unknown", "(unknown)"
-    else:
-        literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-        comment = f"({literal})"
-    helo = facts.helo
-    if _DOMAIN.fullmatch(helo) is not None or _is_literal(helo):
-        return helo.decode("ascii"), comment
-    return literal, comment
-
-
-def _is_literal(helo: bytes) -> bool:
-    if helo[:1] != b"[" or helo[-1:] != b"]" or len(helo) > 255 or not helo.isascii():
-        return False
-    try:
-        check_literal(helo)
-    except PathError:
-        return False
-    return _LITERAL_OCTETS.fullmatch(helo) is not None
+    literal = facts.client_literal
+    comments = {"localhost": "(local socket)", "unknown": "(unknown)"}
+    comment = comments.get(literal, f"({literal})")
+    return facts.helo_name.decode("ascii") or literal, comment
 
 
 def _word(text: str) -> str:
