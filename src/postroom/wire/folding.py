@@ -1,8 +1,8 @@
 """Folding long lines of content, for hosts that refuse them.
 
 A line that is longer than the limit goes on in a line that begins with one blank: CRLF and that
-blank are put into it. In a header that is how fields are folded (RFC 5322 s2.2.3), and base64 is
-read past a blank; anywhere else content changes, so signatures break. Where to cut depends on the
+blank are put into it. So a header stays a header (RFC 5322 s2.2.3) and base64 is read as before;
+other text changes a little, and signatures break. Where to cut depends on the
 line alone, never on how it comes in chunks: at the limit, or up to three octets before it, so that
 no character of UTF-8 is cut in two.
 
