@@ -123,6 +123,7 @@ class EncoderTests(SynchronousTestCase):
             (b"1234567890.\r\n.\r\n", b"1234567890\r\n .\r\n.\r\n",
              b"1234567890\r\n .\r\n..\r\n.\r\n"),
             (b"", b"", b".\r\n"),
+            (b"123456789.", b"123456789.", b"123456789.\r\n.\r\n"),
             (b"12345678" + EURO, b"12345678\r\n " + EURO, b"12345678\r\n " + EURO + b"\r\n.\r\n"),
         ]:  # fmt: skip
             for pieces in cuts(content):
@@ -136,3 +137,5 @@ class EncoderTests(SynchronousTestCase):
                     for encoder in (TextEncoder(), DotEncoder()):
                         with self.assertRaises(LocalViolation):
                             self.encoded(encoder, pieces)
+            with self.assertRaises(LocalViolation):
+                self.encoded(TextEncoder(), [b"a" * before, b"\r"])
