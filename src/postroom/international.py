@@ -12,15 +12,22 @@ registers a look-alike of ``kim`` does not get kim's mail.
 Who controls the input: whoever wrote the address.
 """
 
+import re
 import unicodedata
+from typing import Final
 
 import idna
 
 from postroom.wire.paths import DOMAIN_OCTETS, Mailbox
 
+_NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 1035 s3.1
+_PLAIN_LABEL: Final = re.compile(r"[a-z0-9_\-]{1,63}")
+
 
 def ascii_name(name: str) -> str:
-    """Give a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+    """Return a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+
+    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
 
     Raises:
         ValueError: it is no name in any language.
@@ -34,9 +41,21 @@ def ascii_name(name: str) -> str:
             f"an internationalised domain name of more than {DOMAIN_OCTETS} characters"
         )
     try:
-        return idna.encode(name, uts46=True).decode("ascii").lower()
+        mapped = idna.uts46_remap(name, std3_rules=False)
+        stem = mapped.removesuffix(".")
+        found = ".".join(map(_ascii_label, stem.split(".")))
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"no internationalised domain name: {error}") from None
+    if len(found) > _NAME_OCTETS:
+        raise ValueError(f"an internationalised domain name of more than {_NAME_OCTETS} octets")
+    return found + mapped[len(stem) :]
+
+
+def _ascii_label(label: str) -> str:
+    """Return a label as an A-label, or as it is if it is one of ASCII that a host may have."""
+    if _PLAIN_LABEL.fullmatch(label) is not None and not label.startswith("xn--"):
+        return label
+    return idna.alabel(label).decode("ascii")
 
 
 def local_key(local_part: bytes) -> bytes:
