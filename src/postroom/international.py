@@ -2,7 +2,8 @@
 
 *Domains* are compared by their A-labels in lower case: what people type is mapped as UTS 46 says
 (case, width, the ideographic full stop), without changing whom the mail is for: the deviation
-characters keep their meaning.
+characters keep their meaning. Labels of ASCII may have underscores and hyphens anywhere, as names
+in DNS do and those of hosts should not.
 
 *Local parts* are compared in NFC, without case. RFC 6531 leaves that to the host whose mailboxes
 they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII ever becomes one of
@@ -12,11 +13,18 @@ registers a look-alike of ``kim`` does not get kim's mail.
 Who controls the input: whoever wrote the address.
 """
 
+import re
 import unicodedata
+from typing import Final
 
 import idna
 
 from postroom.wire.paths import DOMAIN_OCTETS, Mailbox
+
+_LABEL: Final = rb"[A-Za-z0-9_\-]{1,63}"
+LOOSE_DOMAIN = re.compile(_LABEL + rb"(?:\." + _LABEL + rb")*")
+"""A domain name in ASCII: RFC 1035 s2.3.4 limits its labels, and nothing more is asked of them."""
+_ASCII_LABEL = re.compile(_LABEL.decode("ascii"))
 
 
 def ascii_name(name: str) -> str:
@@ -34,9 +42,26 @@ def ascii_name(name: str) -> str:
             f"an internationalised domain name of more than {DOMAIN_OCTETS} characters"
         )
     try:
-        return idna.encode(name, uts46=True).decode("ascii").lower()
+        labels = idna.uts46_remap(name, std3_rules=False).removesuffix(".").split(".")
+        encoded = ".".join(_a_label(label) for label in labels)
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"no internationalised domain name: {error}") from None
+    if len(encoded) > DOMAIN_OCTETS:
+        raise ValueError(f"an internationalised domain name of more than {DOMAIN_OCTETS} octets")
+    return encoded
+
+
+def _a_label(label: str) -> str:
+    """Encode one label that has been mapped.
+
+    Raises:
+        idna.IDNAError: it is none in any language.
+    """
+    if not label.isascii() or label.startswith("xn--"):
+        return idna.alabel(label).decode("ascii").lower()
+    if _ASCII_LABEL.fullmatch(label) is None:
+        raise idna.IDNAError(f"{label!r} is no label: letters, digits, hyphens and underscores are")
+    return label
 
 
 def local_key(local_part: bytes) -> bytes:

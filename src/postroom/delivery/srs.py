@@ -35,7 +35,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from postroom.wire.paths import DOMAIN, PATH_OCTETS, Mailbox
+from postroom.international import LOOSE_DOMAIN
+from postroom.wire.paths import PATH_OCTETS, Mailbox
 
 HASH_LETTERS: Final = 4
 DAY_SECONDS: Final = 86_400
@@ -155,7 +156,7 @@ class Rewriting:
 
 
 def _mailbox(local: bytes, domain: bytes) -> Mailbox:
-    if DOMAIN.fullmatch(domain) is None:
+    if LOOSE_DOMAIN.fullmatch(domain) is None:
         raise SRSError("malformed domain")
     return Mailbox(local, domain)
 
