@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from email.headerregistry import HeaderRegistry
 from typing import Any, Final
 
+from postroom.delivery.headers import FIELD_BEGUN
 from postroom.errors import Refusal
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import reply
@@ -31,9 +32,8 @@ FIELD_OCTETS: Final = 1000
 # from   = "From:" mailbox-list CRLF      sender = "Sender:" mailbox CRLF       RFC 5322 s3.6.2
 # A blank before the colon is obsolete, and is read by some (RFC 5322 s4.5).
 _FIELD = re.compile(rb"^(from|sender)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
-# As `postroom.delivery.mailbox_lines` and `postroom.delivery.headers` see them.
+# As `postroom.delivery.mailbox_lines` sees them.
 _MAILBOX_LINES = re.compile(rb"(?:>{0,64}From [^\n]*+\n)*+")
-_FIELD_BEGUN = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _make_header: Any = HeaderRegistry()
 
 
@@ -94,7 +94,7 @@ class AuthorScan:
         if head.find(b"\n", first) < 0:
             return False
         self._first_line = None
-        return _FIELD_BEGUN.match(head, first) is None
+        return FIELD_BEGUN.match(head, first) is None
 
     def _finish(self, section: bytes) -> None:
         self._head = None

@@ -23,6 +23,7 @@ from postroom.wire.replies import reply
 
 # fields     = *(field-name ":" unstructured CRLF);  ftext = %d33-57 / %d59-126     RFC 5322 s3.6.8
 # obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
+FIELD_BEGUN: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
 # TLS-Required = "TLS-Required" ":" [FWS] "No" CRLF                                 RFC 8689 s3
@@ -111,7 +112,8 @@ class HeaderScan:
     def _finish(self, head: bytes | bytearray, end: int) -> None:
         section = self.section = bytes(head[:end])
         self._head = None
-        self.headless = self.body_at == 0 or head.startswith((b" ", b"\t"))
+        bare = self.body_at == 0 and FIELD_BEGUN.match(head) is None
+        self.headless = bare or head.startswith((b" ", b"\t"))
         if len(section) > self._settings.header_octets:
             raise Refusal(TOO_LARGE)
         if section.count(b"\n") > self._settings.header_lines:

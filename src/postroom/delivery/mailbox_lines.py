@@ -35,6 +35,8 @@ class MailboxLines:
         over: True once they are behind: nothing that follows will be changed.
     """
 
+    __slots__ = ("_found", "_held", "_in_line", "over")
+
     def __init__(self) -> None:
         """Begin before the first octet."""
         self._held = b""
