@@ -214,11 +214,13 @@ class Alias:
         address: lower case.
         targets: addresses, or ``"discard:"``, which takes the mail and drops it.
         writers: who may write to it.
+        passes_tags: True if the tag of ``alias+tag`` goes on to its targets.
     """
 
     address: str
     targets: tuple[str, ...]
     writers: Writers = Writers.ANYONE
+    passes_tags: bool = True
 
 
 DISCARD: Final = "discard:"

@@ -2,7 +2,8 @@
 
 *Domains* are compared by their A-labels in lower case: what people type is mapped as UTS 46 says
 (case, width, the ideographic full stop), without changing whom the mail is for: the deviation
-characters keep their meaning.
+characters keep their meaning. Labels of ASCII may have underscores and hyphens anywhere, as names
+in DNS do and those of hosts should not.
 
 *Local parts* are compared in NFC, without case. RFC 6531 leaves that to the host whose mailboxes
 they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII ever becomes one of
@@ -12,16 +13,14 @@ registers a look-alike of ``kim`` does not get kim's mail.
 Who controls the input: whoever wrote the address.
 """
 
-import re
 import unicodedata
 from typing import Final
 
 import idna
 
-from postroom.wire.paths import DOMAIN_OCTETS, Mailbox
+from postroom.wire.paths import DOMAIN_OCTETS, TOLERATED_LABEL, Mailbox
 
 _NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 1035 s3.1
-_PLAIN_LABEL: Final = re.compile(r"[a-z0-9_\-]{1,63}")
 
 
 def ascii_name(name: str) -> str:
@@ -53,7 +52,8 @@ def ascii_name(name: str) -> str:
 
 def _ascii_label(label: str) -> str:
     """Return a label as an A-label, or as it is if it is one of ASCII that a host may have."""
-    if _PLAIN_LABEL.fullmatch(label) is not None and not label.startswith("xn--"):
+    plain = label.isascii() and TOLERATED_LABEL.fullmatch(label.encode("ascii")) is not None
+    if plain and not label.startswith("xn--"):
         return label
     return idna.alabel(label).decode("ascii")
 

@@ -22,6 +22,7 @@ from postroom.wire.codes import reply_code_description
 from postroom.wire.commands import (
     Auth,
     Command,
+    Hello,
     Noop,
 )
 from postroom.wire.data import (

@@ -201,7 +201,7 @@ TOLERATED = {
         b"a@_b.c": (b"a", b"_b.c"),
         b"a@b_.c_": (b"a", b"b_.c_"),
         b"a@-b.c-": (b"a", b"-b.c-"),
-        b"a@" + b"_" * 63 + b".b": (b"a", b"_" * 63 + b".b"),
+        b"a@" + b"_" * 62 + b"x.b": (b"a", b"_" * 62 + b"x.b"),
         "ü@b_c".encode(): ("ü".encode(), b"b_c"),
         "a@ü.b_c".encode(): (b"a", "ü.b_c".encode()),
     },
@@ -215,7 +215,13 @@ NEVER = (
     *(b"a@b@c", b"a@@b", b"@b", b"a@", b"a@.", b"a@b..", b"a@.b", b"a@b..c", b"a b@c", b"a@b c"),
     *(b'"a@b', b'a"@b', b'a"b"@c', b"a(x)@b", b"a@b(x)", b"<a@b>", b"a,b@c", b"a;b@c", b"a:b@c"),
     *(b"a\\@b", b"a@[192.0.2.1].", b"a@[192.0.2.1", b"a@192.0.2.1]", b"a\t@b", b"a@b\0"),
-    *(b"a@" + b"x" * 64, b"a@" + b"_" * 64 + b".b", b"a@" + b".".join([b"a" * 50] * 6)),
+    *(
+        b"a@" + b"x" * 64,
+        b"a@" + b"_" * 63 + b"x.b",
+        b"a@_",
+        b"a@-.b",
+        b"a@" + b".".join([b"a" * 50] * 6),
+    ),
     *("a@ü_b".encode(), "a@-ü".encode(), "a@ü..b".encode(), b"a@b\xff", b"\xff@b", b""),
 )
 

@@ -48,7 +48,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from postroom.client.names import is_host_name
+from postroom.client.names import is_domain
 from postroom.client.settings import DNSSettings, Server
 from postroom.errors import Refusal
 from postroom.interfaces import IResolver
@@ -131,7 +131,7 @@ class Resolver:
         answer = await self._find(domain, RdataType.MX)
         if not answer.exists:
             raise _no_such(domain)
-        usable = [each for each in answer.records if not each[1] or is_host_name(each[1])]
+        usable = [each for each in answer.records if not each[1] or is_domain(each[1])]
         if answer.records and not usable:
             # Not "no MX", or mail would go to the domain's own address.
             text = f"The MX records of {domain} hold no host name"

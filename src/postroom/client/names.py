@@ -8,25 +8,19 @@ grammar of SMTP knows no such names (RFC 5321 s4.1.2). DNS takes them, and so do
 Who controls the input: whoever wrote the address, or the owner of its domain.
 """
 
-import re
-from typing import Final
-
 from postroom.errors import Refusal
 from postroom.international import ascii_name
-from postroom.wire.paths import DOMAIN_OCTETS
+from postroom.wire.paths import DOMAIN_OCTETS, TOLERATED_DOMAIN
 from postroom.wire.replies import reply
 
-# label = 1*63OCTET; domain = labels joined by dots. Of all octets those that names of hosts have.
-_LABEL: Final = r"[A-Za-z0-9_\-]{1,63}"
-_HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
-
-def is_host_name(name: str) -> bool:
+def is_domain(name: str) -> bool:
     """Tell whether a host or a domain may be called so, in ASCII and without a final dot.
 
     RFC 1035 s2.3.4; RFC 2181 s11
     """
-    return len(name) <= DOMAIN_OCTETS and _HOST_NAME.fullmatch(name) is not None
+    octets = name.encode("ascii", "replace")
+    return len(octets) <= DOMAIN_OCTETS and TOLERATED_DOMAIN.fullmatch(octets) is not None
 
 
 def ascii_domain(name: str) -> str:

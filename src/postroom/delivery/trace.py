@@ -1,4 +1,4 @@
-"""Trace fields: Received at every hop, Return-Path and Delivered-To at final delivery.
+"""Trace fields: Received at every hop; Return-Path, X-Original-To, Delivered-To at the last.
 
     Received: from client.example ([192.0.2.1])
             by mx.example.org with ESMTPS id 1kD3vB0007Qwbz (TLSv1.3
@@ -11,12 +11,14 @@ has no line over 998 octets; lines stay under 78 unless a single name is longer 
 The client's name is hostile. Only a domain or an address literal is copied, as they hold no octet
 that means anything in a header; of anything else nothing is shown. The address that the client
 connects from is ours to know, and always stands beside its name. The recipient is named only when
-there is one, so that no blind copy shows (RFC 5321 s7.2).
+there is one, so that no blind copy shows (RFC 5321 s7.2). X-Original-To names recipients too, so it
+stands in a Maildir's copy and never in what is sent on, and names those alone that led to this
+account: addresses whose mail its reader gets anyway.
 """
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -129,6 +131,15 @@ def delivered_to_field(address: str) -> bytes:
     RFC 9228 s2
     """
     return b"Delivered-To: " + address.encode("utf-8", "replace") + b"\r\n"
+
+
+def original_to_fields(recipients: Iterable[Mailbox]) -> bytes:
+    """Make an X-Original-To field for each address that a copy was sent to.
+
+    Args:
+        recipients: the forward-paths that led to this copy, in the order of their commands.
+    """
+    return b"".join(b"X-Original-To: " + bytes(each) + b"\r\n" for each in recipients)
 
 
 def _client(facts: SessionFacts) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 from postroom.certificates.model import ClientCertificates
 from postroom.client.model import SmartHost
-from postroom.client.names import is_host_name
+from postroom.client.names import is_domain
 from postroom.service.relay_host import parse_relay_host
 
 Network = IPv4Network | IPv6Network
@@ -278,7 +278,7 @@ def parse_domain(text: str) -> str:
     RFC 5321 s4.1.2, s4.5.3.1.2
     """
     name = text.lower().removesuffix(".")
-    if not is_host_name(name):
+    if not is_domain(name):
         raise ValueError("not a domain name")
     return name
 

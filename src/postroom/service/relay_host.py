@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from postroom.client.model import SmartHost, TLSMode
-from postroom.client.names import is_host_name
+from postroom.client.names import is_domain
 from postroom.wire.ports import SMTP_PORT, SMTPS_PORT
 
 _PORTS: Final = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "lmtp": 24}
@@ -27,7 +27,7 @@ def _check_host(host: str) -> None:
     try:
         ip_address(host)
     except ValueError:
-        if not is_host_name(host):
+        if not is_domain(host):
             raise ValueError("the host is neither a name nor an IP address") from None
 
 

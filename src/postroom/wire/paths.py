@@ -66,10 +66,10 @@ _SUB_DOMAIN_ONLY = re.compile(_SUB_DOMAIN)
 # What may be tolerated instead: any dots, underscores and hyphens anywhere, a dot at the end.
 _DOTS = _ATEXT[:-1] + rb".]+"
 _DOTS_UTF8 = _ATEXT_UTF8[:-1] + rb".]+"
-_LABEL = rb"[A-Za-z0-9_\-]{1,63}"
+_LABEL = rb"(?=[_\-]{0,62}[A-Za-z0-9])[A-Za-z0-9_\-]{1,63}"
 _TOLERATED_DOMAIN = _LABEL + rb"(?:\." + _LABEL + rb")*"
 TOLERATED_DOMAIN = re.compile(_TOLERATED_DOMAIN)
-_TOLERATED_LABEL = re.compile(_LABEL)
+TOLERATED_LABEL = re.compile(_LABEL)
 _TOLERATED_MAILBOX = re.compile(
     rb"(?P<local>" + _DOTS + rb"|" + _QUOTED_STRING + rb")@"
     rb"(?P<domain>" + _TOLERATED_DOMAIN + rb"\.?|" + _LITERAL + rb")"
@@ -106,7 +106,8 @@ class Mailbox:
 
     Attributes:
         local_part: the octets without quoting; case is kept, for it may matter (RFC 5321 s2.4).
-        domain: as sent; compare `domain_key`. Empty only for the bare ``postmaster`` of RCPT.
+        domain: as sent, without a dot behind it; compare `domain_key`. Empty for the bare
+            ``postmaster`` of RCPT, and where a session lets it be missing.
 
     RFC 5321 s4.1.2
     """
@@ -290,7 +291,7 @@ def _check_label(octets: bytes, tolerate: Tolerances) -> None:
     label = octets.decode("utf-8")
     if octets.isascii():
         loose = Tolerance.DOMAIN_CHARACTERS in tolerate
-        good = (_TOLERATED_LABEL if loose else _SUB_DOMAIN_ONLY).fullmatch(octets) is not None
+        good = (TOLERATED_LABEL if loose else _SUB_DOMAIN_ONLY).fullmatch(octets) is not None
     else:
         good = (
             len(label) <= LABEL_OCTETS
