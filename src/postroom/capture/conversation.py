@@ -23,11 +23,11 @@ from typing import Final
 
 from postroom.capture.entries import ContentRun, Entry, Secrets, Side, mechanism_name
 from postroom.wire.codes import (
-    REPLY_AUTH_CHALLENGE,
+    REPLY_AUTH_INPUT,
+    REPLY_DATA_INPUT,
     REPLY_RECIPIENTS_FOLLOW,
     REPLY_SERVICE_READY,
-    REPLY_SERVICE_UNAVAILABLE,
-    REPLY_START_MAIL_INPUT,
+    REPLY_SERVICE_UNAVAIL,
 )
 from postroom.wire.commands import Bdat, Mail, Rcpt
 from postroom.wire.layer import SmtpLayer, printable
@@ -69,7 +69,7 @@ _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 _RESPONSE: Final = "a response"
 _END: Final = "the end of the content"
 # What these replies ask for, also where the command that they are said to was not captured.
-_ASKED_FOR: Final = {REPLY_START_MAIL_INPUT: IN_DATA, REPLY_AUTH_CHALLENGE: IN_AUTH}
+_ASKED_FOR: Final = {REPLY_DATA_INPUT: IN_DATA, REPLY_AUTH_INPUT: IN_AUTH}
 
 
 class Conversation:
@@ -263,7 +263,7 @@ class Conversation:
             entry.lines = self._shown(bytes(layer.raw))
             return
         answered = self._answered(entry, reply)
-        if reply.code == REPLY_AUTH_CHALLENGE:
+        if reply.code == REPLY_AUTH_INPUT:
             entry.lines = [f"334 [challenge of {max(len(layer.raw) - 6, 0)} octets]"]
         else:
             entry.lines = self._shown(bytes(layer.raw))
@@ -288,7 +288,7 @@ class Conversation:
             if reply.positive and self._certain:
                 entry.blame("a reply within the content, of which the server saw an end")
             self._client.state, self._content = IN_COMMANDS, None
-        elif self._certain and reply.code != REPLY_SERVICE_UNAVAILABLE:
+        elif self._certain and reply.code != REPLY_SERVICE_UNAVAIL:
             entry.blame("a reply to nothing")
         return None
 
@@ -309,7 +309,7 @@ class Conversation:
 
     def _after_data(self, reply: Reply, _layer: SmtpLayer) -> None:
         if self._content is None and _END not in self._unanswered:
-            accepted = reply.code == REPLY_START_MAIL_INPUT
+            accepted = reply.code == REPLY_DATA_INPUT
             self._client.state = IN_DATA if accepted else IN_COMMANDS
 
     def _after_end(self, reply: Reply, _layer: SmtpLayer) -> None:
@@ -320,7 +320,7 @@ class Conversation:
 
     def _after_auth(self, reply: Reply, _layer: SmtpLayer) -> None:
         if self._client.state.mode is not Mode.TLS:
-            challenged = reply.code == REPLY_AUTH_CHALLENGE
+            challenged = reply.code == REPLY_AUTH_INPUT
             self._client.state = IN_AUTH if challenged else IN_COMMANDS
 
     def _after_starttls(self, reply: Reply, _layer: SmtpLayer) -> None:

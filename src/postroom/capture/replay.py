@@ -21,7 +21,7 @@ from postroom.capture.entries import Entry
 from postroom.capture.sessions import Session
 from postroom.errors import UserError
 from postroom.wire import encode
-from postroom.wire.codes import REPLY_AUTH_CHALLENGE, REPLY_START_MAIL_INPUT
+from postroom.wire.codes import REPLY_AUTH_INPUT, REPLY_DATA_INPUT
 from postroom.wire.errors import ReplyViolation
 from postroom.wire.layer import SmtpLayer
 from postroom.wire.replies import Reply, ReplyReader
@@ -171,5 +171,5 @@ class _Replay:
 def _asked_for(entry: Entry) -> int | None:
     """Say which reply must have come before something is sent; None for a command or a chunk."""
     if entry.mode is Mode.CONTENT:
-        return REPLY_START_MAIL_INPUT
-    return REPLY_AUTH_CHALLENGE if entry.mode is Mode.RESPONSE else None
+        return REPLY_DATA_INPUT
+    return REPLY_AUTH_INPUT if entry.mode is Mode.RESPONSE else None
