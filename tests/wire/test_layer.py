@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.wire import builder as builder_module
 from postroom.wire import layer as layer_module
-from postroom.wire.commands import Auth, Ehlo
+from postroom.wire.commands import Auth, Command, Ehlo
+from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.layer import (
     SMTP_FIELD_NAMES,
     Buffer,
@@ -215,6 +216,41 @@ class BufferTests(SynchronousTestCase):
         buffers.append(memoryview(array.array("b", GROUP)))
         for buffer in buffers:
             self.assertEqual([each.command for each in SmtpLayer(buffer)], ["MAIL", "RCPT", "DATA"])
+
+
+class OnceTests(SynchronousTestCase):
+    """What is read twice is computed once."""
+
+    def test_each_field_that_is_made_is_kept(self) -> None:
+        payloads = (
+            SmtpLayer(GROUP),
+            SmtpLayer(b"RCPT TO:<c@d.example> NOTIFY=NEVER FOO=1\n"),
+            SmtpLayer(EHLO_REPLY),
+            SmtpLayer(b"550 5.1.1 No such user\r\n"),
+            SmtpLayer(b"a\n.\n", state=IN_DATA),
+        )
+        for layer in payloads:
+            for each in (layer, *layer):
+                for name in (*SMTP_FIELD_NAMES, "parsed", "state_after"):
+                    self.assertIs(getattr(each, name), getattr(each, name), name)
+
+    def test_a_command_is_parsed_once_for_all_that_is_asked_of_it(self) -> None:
+        parsed = []
+
+        def parse(line: bytes, syntax: Syntax) -> Command:
+            parsed.append(line)
+            return parse_command(line, syntax)
+
+        self.patch(layer_module, "parse_command", parse)
+        layer = SmtpLayer(b"MAIL FROM:<>\r\n")
+        self.assertEqual(parsed, [])
+        self.assertEqual((layer.parsed, layer.errors), (layer.parsed, layer.errors))
+        self.assertEqual(parsed, [b"MAIL FROM:<>"])
+
+    def test_what_is_kept_belongs_to_one_layer(self) -> None:
+        first, second = list(SmtpLayer(GROUP))[:2]
+        self.assertEqual((first.command, second.command), ("MAIL", "RCPT"))
+        self.assertEqual((first.rcptto, octets(second.rcptto)), (None, b"c@d.example"))
 
 
 class ShowTests(SynchronousTestCase):
