@@ -55,13 +55,16 @@ from postroom.wire.verbs import (
     CMD_EHLO,
     CMD_EXPN,
     CMD_HELO,
+    CMD_HELP,
     CMD_LHLO,
     CMD_MAIL,
+    CMD_NOOP,
     CMD_QUIT,
     CMD_RCPT,
     CMD_RSET,
     CMD_STARTTLS,
     CMD_TURN,
+    CMD_VRFY,
     SMTP_COMMANDS,
 )
 
@@ -70,6 +73,8 @@ _SYNCHRONISING: Final = LAST_IN_GROUP | {CMD_QUIT, CMD_TURN}  # RFC 2920 s3.1
 _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 # EXPN is older than EHLO, and other servers know it without saying so.
 _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
+# What follows these may be any words, and any words may begin with these.
+_FREE_TEXT: Final = frozenset({CMD_EXPN, CMD_HELP, CMD_NOOP, CMD_VRFY})
 _RESPONSE: Final = "a response"
 _END: Final = "the end of the content"
 _CLEAR_AFTER_STARTTLS: Final = "clear text after STARTTLS"
@@ -116,7 +121,8 @@ class Conversation:
         self._chunk: Entry | None = None
         self._unknown: Entry | None = None
         self._unknown_octets = 0
-        self._starttls = False
+        self._in_step = complete
+        self._starttls = self._starttls_waits = False
         self._suppositions: list[tuple[Entry, str]] = []
 
     def begin_within_tls(self, time: float) -> None:
@@ -141,16 +147,20 @@ class Conversation:
             self._tell_content(time, said, piece.complete)
         elif piece.mode is Mode.CHUNK:
             self._tell_chunk(time, said)
-        elif from_client and self._is_unknown(piece, said):
-            self._tell_unknown(time, said)
         else:
+            layer = SmtpLayer.of_piece(view, piece, state)
+            if from_client and self._is_unknown(layer):
+                self._tell_unknown(time, said)
+                return
             entry = self._add(time, "C" if from_client else "S", piece.mode, said)
             if state.mode is Mode.HANDSHAKE:
                 entry.blame(_CLEAR_AFTER_STARTTLS if self._starttls else _CLEAR_WITHIN_TLS)
                 self.tls = False
-            self._tell_line(entry, SmtpLayer.of_piece(view, piece, state), from_client)
+            self._tell_line(entry, layer, from_client)
 
     def _tell_line(self, entry: Entry, layer: SmtpLayer, from_client: bool) -> None:
+        if from_client and self._starttls_waits:
+            self._suppose(entry, _CLEAR_AFTER_STARTTLS)
         for error in layer.errors:
             entry.blame(self._secrets.taken_out_of(error))
         if from_client:
@@ -202,17 +212,21 @@ class Conversation:
         elif verb in _GREETINGS:
             self._lmtp = verb == CMD_LHLO
         elif verb == CMD_STARTTLS:
-            self._starttls = True
+            self._starttls = self._starttls_waits = True
 
-    def _is_unknown(self, piece: Piece, said: bytes) -> bool:
-        """Tell whether a line is no command only because what came before it is not known.
+    def _is_unknown(self, layer: SmtpLayer) -> bool:
+        """Tell whether a line may be content of which the beginning is missing.
 
-        It may be content of which the beginning is missing. So is what follows it then, whatever it
-        looks like, until the server says something or a dot ends it.
+        So is what follows it then, whatever it looks like, until the server says something or a
+        dot ends it.
         """
-        if self.complete or piece.mode is not Mode.COMMANDS or piece.verb == CMD_AUTH:
+        if self._in_step or layer.mode is not Mode.COMMANDS:
             return False
-        return self._unknown is not None or (piece.verb is None and said[:4].upper() != b"AUTH")
+        if self._unknown is not None:
+            return True
+        if bytes(layer.raw[:4]).upper() == b"AUTH":  # told by its length, whatever it is
+            return False
+        return layer.parsed is None or (layer.command in _FREE_TEXT and bool(layer.args))
 
     def _tell_unknown(self, time: float, said: bytes) -> None:
         if self._unknown is None:
@@ -221,7 +235,11 @@ class Conversation:
         self._unknown.lines = [f"[{self._unknown_octets} octets that are no command]"]
         self._client.state = IN_COMMANDS
         if said == b".\r\n":
-            self._unknown = None
+            self._be_in_step()
+
+    def _be_in_step(self) -> None:
+        """Know from here on that what the client says are commands."""
+        self._in_step, self._unknown = True, None
 
     def _check_turn(self, entry: Entry) -> None:
         """See whether it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
@@ -303,7 +321,7 @@ class Conversation:
     # What the server says.
 
     def _tell_reply(self, entry: Entry, layer: SmtpLayer) -> None:
-        self._unknown = None
+        self._be_in_step()
         reply = layer.parsed
         if not isinstance(reply, Reply):
             entry.lines = self._shown(bytes(layer.raw))
@@ -376,6 +394,7 @@ class Conversation:
             self._client.state = IN_AUTH if challenged else IN_COMMANDS
 
     def _after_starttls(self, reply: Reply, _layer: SmtpLayer) -> None:
+        self._starttls_waits = False
         if reply.code == REPLY_SERVICE_READY:
             self._tell_rest(self.entries[-1].time, _CLEAR_AFTER_STARTTLS)
             self._content = self._chunk = None
@@ -395,7 +414,7 @@ class Conversation:
             self.tls = True
             self._happens(time, "[TLS from here on]")
             # What is said within TLS is not heard, nor what a reply in clear text answers.
-            self._certain = False
+            self._certain = self._starttls_waits = False
             self._unanswered.clear()
             self._await_tls()
 
@@ -403,7 +422,8 @@ class Conversation:
         """Take note of a hole in the capture."""
         who = "client" if from_client else "server"
         self._happens(time, f"[{octets} octets of the {who} are not in the capture]")
-        self.complete = self._certain = False
+        self.complete = self._certain = self._starttls_waits = False
+        self._in_step = self._in_step and not from_client
         self._may_hold_secrets = True
         self._unanswered.clear()
         side = self._client if from_client else self._server

@@ -129,6 +129,9 @@ class Side:
         view, at = memoryview(octets), 0
         while at < len(view):
             state = self.state
+            if state.mode is Mode.HANDSHAKE and view[at:] == TLS_HANDSHAKE[:1]:
+                self._keep(octets[at:])
+                return
             piece = self._cut(view, at, state)
             if piece.mode in _LINES:
                 if piece.end - at > UNFINISHED_OCTETS:
@@ -142,7 +145,7 @@ class Side:
 
     def _cut(self, view: memoryview, at: int, state: StreamState) -> Piece:
         """Cut one piece; clear text where TLS was to come is a command or a reply all the same."""
-        is_clear = state.mode is Mode.HANDSHAKE and view[at] != TLS_HANDSHAKE[0]
+        is_clear = state.mode is Mode.HANDSHAKE and bytes(view[at : at + 2]) != TLS_HANDSHAKE
         piece = cut(view, at, self._in_clear if is_clear else state)
         if piece.mode is not Mode.TLS:
             return piece

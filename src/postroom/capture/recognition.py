@@ -139,7 +139,7 @@ class Opening:
         if self._from_start:
             side = next(each.from_client for each in self.deliveries if each.octets)
             line = self._heads[side].splitlines()[0]
-            return f"neither SMTP nor TLS, the {_NAMES[side]} began with {printable(line)!r}"
+            return f'neither SMTP nor TLS, the {_NAMES[side]} began with "{printable(line)}"'
         server, client = self._octets
         told = f"{client} octets of the client and {server} of the server"
         return f"neither SMTP nor TLS as far as it was captured, {told}"
