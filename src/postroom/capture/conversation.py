@@ -26,7 +26,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from postroom.capture.entries import ContentRun, Entry, Secrets, Side, mechanism_name
+from postroom.capture.entries import (
+    END,
+    NOTHING,
+    RESPONSE,
+    ContentRun,
+    Entry,
+    Secrets,
+    Side,
+    mechanism_name,
+)
 from postroom.wire.codes import (
     REPLY_AUTH_INPUT,
     REPLY_DATA_INPUT,
@@ -75,8 +84,6 @@ _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 # What follows these may be any words, and any words may begin with these.
 _FREE_TEXT: Final = frozenset({CMD_EXPN, CMD_HELP, CMD_NOOP, CMD_VRFY})
-_RESPONSE: Final = "a response"
-_END: Final = "the end of the content"
 _CLEAR_AFTER_STARTTLS: Final = "clear text after STARTTLS"
 _CLEAR_WITHIN_TLS: Final = "clear text within TLS"
 # What these replies ask for, also where the command that they are said to was not captured.
@@ -248,7 +255,7 @@ class Conversation:
         before = self._unanswered[-1]
         if before == "the greeting":
             self._suppose(entry, "sent before the greeting")
-        elif before in _SYNCHRONISING or before == _RESPONSE:
+        elif before in _SYNCHRONISING or before == RESPONSE:
             self._suppose(entry, f"sent before the reply to {before}")
         elif "PIPELINING" not in self.extensions:
             self._suppose(entry, "pipelined, which was not offered")
@@ -282,7 +289,7 @@ class Conversation:
 
     def _tell_response(self, entry: Entry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
-        self._unanswered.append(_RESPONSE)
+        self._unanswered.append(RESPONSE)
         said = bytes(layer.raw).rstrip(b"\r\n")
         self._secrets.remember(said)
         entry.lines = ["*" if said == b"*" else f"[response of {len(said)} octets]"]
@@ -305,7 +312,7 @@ class Conversation:
 
     def _await_end(self) -> None:
         """Wait for what is said to the end of content: LMTP answers for each recipient."""
-        self._unanswered.extend([_END] * (self._recipients if self._lmtp else 1))
+        self._unanswered.extend([END] * (self._recipients if self._lmtp else 1))
 
     def _tell_chunk(self, time: float, said: bytes) -> None:
         if self._chunk is None:
@@ -326,7 +333,8 @@ class Conversation:
         if not isinstance(reply, Reply):
             entry.lines = self._shown(bytes(layer.raw))
             return
-        answered = entry.answers = self._answered(entry, reply)
+        answered = self._answered(entry, reply)
+        entry.answers = entry.answers or answered
         if reply.code == REPLY_AUTH_INPUT:
             entry.lines = [f"334 [challenge of {max(len(layer.raw) - 6, 0)} octets]"]
         else:
@@ -338,7 +346,7 @@ class Conversation:
         in_clear = self._client.state.mode is not Mode.TLS
         if not self.complete and self._content is None and in_clear:
             self._client.state = _ASKED_FOR.get(reply.code, self._client.state)
-        if answered in (CMD_AUTH, _RESPONSE) and self.mechanisms:
+        if answered in (CMD_AUTH, RESPONSE) and self.mechanisms:
             self.mechanisms[-1] = (self.mechanisms[-1][0], reply.code)
 
     def _shown(self, said: bytes) -> list[str]:
@@ -355,8 +363,11 @@ class Conversation:
             if reply.positive and self._certain:
                 entry.blame("a reply within the content, of which the server saw an end")
             self._client.state, self._content = IN_COMMANDS, None
-        elif self._certain and reply.code != REPLY_SERVICE_UNAVAIL and not self._is_clear(entry):
-            self._suppose(entry, "a reply to nothing")
+            entry.answers = END
+        elif self._certain:
+            entry.answers = NOTHING
+            if reply.code != REPLY_SERVICE_UNAVAIL and not self._is_clear(entry):
+                self._suppose(entry, "a reply to nothing")
         return None
 
     def _is_clear(self, entry: Entry) -> bool:
@@ -378,14 +389,14 @@ class Conversation:
         self._recipients += reply.positive
 
     def _after_data(self, reply: Reply, _layer: SmtpLayer) -> None:
-        if self._content is None and _END not in self._unanswered:
+        if self._content is None and END not in self._unanswered:
             accepted = reply.code == REPLY_DATA_INPUT
             self._client.state = IN_DATA if accepted else IN_COMMANDS
 
     def _after_end(self, reply: Reply, _layer: SmtpLayer) -> None:
         if reply.code == REPLY_RECIPIENTS_FOLLOW:  # PRDR: one for each, and one for all
-            self._unanswered.extendleft([_END] * (self._recipients + 1))
-        elif _END not in self._unanswered:
+            self._unanswered.extendleft([END] * (self._recipients + 1))
+        elif END not in self._unanswered:
             self._recipients = 0
 
     def _after_auth(self, reply: Reply, _layer: SmtpLayer) -> None:
@@ -467,9 +478,9 @@ _AFTER_REPLY: Final[dict[str, Callable[[Conversation, Reply, SmtpLayer], None]]]
     CMD_RCPT: Conversation._after_rcpt,
     CMD_DATA: Conversation._after_data,
     CMD_AUTH: Conversation._after_auth,
-    _RESPONSE: Conversation._after_auth,
+    RESPONSE: Conversation._after_auth,
     CMD_STARTTLS: Conversation._after_starttls,
-    _END: Conversation._after_end,
+    END: Conversation._after_end,
 }
 
 

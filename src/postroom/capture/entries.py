@@ -29,6 +29,10 @@ from postroom.wire.stream import (
     lone_dots,
 )
 
+RESPONSE: Final = "a response"
+END: Final = "the end of the content"
+NOTHING: Final = "nothing"
+
 UNFINISHED_OCTETS: Final = 16_384
 """Longer lines are taken as they come; AUTH's, the longest there are, have 12,288."""
 
@@ -55,7 +59,8 @@ class Entry:
         lines: as they may be shown.
         violations: what was wrong with it, in words.
         size_octets: of content as it was sent, None for anything else.
-        answers: of a reply, what it answers; None if that is not known.
+        answers: of a reply, what it answers: a verb, `RESPONSE`, `END` or `NOTHING`; None if that
+            is not known.
         said: what was said, piece by piece, where that is kept; secrets and all.
     """
 

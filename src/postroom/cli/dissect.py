@@ -161,19 +161,34 @@ def _replay(
 ) -> None:
     from postroom.capture.replay import replay
 
-    steps = replay(session, *server, timeout_seconds)
+    steps: list[Step] = []
+    failure = None
+    try:
+        for step in replay(session, *server, timeout_seconds):
+            steps.append(step)
+            if not as_json:
+                _show_step(step)
+    except UserError as error:
+        failure = error
+    if steps and steps[-1].cut_short:
+        failure = UserError(f"{server[0]}:{server[1]}: the replay did not come to its end")
+    if not steps and failure is not None:
+        raise failure
     if as_json:
         document([_step_fields(each) for each in steps])
-        return
-    replies = differ = 0
-    for step in steps:
-        for line in step.lines:
-            click.echo(printable(f"   {step.speaker}: {line}"))
-        replies += step.speaker == "S"
-        differ += step.differs
-        if step.differs:
-            click.echo(printable(f"!= S: {step.heard if step.heard else '[closed]'}"))
-    click.echo(f"{replies} replies, {differ} of them differ")
+    else:
+        differ = sum(each.differs for each in steps)
+        replies = sum(each.speaker == "S" for each in steps)
+        click.echo(f"{replies} replies, {differ} of them differ")
+    if failure is not None:  # what could be replayed has been shown
+        raise failure
+
+
+def _show_step(step: "Step") -> None:
+    for line in step.lines:
+        click.echo(printable(f"   {step.speaker}: {line}"))
+    if step.differs:
+        click.echo(printable(f"!= S: {step.heard if step.heard else '[closed]'}"))
 
 
 def _step_fields(step: "Step") -> dict[str, Any]:
