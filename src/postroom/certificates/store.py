@@ -34,7 +34,7 @@ from postroom.certificates.identity import (
     read,
     read_identity,
 )
-from postroom.certificates.model import ListenerPolicy, Profile
+from postroom.certificates.model import ListenerPolicy
 from postroom.certificates.self_signed import self_signed_identity
 from postroom.errors import UserError
 
@@ -156,12 +156,10 @@ class StoreSettings:
 
     Attributes:
         sources: the first that has a certificate serves whoever asks for no name that we have.
-        profile: versions and suites.
         client_ca: who may sign clients' certificates; PEM.
     """
 
     sources: Sequence[Source]
-    profile: Profile = Profile.INTERMEDIATE
     client_ca: Path | None = None
 
 
@@ -171,7 +169,6 @@ class CertificateStore:
     def __init__(self, settings: StoreSettings, find_challenge: ChallengeFinder) -> None:
         """Take the sources; `load` reads them."""
         self._slots = [_Slot(source) for source in settings.sources]
-        self._profile = settings.profile
         self._client_ca = settings.client_ca
         self._find_challenge = find_challenge
         self._authorities: list[x509.Certificate] = []
@@ -216,7 +213,7 @@ class CertificateStore:
     def _material(
         self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
     ) -> Material:
-        return Material(identities, self._profile, authorities)
+        return Material(identities, authorities)
 
     # Watching
 

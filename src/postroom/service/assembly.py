@@ -256,7 +256,7 @@ def make_listeners(
     made = []
     extensions = find_extensions()
     for listen in settings.listen:
-        tls = listener_tls(certificates, listen)
+        tls = listener_tls(certificates, listen, settings.tls)
         policy = settings.listener(listen.role, limits)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
