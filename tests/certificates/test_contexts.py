@@ -69,7 +69,7 @@ class ProfileTests(SynchronousTestCase):
                 self.refuse(serve(FIRST, profile=profile), context)
 
     def test_compatible_takes_old_suites_and_prefers_new_ones(self) -> None:
-        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org"))
+        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
         for identity, suites in (
             (FIRST, ("ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA256")),
             (FIRST, ("ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-SHA")),
@@ -89,7 +89,7 @@ class ProfileTests(SynchronousTestCase):
             self.assertRegex(self.agreed(server, context), "TLSv1.2 ECDHE-.*-AES128-GCM-SHA256")
 
     def test_compatible_has_nothing_that_protects_nothing(self) -> None:
-        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org"))
+        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
         server = serve(FIRST, rsa, profile=Profile.COMPATIBLE)
         for suites in (b"eNULL", b"aNULL", b"DES-CBC3-SHA", b"RC4", b"3DES", b"PSK", b"MD5"):
             context = client_context(SSL.TLS1_2_VERSION)
@@ -252,7 +252,7 @@ class TicketTests(SynchronousTestCase):
 
     def test_where_one_name_has_several_certificates_nothing_is_resumed(self) -> None:
         """OpenSSL would not know any more which of them a login is bound to."""
-        beside = identity_of(AUTHORITY.issue_cert("mail.example.net"))
+        beside = identity_of(AUTHORITY.issue_cert("mail.example.net", key_type=trustme.KeyType.RSA))
         for identities in ((SECOND, beside), (FIRST, SECOND, beside)):
             server = serve(*identities)
             for context in self.contexts():
