@@ -347,6 +347,11 @@ class ProtocolTests(SynchronousTestCase):
         shown = client.get_peer_certificate(as_cryptography=True)
         self.assertEqual(shown, challenge.chain[0])
         self.assertEqual(client.get_alpn_proto_negotiated(), b"acme-tls/1")
+        beside = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
+        both = serve(FIRST, beside, find=lambda _: challenge)
+        _, client = shake_hands(both, context, name=b"mx.example.org")
+        shown = client.get_peer_certificate(as_cryptography=True)
+        self.assertEqual(shown, challenge.chain[0])
         # Nobody else sees it.
         _, client = shake_hands(server, name=b"mx.example.org")
         self.assertEqual(client.get_peer_certificate(as_cryptography=True), FIRST.chain[0])
