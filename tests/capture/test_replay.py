@@ -121,6 +121,14 @@ class ReplayTests(SynchronousTestCase):
         self.server.stop()
         self.assertNotIn(b"c2VjcmV0\r\n", self.server.heard)
 
+    def test_content_that_did_not_wait_for_354_does_not_wait_now(self) -> None:
+        line = begin().client(b"DATA\r\nx\r\n.\r\n").server(b"354 go\r\n250 kept\r\n")
+        line.client(b"QUIT\r\n").server(b"221 bye\r\n")
+        greeting = ((b"", b"220 new\r\n"), (b"EHLO c\r\n", b"250 new\r\n"))
+        data = ((b"\r\n.\r\n", b"354 go\r\n250 kept\r\n"), (b"QUIT\r\n", b"221 bye\r\n"))
+        steps = self.replay(line, *greeting, *data, seconds=2)
+        self.assertEqual([step.differs for step in steps if step.speaker == "S"], [False] * 5)
+
     def test_chunks_are_sent_whatever_the_reply_was(self) -> None:
         line = begin().client(b"BDAT 3 LAST\r\na\0b").server(b"250 ok\r\n")
         greeting = ((b"", b"220 new\r\n"), (b"EHLO c\r\n", b"250 new\r\n"))

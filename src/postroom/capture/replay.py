@@ -161,6 +161,7 @@ class _Replay:
         self._peer = peer
         self._entries = entries
         self._last_code = 0
+        self._heard = True  # whether the server has had its say since something was sent
         self._responses_left_out = 0
         self._is_lmtp = False
         self._recipients = 0
@@ -182,7 +183,7 @@ class _Replay:
         if self._peer.broken is not None:
             return  # as was said when it broke
         wanted = _asked_for(entry)
-        if wanted is not None and self._last_code != wanted:
+        if wanted is not None and self._heard and self._last_code != wanted:
             self._responses_left_out += entry.mode is Mode.RESPONSE
             yield Step("-", (f"[left out, for the server did not say {wanted}]",))
             return
@@ -192,6 +193,7 @@ class _Replay:
             self._peer.send(encode.QUIT)
             self._over = True
             return
+        self._heard = False
         broken = self._peer.send(entry.octets)
         yield Step("C", tuple(entry.lines))
         if broken is not None:
@@ -224,7 +226,7 @@ class _Replay:
 
     def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[Step]:
         """See what follows from a reply."""
-        self._last_code = reply.code if reply is not None else 0
+        self._heard, self._last_code = True, reply.code if reply is not None else 0
         if reply is None:
             yield self._closed()
         elif answers == END:
