@@ -390,7 +390,7 @@ class IExtension(IPlugin):
     """An SMTP extension that Postroom does not have: an EHLO keyword and parameters of its own.
 
     The daemon finds it by ``twisted.plugin.getPlugins(IExtension)``; a program that embeds Postroom
-    gives it to `postroom.server.factory.ServerFactory.add_extension`. All methods are called on the
+    gives it to `postroom.server.listener.Listener.add_extension`. All methods are called on the
     reactor's thread, must not block, and never answer later.
 
     The parameters of a message that was accepted are kept in the queue with it, MAIL's in

@@ -48,8 +48,9 @@ from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
 from postroom.queue.store import SqlQueueStore
 from postroom.server.connections import Connections
-from postroom.server.factory import ImplicitTLSFactory, ServerFactory, Surroundings
+from postroom.server.factory import ImplicitTLSFactory, ServerFactory
 from postroom.server.limits import Limits
+from postroom.server.listener import Environment
 from postroom.server.proxy import ProxyFactory
 from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
@@ -268,9 +269,9 @@ def make_listeners(
         policy = settings.listener(listen.role, limits, rooms.first_domain)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        sessions.around = Surroundings(has_room=rooms.space.has_room, flush=rooms.queue)
+        sessions.listener.environment = Environment(rooms.space.has_room, rooms.queue)
         for extension in extensions:
-            add_extension(sessions, extension)
+            add_extension(sessions.listener, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)
         factory: IProtocolFactory = sessions
         if speaks_tls:
