@@ -59,7 +59,7 @@ class FromMbox(ImportCase):
         self.assertEqual(self.contents(), MESSAGES[:3])
         self.assertEqual(self.contents(".In/new"), [MESSAGES[3]])
         for name in self.names(".In/cur"):
-            self.assertRegex(name, r"^1767225600\.I[0-9a-f]{16}N1\..*,S=23:2,FS$")
+            self.assertRegex(name, r"^1767225600\.M000000[123]I[0-9a-f]{16}N1\..*,S=23:2,FS$")
             status = (self.path / ".In" / "cur" / name).stat()
             self.assertEqual((status.st_mtime, status.st_mode & 0o777), (1_767_225_600, 0o600))
         self.assertEqual(self.names(".In/tmp"), [])
@@ -135,7 +135,7 @@ class FromAnywhere(ImportCase):
         for base in ("../../x", ".hidden", "a b", "x" * 250, "e\u0301xx", ""):
             self.assertEqual(self.take(self.incoming(1, base=base), name="Odd").done, 1, base)
             (name,) = self.names(".Odd/cur")
-            self.assertRegex(name, r"^1001\.I")
+            self.assertRegex(name, r"^1001\.M0000001I")
             (self.path / ".Odd" / "cur" / name).unlink()
 
     def test_letters_that_are_no_flags_stay_out_of_the_name(self) -> None:
