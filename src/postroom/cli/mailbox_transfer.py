@@ -391,8 +391,9 @@ def _print_notes(named: _Named) -> None:
     if report.doubts.count:
         lines = counted(report.doubts.count, "line")
         note(
-            f"{named.source}: {lines} beginning with 'From ' but with no message after it stayed in"
-            f" the message before, the first is line {report.doubts.first_line}"
+            f"{named.source}: {lines} only look{'s' if report.doubts.count == 1 else ''} like the"
+            " beginning of a message and stayed in the one before; the first is line"
+            f" {report.doubts.first_line}"
         )
     if report.fault:
         rest = "" if report.is_empty else "; what comes before that was imported"

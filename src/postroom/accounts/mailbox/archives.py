@@ -164,7 +164,7 @@ def _unpacked(started: "_Started") -> Content:
         return Content(_Streams(started, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)))
     for magic, name in _UNKNOWN.items():
         if head.startswith(magic):
-            raise UserError(f"not an mbox: it is a file of {name}, which is not read here")
+            raise UserError(f"not an mbox: it is a {name} file, which is not read here")
     return Content(started)
 
 
@@ -252,5 +252,4 @@ def _words_of(error: BaseException) -> str:
         return "it ends too early"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:1].lower() + text[1:]
+    return " ".join(str(error).split()) or type(error).__name__
