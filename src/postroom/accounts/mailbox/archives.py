@@ -192,7 +192,16 @@ class _Started(io.BufferedIOBase):
         return self._file.read1(size)
 
     def read(self, size: int | None = READ_OCTETS) -> bytes:
-        return self.read1(READ_OCTETS if size is None else size)
+        """Read so many octets, fewer at the end alone.
+
+        How much can be saved of what is damaged depends on the size of the pieces that are
+        unpacked: it must not depend on how they came.
+        """
+        octets = bytearray()
+        wanted = READ_OCTETS if size is None else size
+        while len(octets) < wanted and (more := self.read1(wanted - len(octets))):
+            octets += more
+        return bytes(octets)
 
 
 class _Decompressor(Protocol):
@@ -217,7 +226,7 @@ class _Decompressor(Protocol):
 class _Streams(io.BufferedIOBase):
     """One compressed stream after the other, unpacked within bounds."""
 
-    def __init__(self, file: io.BufferedIOBase, make: Callable[[], _Decompressor]) -> None:
+    def __init__(self, file: "_Started", make: Callable[[], _Decompressor]) -> None:
         self._file = file
         self._make = make
         self._current = make()
@@ -230,7 +239,7 @@ class _Streams(io.BufferedIOBase):
                 if not octets:
                     return b""
             elif self._current.needs_input:
-                octets = self._file.read1(READ_OCTETS)
+                octets = self._file.read(READ_OCTETS)
                 if not octets:
                     raise EOFError("it ends too early")
             if unpacked := self._current.decompress(octets, size):
@@ -238,10 +247,10 @@ class _Streams(io.BufferedIOBase):
 
     def _next_stream(self) -> bytes:
         """Begin the stream that follows; returns its first octets, or none at the end."""
-        octets = self._current.unused_data or self._file.read1(READ_OCTETS)
+        octets = self._current.unused_data or self._file.read(READ_OCTETS)
         # xz fills up with zeros
         while octets and not (octets := octets.lstrip(b"\0")):
-            octets = self._file.read1(READ_OCTETS)
+            octets = self._file.read(READ_OCTETS)
         self._current = self._make() if octets else self._current
         return octets
 

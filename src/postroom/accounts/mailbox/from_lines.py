@@ -302,10 +302,10 @@ _MONTHS: Final = {
         "led uno bre dub kve cer cec srp zar rij lis pro",  # Czech
         "tam hel maa huh tou kes hei elo syy lok marr jou",  # Finnish
         "oca sub mar nis may haz tem agu eyl eki kas ara",  # Turkish
-        "янв фев мар апр маи июн июл авг сен окт ноя дек",  # Russian
+        "янв фев мар апр мая июн июл авг сен окт ноя дек",  # Russian
     )
     for number, stem in enumerate(stems.split(), 1)
-}
+} | {"маи": 5}
 
 
 def _month(word: str) -> int | None:

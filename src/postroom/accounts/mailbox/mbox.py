@@ -221,9 +221,8 @@ class _Lines:
         """Give the From line that is next."""
         self._ended = False
         self._body = _Body(None)
-        line = self._take()
-        self._mends = line.endswith(b"\r\r\n")
-        return line
+        self._mends = self._peek(0).endswith(b"\r\r\n")
+        return self._take()
 
     def begin_body(self, length: int | None) -> None:
         """Count the octets of the body from here on.
