@@ -121,6 +121,7 @@ class Dates(SynchronousTestCase):
             "Thu Jan 99 00:00:00 2026",
             "Mon Jan 00 00:00:00 0000",
             "Mon Jan 1 00:00:00 1965",
+            "Thu Jan 1 00:00:00 1970 +0100",
             "joe@b.example Foo 1 Bar 2026 00:00:00",
             "01/02/2026 00:00:00",
         ):

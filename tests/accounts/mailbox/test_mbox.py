@@ -130,6 +130,12 @@ class Reading(SynchronousTestCase):
         self.assertEqual(content, b"Subject: x\nTo: y\n\nStatus: not this\n")
         self.assertEqual((flags, is_new), ("FRS", False))
 
+    def test_flags_of_thunderbird_are_read(self) -> None:
+        for status, flags in ((b"0000", ""), (b"0001", "S"), (b"1013", "PRS"), (b"000C", "FT")):
+            content = b"X-Mozilla-Status: " + status + b"\nX-Mozilla-Status2: 00000001\n\n"
+            found = read(b"From - Thu Jan  1 00:00:00 2026\n" + content + b"x\n")
+            self.assertEqual(found, [(content + b"x\n", NEW_YEAR, flags, not flags)])
+
     def test_flags_at_the_top_are_ours_and_leave_the_message_s_own_fields(self) -> None:
         content = b"Status: R\nX-Status: D\nSubject: x\n\n"
         self.assertEqual(read(written(content, flags="", is_new=True))[0][0], content)
@@ -231,6 +237,12 @@ class Beginnings(SynchronousTestCase):
                 contents(octets + long), [b"Subject: 1\n\nx\n", b"Subject: 2\n\ny\n" + long]
             )
 
+    def test_a_long_line_may_end_in_cr_cr_lf(self) -> None:
+        for size in range(LINE_OCTETS - 4, LINE_OCTETS + 2):
+            octets = FROM + b"Subject: 1\n\n" + b"x" * size + b"\ny\n"
+            found = contents(octets.replace(b"\n", b"\r\r\n"))
+            self.assertEqual(found, [octets[len(FROM) :].replace(b"\n", b"\r\n")], size)
+
     def test_uucp_quotes_the_lines_of_earlier_hosts(self) -> None:
         first = b"From joe Thu Jan  1 00:00:00 2026 remote from a\n"
         octets = FROM + b"Subject: 1\n\nx\n" + first + b">" + first + b"Subject: 2\n\ny\n"
@@ -265,6 +277,10 @@ class ContentLength(SynchronousTestCase):
             octets = self.message(len(body), body) + end
             self.assertEqual(self.body_of(octets)[0], body)
 
+    def test_what_follows_the_body_needs_no_empty_line_and_no_header(self) -> None:
+        octets = self.message(6, b"Hello\n") + FROM + b"\nlast\n"
+        self.assertEqual(contents(octets)[1:], [b"\nlast\n"])
+
     def test_where_it_does_not_fit_it_counts_for_nothing(self) -> None:
         last = b"\n" + FROM + b"Subject: 2\n\nlast\n"
         inside = b"From here\n"
@@ -284,6 +300,11 @@ class ContentLength(SynchronousTestCase):
                 body = b"\n>From here\n" + line + b"From there\n\n" + FROM + b"To: x\n\n"
                 octets = self.message(len(body), body) + FROM + b"Subject: 2\n\nlast\n"
                 self.assertEqual(self.body_of(octets), [body, b"last\n"])
+
+    def test_a_line_is_found_wherever_it_begins(self) -> None:
+        for size in range(LINE_OCTETS - 20, LINE_OCTETS + 5):
+            body = b">From here\n" + b"x" * size + b"\nFrom there\n"
+            self.assertEqual(self.body_of(self.message(len(body), body)), [body])
 
     def test_what_we_wrote_is_quoted_whatever_length_it_had(self) -> None:
         content = b"Content-Length: 3\r\n\r\na\r\n"

@@ -63,9 +63,7 @@ class Lookahead:
             self._waiting.seek(0)
             self._waiting.truncate()
             self._read_from = self._length = 0
-        if line.endswith(b"\n") or len(line) == limit:
-            return line
-        return line + self._file.readline(limit - len(line))
+        return line if line.endswith(b"\n") else line + self._file.readline(limit - len(line))
 
     def peek(self, distance: int, size: int) -> bytes:
         """Look at octets that are further on; fewer, or none, where the file ends before."""

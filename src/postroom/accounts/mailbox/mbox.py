@@ -27,7 +27,8 @@ blanks. What comes before the first message may be a byte order mark and empty l
 Flags are in the fields ``Status`` (R seen, O old) and ``X-Status`` (A answered, F flagged, T draft,
 D deleted). Writing puts them at the top. Reading takes flags from there, if they are there, and
 leaves all else as it is, so that what was written is read back octet by octet; from other writers
-it takes the fields wherever they stand in the header, and takes them out.
+it takes the fields wherever they stand in the header, and takes them out. Thunderbird's flags are
+in ``X-Mozilla-Status``, which stays: also those of messages that it has deleted but not removed.
 
 Known limits: a message that does not end in a line end gets one. "Forwarded" has no letter and is
 lost.
@@ -39,7 +40,7 @@ they are handled in pieces of `LINE_OCTETS`.
 import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import BinaryIO, Final
@@ -61,6 +62,8 @@ _NEEDS_QUOTE: Final = re.compile(rb">*From ")
 _STATUS: Final = re.compile(rb"((?:X-)?Status):[ \t]*([A-Za-z]*)[ \t]*\r*\n", re.IGNORECASE)
 _STATUS_FLAGS: Final = {"R": "S"}
 _X_STATUS_FLAGS: Final = {"A": "R", "F": "F", "T": "D", "D": "T"}
+_MOZILLA: Final = re.compile(rb"X-Mozilla-Status:[ \t]*([0-9A-F]{4})[ \t]*\r*\n", re.IGNORECASE)
+_MOZILLA_FLAGS: Final = {0x0001: "S", 0x0002: "R", 0x0004: "F", 0x0008: "T", 0x1000: "P"}
 _LENGTH: Final = re.compile(rb"Content-Length:[ \t]*([0-9]{1,18})[ \t]*\r*\n", re.IGNORECASE)
 _DATED: Final = re.compile(
     rb"^(?:Received|Date):([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE
@@ -156,6 +159,9 @@ class MboxMessage:
         """Read what another program says about the message; tells whether that is no part of it."""
         if found := _LENGTH.fullmatch(line):
             self._length = int(found[1])
+        elif found := _MOZILLA.fullmatch(line):
+            status = int(found[1], 16)
+            self._add_flags(flag for bit, flag in _MOZILLA_FLAGS.items() if status & bit)
         return self._take_flags(line, b"Status") or self._take_flags(line, b"X-Status")
 
     def _take_flags(self, line: bytes, field: bytes) -> bool:
@@ -165,9 +171,13 @@ class MboxMessage:
             return False
         letters = found[2].decode("ascii").upper()
         known = _STATUS_FLAGS if field == b"Status" else _X_STATUS_FLAGS
-        self.flags = "".join(sorted({*self.flags, *(known[n] for n in letters if n in known)}))
-        self.is_new = self.is_new and not self.flags and "O" not in letters
+        self.is_new = self.is_new and "O" not in letters
+        self._add_flags(known[each] for each in letters if each in known)
         return True
+
+    def _add_flags(self, flags: Iterable[str]) -> None:
+        self.flags = "".join(sorted({*self.flags, *flags}))
+        self.is_new = self.is_new and not self.flags
 
 
 class _Lines:
