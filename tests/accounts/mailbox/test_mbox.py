@@ -267,6 +267,15 @@ class ContentLength(SynchronousTestCase):
         self.assertEqual(self.body_of(whole + b"\n\n" + last), [self.BODY + b"\n", b"last\n"])
         self.assertEqual(doubts_of(whole + b"\n" + last), (1, 7))
 
+    def test_a_body_may_begin_like_a_message_or_be_empty(self) -> None:
+        last = FROM + b"Subject: 2\n\nlast\n"
+        body = FROM + b"Subject: inside\n\nHello\n"
+        octets = self.message(len(body), body) + b"\n" + last
+        self.assertEqual(self.body_of(octets), [body, b"last\n"])
+        for between in (b"", b"\n"):
+            first, _ = contents(self.message(0, b"") + between + last)
+            self.assertEqual(first, b"Subject: 1\nContent-Length: 0\n\n")
+
     def test_a_body_may_lack_its_line_end(self) -> None:
         octets = self.message(len(self.BODY) - 1) + b"\n" + FROM + b"Subject: 2\n\nlast\n"
         self.assertEqual(self.body_of(octets), [self.BODY, b"last\n"])

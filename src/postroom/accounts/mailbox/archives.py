@@ -99,7 +99,7 @@ class Part:
 
 @contextmanager
 def opened_parts(file: io.BufferedIOBase) -> Iterator[list[Part]]:
-    """Give what is in a file: one part, or those of a zip.
+    """Open what is in a file: one part, or those of a zip.
 
     Args:
         file: open, at its start. It may be a pipe.
@@ -256,7 +256,7 @@ class _Streams(io.BufferedIOBase):
 
 
 def _words_of(error: BaseException) -> str:
-    """Say in a few words what is wrong."""
+    """Return a few words on what is wrong."""
     if isinstance(error, EOFError):
         return "it ends too early"
     if isinstance(error, OSError) and error.strerror:

@@ -111,15 +111,13 @@ class MboxMessage:
         self.flags = ""
         self.is_new = True
         self._lines = lines
-        self._length: int | None = None
         self._header = self._read_header()
         self.received_at = parse_from_line(first_line).received_at
         if self.received_at is None:
             self.received_at = _header_date(self._header)
-        lines.begin_body(self._length)
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the content; once, and before the next message is asked for.
+        """Yield the content; once, and before the next message is asked for.
 
         Raises:
             Damaged: the file ends in the middle of the message.
@@ -156,9 +154,9 @@ class MboxMessage:
         return kept
 
     def _take_field(self, line: bytes) -> bool:
-        """Read what another program says about the message; tells whether that is no part of it."""
+        """Read what another program says of the message; return whether that is no part of it."""
         if found := _LENGTH.fullmatch(line):
-            self._length = int(found[1])
+            self._lines.announce(int(found[1]))
         elif found := _MOZILLA.fullmatch(line):
             status = int(found[1], 16)
             self._add_flags(flag for bit, flag in _MOZILLA_FLAGS.items() if status & bit)
@@ -194,10 +192,11 @@ class _Lines:
         self._ended = True
         self._mends = False
         self.is_cut = False
+        self._announced: int | None = None
         self._body = _Body(None)
 
     def close(self) -> None:
-        """Let go of what was kept on the disk."""
+        """Remove what was kept on the disk."""
         self._ahead.close()
 
     @property
@@ -206,7 +205,7 @@ class _Lines:
         return self._file.damage if isinstance(self._file, Content) else ""
 
     def skip_to_first(self) -> bool:
-        """Skip what may come before the first message; tells whether there is one, or nothing."""
+        """Skip what may come before the first message; return whether one or nothing follows."""
         if (first := self._peek(0)).startswith(_MARK):
             self._pieces[0] = first[len(_MARK) :]
         while _is_empty(self._peek(0)):
@@ -216,7 +215,7 @@ class _Lines:
         return not first or (first.startswith(b"From ") and self._is_beginning(0))
 
     def describe_first(self) -> str:
-        """Say what there is instead of a first message."""
+        """Return words for what there is instead of a first message."""
         first = self._peek(0)
         if first.startswith(b"From "):
             return "a 'From ' line without a date"
@@ -228,22 +227,19 @@ class _Lines:
         return not self._peek(0)
 
     def begin_message(self) -> bytes:
-        """Give the From line that is next."""
+        """Return the From line that is next."""
         self._ended = False
+        self._announced = None
         self._body = _Body(None)
         self._mends = self._peek(0).endswith(b"\r\r\n")
         return self._take()
 
-    def begin_body(self, length: int | None) -> None:
-        """Count the octets of the body from here on.
-
-        Args:
-            length: how many there are to be; None if nobody says.
-        """
-        self._body = _Body(length)
+    def announce(self, length: int) -> None:
+        """Expect a body of so many octets behind the next empty line."""
+        self._announced = length
 
     def next_of_message(self) -> bytes:
-        """Give the next line, or piece of one; empty at the message's end."""
+        """Return the next line, or piece of one; empty at the message's end."""
         piece = self._peek(0)
         if self._ended or not piece:
             self.is_cut = not self._ended and bool(self.damage)
@@ -254,6 +250,9 @@ class _Lines:
                     self._ended = True
                     return b""
             elif _is_empty(piece):
+                if self._announced is not None:
+                    self._body = _Body(len(piece) + self._announced)
+                    self._announced = None
                 if self._is_last():
                     self._take()
                     self._ended = True
@@ -344,7 +343,7 @@ class _Body:
     """The body of a message, so far.
 
     Attributes:
-        length: how many octets it is to have; None if nobody says.
+        length: how many octets it is to have, with the empty line before it; None if nobody says.
         octets: how many of them have been handed out.
         fits: whether it has that length; None while nobody has looked.
         has_from: whether there is a line in it that begins with ``From``; None while nobody has
@@ -376,7 +375,7 @@ def _ends_after_first(octets: bytes) -> bool:
 
 
 def read_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[MboxMessage]:
-    """Give the messages of an mbox, each until the next is asked for.
+    """Yield the messages of an mbox, each until the next is asked for.
 
     Args:
         file: at its start.

@@ -320,7 +320,7 @@ def _discard(maildir: Path, made: list[str]) -> None:
 
 
 def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming]:
-    """Give the messages of an mbox, each to be read before the next.
+    """Yield the messages of an mbox, each to be read before the next.
 
     Args:
         file: at its start.
