@@ -163,13 +163,15 @@ def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Nam
         if each.fault:
             yield _faulty(each.mailbox, each.fault, str(each.path))
             continue
-        into = _Target(target.maildir, each.mailbox, target.quota)
         try:
-            with each.path.open("rb") as file:
-                size = each.path.stat().st_size
-                yield from _take_file(into, file, size, str(each.path), target.mailbox)
+            file = each.path.open("rb")
         except OSError as error:
-            yield _faulty(each.mailbox, error.strerror or str(error), str(each.path))
+            yield _faulty(each.mailbox, str(error.strerror), str(each.path))
+            continue
+        into = _Target(target.maildir, each.mailbox, target.quota)
+        with file:
+            size = each.path.stat().st_size
+            yield from _take_file(into, file, size, str(each.path), target.mailbox)
 
 
 def _take_file(
