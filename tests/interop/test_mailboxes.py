@@ -218,6 +218,18 @@ class Imports(MailboxesCase):
         again = self.read("Again")
         self.assertEqual(again, sorted(map(_ended, expected)))
 
+    def test_what_came_in_the_same_second_is_in_the_order_of_the_mbox(self) -> None:
+        source = new_folder("import") / "mbox"
+        first = b"From a@b.example Thu Jan  1 00:00:00 2026\n"
+        numbers = range(1, 41)
+        source.write_bytes(b"".join(first + b"Subject: %d\n\n" % number for number in numbers))
+        self.daemon.admin("mailbox", "import", ANN, str(source), "-m", "In")
+        with self.dovecot.session() as imap:
+            imap.select("In")
+            data = self.ok(imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])"))
+            found = [item[1].strip() for item in data if isinstance(item, tuple)]
+        self.assertEqual(found, [b"Subject: %d" % number for number in numbers])
+
     def test_flags_and_dates_come_along(self) -> None:
         source = new_folder("import") / "cur"
         source.mkdir()
