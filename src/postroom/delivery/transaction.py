@@ -47,6 +47,7 @@ from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
 from postroom.delivery.wishes import (
     held_until,
+    is_binary,
     notices_of_success,
     passed_on,
     priority_of,
@@ -404,6 +405,7 @@ class MessageDelivery:
             self._scan.return_paths,
             folder=sub_address_folder(account.folder) if account.folder else "",
             quota=quota_of(account),
+            binary=is_binary(envelope.mail.parameters),
         )
 
     def _check(
