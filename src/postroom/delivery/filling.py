@@ -15,6 +15,7 @@ Who controls the input: the sender, the content.
 import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
 
 _NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 _COPY_OCTETS: Final = 1 << 30
+_WRITE_BACK_OCTETS: Final = 1 << 20
 
 Cuts = Sequence[tuple[int, int]]
 
@@ -118,14 +120,24 @@ class Filler:
             size = _copy_content(content, cuts, descriptor)
             sizes = Sizes(size, size)
         else:
-            for piece in rewriting.all(without(content.chunks(), cuts)):
-                write_all(descriptor, [piece])
+            _write_large(descriptor, len(above), rewriting.all(without(content.chunks(), cuts)))
             sizes = rewriting.sizes
         return _Written(body, sizes, None, descriptor, len(above))
 
 
 def _is_same(one: Body, other: Body) -> bool:
     return one.content is other.content and one.cuts == other.cuts and one.binary == other.binary
+
+
+def _write_large(target: int, offset: int, pieces: Iterable[bytes]) -> None:
+    """Append pieces, and have the disk write the last ones while the next are rewritten."""
+    start = offset
+    for piece in pieces:
+        offset += write_all(target, [piece])
+        if offset - start >= _WRITE_BACK_OCTETS:
+            with suppress(OSError):  # a hint, whatever the kernel answers
+                os.posix_fadvise(target, start, offset - start, os.POSIX_FADV_DONTNEED)
+            start = offset
 
 
 def _copy_content(content: IContent, cuts: Cuts, target: int) -> int:

@@ -25,6 +25,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
+from postroom.wire.line_ends import only_crlf
+
 _LINE_END: Final = re.compile(rb"(?<!\r)\r\n")
 
 
@@ -92,27 +94,23 @@ class Rewriting:
             yield written
 
     def _counted(self, piece: bytes) -> bytes:
-        if not piece:
-            return piece
-        if self._form is LineEnds.LF:
-            written = self._as_lf(piece)
-        elif self._form is LineEnds.CRLF:
-            written = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if self._form is LineEnds.LF and not self._after_cr and only_crlf(piece):
+            # So is nearly all mail. Deleting the CRs takes a third of the time of replacing CRLFs.
+            written = piece.translate(None, b"\r")
+            self.bare_lfs += len(piece) - len(written)
         else:
-            written = piece
+            written = self._written(piece)
+            self.bare_lfs += written.count(b"\n") - written.count(b"\r\n")
         self.octets += len(written)
-        self.bare_lfs += written.count(b"\n")
-        if b"\r" in written:
-            self.bare_lfs -= written.count(b"\r\n")
         return written
 
-    def _as_lf(self, piece: bytes) -> bytes:
-        """Replace line ends; the regular expression is for what hardly any message has, a bare CR.
-
-        No piece begins with the LF of a CRLF, for its CR was held back.
-        """
+    def _written(self, piece: bytes) -> bytes:
+        """Replace line ends; no piece begins with the LF of a CRLF, for its CR was held back."""
+        if self._form is LineEnds.KEPT or not piece:
+            return piece
+        if self._form is LineEnds.CRLF:
+            return piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         after_cr, self._after_cr = self._after_cr, piece.endswith(b"\r")
-        written = piece.replace(b"\r\n", b"\n")
         if after_cr:
             return _LINE_END.sub(b"\n", b"\r" + piece)[1:]
-        return _LINE_END.sub(b"\n", piece) if b"\r" in written else written
+        return _LINE_END.sub(b"\n", piece) if b"\r" in piece else piece
