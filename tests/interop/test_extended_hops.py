@@ -14,7 +14,7 @@ from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.lmtp import DovecotLMTP
-from tests.interop.mail import HARD, PLAIN, Inbox, delivered, lines, message
+from tests.interop.mail import HARD, PLAIN, Folder, Inbox, delivered, lines, message
 from tests.interop.peers import Exim, Postfix, SmtpSink
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
@@ -293,7 +293,7 @@ class PostroomTests(_Case):
                 smtp.send(b"BDAT %d%s\r\n" % (len(chunk), last.encode()) + chunk)
                 code, text = smtp.getreply()
                 self.assertEqual(code, 250, text)
-        inbox = Inbox(hop.maildir("bob@postroom.test") / "new")
+        inbox = Folder(hop.maildir("bob@postroom.test") / "new")
         (stored,) = inbox.wait()
         self.assertTrue(stored.endswith(content))
 
