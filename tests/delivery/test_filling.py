@@ -92,9 +92,9 @@ class Filling(FillingCase):
         for content, other in zip(self.contents(TEXT), self.contents(BINARY), strict=True):
             for body, expected in (
                 (Body(content), as_lf(HEAD + TEXT)),
+                (Body(content, ((0, 5),)), as_lf(HEAD + TEXT[5:])),
                 (Body(other, binary=True), HEAD + BINARY),
                 (Body(other), as_lf(HEAD + BINARY)),
-                (Body(content, ((0, 5),)), as_lf(HEAD + TEXT[5:])),
             ):
                 self.assertTrue(self.filled(filler, body)[0] == expected)
 

@@ -185,6 +185,14 @@ class AtCommit(BatchCase):
             self.assertEqual(self.reply(text, 5, 5, 5, age=age), FULL, text)
             os.unlink(f"{self.path()}/cur/2.x,S=5:2,S")
 
+    def test_nor_in_the_middle_of_a_batch(self) -> None:
+        fill(self.path())
+        with open(f"{self.path()}/maildirsize", "w") as file:
+            file.write("100000S,3C\n5 1\n5 1\n")  # there is nothing by now
+        outcomes = self.stored(*(self.limited(f"Q{n}") for n in range(4)))
+        self.assertEqual(outcomes[:3], [None] * 3)
+        self.assertIsInstance(outcomes[3], OverQuota)
+
     def test_a_maildir_without_a_record_is_counted_and_gets_one(self) -> None:
         outcomes = self.stored(*(self.limited(f"Q{n}") for n in range(5)))
         self.assertEqual(outcomes[:3], [None] * 3)
