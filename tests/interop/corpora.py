@@ -16,7 +16,7 @@ CRLF "." CRLF. Files that have LF line ends throughout, as repositories keep the
 Postfix has its defaults, and is asked only whether it takes a message. Postroom is a daemon with an
 mx listener and its defaults. It stores each message in a Maildir and relays it to a next hop that
 keeps the octets. Both have to be what was sent, below the trace fields, except for what
-`mended` does: line ends and NUL, a mailbox line above the header, and Return-Path fields, which
+`mended` does: line ends and NUL, mailbox lines above the header, and Return-Path fields, which
 final delivery replaces.
 
 Needs root (Postfix does) and the Debian package postfix. The status is 1 if Postroom refuses what
@@ -46,7 +46,7 @@ _TRACE = re.compile(
 )
 _HEADER = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*\n)*")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M)
-_MAILBOX_LINES = (b"From ", b">From ")
+_MAILBOX_LINES = re.compile(rb"(?:>*From [^\n]*\n)*")
 
 
 def outgoing(octets: bytes, as_is: bool) -> bytes:
@@ -62,10 +62,11 @@ def stuffed(content: bytes) -> bytes:
 
 
 def mended(content: bytes) -> bytes:
-    """Return what Postroom must make of content: NUL, line ends and the mailbox line."""
+    """Return what Postroom must make of content: NUL, line ends and mailbox lines."""
     lines = re.sub(rb"\r*\n", b"\n", content.replace(b"\0", b"")).replace(b"\r", b" ")
-    if lines.startswith(_MAILBOX_LINES):
-        lines = b"X-Mailbox-Line: " + lines
+    above = _MAILBOX_LINES.match(lines)
+    end = above.end() if above is not None else 0
+    lines = re.sub(rb"(?m)^(?=.)", b"X-Mailbox-Line: ", lines[:end]) + lines[end:]
     return lines.replace(b"\n", b"\r\n")
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.checkouts import CheckoutDaemon
-from tests.interop.corpora import is_below_trace, is_stored
+from tests.interop.corpora import is_below_trace, is_stored, mended
 from tests.interop.fixtures import stopped_at_exit
 from tests.interop.mail import Folder
 from tests.interop.raw import END, Peer, Received, Sink, code_of
@@ -160,6 +160,13 @@ class ContentTests(SynchronousTestCase):
                 wrong.append(f"{row.name}: relayed {relayed!r}"[:600])
         self.assertEqual(wrong, [])
         self.assertEqual(_sink().strays, [])
+
+    def test_rows_follow_the_rules(self) -> None:
+        for row in CONTENTS:
+            sent = row.sent + b"\r\n"
+            chunked = row.stored if row.in_chunks is None else row.in_chunks
+            self.assertEqual(mended((b"\r\n" + sent).replace(b"\r\n.", b"\r\n")[2:]), row.stored)
+            self.assertEqual(mended(sent), chunked)
 
     def test_data(self) -> None:
         self.check(lambda row: (self.deliver(row, b"DATA\r\n", row.sent + END), row.stored))

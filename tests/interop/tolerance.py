@@ -326,6 +326,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(COMMAND_ENDS, (b"NOOP\rNOOP\r\n",), None, None, 250),
 )
 
+_FROM = b"From a@remote.test Sat Nov 22 14:03:07 2025\r\n"
+_BOX = b"X-Mailbox-Line: "
 _H = b"From: sender@remote.test\r\nSubject: tolerance\r\n\r\n"
 
 CONTENTS: Final[tuple[ContentRow, ...]] = (
@@ -333,7 +335,8 @@ CONTENTS: Final[tuple[ContentRow, ...]] = (
     ContentRow("LF", _H + b"one\ntwo", _H + b"one\r\ntwo\r\n"),
     ContentRow("LF throughout", _H.replace(b"\r", b"") + b"one\ntwo\n", _H + b"one\r\ntwo\r\n\r\n"),
     ContentRow("CR", _H + b"one\rtwo\r\rthree", _H + b"one two  three\r\n"),
-    ContentRow("CR CR LF", _H + b"one\r\r\ntwo\r\r\r\n", _H + b"one\r\ntwo\r\n"),
+    ContentRow("CR CR LF", _H + b"a\r\r\nb\r\r\r\nc", _H + b"a\r\nb\r\nc\r\n"),
+    ContentRow("CR before the end", _H + b"one\r", _H + b"one\r\n"),
     ContentRow(
         "CR CR LF throughout", _H.replace(b"\r", b"\r\r") + b"one\r\r\ntwo", _H + b"one\r\ntwo\r\n"
     ),
@@ -383,16 +386,12 @@ CONTENTS: Final[tuple[ContentRow, ...]] = (
     ContentRow(
         "8-bit header", b"Subject: gr\xfcn\r\n\r\none", b"Subject: gr\xfcn\r\n\r\none\r\n", 250
     ),
+    ContentRow("From_ line", _FROM + _H + b"one", _BOX + _FROM + _H + b"one\r\n", 250),
+    ContentRow(">From_ line", b">" + _FROM + _H, _BOX + b">" + _FROM + _H + b"\r\n", 250),
     ContentRow(
-        "From_ line",
-        b"From a Sat Nov 22 14:03:07 2025\r\n" + _H + b"one",
-        b"X-Mailbox-Line: From a Sat Nov 22 14:03:07 2025\r\n" + _H + b"one\r\n",
-        250,
-    ),
-    ContentRow(
-        ">From_ line",
-        b">From a Sat Nov 22 14:03:07 2025\r\n" + _H + b"one",
-        b"X-Mailbox-Line: >From a Sat Nov 22 14:03:07 2025\r\n" + _H + b"one\r\n",
+        "two From_ lines",
+        _FROM + b">" + _FROM + _H + b"one",
+        _BOX + _FROM + _BOX + b">" + _FROM + _H + b"one\r\n",
         250,
     ),
 )
