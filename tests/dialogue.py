@@ -16,12 +16,13 @@ from postroom.testing.conformance.examination import through_starttls
 from postroom.testing.conversation import Conversation, Cut, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
 from postroom.wire.replies import Reply
+from postroom.wire.tolerance import NONE
 from tests.server.scene import HOSTNAME, PATIENT, Peer, Scene, settings
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 _NUMBERS = {each.name: each.type for each in fields(Limits)}
 _NETWORKS = [each.name for each in fields(ListenerSettings) if each.name.endswith("_networks")]
-_SWITCHES = ("space_after_colon", "prdr", "vrfy", "expn", "synchronised")
+_SWITCHES = ("prdr", "vrfy", "expn", "synchronised", "binarymime")
 _WORDS = ("extensions_off", "unwanted_solicitations")
 
 
@@ -44,6 +45,12 @@ def listener_of(dialogue: Dialogue) -> ListenerSettings:
             listener = replace(listener, **{key: value.split(",")})
         elif key == "hold_seconds":
             listener = replace(listener, hold_seconds=int(value))
+        elif key == "strict":
+            if value == "yes":
+                listener = replace(listener, tolerate=NONE, bare_newline="refuse")
+                limits = replace(limits, text_line_octets=998)
+        elif key in ("bare_newline", "origin"):
+            listener = replace(listener, **{key: value})
         elif key == "role":
             listener = replace(listener, role=value)
         elif key != "tls":
@@ -154,6 +161,9 @@ def wrong_form(reply: Reply) -> str | None:
 def run(dialogue: Dialogue, *, over_tls: bool = False) -> None:
     """Run a dialogue in every way.
 
+    One that does not say whether the server is strict must be the same if it tolerates all that it
+    can, and if it tolerates nothing.
+
     Args:
         dialogue: which.
         over_tls: it is the same over TLS, so it is had through STARTTLS and within TLS, too.
@@ -161,6 +171,12 @@ def run(dialogue: Dialogue, *, over_tls: bool = False) -> None:
     Raises:
         Mismatch: where the server differs from it.
     """
+    if "strict" not in dialogue.settings:
+        _run(replace(dialogue, settings={**dialogue.settings, "strict": "yes"}), over_tls=False)
+    _run(dialogue, over_tls=over_tls)
+
+
+def _run(dialogue: Dialogue, *, over_tls: bool) -> None:
     cuts = list(Cut)
     if dialogue.settings.get("synchronised") == "yes":  # then all at once is what is refused
         cuts.remove(Cut.WHOLE)

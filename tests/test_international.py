@@ -20,11 +20,18 @@ class Names(SynchronousTestCase):
             ("straße.example", "xn--strae-oqa.example"),
             ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("Foo_Bar.example", "foo_bar.example"),
+            ("_Foo.-x-.bücher.example", "_foo.-x-.xn--bcher-kva.example"),
+            ("xn--bcher-kva.bücher.example.", "xn--bcher-kva.xn--bcher-kva.example"),
         ):
             self.assertEqual(ascii_name(name), expected, name)
 
     def test_that_are_none_are_refused(self) -> None:
-        for name in ("☃.example", "ü" * 300, "-ü.example", "ü..example", "\u0301a.example"):
+        for name in (
+            *("☃.example", "ü" * 300, "-ü.example", "ü..example", "\u0301a.example"),
+            *("b_ü.example", "a b.ü", "a@b.ü", "xn--\u0000.ü", "xn--a-.ü", "a" * 64 + ".ü", "ü.."),
+            *(".ü", "ü." + "a." * 130 + "a"),
+        ):
             self.assertRaises(ValueError, ascii_name, name)
 
 

@@ -7,6 +7,7 @@ AUTH) gets new facts, so that whoever holds the old ones is not surprised.
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,11 @@ from enum import Enum, IntFlag
 from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
-from postroom.wire.paths import Mailbox
+from postroom.wire.paths import Mailbox, is_host_name
 from postroom.wire.replies import Reply
+
+# Of general address literals, those whose octets mean nothing in a header.
+_HEADER_NAME: Final = re.compile(rb"[A-Za-z0-9.:_\[\]-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class SessionFacts:
         role: the listener's role, ``"mx"``, ``"submission"`` or ``"lmtp"``.
         client: the peer's IP address as text (IPv4-mapped IPv6 unmapped), or ``"unix"``.
         client_port: the peer's port, 0 for a UNIX socket.
-        helo: the argument of EHLO or HELO; empty before.
+        helo: the argument of EHLO or HELO, as sent: any octets but controls; empty before. See
+            `helo_name`.
         extended: True after EHLO.
         tls: None in clear text.
         identity: the avatar id that authentication gave, None for an anonymous session.
@@ -66,6 +71,31 @@ class SessionFacts:
     tls: TLSFacts | None = None
     identity: str | None = None
     forwarded: str = ""
+
+    @property
+    def helo_name(self) -> bytes:
+        """The greeting's argument if it is a domain or an address literal that a header can hold.
+
+        Empty for anything else: nobody but a check that asks for it should see what a client may
+        have made up of any octets.
+
+        RFC 5321 s4.1.1.1, s4.4
+        """
+        fits = is_host_name(self.helo) and _HEADER_NAME.fullmatch(self.helo) is not None
+        return self.helo if fits else b""
+
+    @property
+    def client_literal(self) -> str:
+        """The client's address as an address literal, or how a header calls one without address.
+
+        RFC 5321 s4.1.3
+        """
+        address = self.client.partition("%")[0]
+        if address == "unix":
+            return "localhost"
+        if address == "unknown":  # so a proxy says with XCLIENT
+            return address
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
     @property
     def protocol(self) -> str:
@@ -184,11 +214,13 @@ class Alias:
         address: lower case.
         targets: addresses, or ``"discard:"``, which takes the mail and drops it.
         writers: who may write to it.
+        passes_tags: True if the tag of ``alias+tag`` goes on to its targets.
     """
 
     address: str
     targets: tuple[str, ...]
     writers: Writers = Writers.ANYONE
+    passes_tags: bool = True
 
 
 DISCARD: Final = "discard:"

@@ -2,7 +2,8 @@
 
 *Domains* are compared by their A-labels in lower case: what people type is mapped as UTS 46 says
 (case, width, the ideographic full stop), without changing whom the mail is for: the deviation
-characters keep their meaning.
+characters keep their meaning. Labels of ASCII may have underscores and hyphens anywhere, as names
+in DNS do and those of hosts should not.
 
 *Local parts* are compared in NFC, without case. RFC 6531 leaves that to the host whose mailboxes
 they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII ever becomes one of
@@ -13,14 +14,19 @@ Who controls the input: whoever wrote the address.
 """
 
 import unicodedata
+from typing import Final
 
 import idna
 
-from postroom.wire.paths import DOMAIN_OCTETS, Mailbox
+from postroom.wire.paths import DOMAIN_OCTETS, TOLERATED_LABEL, Mailbox
+
+_NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 1035 s3.1
 
 
 def ascii_name(name: str) -> str:
-    """Give a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+    """Return a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+
+    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
 
     Raises:
         ValueError: it is no name in any language.
@@ -34,9 +40,22 @@ def ascii_name(name: str) -> str:
             f"an internationalised domain name of more than {DOMAIN_OCTETS} characters"
         )
     try:
-        return idna.encode(name, uts46=True).decode("ascii").lower()
+        mapped = idna.uts46_remap(name, std3_rules=False)
+        stem = mapped.removesuffix(".")
+        found = ".".join(map(_ascii_label, stem.split(".")))
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"no internationalised domain name: {error}") from None
+    if len(found) > _NAME_OCTETS:
+        raise ValueError(f"an internationalised domain name of more than {_NAME_OCTETS} octets")
+    return found + mapped[len(stem) :]
+
+
+def _ascii_label(label: str) -> str:
+    """Return a label as an A-label, or as it is if it is one of ASCII that a host may have."""
+    plain = label.isascii() and TOLERATED_LABEL.fullmatch(label.encode("ascii")) is not None
+    if plain and not label.startswith("xn--"):
+        return label
+    return idna.alabel(label).decode("ascii")
 
 
 def local_key(local_part: bytes) -> bytes:

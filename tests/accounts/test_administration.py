@@ -8,10 +8,10 @@ from sqlalchemy import select
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.accounts import administration as admin
-from postroom.accounts import domains
+from postroom.accounts import aliases, domains
 from postroom.accounts.secrets import replace_stored, stored_forms
 from postroom.accounts.tables import directory_revision
-from postroom.envelope import Alias, Domain, DomainKind
+from postroom.envelope import Alias, Domain, DomainKind, Writers
 from postroom.errors import UserError
 from tests.accounts.support import fresh_database
 
@@ -164,6 +164,37 @@ class AliasTests(_DatabaseTestCase):
         )
         self.assertEqual(added, Alias("x@a.example", ("Zoe@b.example", "discard:")))
         self.assertEqual(admin.list_aliases(self.engine), (added,))
+
+    def test_tags_are_passed_on_until_that_is_switched_off(self) -> None:
+        self.assertTrue(admin.add_alias(self.engine, "x@a.example", ["t@b.example"]).passes_tags)
+        changed = aliases.set_passes_tags(self.engine, "X@a.example", False)
+        self.assertEqual(changed, Alias("x@a.example", ("t@b.example",), passes_tags=False))
+        for change in (
+            lambda: aliases.add_targets(self.engine, "x@a.example", ["u@b.example"]),
+            lambda: aliases.remove_targets(self.engine, "x@a.example", ["t@b.example"]),
+            lambda: aliases.set_writers(self.engine, "x@a.example", Writers.USERS),
+        ):
+            change()
+            (listed,) = admin.list_aliases(self.engine)
+            self.assertFalse(listed.passes_tags)
+        made = admin.add_alias(self.engine, "y@a.example", ["t@b.example"], passes_tags=False)
+        self.assertEqual(admin.list_aliases(self.engine)[1], made)
+        self.assertFalse(made.passes_tags)
+        self.assert_refused("no alias", aliases.set_passes_tags, "z@a.example", True)
+
+    def test_odd_dots_make_an_address_of_its_own(self) -> None:
+        admin.add_account(self.engine, "ann@a.example", None)
+        admin.add_account(self.engine, '"ann."@a.example', None)
+        admin.add_alias(self.engine, '"a..b"@a.example', ['"Ann."@a.example'])
+        admin.set_catch_all(self.engine, "a.example", '".x"@a.example')
+        self.assertEqual(
+            [row.maildir for row in admin.list_accounts(self.engine)],
+            ["a.example/ann.", "a.example/ann"],
+        )
+        removed = admin.remove_account(self.engine, '"ann."@a.example')
+        self.assertEqual(removed.referrers, ('"a..b"@a.example',))
+        self.assertEqual(admin.untaken(self.engine, ['".x"@a.example']), ('".x"@a.example',))
+        self.assertEqual(admin.list_domains(self.engine)[0].catch_all, '".x"@a.example')
 
     def test_an_alias_that_leads_to_itself_is_refused(self) -> None:
         self.assert_refused(

@@ -114,6 +114,12 @@ class DirectoryTests(SynchronousTestCase):
         found = self.successResultOf(self.directory.find_address("g@a.example"))
         self.assertEqual(found, Alias("g@a.example", ("joe@a.example",), Writers.MEMBERS))
 
+    def test_an_alias_says_whether_tags_go_on(self) -> None:
+        for address, passes in (("t@a.example", True), ("u@a.example", False)):
+            aliases.add_alias(self.engine, address, ["joe@a.example"], passes_tags=passes)
+            found = self.successResultOf(self.directory.find_address(address))
+            self.assertEqual(found.passes_tags, passes)
+
     def test_an_account_that_is_switched_off_is_found_so(self) -> None:
         admin.set_enabled(self.engine, "joe@a.example", False)
         found = self.successResultOf(self.directory.find_address("joe@a.example"))

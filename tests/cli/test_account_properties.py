@@ -114,6 +114,15 @@ class KindsOfDomains(CommandTestCase):
         self.refuse("unknown domain", "domain", "add", "b.example", "--alias-of", "c.example")
         self.refuse("not a local domain", "domain", "catch-all", "too.example", "x@b.example")
 
+    def test_underscores_and_a_final_dot_are_taken(self) -> None:
+        output = self.succeed("domain", "add", "Foo_Bar.example.")
+        self.assertEqual(output, "Added foo_bar.example; mail for unknown addresses is refused\n")
+        self.succeed("domain", "add", "--relay", "any", "--", "-x-.example")
+        self.succeed("domain", "catch-all", "foo_bar.example.", "postmaster@localhost.")
+        self.refuse("foo_bar.example exists already", "domain", "add", "foo_bar.example")
+        self.refuse("labels are letters", "domain", "add", "foo..example")
+        self.succeed("domain", "remove", "foo_bar.example.")
+
     def test_what_others_stand_for_stays(self) -> None:
         self.succeed("domain", "add", "a.example")
         self.succeed("domain", "add", "too.example", "--alias-of", "a.example")
@@ -153,7 +162,14 @@ class Groups(CommandTestCase):
         self.succeed("alias", "remove-target", "g@localhost", "a@b.example")
         self.assertEqual(
             self.succeed_json("alias", "list"),
-            [{"address": "g@localhost", "targets": ["c@b.example"], "writers": "members"}],
+            [
+                {
+                    "address": "g@localhost",
+                    "targets": ["c@b.example"],
+                    "writers": "members",
+                    "passes_tags": True,
+                }
+            ],
         )
 
     def test_the_last_one_stays_and_strangers_are_told(self) -> None:
@@ -167,3 +183,12 @@ class Groups(CommandTestCase):
         changed = self.succeed_json("alias", "writers", "g@localhost", "users")
         self.assertEqual(changed["writers"], "users")
         self.misuse("anyone", "alias", "writers", "g@localhost", "friends")
+
+    def test_whether_tags_go_on_is_changed(self) -> None:
+        self.succeed("alias", "add", "g@localhost", "a@b.example", "--no-tags")
+        self.assertIn("no", self.succeed("alias", "list").splitlines()[1].split())
+        changed = self.succeed_json("alias", "tags", "g@localhost", "yes")
+        self.assertIs(changed["passes_tags"], True)
+        self.assertIn("yes", self.succeed("alias", "list").splitlines()[1].split())
+        self.misuse("yes", "alias", "tags", "g@localhost", "maybe")
+        self.refuse("no alias", "alias", "tags", "x@localhost", "no")

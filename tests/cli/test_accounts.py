@@ -193,6 +193,7 @@ class AliasTests(CommandTestCase):
                     "address": "sales@localhost",
                     "targets": ["postmaster@localhost", "discard:"],
                     "writers": "anyone",
+                    "passes_tags": True,
                 }
             ],
         )

@@ -108,6 +108,14 @@ class AnswerTests(ResolverCase):
         found = await self.resolver.lookup_mx("D.Example")
         self.assertEqual(sorted(found), [(10, "a_1.example"), (20, "b.example")])
 
+    async def test_names_with_underscores_and_outer_hyphens_are_looked_up(self) -> None:
+        for name in ("foo_bar.example", "_x_.example", "-x-.example", "x-.y_.example"):
+            self.server.answers[f"MX {name}"] = say(f"{name}. 60 IN MX 10 mx.{name}.")
+            self.server.answers[f"A mx.{name}"] = say(f"mx.{name}. 60 IN A 192.0.2.1")
+            (record,) = await self.resolver.lookup_mx(name)
+            self.assertEqual(record, (10, f"mx.{name}"))
+            self.assertEqual(await self.resolver.lookup_addresses(record[1]), ["192.0.2.1"])
+
     async def test_the_null_mx_has_an_empty_exchange(self) -> None:
         self.server.answers["MX d.example"] = say("d.example. 60 IN MX 0 .")
         self.assertEqual(await self.resolver.lookup_mx("d.example"), [(0, "")])
@@ -299,7 +307,7 @@ class HostileTests(ResolverCase):
         self.assertGreater(len({port for _, port in seen}), 45)
 
     async def test_names_that_are_no_host_names_are_dropped(self) -> None:
-        bad = ("a\\032b.example.", "a\\013\\010.example.", "\\000.", "*.example.", "-a.example.")
+        bad = ("a\\032b.example.", "a\\013\\010.example.", "\\000.", "*.example.", "a\\.b.example.")
         records = [f"d.example. 60 IN MX 1 {name}" for name in bad]
         self.server.answers["MX d.example"] = say(*records, "d.example. 60 IN MX 1 ok.example.")
         self.assertEqual(await self.resolver.lookup_mx("d.example"), [(1, "ok.example")])

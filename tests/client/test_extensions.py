@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.client.model import Destination, Sent, SmartHost, TLSMode
 from postroom.client.settings import Chunking
+from postroom.wire.folding import LineFolder
 from tests.client.parts import (
     CLOSE,
     CONTENT,
@@ -121,6 +122,45 @@ class ChunkTests(WorldCase):
             for world in self.worlds("CHUNKING", chunking=Chunking.ALWAYS):
                 self.assertEqual(self.codes(self.sent(world, content=octets)), [554])
                 self.assertEqual(world.peers[0].contents, [])
+
+    def test_folded_chunks_are_as_long_as_they_say(self) -> None:
+        line = b"x" * 300
+        pieces = [line] * 10 + [b"x", b"x" * 97, b"\r", b"\n", b".\r\n.", "€".encode() * 400]
+        whole = b"".join(pieces)
+        wanted = LineFolder(998)
+        folded = wanted.feed(whole) + wanted.finish()
+        for source in (MemorySource(*pieces), MemorySource(whole)):
+            for world in self.worlds(
+                "CHUNKING", "SIZE", chunking=Chunking.ALWAYS, text_line_octets=998
+            ):
+                self.assertEqual(self.codes(self.sent(world, source=source)), [250])
+                (peer,) = world.peers
+                self.assertEqual(b"".join(peer.contents), folded)
+                said = [int(each.split()[1]) for each in peer.commands if each[:4] == "BDAT"]
+                self.assertEqual(said, [len(each) for each in peer.contents])
+                self.assertNotIn(0, said)
+                self.assertIn(f"SIZE={len(whole) + 3 * (len(whole) // 994)}", peer.commands[1])
+                self.assertEqual(max(map(len, folded.split(b"\r\n"))), 998)
+
+    def test_dots_are_stuffed_in_what_is_folded_for_data(self) -> None:
+        for pieces in ([b"." * 1000 + b"\r\n."], [b"." * 997, b"." * 3, b"\r\n", b"."]):
+            for world in self.worlds("PIPELINING", text_line_octets=998):
+                self.assertEqual(self.codes(self.sent(world, source=MemorySource(*pieces))), [250])
+                (content,) = world.peers[0].contents
+                self.assertEqual(content, b"." * 999 + b"\r\n ..\r\n..\r\n.\r\n")
+
+    def test_lines_of_any_length_go_as_they_are_unless_that_is_set(self) -> None:
+        content = b"Subject: x\r\n\r\n" + b"y" * 100_000
+        for world in self.worlds("PIPELINING"):
+            self.assertEqual(self.codes(self.sent(world, content=content)), [250])
+            self.assertEqual(world.peers[0].contents, [content + b"\r\n.\r\n"])
+
+    def test_binary_content_is_never_folded(self) -> None:
+        content = bytes(range(256)) * 20
+        for world in self.worlds("CHUNKING", "BINARYMIME", text_line_octets=78):
+            sent = self.sent(world, content=content, parameters={"BODY": "BINARYMIME"})
+            self.assertEqual(self.codes(sent), [250])
+            self.assertEqual(world.peers[0].contents, [content])
 
     def test_a_terminator_within_a_chunk_is_stuffed_for_data(self) -> None:
         octets = b"a\r\n.\r\nMAIL FROM:<evil@example.com>\r\n"

@@ -46,6 +46,24 @@ class OrderTests(FinderCase):
         seen = {tuple(self.addresses(mx, hosts, seed=seed)) for seed in range(50)}
         self.assertEqual(len(seen), 6)
 
+    def test_names_are_alike_whatever_their_case_and_with_a_final_dot(self) -> None:
+        mx = {"d.example": [(10, "A."), (10, "a"), (20, "US.example."), (30, "b.")]}
+        hosts = {"a": ["192.0.2.1"], "b": ["192.0.2.2"]}
+        (target,) = self.successResultOf(self.find(mx, hosts))
+        self.assertEqual(str(target), "a[192.0.2.1]:25")
+        own = frozenset({"Other.example."})
+        mx = {"d.example": [(10, "other.example")]}
+        self.assertEqual(self.refused(mx, {}, own_names=own), (554, "5.4.6"))
+        self.assertEqual(self.refused({"d.example": [(0, ".")]}, {}), (556, "5.1.10"))
+
+    def test_domains_and_hosts_may_have_underscores_and_outer_hyphens(self) -> None:
+        for name in ("foo_bar.example", "-x-.example"):
+            mx, hosts = {name: [(10, "_mx_.-x")]}, {"_mx_.-x": ["192.0.2.1"]}
+            (target,) = self.successResultOf(self.find(mx, hosts, name))
+            self.assertEqual(str(target), "_mx_.-x[192.0.2.1]:25")
+            (target,) = self.successResultOf(self.find({}, {name: ["192.0.2.1"]}, name))
+            self.assertEqual(str(target), f"{name}[192.0.2.1]:25")
+
     def test_without_mx_the_domain_is_its_own_host(self) -> None:
         (target,) = self.successResultOf(self.find({}, {"d.example": ["192.0.2.1"]}))
         self.assertEqual(str(target), "d.example[192.0.2.1]:25")

@@ -64,6 +64,23 @@ class ParameterTests(TermsCase):
         message = outgoing(parameters={"SIZE": "1"})
         self.assertEqual(self.terms(message, "SIZE 1000").mail, {"SIZE": str(len(CONTENT))})
 
+    def test_the_size_covers_what_folding_adds_but_not_beyond_what_the_host_takes(self) -> None:
+        folding = ClientSettings("us", text_line_octets=998)
+        for size, offer, told in (
+            (900, "SIZE", 900),
+            (10_000, "SIZE", 10_030),
+            (10_000, "SIZE 0", 10_030),
+            (10_000, "SIZE 10010", 10_010),
+        ):
+            message = outgoing(content=b"x" * size)
+            terms = terms_for(message, b"x" * size, hop(offer), folding, 0.0)
+            self.assertEqual(terms.mail, {"SIZE": str(told)})
+
+    def test_a_limit_that_no_line_could_keep_is_refused(self) -> None:
+        for octets in (-1, 1, 77):
+            with self.assertRaisesRegex(ValueError, "less than 78 octets"):
+                ClientSettings("us", text_line_octets=octets)
+
     def test_recipients_keep_their_parameters(self) -> None:
         rcpt = Rcpt(
             parse_mailbox(b"a@b.example"),

@@ -5,6 +5,9 @@ import datetime
 from collections.abc import Sequence
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
@@ -31,6 +34,31 @@ CERTIFICATES = {
 MODES = (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED, TLSMode.IMPLICIT)
 
 
+def odd_certificate(name: str) -> trustme.LeafCert:
+    """Make a certificate for a name that trustme takes for none."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    authority = x509.load_pem_x509_certificate(AUTHORITY.cert_pem.bytes())
+    signer = serialization.load_pem_private_key(AUTHORITY.private_key_pem.bytes(), None)
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+        .sign(signer, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return trustme.LeafCert(private, certificate.public_bytes(serialization.Encoding.PEM), [])
+
+
 def options_of(leaf: trustme.LeafCert) -> CertificateOptions:
     pem = leaf.private_key_and_cert_chain_pem.bytes()
     return PrivateCertificate.loadPEM(pem).options()
@@ -48,9 +76,17 @@ class ServerProtocol(Protocol):
         self.content = False
         self.asked = False
         if self.how.implicit:
-            self.transport.startTLS(options_of(self.how.certificate))
-            self.secure = True
+            self.start_tls()
         self.say("220 peer")
+
+    def start_tls(self) -> None:
+        options = options_of(self.how.certificate)
+        options.getContext().set_tlsext_servername_callback(self.note_name)
+        self.transport.startTLS(options)
+        self.secure = True
+
+    def note_name(self, connection: SSL.Connection) -> None:
+        self.how.server_names.append((connection.get_servername() or b"").decode())
 
     def say(self, line: str) -> None:
         self.transport.write(line.encode() + b"\r\n")
@@ -112,8 +148,7 @@ class ServerProtocol(Protocol):
         elif reply.startswith("220"):
             self.say(reply)
             if "\r\n" not in reply:
-                self.transport.startTLS(options_of(self.how.certificate))
-                self.secure = True
+                self.start_tls()
         else:
             self.say(reply)
 
@@ -139,6 +174,7 @@ class Behaviour:
         self.connections = 0
         self.commands: list[str] = []
         self.contents: list[bytes] = []
+        self.server_names: list[str] = []
 
 
 class TLSCase(TestCase):
@@ -158,7 +194,7 @@ class TLSCase(TestCase):
         factory = Factory.forProtocol(ServerProtocol)
         factory.how = how
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        resolver = TableResolver({}, {NAME: ["127.0.0.1"]})
+        resolver = TableResolver({}, {host: ["127.0.0.1"]})
         sender = Sender(reactor, resolver, ClientSettings("us.example", ca_file=self.ca_file))
         password = "pass word" if user else None
         smarthost = SmartHost(host, port.getHost().port, mode, user, password)
@@ -209,6 +245,20 @@ class CertificateTests(TLSCase):
         self.assert_sent(await self.send(how, TLSMode.REQUIRED, host="127.0.0.1"), how, secure=True)
         how = Behaviour("good")
         self.assert_held(await self.send(how, TLSMode.REQUIRED, host="127.0.0.1"), how)
+
+    async def test_a_host_may_have_an_underscore_or_outer_hyphens_in_its_name(self) -> None:
+        for host in ("foo_bar.example", "-x-.example"):
+            CERTIFICATES["odd"] = odd_certificate(host)
+            for mode in MODES:
+                how = Behaviour("odd", implicit=mode is TLSMode.IMPLICIT)
+                self.assert_sent(await self.send(how, mode, host=host), how, secure=True)
+                self.assertEqual(how.server_names, [host])
+            how = Behaviour("good")
+            self.assert_held(await self.send(how, TLSMode.REQUIRED, host=host), how)
+
+    async def test_a_name_that_no_certificate_can_have_proves_nothing(self) -> None:
+        how = Behaviour("good")
+        self.assert_held(await self.send(how, TLSMode.REQUIRED, host="1234"), how)
 
 
 class StarttlsTests(TLSCase):

@@ -59,7 +59,8 @@ class Delivering(AgentCase):
         self.assertEqual(
             self.new("joe"),
             [
-                b"Return-Path: <a@c.example>\r\nDelivered-To: joe@here.example\r\n"
+                b"Return-Path: <a@c.example>\r\nX-Original-To: joe@here.example\r\n"
+                b"Delivered-To: joe@here.example\r\n"
                 b"Received: from x\r\n" + MESSAGE
             ],
         )

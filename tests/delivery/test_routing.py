@@ -80,10 +80,30 @@ class LocalAddresses(RouterCase):
             "here.example!joe@here.example",
             r'"a\"b"@here.example',
             '"../joe"@here.example',
+            *('"joe."@here.example', '".joe"@here.example', '"j..oe"@here.example'),
         ):
             self.assertEqual(self.resolve(address), UNKNOWN_USER, address)
             odd = Account(str(box(address)), "/mail/odd")
             self.assertEqual(self.resolve(address, odd), Route((odd,)), address)
+
+    def test_odd_dots_stay_beside_a_tag(self) -> None:
+        odd = Account('"joe."@here.example', "/mail/odd")
+        found = self.resolve('"joe.+a..b"@here.example', odd)
+        self.assertEqual(found, Route((replace(odd, folder="a..b"),)))
+        found = self.resolve('"joe+a..b"@here.example', odd)
+        self.assertEqual(found, Route((replace(JOE, folder="a..b"),)))
+
+
+class LooseDomains(RouterCase):
+    domains = [Domain("foo_bar.example"), Domain("-x-.example", kind=DomainKind.RELAY)]
+
+    def test_are_domains_like_others(self) -> None:
+        joe = Account("joe@foo_bar.example", "/mail/joe")
+        found = self.resolve(Mailbox(b"Joe", b"Foo_Bar.example"), joe)
+        self.assertEqual(found, Route((joe,)))
+        known = RelayRecipient("x@-x-.example")
+        passed = Mailbox(b"x", b"-x-.example")
+        self.assertEqual(self.resolve(passed, known), Route(queued=(passed,), passes=True))
 
 
 class BeyondASCII(RouterCase):
@@ -159,6 +179,68 @@ class Aliases(RouterCase):
             self.resolve("all@here.example", *aliases),
             Route((JOE, replace(JOE, folder="tag")), forwarded=(box("x@there.example"),)),
         )
+
+    def test_pass_tags_on(self) -> None:
+        alias = Alias(
+            "a@here.example",
+            ("joe@here.example", "Git@there.example", "ci+own@there.example", "discard:"),
+        )
+        found = self.resolve("a+Key+x@here.example", alias)
+        self.assertEqual(
+            found,
+            Route(
+                (replace(JOE, folder="Key+x"),),
+                forwarded=(box("Git+Key+x@there.example"), box("ci+own@there.example")),
+            ),
+        )
+        for address in ("a@here.example", "a+@here.example"):
+            self.assertEqual(
+                self.resolve(address, alias),
+                Route((JOE,), forwarded=(box("Git@there.example"), box("ci+own@there.example"))),
+            )
+
+    def test_pass_tags_on_through_each_other_and_to_folders(self) -> None:
+        aliases = (
+            Alias("a@here.example", ("b@here.example", "c+own@here.example")),
+            Alias("b@here.example", ("joe@here.example",)),
+            Alias("c@here.example", ("ann@here.example",)),
+        )
+        self.assertEqual(
+            self.resolve("a+x@here.example", *aliases),
+            Route((replace(JOE, folder="x"), replace(ANN, folder="own"))),
+        )
+
+    def test_keep_tags_to_themselves_if_they_are_told_to(self) -> None:
+        alias = Alias("a@here.example", ("joe@here.example", "x@y.example"), passes_tags=False)
+        self.assertEqual(
+            self.resolve("a+x@here.example", alias), Route((JOE,), forwarded=(box("x@y.example"),))
+        )
+
+    def test_pass_tags_on_octet_for_octet_with_the_separator_of_the_site(self) -> None:
+        alias = Alias("a@here.example", ('"x y"@there.example', '"g."@there.example'))
+        found = self.resolve('"a--k..1"@here.example', alias, sub_address_separator="--")
+        self.assertEqual(
+            found,
+            Route(
+                forwarded=(box('"x y--k..1"@there.example'), box('"g.--k..1"@there.example')),
+            ),
+        )
+        found = self.resolve("a+x@here.example", alias, sub_address_separator="--")
+        self.assertEqual(found, UNKNOWN_USER)
+
+    def test_pass_no_tag_on_that_makes_an_address_too_long(self) -> None:
+        alias = Alias("a@here.example", ("=" * 235 + "@there.example",))
+        for tag, length in (("x" * 3, 239), ("x" * 5, 235)):
+            found = self.resolve(f"a+{tag}@here.example", alias)
+            assert isinstance(found, Route)
+            self.assertEqual(len(found.forwarded[0].local_part), length)
+
+    def test_for_members_are_so_with_a_tag_too(self) -> None:
+        group = Alias("g@here.example", ("joe@here.example",), Writers.MEMBERS)
+        found = self.resolve("g+x@here.example", group)
+        assert isinstance(found, Route)
+        self.assertTrue(found.admits("joe@here.example"))
+        self.assertFalse(found.admits("ann@here.example"))
 
     def test_leave_the_case_of_foreign_local_parts_alone(self) -> None:
         alias = Alias("a@here.example", ("X@there.example", "x@there.example"))
@@ -334,6 +416,16 @@ class KindsOfDomains(RouterCase):
             Route(queued=(box("known@relayed.example"),)),
         )
         self.assertEqual(self.resolve("b@relayed.example", in_it), Route((JOE,)))
+
+    def test_tags_go_there_where_they_are_taken(self) -> None:
+        there = Alias("a@here.example", ("known@relayed.example", "who@open.example"))
+        in_it = Alias("b@relayed.example", ("joe@here.example",))
+        self.assertEqual(
+            self.resolve("a+x@here.example", there, self.known),
+            Route(queued=(box("known@relayed.example"), box("who+x@open.example"))),
+        )
+        found = self.resolve("b+x@relayed.example", in_it)
+        self.assertEqual(found, Route((replace(JOE, folder="x"),)))
 
 
 class RewrittenSenders(RouterCase):

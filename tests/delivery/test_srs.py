@@ -71,8 +71,16 @@ class WayBack(SRSCase):
             self.assertEqual(self.reverse(address), "test@otherdomain.com")
 
     def test_a_user_may_hold_equals_signs_and_need_quotes(self) -> None:
-        for sender in ("a=b==c@there.example", '"a b"@there.example', "=@there.example"):
+        for sender in (
+            *("a=b==c@there.example", '"a b"@there.example', "=@there.example"),
+            *('"a..b"@there.example', '"ann."@there.example', '".ann"@there.example'),
+        ):
             self.assertEqual(self.reverse(self.forward(sender)), sender)
+
+    def test_a_host_may_have_underscores_and_hyphens_anywhere(self) -> None:
+        for domain in (b"foo_bar.example", b"_x.-y-.example"):
+            sender = Mailbox(b"ann", domain)
+            self.assertEqual(self.srs.reverse(self.srs.forward(sender)), sender)
 
     def test_every_part_is_signed(self) -> None:
         for forged in (

@@ -185,6 +185,22 @@ class AuthorTests(SynchronousTestCase):
         self.assertEqual(self.authors(b"\r\nFrom: joe@a.example\r\n"), [])
         self.assertEqual(self.authors(b""), [])
 
+    def test_a_body_without_a_header_may_quote_one(self) -> None:
+        quoted = b"From: a@a.example\r\nFrom: b@a.example\r\nSender: c\r\nsender: d\r\n\r\nx\r\n"
+        for first in (
+            *(b"Hello there\r\n", b"Hello\r\n", b" indented\r\n", b"\tFrom: x\r\n", b"\r\n"),
+            *(b"F\xc3\xb6: x\r\n", b"From x\r\nHello\r\n", b"\n"),
+        ):
+            self.assertEqual(self.authors(first + quoted), [], first)
+
+    def test_a_large_body_without_a_header_is_no_large_header(self) -> None:
+        self.assertEqual(self.scan(b"Hello\r\n" + b"x" * 2000, limit=1000).authors(), [])
+
+    def test_mailbox_lines_hide_no_author(self) -> None:
+        for lines in (b"From x\r\n", b">From x\r\n>>From y\n"):
+            self.assertEqual(self.authors(lines + b"From: joe@a.example\r\n"), ["joe@a.example"])
+            self.assertIs(self.refused(lines + b"From: a\r\nFrom: b\r\n"), SEVERAL_FROM)
+
     def test_more_than_one_author_field_is_refused_whatever_they_say(self) -> None:
         for first in (b"From: a@a.example\r\n", b"from : a@a.example\r\n"):
             for second in (b"From: a@a.example\r\n", b"FROM\t:\r\n x\r\n", b"junk\r\nFrom: b\r\n"):

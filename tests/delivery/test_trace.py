@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.delivery.trace import (
     delivered_to_field,
     header_date,
+    original_to_fields,
     received_field,
     return_path_field,
 )
@@ -140,6 +141,13 @@ class FinalDelivery(SynchronousTestCase):
 
     def test_return_path_of_the_null_sender_is_empty(self) -> None:
         self.assertEqual(return_path_field(None), b"Return-Path: <>\r\n")
+
+    def test_original_to_names_each_address_as_it_was_written(self) -> None:
+        made = original_to_fields([box("Joe+x@Here.example"), Mailbox(b"a..b", b"x.example")])
+        expected = b'X-Original-To: Joe+x@Here.example\r\nX-Original-To: "a..b"@x.example\r\n'
+        self.assertEqual(made, expected)
+        utf8 = original_to_fields([Mailbox("\u00fc".encode(), b"x")])
+        self.assertEqual(utf8, "X-Original-To: \u00fc@x\r\n".encode())
 
     def test_delivered_to_names_the_account(self) -> None:
         self.assertEqual(delivered_to_field("u@here.example"), b"Delivered-To: u@here.example\r\n")

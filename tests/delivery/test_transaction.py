@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 from dataclasses import replace
+from email import message_from_bytes, policy
 from ipaddress import ip_network
 from typing import Any
 
@@ -20,8 +22,10 @@ from postroom.delivery.expansion import Route
 from postroom.delivery.headers import TOO_MANY_HOPS
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
+from postroom.delivery.settings import SubmissionSettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
+from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
 from postroom.delivery.transaction import (
     NOT_A_WRITER,
     OWNER_CHANGED,
@@ -228,6 +232,7 @@ class Storing(MessageCase):
         self.assertTrue(
             octets.startswith(
                 b"Return-Path: <a@client.example>\r\n"
+                b"X-Original-To: Joe+tag@here.example\r\n"
                 b"Delivered-To: joe@here.example\r\n"
                 b"Received: from client.example ([192.0.2.1])\r\n"
             )
@@ -296,6 +301,109 @@ class Storing(MessageCase):
         transaction.abort()
         self.assertEqual(self.new("joe"), [])
         self.assertEqual(self.summary(), [])
+
+
+class OriginalRecipients(MessageCase):
+    """Who is named in whose copy."""
+
+    def named(self, octets: bytes) -> list[bytes]:
+        return re.findall(rb"^X-Original-To: (.*)\r$", octets, re.M)
+
+    async def test_a_copy_names_all_that_led_to_its_account_and_nobody_else(self) -> None:
+        await self.send(
+            *("Both@here.example", "joe@here.example", "bob+x@here.example"),
+            *("away@here.example", "y@there.example", "joe@here.example"),
+        )
+        for name, expected in (
+            ("joe", [b"Both@here.example", b"joe@here.example", b"away@here.example"]),
+            ("ann", [b"Both@here.example"]),
+            ("bob", [b"bob+x@here.example"]),
+        ):
+            (octets,) = self.new(name)
+            self.assertEqual(self.named(octets), expected, name)
+
+    async def test_what_is_sent_on_names_nobody(self) -> None:
+        await self.send("away@here.example", "y@there.example")
+        for _, octets in self.queue.messages:
+            self.assertEqual(self.named(octets), [])
+
+    async def test_nor_does_what_waits_in_the_queue_for_a_maildir(self) -> None:
+        self.fail("fsync", errno.EIO, 1)
+        await self.send("both@here.example")
+        ((_, octets),) = self.queue.messages
+        self.assertEqual(self.named(octets), [])
+
+
+class LinesOfMailboxFiles(MessageCase):
+    async def test_become_fields_wherever_the_message_goes(self) -> None:
+        lines = b"From a@b Sat Nov 22 14:03:07 2025\r\n>From c\r\n"
+        for size in (1, 7, 1000):
+            octets = lines + MESSAGE
+            transaction = self.begin(self.envelope("away@here.example"))
+            for start in range(0, len(octets), size):
+                transaction.write(octets[start : start + size])
+            await transaction.commit()
+            fields = b"X-Mailbox-Line: From a@b Sat Nov 22 14:03:07 2025\r\n"
+            fields += b"X-Mailbox-Line: >From c\r\n"
+            for stored in (self.new("joe")[-1], self.queue.messages[-1][1]):
+                self.assertTrue(stored.endswith(b"\r\n" + fields + MESSAGE), size)
+                self.assertEqual(message_from_bytes(stored)["Subject"], "s")
+
+    async def test_count_as_header(self) -> None:
+        for octets in (b"From x\r\n" * 5001 + HEADER, b"From " + b"x" * 300_000 + b"\r\n"):
+            with self.assertRaises(Refusal):
+                await self.send("joe@here.example", octets=octets)
+
+    async def test_above_a_bare_body_leave_it_body(self) -> None:
+        for body in (b"Hello.\r\n", b"  Hello:\r\n", b"Hello", b"From", b"\r\nHello.\r\n"):
+            await self.send("x@there.example", octets=b"From x\r\n" + body)
+            read = message_from_bytes(self.queue.messages[-1][1], policy=policy.SMTP)
+            self.assertEqual(read["X-Mailbox-Line"], "From x")
+            self.assertEqual(read.defects, [])
+            self.assertEqual(read.get_payload(), body.removeprefix(b"\r\n").decode())
+
+
+class Completing(MessageCase):
+    """Submitted mail; the fields themselves are in ``test_completion``."""
+
+    async def submit(self, octets: bytes, role: str = "submission", **changes: bool) -> bytes:
+        user = "ann@here.example"
+        made = self.envelope(
+            "x@there.example", sender=user, session=replace(FACTS, role=role, identity=user)
+        )
+        senders: Any = None
+        rules = SubmissionRules(SubmissionSettings(**changes), senders)
+        delivery = SubmittedDelivery(self.room, made.session, user, rules)
+        transaction = self.successResultOf(maybeDeferred(delivery.begin, made))
+        transaction.write(octets)
+        await transaction.commit()
+        stored: bytes = self.queue.messages[-1][1]
+        return stored
+
+    async def test_adds_what_is_missing_below_received(self) -> None:
+        stored = await self.submit(MESSAGE)
+        read = message_from_bytes(stored, policy=policy.SMTP)
+        self.assertEqual(read.keys(), ["Received", "Date", "Message-ID", "From", "Subject"])
+        self.assertEqual(read["Date"].datetime.timestamp(), int(NOW))
+        self.assertEqual(read["Message-ID"], "<20251122120307.1kD3vB0007Qwbz@mx.example>")
+        self.assertTrue(stored.endswith(MESSAGE))
+
+    async def test_a_bare_body_gets_a_header(self) -> None:
+        body = b"Hello\r\nDate: tomorrow\r\nFrom: a\r\nFrom: b\r\n"
+        for above, fields in ((b"", []), (b"\r\n", []), (b"From x\r\n", ["X-Mailbox-Line"])):
+            read = message_from_bytes(await self.submit(above + body), policy=policy.SMTP)
+            self.assertEqual(read.keys(), ["Received", "Date", "Message-ID", *fields])
+            self.assertEqual(read.get_payload(), body.decode())
+            self.assertEqual(read.defects, [])
+
+    async def test_is_for_submission_listeners_and_may_be_switched_off(self) -> None:
+        for role in ("mx", "lmtp"):
+            self.assertNotIn(b"\r\nDate:", await self.submit(MESSAGE, role))
+        stored = await self.submit(MESSAGE, add_date=False)
+        self.assertNotIn(b"\r\nDate:", stored)
+        self.assertIn(b"\r\nMessage-ID:", stored)
+        await self.send("x@there.example", session=replace(FACTS, role="submission"))
+        self.assertNotIn(b"\r\nDate:", self.queue.messages[-1][1])
 
 
 class Forwarding(MessageCase):

@@ -4,8 +4,9 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from postroom.wire.encode import BinaryEncoder, TextEncoder
+from postroom.wire.encode import BinaryEncoder, FoldingEncoder, TextEncoder
 from postroom.wire.errors import LocalViolation
+from postroom.wire.folding import SHORTEST_LIMIT, most_folded_octets
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.offers import capabilities_of, read_limits
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
@@ -60,6 +61,16 @@ def _chunk_encoders(octets: bytes) -> None:
     assert written == (whole if only_crlf(whole) and b"\0" not in whole else None)
 
 
+def _folding_encoder(octets: bytes) -> None:
+    segments = fold(octets)
+    written = _encoded(FoldingEncoder(TextEncoder(), SHORTEST_LIMIT), segments)
+    whole = b"".join(segments)
+    assert written == _encoded(FoldingEncoder(TextEncoder(), SHORTEST_LIMIT), [whole])
+    if written is not None:
+        assert max(map(len, written.split(b"\r\n"))) <= SHORTEST_LIMIT
+        assert len(written) <= most_folded_octets(len(whole), SHORTEST_LIMIT)
+
+
 def _encoded(encoder: TextEncoder, segments: list[bytes]) -> bytes | None:
     try:
         return b"".join(map(encoder.feed, segments)) + encoder.finish()
@@ -73,4 +84,7 @@ PEER_TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "offers.read_limits": _capabilities_of,
     "encode.TextEncoder": _chunk_encoders,
     "encode.BinaryEncoder": _chunk_encoders,
+    "encode.FoldingEncoder": _folding_encoder,
+    "folding.LineFolder": _folding_encoder,
+    "folding.most_folded_octets": _folding_encoder,
 }

@@ -22,18 +22,29 @@ from postroom.wire.codes import reply_code_description
 from postroom.wire.commands import (
     Auth,
     Command,
+    Hello,
     Noop,
 )
-from postroom.wire.data import ChunkDecoder, DotDecoder, Flaw
+from postroom.wire.data import (
+    MEND_ALL,
+    BareNewlineDecoder,
+    ChunkDecoder,
+    DotDecoder,
+    Flaw,
+    TextRules,
+)
 from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
-from postroom.wire.grammar import Syntax, parse_command, parse_vrfy_mailbox
+from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
 from postroom.wire.paths import (
+    DOMAIN_OCTETS,
+    PATH_OCTETS,
     Mailbox,
     PathError,
     check_literal,
     check_utf8,
+    is_host_name,
     mailbox,
     parse_mailbox,
     parse_path,
@@ -41,6 +52,7 @@ from postroom.wire.paths import (
 from postroom.wire.replies import Reply, ReplyReader, reply
 from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
+from postroom.wire.tolerance import NONE
 from postroom.wire.xtext import decode_xtext, encode_xtext
 from tests.fuzz.alphabet import fold, line_of
 from tests.fuzz.capture_targets import CAPTURE_TARGETS
@@ -58,9 +70,12 @@ EXTENSIONS: Final = dict.fromkeys(
     "",
 )
 SYNTAXES: Final = (
-    Syntax(OFFER.extensions, space_after_colon=True),
+    Syntax(OFFER.extensions),
+    Syntax(OFFER.extensions, NONE),
     Syntax(EXTENSIONS, utf8=True),
+    Syntax(EXTENSIONS, NONE, utf8=True),
 )
+REFUSE_ALL: Final = TextRules(998, refuse_bare_newline=True, refuse_nul=True)
 READERS: Final = tuple(
     read
     for name, read in inspect.getmembers(values, inspect.isfunction)
@@ -84,7 +99,13 @@ def _parse_path(octets: bytes) -> None:
             read = parse_path(path)
         except PathError:
             continue
-        assert read is None or parse_path(b"<" + bytes(read) + b">") == read
+        written = b"<" + (b"" if read is None else bytes(read)) + b">"
+        assert len(written) > PATH_OCTETS or parse_path(written) == read  # quotes may be new
+
+
+def _is_host_name(octets: bytes) -> None:
+    for name in (line_of(octets), b"[" + line_of(octets) + b"]"):
+        assert not is_host_name(name) or (name.isascii() and len(name) <= DOMAIN_OCTETS)
 
 
 def _check_literal(octets: bytes) -> None:
@@ -144,7 +165,13 @@ def _parse_command(octets: bytes) -> None:
         command = _parsed(line_of(octets), syntax)
         if command is None or isinstance(command, Noop):
             continue
-        assert _parsed(encode.encode(command, syntax.utf8)[:-2], syntax) == command
+        try:
+            written = encode.encode(command, syntax.utf8)
+        except LocalViolation:  # what others may call themselves, we may not
+            assert isinstance(command, Hello)
+            assert not is_host_name(command.domain)
+            continue
+        assert len(written) > PATH_OCTETS or _parsed(written[:-2], syntax) == command
 
 
 def _parsed(line: bytes, syntax: Syntax) -> Command | None:
@@ -155,11 +182,6 @@ def _parsed(line: bytes, syntax: Syntax) -> Command | None:
         assert violation.reply.enhanced is not None
         assert len(violation.reply.wire) <= 512
         return None
-
-
-def _parse_vrfy_mailbox(octets: bytes) -> None:
-    read = parse_vrfy_mailbox(line_of(octets))
-    assert read is None or parse_vrfy_mailbox(bytes(read)) == read
 
 
 def _reply(octets: bytes) -> None:
@@ -185,9 +207,13 @@ def _reply_reader(octets: bytes) -> None:
 
 def _dot_decoder(octets: bytes) -> None:
     words = fold(octets)
-    for normalise in (False, True):
-        content, flawed, ended, rest = _decoded(words, normalise)
-        whole = _decoded([b"".join(words)], normalise)
+    for kind, rules in (
+        (DotDecoder, MEND_ALL),
+        (DotDecoder, REFUSE_ALL),
+        (BareNewlineDecoder, MEND_ALL),
+    ):
+        content, flawed, ended, rest = _decoded(words, kind(rules))
+        whole = _decoded([b"".join(words)], kind(rules))
         assert (flawed, ended, rest) == whole[1:]
         if flawed or not ended:
             continue
@@ -195,8 +221,7 @@ def _dot_decoder(octets: bytes) -> None:
         assert content.count(b"\r\n") == content.count(b"\r") == content.count(b"\n")
 
 
-def _decoded(segments: list[bytes], normalise: bool) -> tuple[bytes, Flaw | None, bool, bytes]:
-    decoder = DotDecoder(998, normalise)
+def _decoded(segments: list[bytes], decoder: DotDecoder) -> tuple[bytes, Flaw | None, bool, bytes]:
     content = b""
     for at, segment in enumerate(segments):
         content += decoder.feed(segment)
@@ -217,7 +242,7 @@ def _chunk_decoder(octets: bytes) -> None:
 
 
 def _unchunked(chunks: list[bytes], binary: bool) -> tuple[bytes, Flaw | None]:
-    decoder = ChunkDecoder(998, binary=binary)
+    decoder = ChunkDecoder(REFUSE_ALL, binary)
     content = b""
     for at, chunk in enumerate(chunks):
         decoder.begin(len(chunk))
@@ -276,7 +301,7 @@ def _encode(octets: bytes) -> None:
 
 
 def _dot_encoder(octets: bytes) -> None:
-    encoder, decoder = encode.DotEncoder(), DotDecoder(0)
+    encoder, decoder = encode.DotEncoder(), DotDecoder()
     sent = b""
     try:
         for segment in fold(octets):
@@ -351,6 +376,7 @@ TARGETS: Final[dict[str, Target]] = {
     "paths.parse_mailbox": _parse_mailbox,
     "paths.parse_path": _parse_path,
     "paths.check_literal": _check_literal,
+    "paths.is_host_name": _is_host_name,
     "paths.mailbox": _mailbox,
     "parameters.parse_parameters": _parse_parameters,
     "paths.check_utf8": _check_utf8,
@@ -358,10 +384,10 @@ TARGETS: Final[dict[str, Target]] = {
     "xtext.encode_xtext": _xtext,
     **dict.fromkeys((f"values.{read.__name__}" for read in READERS), _read_value),
     "grammar.parse_command": _parse_command,
-    "grammar.parse_vrfy_mailbox": _parse_vrfy_mailbox,
     "replies.reply": _reply,
     "replies.ReplyReader": _reply_reader,
     "data.DotDecoder": _dot_decoder,
+    "data.BareNewlineDecoder": _dot_decoder,
     "data.ChunkDecoder": _chunk_decoder,
     "session.ServerSession": _server_session,
     "encode.encode": _parse_command,

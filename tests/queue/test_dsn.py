@@ -123,6 +123,21 @@ class ReportTests(SoundReports):
             ],
         )
 
+    def test_local_parts_that_need_quotes_have_them_in_every_field(self) -> None:
+        for local in (b"a..b", b".ann", b"ann.", b"a b", b"x." * 100):
+            address = Mailbox(local, b"foo_bar.example")
+            told = failure(address, UNKNOWN.reply, ORCPT="rfc822;a..b@old_name.example")
+            message = new_message(sender=address)
+            report = make_report("relay.example.org", message, SMALL, [told], 2000.0)
+            self.assert_sound(report)
+            written = bytes(address).decode()
+            self.assertTrue(written.startswith('"'))
+            fields = groups(report)[1]
+            self.assertEqual(fields["Final-Recipient"], f"rfc822; {written}")
+            self.assertEqual(fields["Original-Recipient"], "rfc822; a..b@old_name.example")
+            self.assertIn(f"\r\nTo: <{written}>\r\n".encode(), octets_of(report))
+            self.assertEqual(report.message.recipients[0].forward_path, address)
+
     def test_each_recipient_has_a_group_of_its_own(self) -> None:
         failed = [failure(mailbox(f"{n}@example.net"), UNKNOWN.reply) for n in range(3)]
         found = groups(report_of(*failed))

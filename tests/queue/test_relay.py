@@ -3,6 +3,7 @@
 import email
 import errno
 import inspect
+from dataclasses import replace
 from email.message import Message
 
 from twisted.internet.defer import Deferred
@@ -18,8 +19,10 @@ from postroom.queue.batch import Record
 from postroom.queue.schedule import Schedule
 from postroom.queue.store import LEASE_SECONDS
 from postroom.wire.commands import Rcpt
-from postroom.wire.paths import mailbox
+from postroom.wire.line_ends import only_crlf
+from postroom.wire.paths import Mailbox, mailbox
 from postroom.wire.replies import reply
+from tests.client.parts import SMARTHOST, World
 from tests.queue.rig import (
     BUSY,
     OK,
@@ -51,6 +54,52 @@ class FakeTests(RelayTestCase):
             [*inspect.signature(FakeSender.send).parameters],
             [*inspect.signature(Sender.send).parameters],
         )
+
+
+class UncleanTests(RelayTestCase):
+    """Content that no text may hold, brought by a program; nothing of it is sent or lost.
+
+    What comes by SMTP was mended when it came.
+    """
+
+    UNCLEAN = (b"a\nb\r\n", b"a\rb\r\n", b"a\0b\r\n", b"\n.\n", b"\r\n\0.\r\n", b"a\r")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = World()
+        self.sender = self.world.sender  # type: ignore[assignment]
+        self.begin()
+
+    def route(self, domain: str) -> Destination:
+        return SMARTHOST
+
+    def bring(self, *pieces: bytes, **more: object) -> None:
+        """Queue a message; let everything happen."""
+        self.enqueue("a@example.net", content=Content(*pieces), **more)
+        self.world.pump()
+        self.world.advance(10)
+        self.assertEqual(self.rows(), [])
+
+    def test_its_sender_is_told_at_once(self) -> None:
+        for bad in self.UNCLEAN:
+            for pieces in ((b"Subject: x\r\n\r\n", bad), (b"Subject: x\r\n\r\n" + bad,)):
+                before = self.contents()
+                self.bring(*pieces)
+                (report,) = self.contents()[len(before) :]
+                self.assertIn(b"554 5.6.0 The message cannot be sent by SMTP: a", report)
+                self.assertIn(b"Subject: x\r\n", report)
+                self.assertTrue(only_crlf(report) and b"\0" not in report, report)
+
+    def test_if_nobody_can_be_told_the_log_is(self) -> None:
+        with capturedLogs() as events:
+            self.bring(b"Subject: x\n\nbody\n", sender=None)
+        self.assertEqual(self.contents(), [])
+        (event,) = [each for each in events if "result" in each]
+        self.assertEqual(event["result"], "dropped")
+        self.assertIn("a bare LF in the content", event["reply"])
+
+    def contents(self) -> list[bytes]:
+        return [content for peer in self.world.peers for content in peer.contents]
 
 
 class OutcomeTests(RelayTestCase):
@@ -150,6 +199,28 @@ class OutcomeTests(RelayTestCase):
             ["b@example.net", "d@example.net"],
         )
         self.assertEqual(self.rows(), [])
+
+    def test_odd_addresses_survive_the_store(self) -> None:
+        odd = [
+            Mailbox(local, b"foo_bar.example")
+            for local in (b"a..b", b".ann", b"ann.", b"x" * 200, "..\xfc".encode())
+        ]
+        new = replace(self.message(), sender=odd[0], recipients=tuple(map(Rcpt, odd)))
+        content = Content(b"a: b\r\n\r\nc\r\n")
+        self.successResultOf(self.store.put(new, content, claim=False))
+        self.relay.start()
+        self.until(lambda: self.sender.sent)
+        ((where, sent, _),) = self.sender.sent
+        self.assertEqual(where, Destination("foo_bar.example"))
+        self.assertEqual(sent.sender, odd[0])
+        self.assertEqual([rcpt.forward_path for rcpt in sent.recipients], odd)
+
+    def test_a_final_dot_makes_no_other_destination(self) -> None:
+        for domain in (b"Example.net", b"example.net.", b"example.net"):
+            recipients = (Rcpt(Mailbox(b"a", domain)),)
+            new = replace(self.message(), recipients=recipients)
+            self.successResultOf(self.queue.enqueue(new, Content(b"a: b\r\n\r\nc\r\n")))
+        self.assertEqual(self.sender.domains(), ["example.net"] * 3)
 
     def test_recipients_are_grouped_by_destination(self) -> None:
         self.enqueue("a@example.net", "b@example.com", "c@EXAMPLE.net")

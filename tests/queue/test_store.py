@@ -1,6 +1,7 @@
 """The contract of `IQueueStore`, on SQLite and on PostgreSQL."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select
@@ -466,3 +467,22 @@ class AddressTests(TestCase):
             address = Mailbox(octets, b"example.org")
             self.assertEqual(read_mailbox(bytes(address)), address)
         self.assertEqual(read_mailbox(b"a@b.c"), mailbox("a@b.c"))
+
+    def test_no_limit_and_no_grammar_stands_between_an_address_and_its_row(self) -> None:
+        local_parts = (
+            b"",
+            b".",
+            b"a..b",
+            b".a",
+            b"x" * 250,
+            b"..\xc3\xbc",
+            b'"@"',
+            b"\xff",
+            b"a\r\nb",
+        )
+        domains = (b"foo_bar.example", b"-x-.example", b"d.example.", b"[IPv6:::1]", b"a..b", b"")
+        for local, domain in product(local_parts, domains):
+            address = Mailbox(local, domain)
+            self.assertEqual(read_mailbox(bytes(address)), address)
+        # As a version that knew no quotes might have written it.
+        self.assertEqual(read_mailbox(b"a..b@x_y"), Mailbox(b"a..b", b"x_y"))

@@ -35,8 +35,7 @@ from postroom.server.limits import Limits, ListenerSettings
 from postroom.server.protocol import SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.commands import Rcpt
-from postroom.wire.grammar import parse_vrfy_mailbox
-from postroom.wire.paths import Mailbox
+from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, ReplyReader, reply
 
 HOSTNAME = "mx.here.example"
@@ -173,7 +172,10 @@ class Delivery:
         return "queue" if envelope.session.identity is not None else NO_RELAYING
 
     def verify(self, text: bytes) -> object:
-        found = parse_vrfy_mailbox(text)
+        try:
+            found = parse_mailbox(text.strip(b"<>"))
+        except PathError:
+            found = None
         known = found is not None and found.domain_key == LOCAL_DOMAIN
         return self.world.answer("verify", lambda: found if known else None)
 

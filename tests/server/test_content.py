@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.errors import Refusal
 from postroom.server.limits import Limits
 from postroom.server.reception import TOO_BIG, ChunkReception
+from postroom.wire.data import ChunkDecoder
 from postroom.wire.replies import reply
 from tests.server.scene import PATIENT, STORED, Peer, Scene, Stored, Transaction, World, settings
 from tests.server.test_reception import envelope_for_tests
@@ -108,8 +109,8 @@ class WaitTests(SynchronousTestCase):
             scene.wait(3, peer)
             self.assertEqual(codes(peer), [421])
 
-    def test_a_chunk_that_drips_has_an_end(self) -> None:
-        scene = Scene()
+    def test_a_chunk_that_drips_has_an_end_under_stress(self) -> None:
+        scene = Scene(limit=1)
         peer = scene.in_transaction()
         peer.send(b"BDAT 100000\r\n")
         for _ in range(5):
@@ -179,10 +180,9 @@ class SizeTests(SynchronousTestCase):
 
     def test_mended_line_ends_count(self) -> None:
         limits = replace(Limits(), message_octets=10)
-        for content, refused in ((b"a\n" * 3, False), (b"a\n" * 4, True)):
-            reception = ChunkReception(
-                Transaction(World(), envelope_for_tests()), limits, normalise=True
-            )
+        for content, refused in ((b"a\n" * 3, False), (b"a\n" * 4, True), (b"\0" * 11, True)):
+            transaction = Transaction(World(), envelope_for_tests())
+            reception = ChunkReception(transaction, limits, ChunkDecoder())
             reception.begin_chunk(len(content))
             reception.feed(content)
             reception.finish()
@@ -195,7 +195,7 @@ class MemoryTests(SynchronousTestCase):
     def test_chunks_of_one_octet_make_few_pieces(self) -> None:
         world = World()
         transaction = Transaction(world, envelope_for_tests())
-        reception = ChunkReception(transaction, Limits())
+        reception = ChunkReception(transaction, Limits(), ChunkDecoder())
         for octet in b"x\r\n\r\n" * 10_000:
             reception.begin_chunk(1)
             reception.feed(bytes([octet]))

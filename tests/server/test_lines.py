@@ -35,6 +35,10 @@ class Recorder(LineStream):
     def lineLengthExceeded(self, line: bytes) -> None:
         self.events.append("too long")
 
+    def bareNewlineReceived(self) -> None:
+        self.events.append("bare newline")
+        super().bareNewlineReceived()
+
     def lineEndless(self) -> None:
         self.events.append("endless")
         super().lineEndless()
@@ -75,7 +79,21 @@ class LineTests(SynchronousTestCase):
     """What is a line."""
 
     def test_only_crlf_ends_a_line(self) -> None:
-        self.assertEqual(events([b"a\nb\rc\r\n\r\nd\n\r\r\n"]), [b"a\nb\rc", b"", b"d\n\r"])
+        self.assertEqual(events([b"b\rc\r\n\r\nd\r\r\n"]), [b"b\rc", b"", b"d\r"])
+
+    def test_a_bare_lf_ends_everything(self) -> None:
+        for stream in (b"a\r\nb\nc\r\n", b"a\r\n\nc\r\n", b"a\r\nb\r \nc\r\n", b"a\r\n\n"):
+            for chunks in ([stream], [bytes([octet]) for octet in stream]):
+                self.assertEqual(events(chunks), [b"a", "bare newline"])
+
+    def test_any_lf_ends_a_line_where_that_is_wanted(self) -> None:
+        for size in (1, 2, 99):
+            made = connected()
+            made.takes_bare_newlines = True
+            stream = b"a\nb\r\n\n\r\n\r\r\nc\n0123456789x\nd\n"
+            for at in range(0, len(stream), size):
+                made.dataReceived(stream[at : at + size])
+            self.assertEqual(made.events, [b"a", b"b", b"", b"", b"\r", b"c", "too long", b"d"])
 
     def test_a_line_in_pieces(self) -> None:
         self.assertEqual(events([b"a", b"b\r", b"\nc\r", b"\r", b"\n"]), [b"ab", b"c\r"])
@@ -103,7 +121,7 @@ class LineTests(SynchronousTestCase):
             [b"0123456789x", b"y" * 20, b"NEXT", b"\r", b"\nNEXT\r\n"],
             [b"0123456789xyz\r", b"\nNEXT\r\n"],
             [b"0123456789xyz\r", b"\r", b"\r\nNEXT\r\n"],
-            [bytes([octet]) for octet in b"0123456789x\nNEXT\r\rNEXT\r\nNEXT\r\n"],
+            [bytes([octet]) for octet in b"0123456789xNEXT\r\rNEXT\r\nNEXT\r\n"],
         ):
             self.assertEqual(events(chunks), ["too long", b"NEXT"])
 

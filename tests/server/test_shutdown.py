@@ -59,7 +59,7 @@ class ShutdownTests(SynchronousTestCase):
         self.assertEqual([each.content for each in scene.world.stored], [b"x\r\ny\r\n"])
 
     def test_a_chunk_that_fails_ends_the_session(self) -> None:
-        scene = Scene()
+        scene = Scene(settings(bare_newline="refuse"))
         peer = scene.in_transaction()
         scene.connections.drain()
         peer.send(b"BDAT 2\r\na\n")

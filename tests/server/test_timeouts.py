@@ -128,8 +128,16 @@ class ContentTests(SynchronousTestCase):
         scene.wait(2, peer)
         self.assertEqual(short(peer.hear()), (421, "4.4.2"))
 
-    def test_a_trickle_ends_whatever_its_rhythm(self) -> None:
+    def test_a_trickle_takes_its_time_on_a_calm_server(self) -> None:
         scene = Scene()
+        peer = scene.in_content()
+        for _ in range(120):
+            peer.send(b"x" * 1250)
+            scene.wait(5, peer)  # ten minutes in all, at half the rate that is wanted under stress
+        self.assertEqual(peer.say("\r\n."), STORED)
+
+    def test_a_trickle_ends_whatever_its_rhythm_under_stress(self) -> None:
+        scene = Scene(limit=1)
         peer = scene.in_content()
         for _ in range(40):
             if peer.closed:
@@ -140,7 +148,7 @@ class ContentTests(SynchronousTestCase):
         self.assertLess(scene.clock.seconds(), 190)
 
     def test_content_that_keeps_up_the_rate_may_take_hours(self) -> None:
-        scene = Scene()
+        scene = Scene(limit=1)
         peer = scene.in_content()
         for _ in range(200):
             peer.send((b"x" * 78 + b"\r\n") * 375)
@@ -148,7 +156,7 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(peer.say("."), STORED)
 
     def test_what_is_read_away_counts_as_well(self) -> None:
-        scene = Scene()
+        scene = Scene(settings(bare_newline="refuse"), limit=1)
         peer = scene.in_content()
         peer.send(b"a\nb")
         for _ in range(50):

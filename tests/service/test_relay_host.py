@@ -27,6 +27,9 @@ class ParseTests(SynchronousTestCase):
                 "h", 465, implicit, "me@example.org", "p:w/%é"
             ),
             "smtp://me:pw@h?tls=opportunistic": SmartHost("h", 25, opportunistic, "me", "pw"),
+            "smtp://Mail_1.-x-.example.net.:26": SmartHost(
+                "mail_1.-x-.example.net", 26, opportunistic
+            ),
             "smtp://h?tls=never": SmartHost("h", 25, TLSMode.NEVER),
             "lmtp://h": SmartHost("h", 24, opportunistic, lmtp=True),
             "lmtp://127.0.0.1:2424": SmartHost("127.0.0.1", 2424, opportunistic, lmtp=True),
@@ -49,6 +52,7 @@ class ParseTests(SynchronousTestCase):
             "http://mail.example.net": "it does not begin with",
             "smtp://": "there is no host",
             "smtp://me:pw@": "there is no host",
+            "smtp://mail..example.net": "neither a name nor an IP address",
             "smtp://mail_1.example.net!": "neither a name nor an IP address",
             "smtp://h:0": "the port is not a number from 1 to 65535",
             "smtp://h:65536": "the port is not a number from 1 to 65535",

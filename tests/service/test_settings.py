@@ -74,7 +74,11 @@ class CompletenessTests(SynchronousTestCase):
         made_elsewhere = {
             Limits: set(),
             # role and hostname are the listener's and the server's, limits a table of its own.
-            ListenerSettings: {"role", "limits", "clear_text_auth_networks", "mechanisms"},
+            ListenerSettings: {
+                *("role", "limits", "clear_text_auth_networks", "mechanisms"),
+                # delivery.origin, relay_networks and delivery.literal_addresses
+                *("origin", "origin_networks", "own_addresses"),
+            },
             ClientSettings: {"timeouts", "extensions"},
             Timeouts: set(),
             DeliverySettings: {"postmaster_domain", "spool_directory", "hands_over"},
@@ -196,12 +200,27 @@ class ErrorTests(Files):
             ],
         )
 
+    def test_a_limit_of_lines_is_none_or_one_that_can_be_kept(self) -> None:
+        for octets in (-1, 77, 1_000_001):
+            (line,) = self.errors(f"[client]\ntext_line_octets = {octets}\n")
+            self.assertIn("allowed: 0, or a whole number from 78 to 1000000", line)
+        for octets in (0, 78, 998):
+            path = self.write(f"[client]\ntext_line_octets = {octets}\n")
+            self.assertEqual(load_settings(path, {}).sending().text_line_octets, octets)
+
+    def test_domains_may_have_underscores_and_final_dots_in_a_file(self) -> None:
+        path = self.write('[routes]\n"Foo_Bar.example." = "smtp://mail_1.example.net.:26"\n')
+        route = load_settings(path, {}).routes["foo_bar.example"]
+        self.assertEqual(str(route), "mail_1.example.net:26")
+        (line,) = self.errors('domains = ["a..b"]\n')
+        self.assertIn("domains[0]", line)
+
     def test_types_are_not_guessed(self) -> None:
         for value in ('"12"', "true", "12.0", "[12]"):
             (line,) = self.errors(f"[limits]\nerrors = {value}\n")
             self.assertIn("allowed: a whole number from 1", line)
-        (line,) = self.errors('[session]\nspace_after_colon = "yes"\n')
-        self.assertEqual(line, 'session.space_after_colon = "yes"; allowed: true or false')
+        (line,) = self.errors('[session]\nvrfy = "yes"\n')
+        self.assertEqual(line, 'session.vrfy = "yes"; allowed: true or false')
 
     def test_an_item_of_a_list_is_named(self) -> None:
         (line,) = self.errors('relay_networks = ["192.0.2.0/24", "192.0.2.1/24"]\n')

@@ -1,14 +1,27 @@
 """Tests for `postroom.wire.data`."""
 
+import itertools
 import re
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.data import ChunkDecoder, DotDecoder, Flaw
+from postroom.wire.data import (
+    MEND_ALL,
+    BareNewlineDecoder,
+    ChunkDecoder,
+    DotDecoder,
+    Flaw,
+    TextRules,
+)
 
-LONGEST = 8
+STRICT = TextRules(8, refuse_bare_newline=True, refuse_nul=True)
+MENDING = TextRules(8)
+NO_BARE = TextRules(0, refuse_bare_newline=True)
+NO_NUL = TextRules(0, refuse_nul=True)
+RULES = st.sampled_from([MEND_ALL, MENDING, STRICT, NO_BARE, NO_NUL])
+LONG_LINES = TextRules(998, refuse_bare_newline=True, refuse_nul=True)
 PIECES = st.sampled_from(
     [b"\r\n", b"\r", b"\n", b".", b"\r\n.", b"\r\n.\r\n", b"..", b"\0", b"a", b"bcd", b"x" * 8]
 )
@@ -19,7 +32,25 @@ SIZES = st.lists(st.integers(1, 6))
 Outcome = tuple[bytes, Flaw | None, bool, bytes]
 
 
-def reference(stream: bytes, longest: int, normalise: bool) -> Outcome:
+def mended(text: bytes) -> bytes:
+    """Mend text in the plainest way."""
+    text = re.sub(rb"\r*\n", b"\n", text.replace(b"\0", b""))
+    return text.replace(b"\r", b" ").replace(b"\n", b"\r\n")
+
+
+def flaw_in(text: bytes, rules: TextRules) -> Flaw | None:
+    """Find the gravest flaw in the plainest way."""
+    if rules.refuse_bare_newline and re.search(rb"\r(?!\n)|(?<!\r)\n", text):
+        return Flaw.BARE_CR_OR_LF
+    if rules.refuse_nul and b"\0" in text:
+        return Flaw.NUL
+    lines = mended(text).split(b"\r\n")
+    if rules.longest_line and any(len(line) > rules.longest_line for line in lines):
+        return Flaw.LONG_LINE
+    return None
+
+
+def reference(stream: bytes, rules: TextRules) -> Outcome:
     """Decode a whole stream in the plainest way: content, flaw, ended, rest."""
     virtual = b"\r\n" + stream
     content, end, rest = virtual.partition(b"\r\n.\r\n")
@@ -28,21 +59,13 @@ def reference(stream: bytes, longest: int, normalise: bool) -> Outcome:
     lines = (content + b"\r\n").split(b"\r\n")[1:-1]
     lines = [line[1:] if line.startswith(b".") else line for line in lines]
     text = b"".join(line + b"\r\n" for line in lines)
-    if normalise:
-        text = re.sub(rb"\r\n|\r|\n", b"\r\n", text)
-    bare = any(b"\r" in line or b"\n" in line for line in text.split(b"\r\n"))
-    if bare:
-        return b"", Flaw.BARE_CR_OR_LF, True, rest
-    if b"\0" in text:
-        return b"", Flaw.NUL, True, rest
-    if longest and any(len(line) > longest for line in text.split(b"\r\n")):
-        return b"", Flaw.LONG_LINE, True, rest
-    return text, None, True, rest
+    flaw = flaw_in(text, rules)
+    return b"" if flaw else mended(text), flaw, True, rest
 
 
-def decode(chunks: list[bytes], longest: int, normalise: bool) -> Outcome:
+def decode(chunks: list[bytes], rules: TextRules, kind: type[DotDecoder] = DotDecoder) -> Outcome:
     """Decode a stream that comes in chunks."""
-    decoder = DotDecoder(longest, normalise)
+    decoder = kind(rules)
     content = b""
     for at, chunk in enumerate(chunks):
         content += decoder.feed(chunk)
@@ -62,33 +85,40 @@ def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
 class DotDecoderTests(SynchronousTestCase):
     """Tests for `DotDecoder`."""
 
-    def check(self, stream: bytes, sizes: list[int], normalise: bool) -> None:
-        expected = reference(stream, LONGEST, normalise)
-        got = decode(cut(stream, sizes), LONGEST, normalise)
+    def check(self, stream: bytes, sizes: list[int], rules: TextRules) -> None:
+        expected = reference(stream, rules)
+        got = decode(cut(stream, sizes), rules)
         self.assertEqual(got[2:], expected[2:])
         if not expected[2]:
             return
-        # Which of several flaws is found first may depend on the chunks; that there is one may not.
-        self.assertEqual(got[1] is None, expected[1] is None)
+        self.assertEqual(got[1], expected[1])
         if expected[1] is None:
             self.assertEqual(got[0], expected[0])
 
-    @given(STREAMS, SIZES, st.booleans())
-    @example(b"a\r\n..\r\n.\r\n", [6], False)
-    @example(b".\r\n", [1, 1], False)
-    @example(b"\r\r\n.\r\r\n", [1, 1, 1, 1], True)
+    @given(STREAMS, SIZES, RULES)
+    @example(b"a\r\n..\r\n.\r\n", [6], STRICT)
+    @example(b".\r\n", [1, 1], STRICT)
+    @example(b"\r\r\n.\r\r\n", [1, 1, 1, 1], MENDING)
     def test_any_stream_in_any_chunks_is_what_the_reference_makes_of_it(
-        self, stream: bytes, sizes: list[int], normalise: bool
+        self, stream: bytes, sizes: list[int], rules: TextRules
     ) -> None:
-        self.check(stream, sizes, normalise)
+        self.check(stream, sizes, rules)
 
     @given(CLEAN, SIZES)
     def test_a_clean_stream_in_any_chunks(self, stream: bytes, sizes: list[int]) -> None:
-        self.check(stream + b"\r\n.\r\nrest", sizes, False)
+        self.check(stream + b"\r\n.\r\nrest", sizes, STRICT)
 
-    @given(STREAMS, st.booleans())
-    def test_octet_by_octet(self, stream: bytes, normalise: bool) -> None:
-        self.check(stream, [1] * len(stream), normalise)
+    @given(STREAMS, RULES)
+    def test_octet_by_octet(self, stream: bytes, rules: TextRules) -> None:
+        self.check(stream, [1] * len(stream), rules)
+
+    def test_every_cut_around_cr_nul_lf_and_dot(self) -> None:
+        for length in range(1, 6):
+            for octets in itertools.product(b"\r\0\n.", repeat=length):
+                content = bytes(octets) + b"a\r\n.\r\n"
+                for first in range(length + 2):
+                    for second in range(first, length + 2):
+                        self.check(content, [first, second - first], MEND_ALL)
 
     def test_the_end_is_found_wherever_it_is_cut(self) -> None:
         stream = b"body\r\n.x\r\n.\r\nNEXT\r\n"
@@ -96,7 +126,7 @@ class DotDecoderTests(SynchronousTestCase):
             for second in range(first, len(stream)):
                 chunks = [stream[:first], stream[first:second], stream[second:]]
                 self.assertEqual(
-                    decode(chunks, 998, False), (b"body\r\nx\r\n", None, True, b"NEXT\r\n")
+                    decode(chunks, LONG_LINES), (b"body\r\nx\r\n", None, True, b"NEXT\r\n")
                 )
 
     def test_nothing_is_held_back_but_what_may_begin_the_end(self) -> None:
@@ -115,12 +145,12 @@ class DotDecoderTests(SynchronousTestCase):
             text = content + b".\r\n"
             for length in (1, 7, 1003, len(text)):
                 chunks = [text[at : at + length] for at in range(0, len(text), length)]
-                self.assertIs(decode(chunks, 998, False)[1], flaw)
+                self.assertIs(decode(chunks, LONG_LINES)[1], flaw)
                 pieces = [content[at : at + length] for at in range(0, len(content), length)]
-                self.assertIs(unchunked(pieces)[1], flaw)
+                self.assertIs(unchunked(pieces, STRICT)[1], flaw)
 
     def test_after_a_flaw_nothing_is_given_out_until_the_end(self) -> None:
-        decoder = DotDecoder()
+        decoder = DotDecoder(STRICT)
         self.assertEqual(decoder.feed(b"good\r\nmore"), b"good\r\nmore")
         self.assertEqual(decoder.feed(b"bad\nx"), b"")
         self.assertEqual(decoder.flaw, Flaw.BARE_CR_OR_LF)
@@ -135,30 +165,115 @@ class DotDecoderTests(SynchronousTestCase):
             stream = b"short\r\n" + line + b"\r\nshort\r\n.\r\n"
             for size in (1, 2, 997, 998, 999, 1000, 1001, 5000):
                 chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
-                self.assertEqual(decode(chunks, 998, False)[1:3], (flaw, True), (length, size))
+                self.assertEqual(decode(chunks, LONG_LINES)[1:3], (flaw, True), (length, size))
 
     def test_a_dot_that_is_taken_off_does_not_count(self) -> None:
-        self.assertIsNone(decode([b"." + b"." + b"x" * 997 + b"\r\n.\r\n"], 998, False)[1])
-        self.assertIs(decode([b".." + b"x" * 998 + b"\r\n.\r\n"], 998, False)[1], Flaw.LONG_LINE)
+        self.assertIsNone(decode([b"." + b"." + b"x" * 997 + b"\r\n.\r\n"], LONG_LINES)[1])
+        self.assertIs(decode([b".." + b"x" * 998 + b"\r\n.\r\n"], LONG_LINES)[1], Flaw.LONG_LINE)
 
     def test_lines_of_any_length_where_none_is_the_longest(self) -> None:
         stream = b"x" * 100_000 + b"\r\n.\r\n"
-        self.assertEqual(decode([stream], 0, False), (stream[:-3], None, True, b""))
+        self.assertEqual(decode([stream], MEND_ALL), (stream[:-3], None, True, b""))
 
     def test_a_long_line_of_a_megabyte_is_one_flaw(self) -> None:
         chunks = [b"x" * 4096] * 256 + [b"\r\nRSET\r\nMAIL FROM:<a@b>\r\n.\r\n"]
-        self.assertEqual(decode(chunks, 998, False)[1:], (Flaw.LONG_LINE, True, b""))
+        self.assertEqual(decode(chunks, LONG_LINES)[1:], (Flaw.LONG_LINE, True, b""))
 
     def test_many_short_chunks_take_linear_time(self) -> None:
         # Each octet alone, sixty thousand of them: minutes if each cost what came before it.
-        decoder = DotDecoder(0)
+        decoder = DotDecoder()
         count = sum(len(decoder.feed(b"x")) for _ in range(60_000))
         self.assertEqual(count, 60_000)
 
 
-def unchunked(chunks: list[bytes], **options: bool) -> tuple[bytes, Flaw | None]:
+class MendingTests(SynchronousTestCase):
+    """Tests for what `DotDecoder` makes of NULs and line ends."""
+
+    MENDED = {
+        b"a\rb": b"a b",
+        b"a\nb": b"a\r\nb",
+        b"a\r\r\nb": b"a\r\nb",
+        b"a\r\r\r\n\r\r\nb": b"a\r\n\r\nb",
+        b"a\n\rb": b"a\r\n b",
+        b"a\r\rb": b"a  b",
+        b"a\0b": b"ab",
+        b"a\r\0\nb": b"a\r\nb",
+        b"a\0\r\0\r\0\n\0b": b"a\r\nb",
+        b"a\n.\nb": b"a\r\n.\r\nb",
+        b"a\n..\nb": b"a\r\n..\r\nb",
+        b"a\n.\r\nb": b"a\r\n.\r\nb",
+        b"a\r\n.\nb": b"a\r\n\r\nb",
+        b"a\r.\rb": b"a . b",
+        b"a\r\n.\0\r\nb": b"a\r\n\r\nb",
+        b"a\r\n\0.\r\nb": b"a\r\n.\r\nb",
+        b"a\r\n.\r\r\nb": b"a\r\n\r\nb",
+    }
+
+    def test_what_becomes_of_it_after_data(self) -> None:
+        for sent, content in self.MENDED.items():
+            stream = sent + b"\r\n.\r\n"
+            for chunks in ([stream], [stream[at : at + 1] for at in range(len(stream))]):
+                got = decode(chunks, MEND_ALL)
+                self.assertEqual(got, (content + b"\r\n", None, True, b""), sent)
+
+    def test_only_the_end_ends_content(self) -> None:
+        for looks_like_it in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\0\r\n"):
+            got = decode([b"a" + looks_like_it + b"QUIT\r\n"], MEND_ALL)
+            self.assertFalse(got[2], looks_like_it)
+
+    def test_a_run_of_a_million_crs_is_counted_and_not_kept(self) -> None:
+        for behind, content in ((b"\nb", b"a\r\nb"), (b"b", b"a" + b" " * 2**20 + b"b")):
+            decoder = DotDecoder()
+            got = decoder.feed(b"a")
+            for _ in range(2**10):
+                self.assertEqual(decoder.feed(b"\r" * 2**10), b"")
+            self.assertEqual(decoder.raw_octets, 1 + 2**20 - 1)  # the last is held back
+            self.assertEqual(got + decoder.feed(behind), content)
+
+    def test_a_long_run_of_crs_takes_linear_time(self) -> None:
+        stream = b"\r" * 500_000 + b"x\n" + b"\r" * 500_000  # hours, if it were quadratic
+        self.assertEqual(len(DotDecoder().feed(stream)), 500_000 + 3)
+
+    def test_raw_octets_are_those_that_came(self) -> None:
+        decoder = DotDecoder()
+        decoder.feed(b"..a\0\0\n\n\r\n.\r\n")
+        self.assertEqual(decoder.raw_octets, len(b".a\0\0\n\n\r\n"))
+
+    def test_a_bare_newline_is_looked_for_before_nuls_are_taken_out(self) -> None:
+        for content in (b"a\r\0\n", b"a\n", b"a\rb", b"a\r\r\n"):
+            got = decode([content + b"\r\n.\r\n"], NO_BARE)
+            self.assertEqual(got[1:3], (Flaw.BARE_CR_OR_LF, True), content)
+        self.assertEqual(decode([b"a\0b\r\n.\r\n"], NO_BARE)[0], b"ab\r\n")
+        self.assertIs(decode([b"a\0b\r\n.\r\n"], NO_NUL)[1], Flaw.NUL)
+
+
+class BareNewlineDecoderTests(SynchronousTestCase):
+    """Tests for `BareNewlineDecoder`."""
+
+    STREAMS = {
+        b"a\n.\nQUIT\n": (b"a\r\n", b"QUIT\n"),
+        b"a\r\n.\r\nQUIT\r\n": (b"a\r\n", b"QUIT\r\n"),
+        b"a\n.\r\nQUIT": (b"a\r\n", b"QUIT"),
+        b"a\r\n.\nQUIT": (b"a\r\n", b"QUIT"),
+        b".\nQUIT": (b"", b"QUIT"),
+        b"..\n..b\n.c\n\n.\n": (b".\r\n.b\r\nc\r\n\r\n", b""),
+        b"a\rb\0\r\r\n.\n": (b"a b\r\n", b""),
+    }
+
+    def test_any_lf_ends_a_line_wherever_it_is_cut(self) -> None:
+        for stream, (content, rest) in self.STREAMS.items():
+            for first in range(len(stream)):
+                for second in range(first, len(stream)):
+                    chunks = [stream[:first], stream[first:second], stream[second:]]
+                    got = decode(chunks, NO_BARE, BareNewlineDecoder)
+                    self.assertEqual(got, (content, None, True, rest), chunks)
+
+
+def unchunked(
+    chunks: list[bytes], rules: TextRules = STRICT, binary: bool = False
+) -> tuple[bytes, Flaw | None]:
     """Decode chunks, each fed octet by octet and with something behind it."""
-    decoder = ChunkDecoder(10, **options)
+    decoder = ChunkDecoder(rules, binary)
     content = b""
     for chunk in chunks:
         decoder.begin(len(chunk))
@@ -186,7 +301,7 @@ class ChunkDecoderTests(SynchronousTestCase):
             b"a\r\n",
             b".\r\n..\r\n.\r\n",
             b"\r\n\r\n",
-            b"0123456789\r\n" * 2,
+            b"01234567\r\n" * 2,
         ):
             for chunks in self.cuts(content):
                 self.assertEqual(unchunked(chunks), (content, None), chunks)
@@ -209,5 +324,14 @@ class ChunkDecoderTests(SynchronousTestCase):
             self.assertEqual(unchunked(chunks, binary=True), (content, None))
 
     def test_stray_line_ends_are_mended_where_that_is_wanted(self) -> None:
-        for chunks in self.cuts(b"a\nb\rc\r\n\r"):
-            self.assertEqual(unchunked(chunks, normalise=True), (b"a\r\nb\r\nc\r\n\r\n", None))
+        for chunks in self.cuts(b"a\nb\rc\r\r\n\0\r\0\r"):
+            self.assertEqual(unchunked(chunks, MEND_ALL), (b"a\r\nb c\r\n  ", None))
+
+    @given(STREAMS, SIZES, RULES)
+    def test_any_content_in_any_chunks_is_what_the_reference_makes_of_it(
+        self, content: bytes, sizes: list[int], rules: TextRules
+    ) -> None:
+        got, flaw = unchunked(cut(content, sizes), rules)
+        self.assertEqual(flaw, flaw_in(content, rules))
+        if flaw is None:
+            self.assertEqual(got, mended(content))

@@ -65,7 +65,7 @@ class CommandTests(SynchronousTestCase):
     def test_what_is_malformed_is_said(self) -> None:
         for line, error in (
             (b"FOO\r\n", "Command not recognized"),
-            (b"MAIL FROM: <a@b>\r\n", "Syntax: MAIL FROM:<reverse-path>, without a space"),
+            (b"MAIL FROM: <a@b>\r\n", "Syntax: MAIL FROM:<reverse-path>, without blanks"),
             (b"EHLO\r\n", "EHLO needs a domain"),
             (b"NOOP\n", "bare CR or LF"),
             (b"NOOP a\rb\r\n", "bare CR or LF"),

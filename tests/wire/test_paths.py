@@ -12,6 +12,7 @@ from postroom.wire.paths import (
     parse_mailbox,
     parse_path,
 )
+from postroom.wire.tolerance import ALL, NONE, Tolerance
 from tests.wire.addresses import FOLDED, MAILBOXES
 
 READ = {
@@ -107,7 +108,7 @@ class MailboxTests(SynchronousTestCase):
 
     def test_what_is_refused_and_why(self) -> None:
         for octets, why in REFUSED.items():
-            error = self.assertRaises(PathError, parse_mailbox, octets)
+            error = self.assertRaises(PathError, parse_mailbox, octets, NONE)
             self.assertIn(why, str(error), octets)
 
     def test_what_is_read_beyond_ascii(self) -> None:
@@ -121,12 +122,12 @@ class MailboxTests(SynchronousTestCase):
 
     def test_what_is_refused_beyond_ascii_and_why(self) -> None:
         for text, why in REFUSED_UTF8.items():
-            error = self.assertRaises(PathError, parse_mailbox, text.encode())
+            error = self.assertRaises(PathError, parse_mailbox, text.encode(), NONE)
             self.assertIn(why, str(error), text)
 
     def test_octets_that_are_no_utf8_are_refused(self) -> None:
         for octets in (b"\xc0\xae@b", b"a@\xc0\xae", b"\xed\xa0\x80@b", b"\xe2\x82@b", b"a@b\xe2"):
-            self.assertIn("UTF-8", str(self.assertRaises(PathError, parse_mailbox, octets)))
+            self.assertIn("UTF-8", str(self.assertRaises(PathError, parse_mailbox, octets, NONE)))
 
     def test_u_labels_are_compared_in_lower_case(self) -> None:
         self.assertEqual(parse_mailbox("a@BÜCHER.example".encode()).domain_key, "bücher.example")
@@ -178,6 +179,119 @@ class MailboxTests(SynchronousTestCase):
                 self.assertRaises(PathError, parse_mailbox, b"a@" + octet * 40_000 + tail + b"!")
 
 
+TOLERATED = {
+    Tolerance.LOCAL_PART_DOTS: {
+        b"a.@b": (b"a.", b"b"),
+        b".a@b": (b".a", b"b"),
+        b"a..b@c": (b"a..b", b"c"),
+        b".@b": (b".", b"b"),
+        b"...@b": (b"...", b"b"),
+        b"a.+x..y@b": (b"a.+x..y", b"b"),
+        "ü.@b".encode(): ("ü.".encode(), b"b"),
+        "a..ü@b".encode(): ("a..ü".encode(), b"b"),
+    },
+    Tolerance.LONG_LOCAL_PARTS: {
+        b"x" * 65 + b"@b": (b"x" * 65, b"b"),
+        b"x" * 252 + b"@b": (b"x" * 252, b"b"),
+        b'"' + b"x " * 40 + b'"@b': (b"x " * 40, b"b"),
+        ("ü" * 33 + "@b").encode(): (("ü" * 33).encode(), b"b"),
+    },
+    Tolerance.DOMAIN_CHARACTERS: {
+        b"a@b_c": (b"a", b"b_c"),
+        b"a@_b.c": (b"a", b"_b.c"),
+        b"a@b_.c_": (b"a", b"b_.c_"),
+        b"a@-b.c-": (b"a", b"-b.c-"),
+        b"a@" + b"_" * 62 + b"x.b": (b"a", b"_" * 62 + b"x.b"),
+        "ü@b_c".encode(): ("ü".encode(), b"b_c"),
+        "a@ü.b_c".encode(): (b"a", "ü.b_c".encode()),
+    },
+    Tolerance.TRAILING_DOT: {
+        b"a@b.": (b"a", b"b"),
+        b"a@b.c.": (b"a", b"b.c"),
+        "a@ü.".encode(): (b"a", "ü".encode()),
+    },
+}
+NEVER = (
+    *(b"a@b@c", b"a@@b", b"@b", b"a@", b"a@.", b"a@b..", b"a@.b", b"a@b..c", b"a b@c", b"a@b c"),
+    *(b'"a@b', b'a"@b', b'a"b"@c', b"a(x)@b", b"a@b(x)", b"<a@b>", b"a,b@c", b"a;b@c", b"a:b@c"),
+    *(b"a\\@b", b"a@[192.0.2.1].", b"a@[192.0.2.1", b"a@192.0.2.1]", b"a\t@b", b"a@b\0"),
+    *(
+        b"a@" + b"x" * 64,
+        b"a@" + b"_" * 63 + b"x.b",
+        b"a@_",
+        b"a@-.b",
+        b"a@" + b".".join([b"a" * 50] * 6),
+    ),
+    *("a@ü_b".encode(), "a@-ü".encode(), "a@ü..b".encode(), b"a@b\xff", b"\xff@b", b""),
+)
+
+
+class ToleranceTests(SynchronousTestCase):
+    """Tests for what `parse_mailbox` and `parse_path` tolerate."""
+
+    def test_each_deviation_is_kept_octet_for_octet_if_its_tolerance_is_on(self) -> None:
+        for tolerance, mailboxes in TOLERATED.items():
+            for octets, parts in mailboxes.items():
+                for tolerate in (frozenset({tolerance}), ALL):
+                    read = parse_mailbox(octets, tolerate)
+                    self.assertEqual(read, Mailbox(*parts), octets)
+                self.assertRaises(PathError, parse_mailbox, octets, ALL - {tolerance})
+
+    def test_what_was_tolerated_once_is_written_in_the_grammar_and_read_back(self) -> None:
+        for octets in TOLERATED[Tolerance.LOCAL_PART_DOTS]:
+            read = parse_mailbox(octets)
+            self.assertEqual(parse_mailbox(bytes(read), NONE), read)
+            self.assertTrue(bytes(read).startswith(b'"'))
+
+    def test_what_is_never_tolerated(self) -> None:
+        for octets in NEVER:
+            self.assertRaises(PathError, parse_mailbox, octets, ALL)
+            self.assertRaises(PathError, parse_path, b"<" + octets + b"> <c@d>", ALL)
+
+    def test_blanks_at_the_ends_inside_the_brackets(self) -> None:
+        for octets in (b"< a@b>", b"<a@b >", b"<  a@b  >", b"< @c:a@b>"):
+            self.assertEqual(parse_path(octets, frozenset({Tolerance.BLANKS})), Mailbox(b"a", b"b"))
+            self.assertRaises(PathError, parse_path, octets, ALL - {Tolerance.BLANKS})
+        self.assertIsNone(parse_path(b"< >"))
+        for within in (b"<a @b>", b"<a@ b>", b"<a b@c>", b"<a@b c>", b'<"a" @b>'):
+            self.assertRaises(PathError, parse_path, within)
+
+    def test_a_local_part_alone(self) -> None:
+        alone = frozenset({Tolerance.MISSING_DOMAIN})
+        for octets, local in ((b"<ann>", b"ann"), (b'<"a b">', b"a b"), (b"<a!b%c>", b"a!b%c")):
+            self.assertEqual(parse_path(octets, alone), Mailbox(local, b""))
+            self.assertRaises(PathError, parse_path, octets, ALL - alone)
+        self.assertEqual(parse_path(b"<ann.>"), Mailbox(b"ann.", b""))
+        self.assertRaises(PathError, parse_path, b"<ann.>", alone)
+        for octets in (b'<"">', b"<a b>", b"<(a)>", b"<ann@>", b"<@>", b'<"a@b">'):
+            self.assertRaises(PathError, parse_path, octets)
+
+    def test_the_postmaster_needs_no_tolerance(self) -> None:
+        found = Mailbox(b"postmaster", b"")
+        self.assertEqual(parse_path(b"<PostMaster>", NONE, postmaster=True), found)
+        self.assertEqual(parse_path(b"< postmaster >", ALL, postmaster=True), found)
+        self.assertRaises(PathError, parse_path, b"<postmaster>", NONE)
+
+    def test_a_path_has_at_most_256_octets(self) -> None:
+        self.assertEqual(len(bytes(parse_path(b"<" + b"x" * 252 + b"@b>") or b"")), 254)
+        self.assertRaises(PathError, parse_path, b"<" + b"x" * 253 + b"@b>")
+
+    def test_a_source_route_may_have_the_same_domains(self) -> None:
+        read = parse_path(b"<@a_b.,@-c:u@d>")
+        self.assertEqual(read, Mailbox(b"u", b"d"))
+        self.assertRaises(PathError, parse_path, b"<@a_b:u@d>", ALL - {Tolerance.DOMAIN_CHARACTERS})
+
+    def test_the_address_in_a_literal(self) -> None:
+        for domain, address in (
+            (b"[192.0.2.1]", "192.0.2.1"),
+            (b"[IPv6:2001:DB8:0::1]", "2001:db8::1"),
+            (b"[IPv6:::ffff:192.0.2.1]", "::ffff:c000:201"),
+            (b"[tag:x]", ""),
+            (b"b.example", ""),
+        ):
+            self.assertEqual(Mailbox(b"a", domain).literal_address, address)
+
+
 class PathTests(SynchronousTestCase):
     """Tests for `parse_path`."""
 
@@ -190,7 +304,7 @@ class PathTests(SynchronousTestCase):
 
     def test_what_is_refused(self) -> None:
         for octets in (b"", b"<", b">", b"u@d", b"<u@d", b"u@d>", b"< >", b"<<u@d>>", b"<@a>"):
-            self.assertRaises(PathError, parse_path, octets)
+            self.assertRaises(PathError, parse_path, octets, NONE)
         for octets in (
             b"<@a,b:u@d>",
             b"<@a:@b:u@d>",
@@ -198,7 +312,7 @@ class PathTests(SynchronousTestCase):
             b"<@a,@b>",
             b"<@[192.0.2.1]:u@d>",
         ):
-            self.assertRaises(PathError, parse_path, octets)
+            self.assertRaises(PathError, parse_path, octets, NONE)
 
     def test_a_path_has_256_octets_with_its_brackets(self) -> None:
         domain = b".".join([b"a" * 63] * 3 + [b"a" * 60])

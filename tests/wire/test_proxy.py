@@ -2,10 +2,11 @@
 
 import socket
 import struct
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
+from postroom.wire.proxy import ProxyError, ProxyReader
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 IPV4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.25") + struct.pack("!HH", 4000, 25)
@@ -41,7 +42,7 @@ class ProxyTests(SynchronousTestCase):
         for octet in octets[:-1]:
             self.assertIsNone(reader.feed(bytes([octet])))
         rest = b"EHLO x\r\nPROXY TCP4 "
-        with_rest = ProxyHeader(found.client, found.port, rest)
+        with_rest = replace(found, rest=rest)
         self.assertEqual(reader.feed(octets[-1:] + rest), with_rest)
         self.assertEqual(ProxyReader().feed(octets + rest), with_rest)
         return found.client, found.port
@@ -69,6 +70,17 @@ class ProxyTests(SynchronousTestCase):
             b"UNKNOWN 192.0.2.1 \xff\0 junk": (None, 0),
         }.items():
             self.assertEqual(self.read(b"PROXY " + line + b"\r\n"), client)
+
+    def test_where_the_client_connected_to(self) -> None:
+        for line, destination in {
+            b"TCP4 192.0.2.1 192.0.2.25 4000 25": "192.0.2.25",
+            b"TCP6 2001:db8::1 2001:DB8:0::25 0 25": "2001:db8::25",
+            b"TCP6 2001:db8::1 ::ffff:192.0.2.25 0 25": "192.0.2.25",
+            b"UNKNOWN": None,
+        }.items():
+            found = ProxyReader().feed(b"PROXY " + line + b"\r\n")
+            assert found is not None
+            self.assertEqual(found.destination, destination)
 
     def test_version_1_that_is_wrong(self) -> None:
         good = b"TCP4 192.0.2.1 192.0.2.25 4000 25"

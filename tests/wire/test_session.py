@@ -1,16 +1,18 @@
 """Tests for `postroom.wire.session`."""
 
+from dataclasses import replace
 from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.commands import COMMAND_LINE_OCTETS, Auth, Mail, Rcpt
+from postroom.wire.commands import COMMAND_LINE_OCTETS, Auth, Mail, Rcpt, Starttls
 from postroom.wire.errors import LocalViolation
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Capabilities, Response, ServerSession
 from postroom.wire.state import EHLO_FIRST, MAIL_FIRST, NESTED_MAIL, NO_SERVICE, Phase
+from postroom.wire.tolerance import ALL, NONE
 
 OK = reply(250, "2.0.0", "Ok")
 NO = reply(550, "5.0.0", "No")
@@ -18,7 +20,10 @@ LATER = reply(451, "4.0.0", "Later")
 GO_ON = reply(354, None, "Go on")
 CHALLENGE = reply(334, None)
 WELCOME = reply(220, None, "welcome")
-OFFER = Capabilities("mx.example", {"SIZE": "1000", "AUTH": "PLAIN", "STARTTLS": "", "HELP": ""})
+OFFER = Capabilities(
+    "mx.example", {"SIZE": "1000", "AUTH": "PLAIN", "STARTTLS": "", "HELP": ""}, tolerate=NONE
+)
+TOLERANT = replace(OFFER, tolerate=ALL)
 
 LINES = {
     "EHLO": b"EHLO a",
@@ -166,6 +171,24 @@ class PhaseTests(SynchronousTestCase):
         for line in (b"AUTH PLAIN", b"STARTTLS"):
             made = session(b"HELO a")
             self.assertEqual(cast(Reply, made.receive(line)).code, 503)
+
+    def test_mail_and_starttls_need_no_greeting_where_that_is_tolerated(self) -> None:
+        made = session(b"MAIL FROM:<a@b>", b"RCPT TO:<a@b>", capabilities=TOLERANT)
+        self.assertIs(made.phase, Phase.RECIPIENTS)
+        self.assertEqual(cast(Reply, made.receive(b"MAIL FROM:<a@b>")).code, 503)
+        for greeting in ((), (b"HELO a",)):
+            made = session(*greeting, capabilities=TOLERANT)
+            self.assertIsInstance(made.receive(b"STARTTLS"), Starttls)
+            made = session(*greeting, capabilities=TOLERANT)
+            for line, code in ((b"MAIL FROM:<a@b> SIZE=1", 555), (b"AUTH PLAIN", 503)):
+                refused = cast(Reply, made.receive(line))
+                self.assertEqual(refused.code, code)
+                made.answer(refused)
+
+    def test_only_mail_comes_before_the_other_commands(self) -> None:
+        for line in (b"RCPT TO:<a@b>", b"DATA", b"BDAT 1"):
+            received = session(capabilities=TOLERANT).receive(line)
+            self.assertEqual(cast(Reply, received).code, 503, line)
 
     def test_a_refused_hello_changes_nothing(self) -> None:
         made = session(b"EHLO a", b"MAIL FROM:<a@b>")

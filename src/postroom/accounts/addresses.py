@@ -20,12 +20,21 @@ from typing import Final
 from postroom.envelope import DISCARD
 from postroom.errors import UserError
 from postroom.international import ascii_name, local_key
-from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS, Mailbox, parse_mailbox
+from postroom.wire.paths import (
+    DOMAIN_OCTETS,
+    PATH_OCTETS,
+    TOLERATED_DOMAIN,
+    Mailbox,
+    PathError,
+    parse_mailbox,
+)
 
 NAME_OCTETS: Final = 200
 """The longest directory name made here; file systems take 255, and Maildir tools add suffixes."""
 
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
+# Whoever must have quotes around them for another reason has one of " ( ) , : ; < > @ [ \ ] in it.
+_ODD_DOTS = re.compile(r'"[^\x00-\x20\x7f"(),:;<>@\[\\\]]+"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -71,8 +80,13 @@ def _parse(text: str) -> Mailbox:
     try:
         # The domain first: the grammar of the envelope lets nothing in that is only mapped to it.
         local, at, domain = text.rpartition("@")
-        name = domain if domain.startswith("[") else ascii_name(domain)
-        return parse_mailbox(f"{local}{at}{name}".encode("utf-8", "surrogatepass"))
+        name = domain if domain.startswith("[") else ascii_name(domain).removesuffix(".")
+        if name.endswith("."):
+            raise PathError("malformed domain")
+        found = parse_mailbox(f"{local}{at}{name}".encode("utf-8", "surrogatepass"))
+        if len(bytes(found)) > PATH_OCTETS - 2:
+            raise PathError(f"longer than {PATH_OCTETS - 2} octets")
+        return found
     except ValueError as error:  # of which PathError is one
         raise UserError(f"{text!r} is not an address: {error}") from None
 
@@ -109,9 +123,9 @@ def parse_domain(text: str) -> str:
         raise UserError(f"{text!r} is not a domain name: it has an @; give what follows it")
     if len(name) > DOMAIN_OCTETS:
         raise UserError(f"{text!r} is not a domain name: longer than {DOMAIN_OCTETS} octets")
-    if DOMAIN.fullmatch(name) is None:
+    if TOLERATED_DOMAIN.fullmatch(name) is None:
         raise UserError(
-            f"{text!r} is not a domain name: labels are letters, digits and inner hyphens, "
+            f"{text!r} is not a domain name: labels are letters, digits, hyphens and underscores, "
             "63 at most each, joined by dots"
         )
     return name.decode("ascii")
@@ -120,6 +134,21 @@ def parse_domain(text: str) -> str:
 def domain_of(address: str) -> str:
     """Give the domain of an address in canonical form."""
     return address.rpartition("@")[2]
+
+
+def outside_forms(address: str) -> tuple[str, str, str]:
+    """Return an address, its local part and its domain as other people's tables have them.
+
+    They know no quotes around a local part that is only odd in its dots, as in ``a..b``. One that
+    an address could not be read without keeps them.
+
+    Args:
+        address: in the form in which the directory keeps it.
+    """
+    user, at, domain = address.rpartition("@")
+    if _ODD_DOTS.fullmatch(user):
+        user = user[1:-1]
+    return user + at + domain, user, domain
 
 
 def login_address(username: bytes, default_domain: str | None) -> str | None:

@@ -7,6 +7,7 @@ Who controls the input: the administrator. What is wrong with it is said in one 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
@@ -19,7 +20,12 @@ from postroom.errors import UserError
 
 
 def add_alias(
-    engine: Engine, address: str, targets: Sequence[str], writers: Writers = Writers.ANYONE
+    engine: Engine,
+    address: str,
+    targets: Sequence[str],
+    writers: Writers = Writers.ANYONE,
+    *,
+    passes_tags: bool = True,
 ) -> Alias:
     """Add an alias.
 
@@ -28,6 +34,7 @@ def add_alias(
         address: its address, in a domain that exists.
         targets: addresses, here or elsewhere, or ``discard:``.
         writers: who may write to it.
+        passes_tags: whether the tag of ``alias+tag`` goes on to its targets.
 
     Raises:
         UserError: not an address or a target, its domain is unknown, it is taken, or its mail
@@ -41,10 +48,15 @@ def add_alias(
         check_new_address(connection, wanted, relayed=True)
         _check_loop(connection, wanted, chosen)
         connection.execute(
-            insert(alias).values(address=wanted, domain=domain_of(wanted), writers=writers.value)
+            insert(alias).values(
+                address=wanted,
+                domain=domain_of(wanted),
+                writers=writers.value,
+                passes_tags=passes_tags,
+            )
         )
         _set_targets(connection, wanted, chosen)
-    return Alias(wanted, chosen, writers)
+    return Alias(wanted, chosen, writers, passes_tags)
 
 
 def add_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
@@ -59,7 +71,7 @@ def add_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
         chosen = tuple(dict.fromkeys((*found.targets, *parse_targets(targets))))
         _check_loop(connection, found.address, chosen)
         _set_targets(connection, found.address, chosen)
-    return Alias(found.address, chosen, found.writers)
+    return replace(found, targets=chosen)
 
 
 def remove_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
@@ -82,7 +94,7 @@ def remove_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alia
                 f"'postroom alias remove {found.address}' removes it"
             )
         _set_targets(connection, found.address, left)
-    return Alias(found.address, left, found.writers)
+    return replace(found, targets=left)
 
 
 def set_writers(engine: Engine, address: str, writers: Writers) -> Alias:
@@ -96,20 +108,35 @@ def set_writers(engine: Engine, address: str, writers: Writers) -> Alias:
         connection.execute(
             update(alias).where(alias.c.address == found.address).values(writers=writers.value)
         )
-    return Alias(found.address, found.targets, writers)
+    return replace(found, writers=writers)
+
+
+def set_passes_tags(engine: Engine, address: str, passes_tags: bool) -> Alias:
+    """Set whether the tag of ``alias+tag`` goes on to the targets of an alias.
+
+    Raises:
+        UserError: not an address, or there is no such alias.
+    """
+    with change(engine) as connection:
+        found = existing_alias(connection, address)
+        connection.execute(
+            update(alias).where(alias.c.address == found.address).values(passes_tags=passes_tags)
+        )
+    return replace(found, passes_tags=passes_tags)
 
 
 def list_aliases(engine: Engine) -> tuple[Alias, ...]:
     """Give all aliases, by domain and then by address."""
-    query = select(alias.c.address, alias.c.writers, alias_target.c.target).join(alias_target)
+    columns = (alias.c.address, alias.c.writers, alias.c.passes_tags, alias_target.c.target)
+    query = select(*columns).join_from(alias, alias_target)
     ordered = query.order_by(alias.c.domain, alias.c.address, alias_target.c.number)
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, bool], list[str]] = {}
     with engine.connect() as connection:
-        for address, writers, target in connection.execute(ordered):
-            found.setdefault((address, writers), []).append(target)
+        for address, writers, passes_tags, target in connection.execute(ordered):
+            found.setdefault((address, writers, passes_tags), []).append(target)
     return tuple(
-        Alias(address, tuple(targets), Writers(writers))
-        for (address, writers), targets in found.items()
+        Alias(address, tuple(targets), Writers(writers), passes_tags)
+        for (address, writers, passes_tags), targets in found.items()
     )
 
 

@@ -124,9 +124,10 @@ def _limits(row: Row[*tuple[Any, ...]]) -> AccountLimits:
 
 def read_alias(connection: Connection, address: str) -> Alias | None:
     """Give an alias by its address."""
-    writers = connection.scalar(select(alias.c.writers).where(alias.c.address == address))
-    if writers is None:
+    query = select(alias.c.writers, alias.c.passes_tags).where(alias.c.address == address)
+    row = connection.execute(query).first()
+    if row is None:
         return None
     targets = select(alias_target.c.target).where(alias_target.c.alias == address)
     found = connection.scalars(targets.order_by(alias_target.c.number))
-    return Alias(address, tuple(found), Writers(writers))
+    return Alias(address, tuple(found), Writers(row.writers), row.passes_tags)

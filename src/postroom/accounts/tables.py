@@ -10,7 +10,8 @@ row of ``directory_revision`` and so has no other beside it.
 the same password (`postroom.accounts.schemes`), which go when it changes. ``site_secret`` holds
 random octets of this site, in hexadecimal. ``domain.id`` keeps the order in which domains were
 added: the first is the one of a login name without a domain. Limits are NULL where there are none,
-``account.created_at`` where nobody remembers.
+``account.created_at`` where nobody remembers. ``alias.passes_tags`` says whether the tag of an
+address goes on to the alias's targets.
 
 ``account_use`` counts what accounts that have a daily limit have sent, by day: the number of days
 since 1970 in UTC. ``srs_secret`` holds what `postroom.accounts.srs_secrets` signs with, in
@@ -111,6 +112,7 @@ alias = Table(
     Column("address", _ADDRESS, primary_key=True),
     Column("domain", ForeignKey(domain.c.name), nullable=False, index=True),
     Column("writers", String(16), nullable=False, server_default="anyone"),
+    Column("passes_tags", Boolean, nullable=False, server_default=true()),
 )
 
 alias_target = Table(

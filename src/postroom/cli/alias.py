@@ -28,16 +28,30 @@ def commands() -> None:
     default="anyone",
     help="Who may write to it: users have logged in, members are among its targets too.",
 )
+@click.option(
+    "--tags/--no-tags",
+    "passes_tags",
+    default=True,
+    help="Whether the tag of alias+tag goes on to the targets, as it does by default.",
+)
 @json_option
 @pass_site
-def add(site: Site, address: str, targets: tuple[str, ...], writers: str, as_json: bool) -> None:
+def add(
+    site: Site,
+    address: str,
+    targets: tuple[str, ...],
+    writers: str,
+    passes_tags: bool,
+    as_json: bool,
+) -> None:
     """Send mail for ADDRESS to each TARGET: an address, or discard: to drop it."""
     from postroom.accounts import aliases
     from postroom.envelope import Writers
 
-    _tell(
-        site, "Added", aliases.add_alias(site.engine, address, targets, Writers(writers)), as_json
+    added = aliases.add_alias(
+        site.engine, address, targets, Writers(writers), passes_tags=passes_tags
     )
+    _tell(site, "Added", added, as_json)
 
 
 @commands.command("add-target")
@@ -77,6 +91,19 @@ def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
     _tell(site, "Changed", aliases.set_writers(site.engine, address, Writers(writers)), as_json)
 
 
+@commands.command("tags")
+@click.argument("address")
+@click.argument("whether", metavar="yes|no", type=click.Choice(["yes", "no"]))
+@json_option
+@pass_site
+def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
+    """Say whether the alias ADDRESS passes the tag of alias+tag on to its targets."""
+    from postroom.accounts import aliases
+
+    changed = aliases.set_passes_tags(site.engine, address, whether == "yes")
+    _tell(site, "Changed", changed, as_json)
+
+
 @commands.command("list")
 @json_option
 @pass_site
@@ -89,8 +116,16 @@ def list_(site: Site, as_json: bool) -> None:
         document([_fields(each) for each in aliases])
     else:
         table(
-            ("alias", "writers", "targets"),
-            [(each.address, each.writers.value, ", ".join(each.targets)) for each in aliases],
+            ("alias", "writers", "tags", "targets"),
+            [
+                (
+                    each.address,
+                    each.writers.value,
+                    "yes" if each.passes_tags else "no",
+                    ", ".join(each.targets),
+                )
+                for each in aliases
+            ],
         )
 
 
@@ -125,4 +160,5 @@ def _fields(alias: "Alias") -> dict[str, Any]:
         "address": alias.address,
         "targets": list(alias.targets),
         "writers": alias.writers.value,
+        "passes_tags": alias.passes_tags,
     }

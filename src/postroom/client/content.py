@@ -195,6 +195,8 @@ class ChunkStream(ContentStream):
     def _write(self, octets: bytes, last: bool) -> None:
         if last:
             octets += self._finish()
+        elif not octets:  # all of it was held back
+            return
         self._consumer.write(self._session.chunk(len(octets), last))
         self._consumer.write(octets)
 

@@ -25,7 +25,7 @@ from postroom.client.terms import (
 from postroom.errors import Refusal
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Transaction, Verdicts
-from postroom.wire.encode import BinaryEncoder, DotEncoder, TextEncoder
+from postroom.wire.encode import BinaryEncoder, DotEncoder, FoldingEncoder, TextEncoder
 from postroom.wire.errors import LocalViolation
 from postroom.wire.offers import NO_LIMITS, HostLimits
 from postroom.wire.paths import Mailbox
@@ -104,7 +104,9 @@ class Delivery:
         """Make what the content passes through."""
         if self._terms.binary:
             return BinaryEncoder()
-        return TextEncoder() if self._terms.chunked else DotEncoder()
+        encoder = TextEncoder() if self._terms.chunked else DotEncoder()
+        longest_line = self._settings.text_line_octets
+        return FoldingEncoder(encoder, longest_line) if longest_line else encoder
 
     def prepare(self, first: bytes, now: float) -> None:
         """Look whether the message can be sent at all, and for whom.

@@ -15,7 +15,6 @@ are looked at.
 Known limits: no search domains, no options of resolv.conf but `nameserver`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +48,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
+from postroom.client.names import is_domain
 from postroom.client.settings import DNSSettings, Server
 from postroom.errors import Refusal
 from postroom.interfaces import IResolver
@@ -61,9 +61,6 @@ _UDP_OCTETS: Final = 1232
 """What we say fits into a datagram, so that nothing is ever fragmented (RFC 9715 s3.2)."""
 
 _UDP_BUFFER: Final = 8192
-
-# What a host may be called: Let-dig-hyp labels, and underscores, which hosts do have.
-_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_\-.]*[a-z0-9_])?")
 
 _Record = tuple[int, str]
 _Question = tuple[str, RdataType]
@@ -134,7 +131,7 @@ class Resolver:
         answer = await self._find(domain, RdataType.MX)
         if not answer.exists:
             raise _no_such(domain)
-        usable = [each for each in answer.records if not each[1] or _HOST_NAME.fullmatch(each[1])]
+        usable = [each for each in answer.records if not each[1] or is_domain(each[1])]
         if answer.records and not usable:
             # Not "no MX", or mail would go to the domain's own address.
             text = f"The MX records of {domain} hold no host name"

@@ -55,7 +55,7 @@ class HostFinder:
         self._resolver = resolver
         self._settings = settings
         self._random = random
-        self._own_names = settings.own_names | {settings.hostname.lower()}
+        self._own_names = {_plain(name) for name in (*settings.own_names, settings.hostname)}
 
     async def find(self, destination: Destination) -> Sequence[Target]:
         """Give the addresses to try, best first, at least one.
@@ -94,7 +94,8 @@ class HostFinder:
         return [Target(smarthost.host, each, smarthost.port) for each in addresses]
 
     async def _exchanges(self, domain: str, records: Sequence[tuple[int, str]]) -> Sequence[Target]:
-        named = [(preference, exchange) for preference, exchange in records if exchange]
+        plain = [(preference, _plain(exchange)) for preference, exchange in records]
+        named = [(preference, exchange) for preference, exchange in plain if exchange]
         if not named:
             raise Refusal(NULL_MX)
         hosts = self._in_order(named)[: self._settings.hosts_per_domain]
@@ -168,6 +169,14 @@ class HostFinder:
         if not targets:
             raise Refusal(_why_none(domain, [_Found(addresses)]))
         return targets
+
+
+def _plain(name: str) -> str:
+    """Return a host's name in the one form in which names are compared.
+
+    RFC 1035 s2.3.3, s3.1
+    """
+    return name.lower().removesuffix(".")
 
 
 def _literal(domain: str) -> str:

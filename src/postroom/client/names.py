@@ -2,19 +2,32 @@
 
 A domain of an internationalised address is looked up by its A-labels (`postroom.international`).
 
-Who controls the input: whoever wrote the address.
+Hosts and domains exist whose names have underscores, or hyphens at the ends of labels, though the
+grammar of SMTP knows no such names (RFC 5321 s4.1.2). DNS takes them, and so does the client.
+
+Who controls the input: whoever wrote the address, or the owner of its domain.
 """
 
 from postroom.errors import Refusal
 from postroom.international import ascii_name
+from postroom.wire.paths import DOMAIN_OCTETS, TOLERATED_DOMAIN
 from postroom.wire.replies import reply
 
 
+def is_domain(name: str) -> bool:
+    """Tell whether a host or a domain may be called so, in ASCII and without a final dot.
+
+    RFC 1035 s2.3.4; RFC 2181 s11
+    """
+    octets = name.encode("ascii", "replace")
+    return len(octets) <= DOMAIN_OCTETS and TOLERATED_DOMAIN.fullmatch(octets) is not None
+
+
 def ascii_domain(name: str) -> str:
-    """Give a domain in A-labels, lower case.
+    """Return a domain in A-labels, lower case, without a final dot.
 
     Args:
-        name: as `Mailbox.domain_key` gives it; ASCII stays as it is.
+        name: as `Mailbox.domain_key` gives it.
 
     Raises:
         Refusal: 550 5.1.2 it is no name in any language.
@@ -22,7 +35,7 @@ def ascii_domain(name: str) -> str:
     RFC 5890 s2.3.2.1; RFC 6531 s3.2
     """
     try:
-        return ascii_name(name)
+        return ascii_name(name).removesuffix(".")
     except ValueError:
         text = f"{ascii(name)[1:-1]} is not an internationalised domain name"
         raise Refusal(reply(550, "5.1.2", text)) from None

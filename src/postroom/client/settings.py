@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from postroom.client.model import TLSMode
 from postroom.wire.client_session import Phase
+from postroom.wire.folding import SHORTEST_LIMIT
 from postroom.wire.ports import SMTP_PORT
 
 Network = IPv4Network | IPv6Network
@@ -109,6 +110,8 @@ class ClientSettings:
             content.
         eight_bit_anyway: whether a host that does not offer 8BITMIME gets 8-bit content all the
             same; else such a message is returned.
+        text_line_octets: the longest line of text that is sent, CRLF not counted; longer ones are
+            folded. 0 sends every line as it is; else at least 78.
         extensions: parameters of MAIL and RCPT that plugins have brought, keyword to extension.
     """
 
@@ -132,7 +135,25 @@ class ClientSettings:
     chunking: Chunking = Chunking.LARGE
     prdr: bool = True
     eight_bit_anyway: bool = True
+    text_line_octets: int = 0
     extensions: Mapping[str, ForeignExtension] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what would make every message fail."""
+        check_line_limit(self.text_line_octets)
+
+
+def check_line_limit(octets: int) -> int:
+    """Check a limit of the length of lines; returns it.
+
+    Raises:
+        ValueError: it is not 0, and shorter than any line should have to be.
+
+    RFC 5322 s2.1.1
+    """
+    if octets != 0 and octets < SHORTEST_LIMIT:
+        raise ValueError(f"lines of less than {SHORTEST_LIMIT} octets cannot be asked for")
+    return octets
 
 
 @dataclass(frozen=True, slots=True)

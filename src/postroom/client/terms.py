@@ -5,7 +5,8 @@ was not, its RFC says what becomes of the message:
 
     extension       where it is offered               where it is not
     -------------   -------------------------------   ----------------------------------------------
-    SIZE            the size of what is sent          nothing
+    SIZE            the size of what is sent, or a    nothing
+                    little more if lines are folded
     8BITMIME        BODY, if there are 8-bit octets   as `ClientSettings.eight_bit_anyway` says
     BINARYMIME      BODY, and the content by BDAT     5.6.3 (RFC 3030 s3)
     SMTPUTF8        SMTPUTF8, if anything needs it    5.6.7, unless all of it is ASCII (RFC 6531
@@ -44,6 +45,7 @@ from postroom.envelope import NewMessage, Trait
 from postroom.errors import Refusal
 from postroom.wire.client_session import Verdicts
 from postroom.wire.commands import Rcpt
+from postroom.wire.folding import most_folded_octets
 from postroom.wire.offers import Capabilities
 from postroom.wire.parameters import AUTH, BODY, BY, NOTIFY, ORCPT, RRVS
 from postroom.wire.replies import Reply
@@ -130,7 +132,7 @@ def terms_for(
     binary = bool(asked) and BODY.of(asked) == "BINARYMIME"
     mail: Parameters = {}
     if "SIZE" in capabilities:
-        mail["SIZE"] = str(size)
+        mail["SIZE"] = str(_size_told(size, limit, settings))
     if binary:
         if "BINARYMIME" not in capabilities or "CHUNKING" not in capabilities:
             raise Refusal(failures.no_binary(hop.remote))
@@ -151,6 +153,19 @@ def terms_for(
         settings.chunking is Chunking.LARGE and not whole
     )
     return Terms(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
+
+
+def _size_told(size: int, limit: int, settings: ClientSettings) -> int:
+    """Return the size to declare: never less than what is sent, as far as the host takes that.
+
+    Where lines may be folded, how many there are is known only in the end.
+
+    RFC 1870 s5
+    """
+    if not settings.text_line_octets:
+        return size
+    most = most_folded_octets(size, settings.text_line_octets)
+    return min(most, limit) if limit else most
 
 
 def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:

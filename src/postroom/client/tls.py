@@ -86,7 +86,7 @@ def check_name(connection: SSL.Connection, name: str) -> str | None:
             verify_hostname(connection, name)
     except VerificationError:
         return f"the certificate is not for {name}"
-    except CertificateError as error:
+    except (CertificateError, ValueError) as error:  # of a name that no certificate can have
         return f"the certificate cannot be checked: {error}"
     return None
 

@@ -2,7 +2,9 @@
 
 `AuthorScan` looks at the header section alone, up to the empty line, and at three things in it: how
 many From and how many Sender fields there are, and whom they name. More than one of either is
-refused whatever they say, for programs do not agree on which of them counts.
+refused whatever they say, for programs do not agree on which of them counts. Content without any
+header section is body from its first line on, and what it quotes there is nobody's business
+(`postroom.delivery.headers` says what a header section is).
 
 A field that is to be judged is read strictly: an address that only some programs would find in it
 is as bad as one that is somebody else's.
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from email.headerregistry import HeaderRegistry
 from typing import Any, Final
 
+from postroom.delivery.headers import FIELD_BEGUN
 from postroom.errors import Refusal
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import reply
@@ -29,6 +32,8 @@ FIELD_OCTETS: Final = 1000
 # from   = "From:" mailbox-list CRLF      sender = "Sender:" mailbox CRLF       RFC 5322 s3.6.2
 # A blank before the colon is obsolete, and is read by some (RFC 5322 s4.5).
 _FIELD = re.compile(rb"^(from|sender)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
+# As `postroom.delivery.mailbox_lines` sees them.
+_MAILBOX_LINES = re.compile(rb"(?:>{0,64}From [^\n]*+\n)*+")
 _make_header: Any = HeaderRegistry()
 
 
@@ -42,6 +47,7 @@ class AuthorScan:
         """Begin before the first octet; a header section may not be longer than the limit."""
         self._limit = limit_octets
         self._head: bytearray | None = bytearray()
+        self._first_line: int | None = 0
         self._fields: list[tuple[bytes, bytes]] = []
 
     def feed(self, chunk: bytes) -> None:
@@ -55,6 +61,9 @@ class AuthorScan:
             return
         since = max(len(head) - 3, 0)
         head += chunk
+        if self._first_line is not None and b"\n" in chunk and self._lacks_header(head):
+            self._head = None
+            return
         end = 0 if head.startswith(b"\r\n") else head.find(b"\r\n\r\n", since)
         if end >= 0:
             self._finish(bytes(head[: end + 2]))
@@ -77,6 +86,15 @@ class AuthorScan:
             Refusal: 550 5.7.1, a field cannot be read with certainty.
         """
         return [mailbox for _, value in self._fields for mailbox in _mailboxes(value)]
+
+    def _lacks_header(self, head: bytearray) -> bool:
+        """Check whether the first line is whole, mbox lines apart, and begins a body."""
+        lines = _MAILBOX_LINES.match(head, self._first_line or 0)
+        first = self._first_line = lines.end() if lines is not None else 0
+        if head.find(b"\n", first) < 0:
+            return False
+        self._first_line = None
+        return FIELD_BEGUN.match(head, first) is None
 
     def _finish(self, section: bytes) -> None:
         self._head = None

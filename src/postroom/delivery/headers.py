@@ -23,13 +23,11 @@ from postroom.wire.replies import reply
 
 # fields     = *(field-name ":" unstructured CRLF);  ftext = %d33-57 / %d59-126     RFC 5322 s3.6.8
 # obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
+FIELD_BEGUN: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
 # TLS-Required = "TLS-Required" ":" [FWS] "No" CRLF                                 RFC 8689 s3
 _TLS_REQUIRED = re.compile(rb"^tls-required[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
-_MBOX_LINE: Final = (b"From ", b">From ")
-"""What programs that keep mail in one file sometimes leave above a header."""
-
 TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
 TOO_MANY_LINES: Final = reply(552, "5.3.4", "Too many lines in the header section")
 TOO_MANY_HOPS: Final = reply(554, "5.4.6", "Too many hops: this message is in a loop")
@@ -114,7 +112,7 @@ class HeaderScan:
     def _finish(self, head: bytes | bytearray, end: int) -> None:
         section = self.section = bytes(head[:end])
         self._head = None
-        bare = self.body_at == 0 and not head.startswith(_MBOX_LINE)
+        bare = self.body_at == 0 and FIELD_BEGUN.match(head) is None
         self.headless = bare or head.startswith((b" ", b"\t"))
         if len(section) > self._settings.header_octets:
             raise Refusal(TOO_LARGE)

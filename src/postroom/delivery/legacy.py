@@ -282,8 +282,14 @@ class LegacyTransaction:
                 copy.fail(error)
 
 
-def _helo(facts: SessionFacts) -> tuple[bytes | None, bytes]:
-    return facts.helo or None, facts.client.encode("ascii", "replace")
+def _helo(facts: SessionFacts) -> tuple[bytes, bytes]:
+    """Return what Twisted calls helo: the client's name, and its address.
+
+    A name that is no domain and no address literal is kept from deliveries, which put it in headers
+    as it is. They get the address as a literal in its place.
+    """
+    name = facts.helo_name or facts.client_literal.encode("ascii", "replace")
+    return name, facts.client.encode("ascii", "replace")
 
 
 def _octets(text: bytes | str) -> bytes:

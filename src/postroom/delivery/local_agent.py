@@ -28,7 +28,7 @@ from postroom.delivery.quotas import Quotas, quota_of
 from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
-from postroom.delivery.trace import delivered_to_field, return_path_field
+from postroom.delivery.trace import delivered_to_field, original_to_fields, return_path_field
 from postroom.delivery.wishes import Parameters, passed_on
 from postroom.envelope import NewMessage, Recipient, new_queue_id
 from postroom.errors import Refusal, reply_for
@@ -128,7 +128,7 @@ class LocalAgent:
         if self.hand_over is not None and route.accounts:
             await self._hand(message, recipient, route, source, content)
         else:
-            await self._write(message, route, content, scan)
+            await self._write(message, recipient, route, content, scan)
         asked = passed_on(Recipient(recipient, route), route)
         if route.queued:
             await self._queue(message, message.sender, _rcpts(route.queued, asked), content)
@@ -137,17 +137,22 @@ class LocalAgent:
             await self._queue(message, sender, _rcpts(route.forwarded, asked), content)
 
     async def _write(
-        self, message: NewMessage, route: Route, content: IContent, scan: HeaderScan
+        self,
+        message: NewMessage,
+        recipient: Rcpt,
+        route: Route,
+        content: IContent,
+        scan: HeaderScan,
     ) -> None:
         for account in route.accounts:
             # What the committer says is final only where what is due has been counted.
             await _now(self._quotas.refusal((account,), content.size_octets))
-        return_path = return_path_field(message.sender)
+        head = return_path_field(message.sender) + original_to_fields((recipient.forward_path,))
         writes = [
             MaildirWrite(
                 account.maildir,
                 message_key(int(message.received_at), message.id, account.address),
-                return_path + delivered_to_field(account.address),
+                head + delivered_to_field(account.address),
                 content,
                 scan.return_paths,
                 repeated=True,

@@ -3,8 +3,9 @@
 Theory: the router turns one mailbox into a `Route`, which names the accounts that get a copy and
 the addresses to be queued. A domain that is an alias is replaced by the one that it stands for. An
 address is looked up whole, then without its tag (``user+tag``, where the tag becomes
-`Account.folder`), then as postmaster, then as the domain's catch-all. Aliases, groups and the
-forwards of accounts are followed breadth first; an address that was met before is not followed
+`Account.folder`, and that of an alias goes on to its targets: `postroom.delivery.tags`), then as
+postmaster, then as the domain's catch-all. Aliases, groups and the forwards of accounts are
+followed breadth first; an address that was met before is not followed
 again, so no loop can run, and depth and number are limited besides.
 
 Routes are kept while `IDirectory.revision` stays the same: on the hot path resolving is one
@@ -40,6 +41,7 @@ from twisted.python.failure import Failure
 from postroom.delivery.expansion import Expansion, Route
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.srs import Rewriting, SRSError
+from postroom.delivery.tags import split_tag, with_tag
 from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry, RelayRecipient
 from postroom.errors import Unavailable
 from postroom.interfaces import IDirectory
@@ -274,7 +276,7 @@ class Router:
             if domain is None:
                 found.forwarded[str(target)] = target
                 continue
-            entry = await self._find_local(target, domain)
+            target, entry = await self._find_target(target, domain)
             if entry is None:
                 self._log.warn("alias target {target} does not exist", target=text)
             elif isinstance(entry, Account | Alias):
@@ -289,10 +291,8 @@ class Router:
             return await self._find_relayed(mailbox, domain)
         for address, tag in self._addresses(mailbox, domain):
             entry: Entry | None = await maybeDeferred(self._directory.find_address, address)
-            if isinstance(entry, Account) and tag:
-                return replace(entry, folder=tag)
             if entry is not None:
-                return entry
+                return self._tagged(entry, tag)
         if domain is not None and domain.catch_all is not None:
             # Followed like an alias, so that it may lead anywhere and not round in circles.
             return Alias(str(mailbox), (domain.catch_all,))
@@ -302,27 +302,62 @@ class Router:
         return None
 
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
-        """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster."""
-        address = address_key(mailbox.local_part, domain.name)
-        entry: Entry | None = await maybeDeferred(self._directory.find_address, address)
-        if entry is None and (domain.any_recipient or _is_role(mailbox)):
-            return RelayRecipient(address)
-        return entry
+        """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster.
 
-    def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[tuple[str, str]]:
+        Whether the other host knows tags is not ours to say; that our aliases have them is.
+        """
+        (listed, _), *untagged = self._plain_and_untagged(mailbox, domain)
+        entry: Entry | None = await maybeDeferred(self._directory.find_address, listed)
+        if entry is not None:
+            return entry
+        for address, tag in untagged:
+            entry = await maybeDeferred(self._directory.find_address, address)
+            if isinstance(entry, Alias):
+                return self._tagged(entry, tag)
+        if domain.any_recipient or _is_role(mailbox):
+            return RelayRecipient(listed)
+        return None
+
+    async def _find_target(self, target: Mailbox, domain: Domain) -> tuple[Mailbox, Entry | None]:
+        """Look an alias's target up, without its tag where a relay-only domain lists it so."""
+        entry = await self._find_local(target, domain)
+        if entry is None and domain.kind is DomainKind.RELAY:
+            user, _ = split_tag(target.local_part, self._separator)
+            if user != target.local_part:
+                target = Mailbox(user, target.domain)
+                entry = await self._find_local(target, domain)
+        return target, entry
+
+    def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[tuple[str, bytes]]:
         """Give the addresses under which a mailbox may be listed, each with the tag taken off."""
         local = local_key(mailbox.local_part)
         addresses = []
         if domain is not None:
-            addresses.append((address_key(local, domain.name), ""))
-            user, separator, tag = mailbox.local_part.partition(self._separator or b"\0")
-            if separator and user:
-                addresses.append((address_key(user, domain.name), tag.decode("utf-8", "replace")))
+            addresses += self._plain_and_untagged(mailbox, domain)
             if local in _ROLES - {_POSTMASTER}:
-                addresses.append((f"postmaster@{domain.name}", ""))
+                addresses.append((f"postmaster@{domain.name}", b""))
         if local in _ROLES and self._settings.postmaster_domain:
-            addresses.append((f"postmaster@{self._settings.postmaster_domain}", ""))
+            addresses.append((f"postmaster@{self._settings.postmaster_domain}", b""))
         return addresses
+
+    def _plain_and_untagged(self, mailbox: Mailbox, domain: Domain) -> list[tuple[str, bytes]]:
+        """Return the address itself, and the one without the tag if there is a tag."""
+        addresses = [(address_key(mailbox.local_part, domain.name), b"")]
+        user, tag = split_tag(mailbox.local_part, self._separator)
+        if user != mailbox.local_part:
+            addresses.append((address_key(user, domain.name), tag))
+        return addresses
+
+    def _tagged(self, entry: Entry, tag: bytes) -> Entry:
+        """Return what stands behind an address that had a tag, with what the tag means for it."""
+        if not tag:
+            return entry
+        if isinstance(entry, Account):
+            return replace(entry, folder=tag.decode("utf-8", "replace"))
+        if isinstance(entry, Alias) and entry.passes_tags:
+            targets = tuple(with_tag(target, self._separator, tag) for target in entry.targets)
+            return replace(entry, targets=targets)
+        return entry
 
 
 def _is_role(mailbox: Mailbox) -> bool:

@@ -64,8 +64,12 @@ class SubmissionSettings:
         own_senders: MAIL FROM has to be one of the account's own addresses.
         own_authors: From and Sender have to be, too.
         null_sender: ``MAIL FROM:<>`` is taken, as for notes that a message was read.
+        add_date: a message that lacks Date gets it.
+        add_message_id: a message that lacks Message-ID gets it.
     """
 
     own_senders: bool = True
     own_authors: bool = False
     null_sender: bool = True
+    add_date: bool = True
+    add_message_id: bool = True

@@ -35,7 +35,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from postroom.wire.paths import DOMAIN, PATH_OCTETS, Mailbox
+from postroom.wire.paths import PATH_OCTETS, TOLERATED_DOMAIN, Mailbox
 
 HASH_LETTERS: Final = 4
 DAY_SECONDS: Final = 86_400
@@ -155,7 +155,7 @@ class Rewriting:
 
 
 def _mailbox(local: bytes, domain: bytes) -> Mailbox:
-    if DOMAIN.fullmatch(domain) is None:
+    if TOLERATED_DOMAIN.fullmatch(domain) is None:
         raise SRSError("malformed domain")
     return Mailbox(local, domain)
 

@@ -2,7 +2,8 @@
 
 `SubmittedDelivery` is the avatar of a session that has logged in. It does what any delivery does,
 and before that asks `postroom.delivery.senders` about MAIL FROM, and, where the settings want it,
-about the From and Sender fields.
+about the From and Sender fields. On a submission listener it completes the header
+(`postroom.delivery.completion`).
 
 Who controls the input: the peer; it is known who it is.
 """
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postroom.delivery.authors import AuthorScan
+from postroom.delivery.completion import Completion
 from postroom.delivery.senders import Senders
 from postroom.delivery.settings import SubmissionSettings
 from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
@@ -51,6 +53,8 @@ class SubmittedDelivery(SessionDelivery):
         super().__init__(room, facts, user)
         self._login = user
         self._rules = rules
+        if facts.role == "submission":
+            self._completion = Completion.by(rules.settings, room.settings.hostname)
 
     def validate_sender(self, envelope: Envelope) -> Any:
         """Refuse a sender that is somebody else: 553 5.7.1; see `ITransactionDelivery`.

@@ -1,4 +1,4 @@
-"""Trace fields: Received at every hop, Return-Path and Delivered-To at final delivery.
+"""Trace fields: Received at every hop; Return-Path, X-Original-To, Delivered-To at the last.
 
     Received: from client.example ([192.0.2.1])
             by mx.example.org with ESMTPS id 1kD3vB0007Qwbz (TLSv1.3
@@ -11,22 +11,20 @@ has no line over 998 octets; lines stay under 78 unless a single name is longer 
 The client's name is hostile. Only a domain or an address literal is copied, as they hold no octet
 that means anything in a header; of anything else nothing is shown. The address that the client
 connects from is ours to know, and always stands beside its name. The recipient is named only when
-there is one, so that no blind copy shows (RFC 5321 s7.2).
+there is one, so that no blind copy shows (RFC 5321 s7.2). X-Original-To names recipients too, so it
+stands in a Maildir's copy and never in what is sent on, and names those alone that led to this
+account: addresses whose mail its reader gets anyway.
 """
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
 from postroom.envelope import SessionFacts
-from postroom.wire.paths import Mailbox, PathError, check_literal
+from postroom.wire.paths import Mailbox
 
-# From-domain = "FROM" FWS Extended-Domain                                  RFC 5321 s4.4
-# An underscore is not LDH, but hosts have them, and it means nothing in a header.
-_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\.?")
-_LITERAL_OCTETS = re.compile(rb"\[[A-Za-z0-9.:_-]+\]")
 _PRIORITY = re.compile(r"[^-0-9]")
 _WORD = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -135,30 +133,21 @@ def delivered_to_field(address: str) -> bytes:
     return b"Delivered-To: " + address.encode("utf-8", "replace") + b"\r\n"
 
 
+def original_to_fields(recipients: Iterable[Mailbox]) -> bytes:
+    """Make an X-Original-To field for each address that a copy was sent to.
+
+    Args:
+        recipients: the forward-paths that led to this copy, in the order of their commands.
+    """
+    return b"".join(b"X-Original-To: " + bytes(each) + b"\r\n" for each in recipients)
+
+
 def _client(facts: SessionFacts) -> tuple[str, str]:
     """Extended-Domain = Domain / ( Domain FWS "(" TCP-info ")" ) / … RFC 5321 s4.4."""
-    address = facts.client.partition("%")[0]
-    if address == "unix":
-        literal, comment = "localhost", "(local socket)"
-    elif address == "unknown":  # so a proxy says with XCLIENT
-        literal, comment = "unknown", "(unknown)"
-    else:
-        literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-        comment = f"({literal})"
-    helo = facts.helo
-    if _DOMAIN.fullmatch(helo) is not None or _is_literal(helo):
-        return helo.decode("ascii"), comment
-    return literal, comment
-
-
-def _is_literal(helo: bytes) -> bool:
-    if helo[:1] != b"[" or helo[-1:] != b"]" or len(helo) > 255 or not helo.isascii():
-        return False
-    try:
-        check_literal(helo)
-    except PathError:
-        return False
-    return _LITERAL_OCTETS.fullmatch(helo) is not None
+    literal = facts.client_literal
+    comments = {"localhost": "(local socket)", "unknown": "(unknown)"}
+    comment = comments.get(literal, f"({literal})")
+    return facts.helo_name.decode("ascii") or literal, comment
 
 
 def _word(text: str) -> str:

@@ -22,7 +22,7 @@ Who controls the input: the peer, envelope and content; the directory, paths and
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -35,20 +35,27 @@ from zope.interface import implementer
 from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite, Outcome
 from postroom.delivery.committer import Committer
+from postroom.delivery.completion import Completion
+from postroom.delivery.copies import Copies
 from postroom.delivery.expansion import Route
 from postroom.delivery.full import full_recipients, key_of, reached_by_others
 from postroom.delivery.headers import HeaderScan
+from postroom.delivery.mailbox_lines import MailboxLines
 from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.sending import SendingLimits
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
-from postroom.delivery.trace import delivered_to_field, received_field, return_path_field
+from postroom.delivery.trace import (
+    delivered_to_field,
+    original_to_fields,
+    received_field,
+    return_path_field,
+)
 from postroom.delivery.wishes import (
     held_until,
     notices_of_success,
-    passed_on,
     priority_of,
     traits_of,
     wants_success,
@@ -118,6 +125,7 @@ class SessionDelivery:
         """
         self._room = room
         self._user = user
+        self._completion: Completion | None = None
         self.may_relay = facts.role != "lmtp" and (
             user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
         )
@@ -166,12 +174,19 @@ class SessionDelivery:
             return DiscardedMessage(envelope)
         if not copies.forwarded:
             sender = envelope.mail.reverse_path
-            return MessageDelivery(self._room, envelope, copies, sender, self.may_relay)
+            return self._message_delivery(envelope, copies, sender)
         return Deferred.fromCoroutine(self._begin_forwarding(envelope, copies))
 
-    async def _begin_forwarding(self, envelope: Envelope, copies: "Copies") -> IDeliveryTransaction:
+    async def _begin_forwarding(self, envelope: Envelope, copies: Copies) -> IDeliveryTransaction:
         sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
-        return MessageDelivery(self._room, envelope, copies, sender, self.may_relay)
+        return self._message_delivery(envelope, copies, sender)
+
+    def _message_delivery(
+        self, envelope: Envelope, copies: Copies, forwarding_sender: Mailbox | None
+    ) -> "MessageDelivery":
+        return MessageDelivery(
+            self._room, envelope, copies, forwarding_sender, self.may_relay, self._completion
+        )
 
     def _permit(
         self, resolved: Resolved, size_octets: int, rcpt: Rcpt
@@ -211,50 +226,6 @@ def _is_somebody_new(route: Route, rcpt: Rcpt) -> bool:
         and address in (account.address, *account.addresses)
         for account in route.accounts
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """Who gets a copy of a message, each of them once.
-
-    Attributes:
-        accounts: by Maildir.
-        queued: through the queue.
-        forwarded: through the queue, with the reverse-path rewritten.
-        parameters: of the recipients that led to accounts, by address and folder.
-    """
-
-    accounts: tuple[Account, ...]
-    queued: tuple[Rcpt, ...]
-    forwarded: tuple[Rcpt, ...]
-    parameters: Mapping[tuple[str, str], Mapping[str, str | None]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, envelope: Envelope) -> "Copies":
-        """Merge the routes of an envelope's recipients."""
-        accounts: dict[tuple[str, str], Account] = {}
-        queued: dict[tuple[bytes, str], Rcpt] = {}
-        forwarded: dict[tuple[bytes, str], Rcpt] = {}
-        asked: dict[tuple[str, str], Mapping[str, str | None]] = {}
-        for recipient in envelope.recipients:
-            route = recipient.route
-            if isinstance(route, Route):
-                parameters = passed_on(recipient, route) if recipient.rcpt.parameters else {}
-                for account in route.accounts:
-                    accounts[account.address, account.folder] = account
-                    if parameters:
-                        asked.setdefault((account.address, account.folder), parameters)
-                for found, addresses in ((queued, route.queued), (forwarded, route.forwarded)):
-                    for address in addresses:
-                        key = address.local_part, address.domain_key
-                        found.setdefault(key, Rcpt(address, parameters))
-        for key in queued:  # who was written to has no need of the copy that an alias sends
-            forwarded.pop(key, None)
-        return cls((*accounts.values(),), (*queued.values(),), (*forwarded.values(),), asked)
-
-    def __bool__(self) -> bool:
-        """True if anybody gets one."""
-        return bool(self.accounts or self.queued or self.forwarded)
 
 
 @lru_cache(maxsize=4096)
@@ -303,6 +274,7 @@ class MessageDelivery:
         copies: Copies,
         forwarding_sender: Mailbox | None,
         trusted: bool = False,
+        completion: Completion | None = None,
     ) -> None:
         """Begin before the content.
 
@@ -312,12 +284,15 @@ class MessageDelivery:
             copies: who gets one.
             forwarding_sender: the reverse-path of what is forwarded off-site.
             trusted: True if the session may relay.
+            completion: what is added to the header; None for nothing.
         """
         self._room = room
         self._envelope = envelope
         self._copies = copies
         self._forwarding_sender = forwarding_sender
+        self._completion = completion
         self._spool = room.spools.new_spool()
+        self._mailbox_lines: MailboxLines | None = MailboxLines()
         self._scan = HeaderScan(room.settings)
         self._in_header = True
         self._received_at = room.now()
@@ -331,6 +306,15 @@ class MessageDelivery:
             Refusal: 552 5.3.4 the header section is too large, 554 5.4.6 a loop.
             OSError: the spool failed: 451 or 452.
         """
+        if self._mailbox_lines is not None:
+            chunk = self._mailbox_lines.feed(chunk)
+            if self._mailbox_lines.over:
+                self._mailbox_lines = None
+            if not chunk:
+                return None
+        return self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> "Deferred[None] | None":
         if self._in_header:
             self._in_header = not self._scan.feed(chunk)
         return self._spool.write(chunk)
@@ -345,6 +329,9 @@ class MessageDelivery:
         RFC 5321 s4.2.5, s6.1
         """
         try:
+            rest = self._mailbox_lines.end() if self._mailbox_lines is not None else b""
+            if rest:
+                self._keep(rest)
             if self._in_header:
                 self._scan.end()
             content = self._spool.finish()
@@ -378,6 +365,9 @@ class MessageDelivery:
             self._received_at,
             envelope.mail.parameters,
         )
+        if self._completion is not None:
+            section = self._scan.section
+            received += self._completion.missing_fields(section, envelope.id, self._received_at)
         if self._scan.headless:
             # Below our fields the first lines of a bare body would count as header, and be hidden.
             received += b"\r\n"
@@ -398,6 +388,7 @@ class MessageDelivery:
             account.maildir,
             message_key(int(self._received_at), envelope.id, account.address),
             return_path_field(envelope.mail.reverse_path)
+            + original_to_fields(self._copies.originals[account.address])
             + delivered_to_field(account.address)
             + received,
             content,

@@ -87,7 +87,7 @@ _EXTENSIONS: Final[Mapping[str, _Offer]] = {
     "8BITMIME": _always,  # RFC 6152 s2
     "ENHANCEDSTATUSCODES": _always,  # RFC 2034 s2
     "CHUNKING": _always,  # RFC 3030 s2
-    "BINARYMIME": _always,  # RFC 3030 s3
+    "BINARYMIME": lambda settings, _: _only(settings.binarymime),  # RFC 3030 s3
     "SMTPUTF8": _always,  # RFC 6531 s3.1
     "DSN": _always,  # RFC 3461 s3
     "DELIVERBY": _always,  # RFC 2852 s3
@@ -142,7 +142,7 @@ def make_capabilities(
         settings.hostname,
         extensions,
         _barred(settings, situation),
-        settings.space_after_colon,
+        settings.tolerate,
         mail,
         rcpt,
         no_recipients,

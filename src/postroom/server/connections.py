@@ -78,6 +78,11 @@ class Connections:
         """True if one more session would be too many."""
         return len(self._sessions) >= self.limit
 
+    @property
+    def crowded(self) -> bool:
+        """True if more than four fifths of the sessions that there may be are open."""
+        return len(self._sessions) > _CROWDED * self.limit
+
     def count_from(self, client: str) -> int:
         """Count the sessions from a peer: an IPv4 address or an IPv6 /64."""
         return self._by_peer.get(peer_key(client), 0)
@@ -144,8 +149,7 @@ class Connections:
 
     def _sweep_once(self) -> None:
         now = self._clock.seconds()
-        crowded = len(self._sessions) > _CROWDED * self.limit
-        hurry = now - self._stress_timeout if crowded else None
+        hurry = now - self._stress_timeout if self.crowded else None
         overdue = [
             session
             for session in self._sessions

@@ -23,6 +23,7 @@ from postroom.envelope import Envelope
 from postroom.interfaces import IDeliveryTransaction
 from postroom.server.reception import ChunkReception, Reception
 from postroom.server.verdicts import Spread, for_lmtp, for_prdr, one_for_all, settled, then
+from postroom.wire.data import BareNewlineDecoder, ChunkDecoder, DotDecoder
 from postroom.wire.parameters import BODY, PRDR
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Chunk
@@ -56,12 +57,13 @@ class Intake:
     def deadline(self, now: float) -> float:
         """Give the time by which more must have come.
 
-        It is a time of silence, but content that drips must keep up a minimum rate besides.
+        It is a time of silence. While the server is short of connections, content that drips must
+        keep up a minimum rate besides.
 
         RFC 5321 s4.5.3.2.5
         """
         limits = self._server.limits
-        if limits.data_minimum_rate:
+        if limits.data_minimum_rate and self._server.factory.under_stress:
             by_rate = self._since + self.reception.octets / limits.data_minimum_rate
             now = min(now, by_rate)
         return now + limits.data_timeout_seconds
@@ -166,8 +168,9 @@ def data(server: "SMTPServerProtocol", _: object) -> object:
 
 
 def _content_begins(transaction: IDeliveryTransaction, server: "SMTPServerProtocol") -> Reply:
-    normalise = server.factory.normalises(server.facts.client)
-    server.intake = Intake(server, Reception(transaction, server.limits, normalise))
+    rules = server.factory.text_rules
+    decoder = BareNewlineDecoder(rules) if server.takes_bare_newlines else DotDecoder(rules)
+    server.intake = Intake(server, Reception(transaction, server.limits, decoder))
     server.setRawMode()
     return START_INPUT
 
@@ -194,14 +197,16 @@ def bdat(server: "SMTPServerProtocol", chunk: Chunk) -> object:
 def _chunks_begin(transaction: object, server: "SMTPServerProtocol") -> Intake:
     envelope, _ = server.open_transaction()
     binary = BODY.of(envelope.mail.parameters) == "BINARYMIME"
-    normalise = server.factory.normalises(server.facts.client)
+    rules = server.factory.text_rules
+    if server.takes_bare_newlines:
+        rules = rules._replace(refuse_bare_newline=False)
     begun = cast(IDeliveryTransaction, transaction)
-    return Intake(server, ChunkReception(begun, server.limits, normalise, binary))
+    return Intake(server, ChunkReception(begun, server.limits, ChunkDecoder(rules, binary)))
 
 
 def _refused(server: "SMTPServerProtocol", refusal: Reply) -> Intake:
     """Make an intake that only reads away."""
-    reception = ChunkReception(None, server.limits)
+    reception = ChunkReception(None, server.limits, ChunkDecoder())
     reception.refuse(refusal)
     return Intake(server, reception)
 

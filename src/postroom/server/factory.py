@@ -32,8 +32,10 @@ from postroom.server.connections import Connections, in_networks, unmapped
 from postroom.server.limits import ListenerSettings
 from postroom.server.protocol import LINGER_SECONDS, SHUTTING_DOWN, SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
+from postroom.wire.data import TextRules
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Capabilities
+from postroom.wire.tolerance import Tolerance
 
 ServerTLS = IOpenSSLServerConnectionCreator | IOpenSSLContextFactory
 """What serves TLS: ours, or Twisted's `CertificateOptions`."""
@@ -97,6 +99,7 @@ class ServerFactory(TwistedServerFactory):
         farewell: gives a 421 with our name in front.
         around: what else sessions ask; may be replaced before anybody connects.
         unwanted_solicitations: see `ListenerSettings`, in lower case.
+        text_rules: what is a flaw of content, and what is mended.
     """
 
     noisy = False
@@ -127,12 +130,19 @@ class ServerFactory(TwistedServerFactory):
         self.unwanted_solicitations = frozenset(
             word.lower() for word in settings.unwanted_solicitations
         )
+        self.text_rules = TextRules(
+            settings.limits.text_line_octets,
+            settings.bare_newline == "refuse",
+            Tolerance.NUL_IN_TEXT not in settings.tolerate,
+        )
         self._extensions: list[IExtension] = []
         self.seconds: Callable[[], float] = clock.seconds
         self._clock = clock
         self._connections = connections
         self._capabilities = lru_cache(maxsize=64)(self._make_capabilities)
-        self._normalised = tuple(settings.normalise_networks)
+        self._bare_newlines = tuple(settings.bare_newline_networks)
+        self._origin = tuple(settings.origin_networks)
+        self._own_addresses = frozenset(settings.own_addresses)
         self._unlimited = tuple(settings.unlimited_networks)
         self._unsynchronised = tuple(settings.unsynchronised_networks)
         self._etrn = tuple(settings.etrn_networks)
@@ -146,7 +156,9 @@ class ServerFactory(TwistedServerFactory):
         refusal = self._refusal(client)
         if refusal is not None:
             return TurnedAway(self.farewell(refusal), self._clock)
-        return SMTPServerProtocol(self, client, port)
+        session = SMTPServerProtocol(self, client, port)
+        session.destination = getattr(addr, "destination", None)  # which a PROXY header tells
+        return session
 
     def _refusal(self, client: str) -> Reply | None:
         connections = self._connections
@@ -196,9 +208,22 @@ class ServerFactory(TwistedServerFactory):
         """Call something later, on the reactor's clock."""
         return self._clock.callLater(delay, call, *args)
 
-    def normalises(self, client: str) -> bool:
-        """Tell whether this peer's bare CR and LF are mended instead of refused."""
-        return in_networks(client, self._normalised)
+    @property
+    def under_stress(self) -> bool:
+        """True while the server is short of connections."""
+        return self._connections.crowded
+
+    def takes_bare_newlines(self, client: str) -> bool:
+        """Tell whether any LF ends a line of this client's."""
+        return in_networks(client, self._bare_newlines)
+
+    def completes_sender(self, facts: SessionFacts) -> bool:
+        """Tell whether MAIL may leave out the sender's domain in this session."""
+        return facts.identity is not None or in_networks(facts.client, self._origin)
+
+    def is_own_address(self, address: str) -> bool:
+        """Tell whether the settings list an IP address as one of this host."""
+        return address in self._own_addresses
 
     def add_extension(self, extension: IExtension) -> None:
         """Offer an extension of somebody else's; before anybody connects.

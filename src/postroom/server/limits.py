@@ -6,7 +6,9 @@ Every figure is the default of the setting of the same name. Times run on the re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import Final, Literal
+
+from postroom.wire.tolerance import ALL, Tolerances
 
 Network = IPv4Network | IPv6Network
 
@@ -23,7 +25,8 @@ class Limits:
         handshake_timeout_seconds: for a TLS handshake, from its first octet to its end.
         data_timeout_seconds: silence during content.
         data_minimum_rate: octets a second that content must keep up on average after the first
-            `data_timeout_seconds`.
+            `data_timeout_seconds`, while more than four fifths of `connections` are in use; 0 for
+            none.
         verdict_timeout_seconds: how long a delivery may take to answer before the peer gets 451.
         stress_timeout_seconds: replaces `command_timeout_seconds` while more than four fifths of
             `connections` are in use.
@@ -48,7 +51,7 @@ class Limits:
     verdict_timeout_seconds: float = 300
     stress_timeout_seconds: float = 10
     message_octets: int = 52_428_800
-    text_line_octets: int = 998
+    text_line_octets: int = 0
     recipients: int = 1000
     errors_before_delay: int = 10
     errors: int = 20
@@ -69,11 +72,18 @@ class ListenerSettings:
         limits: what sessions may use.
         mechanisms: SASL mechanisms in the order in which EHLO lists them, as far as they can work.
         clear_text_auth_networks: where AUTH is offered without TLS.
-        normalise_networks: whose bare CR and LF in content become CRLF instead of a refusal.
+        tolerate: what commands and content may deviate in.
+        bare_newline: what becomes of a bare CR or LF in content: ``"normalise"`` mends it,
+            ``"refuse"`` refuses the message.
+        bare_newline_networks: for whom any LF ends a line, of commands and of content.
+        origin: the domain of addresses that have none; None refuses them.
+        origin_networks: who may leave it out in MAIL, besides those who have logged in.
+        own_addresses: IP addresses by which mail may name this host in an address literal, besides
+            the one that a connection came in on.
         unlimited_networks: not counted against `Limits.connections_per_address` and
             `Limits.handshakes_per_minute`; this host by default, whose programs all share one
             address.
-        space_after_colon: take ``MAIL FROM: <a@b>``.
+        binarymime: offer BINARYMIME, whose content few next hops take.
         extensions_off: EHLO keywords that are not offered, in upper case.
         prdr: offer PRDR, which is no registered extension.
         vrfy: let VRFY tell whether a mailbox exists.
@@ -95,9 +105,14 @@ class ListenerSettings:
     limits: Limits = Limits()
     mechanisms: Sequence[str] = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
     clear_text_auth_networks: Sequence[Network] = ()
-    normalise_networks: Sequence[Network] = ()
+    tolerate: Tolerances = ALL
+    bare_newline: Literal["normalise", "refuse"] = "normalise"
+    bare_newline_networks: Sequence[Network] = ()
+    origin: str | None = None
+    origin_networks: Sequence[Network] = ()
+    own_addresses: Sequence[str] = ()
     unlimited_networks: Sequence[Network] = LOOPBACK
-    space_after_colon: bool = False
+    binarymime: bool = False
     extensions_off: Sequence[str] = ()
     prdr: bool = False
     vrfy: bool = False

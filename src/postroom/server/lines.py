@@ -7,6 +7,9 @@ differs in how it moves octets:
   pipelined group gets its replies in one segment (RFC 2920 s3.2).
 - Pausing stops our own loop at once, but the transport only when the peer really sends more. A peer
   that waits for its reply costs no system calls, and one that hangs up is noticed.
+- A line ends with CRLF. A bare LF within one is the end of the session (`bareNewlineReceived`), for
+  a peer that ends its lines so would wait for ever; unless it is one of those for whom any LF ends
+  a line (`takes_bare_newlines`).
 - A line that is too long is dropped up to its end, and `lineLengthExceeded` told once. What follows
   its end is a line again, and what belongs to it never is. One that goes on for ever is the end.
 - Replies go to a plain socket directly, and through the transport only when it is full.
@@ -20,7 +23,7 @@ Who controls the input: the peer, every octet and every chunk border.
 """
 
 from socket import MSG_DONTWAIT, MSG_PEEK, socket
-from typing import cast
+from typing import Final, cast
 
 from twisted.internet.interfaces import (
     IConsumer,
@@ -31,6 +34,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
+
+_CR: Final = 0x0D
 
 
 @implementer(IPushProducer)
@@ -63,6 +68,7 @@ class LineStream(LineReceiver):
         MAX_DROPPED: how much of one over-long line is read away before `lineEndless` is told.
         finished: True once we have hung up; nothing that arrives after that is looked at.
         congested: True while the transport has more to write than it likes.
+        takes_bare_newlines: True if any LF ends a line, with a CR before it or without.
         transport: the connection.
     """
 
@@ -73,6 +79,7 @@ class LineStream(LineReceiver):
     MAX_DROPPED = 65_536
     finished = False
     congested = False
+    takes_bare_newlines = False
 
     _buffer = b""
     _at = 0
@@ -236,11 +243,20 @@ class LineStream(LineReceiver):
 
     def _consume_line(self) -> bool:
         """Deliver one line if there is a whole one."""
-        end = self._buffer.find(b"\r\n", self._at)
+        start, end = self._at, self._buffer.find(b"\n", self._at)
         if end < 0:
             self._bound_unfinished_line()
             return False
-        line, self._at = self._buffer[self._at : end], end + 2
+        self._at = end + 1
+        if end > start and self._buffer[end - 1] == _CR:
+            line = self._buffer[start : end - 1]
+        elif self.takes_bare_newlines:
+            line = self._buffer[start:end]
+        else:
+            if end - start > self.MAX_LENGTH + 1 and not self._dropped:
+                self.lineLengthExceeded(self._buffer[start:end])
+            self.bareNewlineReceived()
+            return False
         if self._dropped:
             self._dropped = 0
         elif len(line) > self.MAX_LENGTH:
@@ -261,6 +277,10 @@ class LineStream(LineReceiver):
         self._dropped += len(rest) - len(kept)
         if self._dropped > self.MAX_DROPPED:
             self.lineEndless()
+
+    def bareNewlineReceived(self) -> None:
+        """Hang up, after a line that ends with LF alone."""
+        self.finish()
 
     def lineEndless(self) -> None:
         """Hang up, after too much of a line that does not end."""

@@ -35,6 +35,7 @@ from postroom.errors import Refusal, reply_for
 from postroom.interfaces import ITransactionDelivery
 from postroom.server import content, information, transactions, trust
 from postroom.server.authentication import AUTHENTICATED, Exchange, Login
+from postroom.server.connections import unmapped
 from postroom.server.lines import LineStream
 from postroom.server.tls import channel_binding, facts_of, failure_text
 from postroom.server.verdicts import Spread, settled, then
@@ -56,6 +57,7 @@ _TOO_MUCH_IDLING: Final = reply(421, "4.7.0", "Too many commands without mail, c
 _LINE_WITHOUT_END: Final = reply(421, "4.7.0", "Line without end, closing connection")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Service shutting down, closing connection")
 
+BARE_NEWLINE: Final = reply(500, "5.5.2", "Lines end with CRLF, closing connection")
 TALKED_FIRST: Final = reply(554, "5.5.0", "You talk before the greeting, closing connection")
 OUT_OF_STEP: Final = reply(554, "5.5.0", "You did not wait for a reply, closing connection")
 
@@ -79,6 +81,8 @@ class SMTPServerProtocol(LineStream):
         envelope: the open transaction's; None without one.
         intake: the content that is under way; None without any.
         spread: makes several replies of the next verdict; None for the usual one.
+        destination: the IP address that the client connected to, if a proxy has told it; None for
+            the one that the connection came in on.
         idle_commands: commands since the last message that moved no mail.
         parts: whether the session ends with the next answer.
     """
@@ -89,6 +93,7 @@ class SMTPServerProtocol(LineStream):
     envelope: Envelope | None = None
     intake: content.Intake | None = None
     spread: Spread | None = None
+    destination: str | None = None
     idle_commands = 0
     parts = False
     _logout: Callable[[], object] | None = None
@@ -118,6 +123,7 @@ class SMTPServerProtocol(LineStream):
         self.transport.setTcpNoDelay(True)
         self.send_directly()
         self._strict = self.factory.must_wait(self.peer)
+        self.takes_bare_newlines = self.factory.takes_bare_newlines(self.peer)
         delay = self.factory.settings.greeting_delay_seconds if self._strict else 0
         if self._strict and self.peeks():
             self._turn_away()
@@ -238,6 +244,12 @@ class SMTPServerProtocol(LineStream):
     def lineEndless(self) -> None:
         """Hang up on a peer that sends no line end."""
         self.hang_up(_LINE_WITHOUT_END)
+
+    def bareNewlineReceived(self) -> None:
+        """Refuse a line that ends with LF alone, and close: whatever follows it is dropped."""
+        self._note_refusal(BARE_NEWLINE)
+        self.say(BARE_NEWLINE.wire)
+        self.finish()
 
     def _decide(self, action: Callable[..., object], *args: object) -> None:
         verdict: Any
@@ -400,6 +412,14 @@ class SMTPServerProtocol(LineStream):
         capabilities = self.session.capabilities
         return capabilities.ehlo_reply if extended else capabilities.helo_reply
 
+    def is_own_address(self, address: str) -> bool:
+        """Tell whether an IP address is this host's, as far as this session goes."""
+        if self.destination is not None:
+            local = self.destination
+        else:
+            local = unmapped(getattr(self.transport.getHost(), "host", ""))
+        return address == local or self.factory.is_own_address(address)
+
     def begin_as(self, facts: SessionFacts, login: Login | None) -> None:
         """Be somebody else from the next greeting on, who may have logged in elsewhere."""
         self._log_out()
@@ -407,6 +427,7 @@ class SMTPServerProtocol(LineStream):
             self.take_delivery(login)
             facts = replace(facts, identity=login.identity)
         self.facts = facts
+        self.takes_bare_newlines = self.factory.takes_bare_newlines(facts.client)
 
     # Content
 

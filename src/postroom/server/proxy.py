@@ -11,13 +11,15 @@ that does not exist. A peer on a UNIX socket is listed, for its permissions say 
 Who controls the input: whoever connects from a listed address.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from postroom.server.connections import in_networks, unmapped
 from postroom.server.limits import Network
@@ -25,6 +27,22 @@ from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
 HEADER_SECONDS: Final = 10
 _log = Logger()
+
+
+@implementer(IAddress)
+@dataclass(frozen=True, slots=True)
+class AnnouncedAddress:
+    """A client behind a proxy, as the proxy's header has it.
+
+    Attributes:
+        host: the client's IP address.
+        port: the client's port.
+        destination: the IP address that the client connected to.
+    """
+
+    host: str
+    port: int
+    destination: str | None
 
 
 class ProxyProtocol(Protocol):
@@ -128,5 +146,4 @@ def _announced(header: ProxyHeader, own: Any) -> Any:
         return own
     if header.client == "unix":
         return UNIXAddress(None)
-    kind = IPv6Address if ":" in header.client else IPv4Address
-    return kind("TCP", header.client, header.port)
+    return AnnouncedAddress(header.client, header.port, header.destination)

@@ -1,8 +1,10 @@
 """The content of one message, from the stream into a delivery transaction.
 
-A reception decodes what arrives, keeps count, and passes it on piece by piece. Content that turns
-out unfit or too large is let go of at once, its delivery transaction aborted, and the rest is read
-away to the true end: only there does the peer hear of it (RFC 5321 s4.1.1.4; RFC 3030 s2).
+A reception decodes what arrives, keeps count, and passes it on piece by piece. The limit on a
+message holds for the octets as they came and for those that the decoder makes of them. Content
+that turns out unfit or too large is let go of at once, its delivery transaction aborted, and the
+rest is read away to the true end: only there does the peer hear of it (RFC 5321 s4.1.1.4; RFC 3030
+s2).
 
 What arrives in chunks is gathered into pieces of some size first: a peer that sends a million
 chunks of one octet must not make a million pieces.
@@ -31,23 +33,31 @@ class Reception:
     """One message on its way in after DATA.
 
     Attributes:
-        octets: how much content was decoded so far.
         refusal: why the message will be refused, or None.
     """
 
-    __slots__ = ("_decoder", "_limit", "_transaction", "octets", "refusal")
-
-    _decoder: DotDecoder | ChunkDecoder
+    __slots__ = ("_decoded", "_decoder", "_limit", "_transaction", "refusal")
 
     def __init__(
-        self, transaction: IDeliveryTransaction | None, limits: Limits, normalise: bool = False
+        self,
+        transaction: IDeliveryTransaction | None,
+        limits: Limits,
+        decoder: DotDecoder | ChunkDecoder,
     ) -> None:
         """Begin right after 354; without a transaction content is only read away."""
-        self._decoder = DotDecoder(limits.text_line_octets, normalise)
+        self._decoder = decoder
+        self._decoded = 0
         self._limit = limits.message_octets
         self._transaction = transaction
-        self.octets = 0
         self.refusal: Reply | None = None
+
+    @property
+    def octets(self) -> int:
+        """How much content there was so far: as it came, or as it was decoded, which is more.
+
+        What is read away counts as well: a peer cannot go on for ever behind a flaw.
+        """
+        return max(self._decoded, self._decoder.raw_octets)
 
     def feed(self, data: bytes) -> "Deferred[None] | None":
         """Take octets of the stream; a Deferred asks the peer to be held until it fires."""
@@ -55,8 +65,7 @@ class Reception:
         flaw = self._decoder.flaw
         if flaw is not None and self.refusal is None:
             self.refuse(_REFUSALS[flaw])
-        # What is read away counts as well: a peer cannot go on for ever behind a flaw.
-        self.octets += len(chunk) if flaw is None else len(data)
+        self._decoded += len(chunk)
         if self.octets > self._limit and self.refusal is None:
             self.refuse(TOO_BIG)
         if chunk and self._transaction is not None:
@@ -112,12 +121,11 @@ class ChunkReception(Reception):
         self,
         transaction: IDeliveryTransaction | None,
         limits: Limits,
-        normalise: bool = False,
-        binary: bool = False,
+        decoder: ChunkDecoder,
     ) -> None:
         """Begin before the first chunk; as `Reception`."""
-        super().__init__(transaction, limits, normalise)
-        self._decoder = self._chunks = ChunkDecoder(limits.text_line_octets, normalise, binary)
+        super().__init__(transaction, limits, decoder)
+        self._chunks = decoder
         self._piece = bytearray()
 
     def begin_chunk(self, octets: int) -> bool:
@@ -133,10 +141,7 @@ class ChunkReception(Reception):
 
     def feed(self, data: bytes) -> "Deferred[None] | None":
         """Take octets of a chunk; as `Reception.feed`."""
-        octets = self._chunks.feed(data)
-        if self._chunks.flaw is not None:
-            self.octets += len(data) - len(self._chunks.rest)
-        return self._gather(octets, _PIECE_OCTETS)
+        return self._gather(self._chunks.feed(data), _PIECE_OCTETS)
 
     def finish(self) -> "Deferred[None] | None":
         """Pass on what was kept back; see `Reception.finish`."""
@@ -151,7 +156,7 @@ class ChunkReception(Reception):
         flaw = self._chunks.flaw
         if flaw is not None and self.refusal is None:
             self.refuse(_REFUSALS[flaw])
-        self.octets += len(octets)
+        self._decoded += len(octets)
         if self.octets > self._limit and self.refusal is None:
             self.refuse(TOO_BIG)
         if self._transaction is None:

@@ -6,6 +6,7 @@ can do (`_CHECKS`). A check gives a reply to refuse, or None.
 Who controls the input: the peer.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,17 +18,21 @@ from postroom.server.reception import TOO_BIG
 from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, settled, then
 from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.parameters import BY, HOLDFOR, HOLDUNTIL, MT_PRIORITY, SOLICIT
+from postroom.wire.paths import POSTMASTER, Mailbox
 from postroom.wire.replies import Reply, reply
 
 if TYPE_CHECKING:
     from postroom.server.protocol import SMTPServerProtocol
 
+_ROUTING: Final = re.compile(rb"[%!@]")
 TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
 NO_ROOM: Final = reply(452, "4.3.1", "Insufficient system storage, try again later")
 UNSOLICITED: Final = reply(550, "5.7.1", "No such solicitation here")
 HELD_TOO_LONG: Final = reply(501, "5.5.4", "Cannot hold a message for so long")
 HELD_FOR_NOTHING: Final = reply(501, "5.5.4", "The time of the release has passed")
 HELD_PAST_DELIVERY: Final = reply(501, "5.5.4", "Released only after it should be delivered")
+NO_SENDER_DOMAIN: Final = reply(501, "5.1.7", "Bad sender address: no @ in the address")
+NO_DOMAIN: Final = reply(501, "5.1.3", "Bad recipient address: no @ in the address")
 PRIORITY_CHANGED: Final = reply(250, "2.3.6", "Ok, but the priority is 0")
 
 
@@ -36,6 +41,12 @@ def mail(server: "SMTPServerProtocol", command: Mail) -> object:
 
     RFC 5321 s4.1.1.2
     """
+    sender = command.reverse_path
+    if sender is not None and not sender.domain:
+        completed = _completed(sender, server)
+        if completed is None or not server.factory.completes_sender(server.facts):
+            return NO_SENDER_DOMAIN
+        command = replace(command, reverse_path=completed)
     for keyword in command.parameters:
         check = _CHECKS.get(keyword)
         refusal = check(server, command) if check is not None else None
@@ -99,8 +110,36 @@ def rcpt(server: "SMTPServerProtocol", command: Rcpt) -> object:
     envelope, delivery = server.open_transaction()
     if len(envelope.recipients) >= server.limits.recipients:
         return TOO_MANY_RECIPIENTS
+    address = command.forward_path
+    if not address.domain:
+        if address.local_part != POSTMASTER:
+            completed = _completed(address, server)
+            if completed is None:
+                return NO_DOMAIN
+            command = replace(command, forward_path=completed)
+    elif address.is_literal and _is_own_literal(address, server):
+        completed = _completed(address, server) or address
+        command = replace(command, forward_path=completed)
     route = settled(delivery.validate_recipient(envelope, command))
     return then(route, _recipient_judged, envelope, command)
+
+
+def _is_own_literal(address: Mailbox, server: "SMTPServerProtocol") -> bool:
+    """Tell whether an address literal means this host, and the local part no other one.
+
+    ``ann%elsewhere.example@[192.0.2.25]`` is the oldest way to have a host relay.
+
+    RFC 5321 s4.1.3
+    """
+    if _ROUTING.search(address.local_part) is not None:
+        return False
+    return server.is_own_address(address.literal_address)
+
+
+def _completed(address: Mailbox, server: "SMTPServerProtocol") -> Mailbox | None:
+    """Return an address with the site's own domain; None if that is not known."""
+    origin = server.factory.settings.origin
+    return Mailbox(address.local_part, origin.encode("ascii")) if origin else None
 
 
 def _recipient_judged(route: object, envelope: Envelope, command: Rcpt) -> Reply:

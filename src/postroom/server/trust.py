@@ -6,9 +6,10 @@ XCLIENT before has said.
 
 XCLIENT replaces the peer: its address is from then on the one it gave, for relaying rights and
 limits as much as for the log, and the session begins anew with a greeting. With LOGIN somebody has
-logged in at the proxy: the portal is told so by credentials that provide `IProvenUser`. NAME,
-PROTO, HELO and the DEST attributes are read and not used: names are not looked up here, and EHLO
-comes again. XFORWARD only adds to the log, until the next message is over.
+logged in at the proxy: the portal is told so by credentials that provide `IProvenUser`. DESTADDR
+is the address that the client connected to, by which mail may name this host. NAME, PROTO, HELO and
+DESTPORT are read and not used: names are not looked up here, and EHLO comes again. XFORWARD only
+adds to the log, until the next message is over.
 
 Who controls the input: a listed peer, whose values `wire` has decoded and found printable.
 """
@@ -39,6 +40,12 @@ def xclient(server: "SMTPServerProtocol", command: Xclient) -> object:
         port = _port(said["PORT"]) if "PORT" in said else old.client_port
     except ValueError:
         return BAD_ADDRESS
+    if "DESTADDR" in said:
+        try:
+            destination = _address(said["DESTADDR"])
+        except ValueError:
+            return BAD_ADDRESS
+        server.destination = destination
     facts = SessionFacts(old.role, client, port)
     login = said.get("LOGIN", UNAVAILABLE)
     if login in _UNKNOWN:

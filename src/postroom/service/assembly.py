@@ -90,6 +90,7 @@ class Rooms:
         spools: threads that write large content.
         space: watches the disk of the state directory.
         portal: where sessions get their deliveries.
+        first_domain: the first local domain; None if there is none.
     """
 
     connections: Connections
@@ -105,6 +106,7 @@ class Rooms:
     spools: ThreadPool
     space: FreeSpace
     portal: Portal
+    first_domain: str | None
 
 
 def next_hops(settings: Settings) -> Callable[[str], Destination]:
@@ -237,6 +239,7 @@ def assemble(
         spools=spools,
         space=FreeSpace(reactor, spools, storage.state.path, limits.message_octets * 3 // 2),
         portal=make_portal(realm, [*logins.checkers, *checkers]),
+        first_domain=postmaster,
     )
 
 
@@ -257,7 +260,7 @@ def make_listeners(
     extensions = find_extensions()
     for listen in settings.listen:
         tls = listener_tls(certificates, listen)
-        policy = settings.listener(listen.role, limits)
+        policy = settings.listener(listen.role, limits, rooms.first_domain)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
         sessions.around = Surroundings(has_room=rooms.space.has_room, flush=rooms.queue)

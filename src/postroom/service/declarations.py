@@ -24,8 +24,8 @@ from pydantic.fields import FieldInfo
 
 from postroom.certificates.model import ClientCertificates
 from postroom.client.model import SmartHost
+from postroom.client.names import is_domain
 from postroom.service.relay_host import parse_relay_host
-from postroom.wire.paths import DOMAIN, DOMAIN_OCTETS
 
 Network = IPv4Network | IPv6Network
 _DNS_SERVER: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?")
@@ -268,17 +268,19 @@ def parse_dns_server(text: str) -> tuple[str, int]:
 
 
 def parse_domain(text: str) -> str:
-    """Read a domain name; gives it in lower case.
+    """Parse a domain name; returns it in lower case, without a final dot.
+
+    Underscores are allowed, for there are domains that have them.
 
     Raises:
-        ValueError: it breaks the grammar of RFC 5321.
+        ValueError: it is no name, or too long.
 
     RFC 5321 s4.1.2, s4.5.3.1.2
     """
-    octets = text.encode("ascii", "replace")
-    if len(octets) > DOMAIN_OCTETS or DOMAIN.fullmatch(octets) is None:
+    name = text.lower().removesuffix(".")
+    if not is_domain(name):
         raise ValueError("not a domain name")
-    return text.lower()
+    return name
 
 
 def parse_mechanism(text: str) -> str:

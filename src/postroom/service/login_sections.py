@@ -152,6 +152,15 @@ class SubmissionSection(Section):
         """Take MAIL FROM:<> after a login. Programs use it to tell that a message was read.""",
         extra=Extra(rfc="RFC 8098 s2.1"),
     )
+    add_date: bool = _submission(
+        "add_date",
+        """Add a Date field to a message that comes in on a submission listener without one, unless
+        a DKIM signature covers its absence. Mail that is relayed stays as it is.""",
+        extra=Extra(rfc="RFC 6409 s8.2"),
+    )
+    add_message_id: bool = _submission(
+        "add_message_id", "The same for Message-ID.", extra=Extra(rfc="RFC 6409 s8.3")
+    )
 
 
 class AuthSection(Section):

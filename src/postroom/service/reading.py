@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,6 +24,13 @@ from postroom.service.declarations import (
 
 SectionType = TypeVar("SectionType", bound=Section)
 _SHOWN_CHARACTERS = 120
+_REPLACED: Final[Mapping[str, str]] = {
+    "session.normalise_networks": (
+        'session.bare_newline, whose "normalise" holds for everybody and is the default'
+    ),
+    "session.space_after_colon": 'session.tolerate, in whose list "blanks" means the same',
+}
+"""Settings that there were once, and what has come in their place."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -158,6 +165,8 @@ def _unknown(key: str, known: Mapping[str, Declaration], source: str, *, is_tabl
     if is_table:
         return f"{source}: {key} is not a table; write its settings below [{key}]"
     table, _, name = key.rpartition(".")
+    if key in _REPLACED:
+        return f"{source}: {key} is no longer a setting; use {_REPLACED[key]}"
     by_name = {item.rpartition(".")[2]: item for item in known}
     near = get_close_matches(key, known, 1) or get_close_matches(name, by_name, 1)
     hint = f"; did you mean {by_name.get(near[0], near[0])}?" if near else ""

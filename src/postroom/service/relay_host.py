@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from postroom.client.model import SmartHost, TLSMode
-from postroom.wire.paths import DOMAIN
+from postroom.client.names import is_domain
 from postroom.wire.ports import SMTP_PORT, SMTPS_PORT
 
 _PORTS: Final = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "lmtp": 24}
@@ -27,7 +27,7 @@ def _check_host(host: str) -> None:
     try:
         ip_address(host)
     except ValueError:
-        if DOMAIN.fullmatch(host.encode("ascii", "replace")) is None:
+        if not is_domain(host):
             raise ValueError("the host is neither a name nor an IP address") from None
 
 
@@ -83,7 +83,7 @@ def parse_relay_host(text: str) -> SmartHost:
         raise ValueError('after the port nothing but "?tls=" may follow ("/" and "#" are %2F, %23)')
     if parts.hostname is None:
         raise ValueError("there is no host")
-    host = parts.hostname
+    host = parts.hostname.removesuffix(".")
     _check_host(host)
     try:
         port = parts.port

@@ -11,6 +11,8 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.server.limits import Limits
 from postroom.service.declarations import (
     AbsolutePath,
+    Addresses,
+    DomainName,
     Extra,
     RelayHost,
     Section,
@@ -68,7 +70,9 @@ class LimitsSection(Section):
     data_minimum_rate: int = _limit(
         "data_minimum_rate",
         """Octets a second that content has to keep up on average, once data_timeout_seconds have
-        passed. It ends senders that keep a connection by dripping.""",
+        passed and while more than four fifths of limits.connections are in use. It ends the
+        sessions of senders that occupy a connection with a trickle. On a calm server a slow line
+        may take its time; 0 never ends a session for its rate.""",
         ge=0,
         le=1_000_000_000,
     )
@@ -94,7 +98,8 @@ class LimitsSection(Section):
     )
     text_line_octets: int = _limit(
         "text_line_octets",
-        "The longest line of content, CRLF not counted; 0 takes any length.",
+        """The longest line of content, CRLF not counted; 0 takes lines of any length, as long as
+        the message is within message_octets. client.text_line_octets folds them on the way out.""",
         ge=0,
         le=1_000_000_000,
         extra=Extra(rfc="RFC 5321 s4.5.3.1.6"),
@@ -168,6 +173,19 @@ class DeliverySection(Section):
         switches sub-addresses off.""",
         max_length=1,
         extra=Extra(rfc="RFC 5233 s1"),
+    )
+    origin: DomainName | None = setting(
+        None,
+        """The domain of addresses that come without one: "RCPT TO:<ann>" means ann in this domain,
+        and so does MAIL from those who have logged in and from relay networks.""",
+        extra=Extra(example="example.org", shown_default="the first local domain"),
+    )
+    literal_addresses: Addresses = setting(
+        (),
+        """IP addresses of this host by which mail may name it, as in postmaster@[192.0.2.25],
+        besides the address that a connection came in on. Such mail goes to delivery.origin. Mail
+        for any other address literal is refused, and never relayed.""",
+        extra=Extra(example=["192.0.2.25"], rfc="RFC 5321 s4.1.3"),
     )
     memory_octets: int = _delivery(
         "memory_octets",

@@ -1,16 +1,23 @@
 """The tables of the settings that say how mail goes out: client, DNS, queue, retries."""
 
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from postroom.client.model import TLSMode
-from postroom.client.settings import Chunking, ClientSettings, DNSSettings, Timeouts
+from postroom.client.settings import (
+    Chunking,
+    ClientSettings,
+    DNSSettings,
+    Timeouts,
+    check_line_limit,
+)
 from postroom.queue.schedule import Schedule
 from postroom.queue.settings import RelaySettings
 from postroom.service.declarations import (
     AbsolutePath,
     Addresses,
+    Allowed,
     DNSServers,
     DomainNames,
     Extra,
@@ -19,6 +26,10 @@ from postroom.service.declarations import (
     setting,
 )
 from postroom.service.sections import default_of
+from postroom.wire.folding import SHORTEST_LIMIT
+
+_LINE_WORDS: Final = Allowed(f"0, or a whole number from {SHORTEST_LIMIT}")
+LineOctets = Annotated[int, AfterValidator(check_line_limit), _LINE_WORDS]
 
 
 def _client(name: str, paragraph: str, *, extra: Extra | None = None, **constraints: Any) -> Any:
@@ -151,6 +162,15 @@ class ClientSection(Section):
         6152 forbids that; with false such a message goes back to its sender. It is never
         converted, since that breaks signatures.""",
         extra=Extra(rfc="RFC 6152 s3"),
+    )
+    text_line_octets: LineOctets = _client(
+        "text_line_octets",
+        """The longest line of text that is sent, its CRLF not counted; 0 sends lines of any length
+        as they are, which nearly all hosts take. For hosts that refuse them, set 998: what is
+        longer then goes on in a line that begins with a blank, never within a character of UTF-8,
+        and signatures of such a message break. Binary content is never changed.""",
+        le=1_000_000,
+        extra=Extra(rfc="RFC 5321 s4.5.3.1.6"),
     )
     timeouts: ClientTimeoutsSection = Field(default_factory=ClientTimeoutsSection)
 

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator
 
 from postroom.server.limits import ListenerSettings
 from postroom.service.declarations import Allowed, Extra, Networks, Section, setting
 from postroom.service.sections import default_of
+from postroom.wire.tolerance import Tolerance, Tolerances
 from postroom.wire.values import read_solicitations
 
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*")
@@ -39,6 +41,26 @@ def parse_solicitation(text: str) -> str:
     return word
 
 
+def parse_tolerance(text: str) -> Tolerance:
+    """Parse the name of a tolerance.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return Tolerance(text)
+    except ValueError:
+        near = get_close_matches(text, [each.value for each in Tolerance], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no such tolerance{hint}") from None
+
+
+def _tolerances(values: object) -> object:
+    if not isinstance(values, list | tuple | frozenset):
+        raise ValueError("not a list")
+    return frozenset(parse_tolerance(each) if isinstance(each, str) else each for each in values)
+
+
 def _each(parse: Callable[[str], str]) -> BeforeValidator:
     def convert(values: object) -> object:
         if not isinstance(values, list | tuple):
@@ -49,6 +71,12 @@ def _each(parse: Callable[[str], str]) -> BeforeValidator:
 
 
 _Keyword = Annotated[str, Allowed('an EHLO keyword such as "CHUNKING"')]
+_TOLERANCE_NAMES: Final = ", ".join(f'"{each.value}"' for each in Tolerance)
+Toleration = Annotated[
+    Tolerances,
+    BeforeValidator(_tolerances),
+    Allowed(f"a list of {_TOLERANCE_NAMES}"),
+]
 _Solicitation = Annotated[str, Allowed('a keyword such as "net.example:ADV"')]
 Keywords = Annotated[tuple[_Keyword, ...], _each(parse_keyword)]
 Solicitations = Annotated[tuple[_Solicitation, ...], _each(parse_solicitation)]
@@ -87,10 +115,29 @@ class SessionSection(Section):
         for programs of one's own that do not wait.""",
         extra=Extra(example=["192.0.2.0/24"]),
     )
-    normalise_networks: Networks = _listener(
-        "normalise_networks",
-        """Networks whose bare CR and LF in content are made CRLF. From anywhere else such a message
-        is refused, because it can smuggle a second one past other servers.""",
+    tolerate: Toleration = _listener(
+        "tolerate",
+        """Deviations from the grammar that are tolerated: by default all. docs/tolerance.rst says
+        what each is, who sends it and why it is harmless. An empty list holds every client to the
+        letter of the RFCs.""",
+        extra=Extra(
+            example=["blanks", "missing_brackets"],
+            shown_default="all of them",
+            rfc="RFC 5321 s4.1.2",
+        ),
+    )
+    bare_newline: Literal["normalise", "refuse"] = _listener(
+        "bare_newline",
+        """What becomes of content in which a CR or an LF stands alone. "normalise" makes CRLF of a
+        bare LF and a blank of a bare CR. "refuse" answers 550 after the end of the message. In
+        either case only CRLF.CRLF ends a message, so that none can smuggle in a second one.""",
+        extra=Extra(rfc="RFC 5321 s2.3.8"),
+    )
+    bare_newline_networks: Networks = _listener(
+        "bare_newline_networks",
+        """Networks of old programs that end their lines with LF alone. From there any LF ends a
+        command, and a line with a dot alone ends a message, whichever way it ends. From anywhere
+        else a command that ends with a bare LF is refused, and the connection closed.""",
         extra=Extra(example=["192.0.2.7"], rfc="RFC 5321 s2.3.8"),
     )
     unlimited_networks: Networks = _listener(
@@ -105,10 +152,11 @@ class SessionSection(Section):
         networks. Whoever else connects there is taken for the client itself.""",
         extra=Extra(example=["192.0.2.80"]),
     )
-    space_after_colon: bool = _listener(
-        "space_after_colon",
-        'Take "MAIL FROM: <a@example.org>", which the grammar forbids and some devices send.',
-        extra=Extra(rfc="RFC 5321 s3.3"),
+    binarymime: bool = _listener(
+        "binarymime",
+        """Offer BINARYMIME, by which content may hold any octets. Few servers offer it: where the
+        next hop does not, such a message is returned to its sender.""",
+        extra=Extra(rfc="RFC 3030 s3"),
     )
     prdr: bool = _listener(
         "prdr",

@@ -241,14 +241,25 @@ class Settings(Section):
         """Give the fixed next hop of a domain, in lower case; None for its MX records."""
         return self.routes.get(domain, self.relay_host)
 
-    def listener(self, role: str, limits: Limits) -> ListenerSettings:
-        """Give the server's settings of a listener."""
+    def listener(
+        self, role: str, limits: Limits, first_domain: str | None = None
+    ) -> ListenerSettings:
+        """Return the server's settings of a listener.
+
+        Args:
+            role: the listener's.
+            limits: of its sessions.
+            first_domain: the first local domain, which addresses without one belong to.
+        """
         return values_of(
             self.session,
             ListenerSettings,
             role=role,
             hostname=self.hostname,
             limits=limits,
+            origin=self.delivery.origin or first_domain,
+            own_addresses=self.delivery.literal_addresses,
+            origin_networks=self.relay_networks,
             mechanisms=self.auth.mechanisms,
             clear_text_auth_networks=self.auth.clear_text_networks,
         )

@@ -1,30 +1,43 @@
 """The content of a message as it arrives, after DATA or in chunks.
 
-Theory: after DATA content ends at CRLF "." CRLF and at nothing else, whatever else a client takes
-for a line end. So the decoder looks for that one sequence, hands out what lies before it with the
-transparency dots taken off, and remembers whether any of it was unfit: a bare CR, a bare LF, a NUL,
-an over-long line. An unfit message is still read to its true end, and only then refused, so that
-its sender drops it and nothing inside it is ever taken for a command (RFC 5321 s4.1.1.4, s2.3.8).
+Theory: the order of the steps is fixed, and no step can undo what the one before has decided.
 
-The content of BDAT ends where its chunks have said, whatever octets are in it; but what is unfit is
-unfit there too, unless the sender has declared it to be binary (RFC 3030 s3).
+1. *The end.* After DATA content ends at CRLF "." CRLF in the octets as they came, and at nothing
+   else, whatever a client takes for a line end (RFC 5321 s4.1.1.4, s2.3.8).
+2. *Transparency.* A dot right behind a CRLF, as it came, is taken off (RFC 5321 s4.5.2). A dot
+   behind a bare LF is content.
+3. *NULs* are taken out of text.
+4. *Line ends* are mended. All CRs directly before an LF belong to that line end, which becomes one
+   CRLF; a bare LF becomes a CRLF; any other CR becomes a blank, so that nobody takes it for a line
+   end further on.
+5. *Counting*: lines and octets, as they came and as they are now.
 
-Each piece is searched as a whole, by operations that run in C. At most four octets are held back
-from one piece to the next: the longest beginning of the end that is not the end. Nothing is kept of
-a chunk once it is over.
+What is not to be mended (`TextRules`) is a flaw instead. A flawed message is still read to its true
+end, and only then refused, so that its sender drops it and nothing inside it is ever taken for a
+command.
+
+The content of BDAT ends where its chunks have said, whatever octets are in it. It is mended in the
+same way, unless the sender has declared it to be binary (RFC 3030 s3).
+
+The result does not depend on how the input is cut. Each piece is searched as a whole, by operations
+that run in C; a piece that needs no mending costs one look. At most four octets are held back from
+one piece to the next, and a run of CRs, however long, as its length.
+
+Known limit: a long run of CRs that turns out to be no line end comes out in one piece.
 
 Who controls the input: the peer, every octet, every border between pieces, every chunk's length.
 """
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from postroom.wire.line_ends import only_crlf
 
 END: Final = b"\r\n.\r\n"
 STARTS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
-_ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+# CRs directly before an LF. Looked behind for, and possessive, so that a run is passed once.
+_CRS_BEFORE_LF: Final = re.compile(rb"(?<!\r)\r++\n")
 
 
 class Flaw(Enum):
@@ -35,39 +48,99 @@ class Flaw(Enum):
     LONG_LINE = "line too long in the content"
 
 
-class _Inspector:
-    """Looks for what is unfit, piece by piece; no piece ends between a CR and what follows it.
+class TextRules(NamedTuple):
+    """What is a flaw of text, and what is mended.
+
+    Attributes:
+        longest_line: octets of a line without its CRLF; 0 for any.
+        refuse_bare_newline: True if a bare CR or LF is a flaw. It is looked for in the octets as
+            they came, NULs included.
+        refuse_nul: True if a NUL is a flaw.
+    """
+
+    longest_line: int = 0
+    refuse_bare_newline: bool = False
+    refuse_nul: bool = False
+
+
+MEND_ALL: Final = TextRules()
+"""Nothing is a flaw: what can be mended is mended, and lines may have any length."""
+
+
+class _Text:
+    """Mends text piece by piece, and looks for flaws.
 
     Of several flaws the gravest counts, not the first: that one depends on how the pieces are cut.
     """
 
-    __slots__ = ("_line", "_longest", "flaw")
+    __slots__ = ("_crs", "_line", "_rules", "flaw")
 
-    def __init__(self, longest_line: int) -> None:
+    def __init__(self, rules: TextRules) -> None:
         self.flaw: Flaw | None = None
+        self._rules = rules
+        self._crs = 0  # that ended the last piece; what follows them decides what they are
         self._line = 0
-        self._longest = longest_line
 
-    def passed(self, data: bytes) -> bytes:
-        """Give a piece back, or nothing once there is a flaw."""
-        if self.flaw is not Flaw.BARE_CR_OR_LF:
-            found = self._flaw_in(data)
-            if found is not None and (self.flaw is None or found is not Flaw.LONG_LINE):
-                self.flaw = found
+    def feed(self, data: bytes) -> bytes:
+        """Return a piece mended, or nothing once there is a flaw."""
+        if self._crs or not only_crlf(data) or b"\0" in data:
+            data = self._mend(data)
+        longest = self._rules.longest_line
+        if longest and self._has_long_line(data, longest):
+            self._note(Flaw.LONG_LINE)
         return data if self.flaw is None else b""
 
-    def _flaw_in(self, data: bytes) -> Flaw | None:
-        if not only_crlf(data):
-            return Flaw.BARE_CR_OR_LF
-        if b"\0" in data:
-            return Flaw.NUL
-        if self._longest and self._has_long_line(data):
-            return Flaw.LONG_LINE
-        return None
+    def finish(self) -> bytes:
+        """End the text; return what was held back of it."""
+        crs, self._crs = self._crs, 0
+        if crs and self._rules.refuse_bare_newline:
+            self._note(Flaw.BARE_CR_OR_LF)
+        longest = self._rules.longest_line
+        if longest and self._line + crs > longest:  # the last line, which has no end
+            self._note(Flaw.LONG_LINE)
+        return b" " * crs if self.flaw is None else b""
 
-    def _has_long_line(self, data: bytes) -> bool:
+    def _mend(self, data: bytes) -> bytes:
+        if self._rules.refuse_bare_newline:
+            data = self._judge_line_ends(data)
+        if b"\0" in data:
+            if self._rules.refuse_nul:
+                self._note(Flaw.NUL)
+            data = data.replace(b"\0", b"")
+        if not self._rules.refuse_bare_newline:
+            data = self._mend_line_ends(data)
+        return data
+
+    def _judge_line_ends(self, data: bytes) -> bytes:
+        """Look for a bare CR or LF; a CR at the end is held back, for its LF may follow."""
+        if self._crs:
+            data = b"\r" + data
+        self._crs = int(data.endswith(b"\r"))
+        if self._crs:
+            data = data[:-1]
+        if not only_crlf(data):
+            self._note(Flaw.BARE_CR_OR_LF)
+        return data
+
+    def _mend_line_ends(self, data: bytes) -> bytes:
+        rest = data.lstrip(b"\r")
+        if self._crs:
+            self._crs += len(data) - len(rest)
+            if not rest:
+                return b""
+            data = (b"\r" if rest.startswith(b"\n") else b" " * self._crs) + rest
+        kept = data.rstrip(b"\r")
+        self._crs = len(data) - len(kept)
+        kept = _CRS_BEFORE_LF.sub(b"\n", kept)
+        return kept.replace(b"\r", b" ").replace(b"\n", b"\r\n")
+
+    def _note(self, flaw: Flaw) -> None:
+        if self.flaw is None or _GRAVITY[flaw] < _GRAVITY[self.flaw]:
+            self.flaw = flaw
+
+    def _has_long_line(self, data: bytes, longest: int) -> bool:
         """Leap from line end to line end, each time by as many lines as one longest line holds."""
-        reach = self._longest + 2
+        reach = longest + 2
         start = -self._line
         while True:
             newline = data.rfind(b"\n", max(start, 0), start + reach)
@@ -77,6 +150,9 @@ class _Inspector:
             start = newline + 1
 
 
+_GRAVITY: Final = {flaw: place for place, flaw in enumerate(Flaw)}
+
+
 class DotDecoder:
     """Takes the content of one message off the stream.
 
@@ -84,46 +160,48 @@ class DotDecoder:
         flaw: the gravest thing found unfit so far, or None.
         rest: once the end was seen, what the peer sent after it.
         ended: True once the end was seen.
+        raw_octets: of content so far, as they came, without transparency dots.
 
     RFC 5321 s4.5.2, s2.3.8, s4.5.3.1.6
     """
 
-    __slots__ = ("_held", "_inspector", "_normalise", "_skip", "ended", "flaw", "rest")
+    __slots__ = ("_held", "_skip", "_text", "ended", "flaw", "raw_octets", "rest")
 
-    def __init__(self, longest_line: int = 998, normalise: bool = False) -> None:
-        """Begin right after 354.
+    _DOT_AT_BEGIN = b"\r\n."
 
-        Args:
-            longest_line: octets of a line without its CRLF; 0 for any.
-            normalise: make a CRLF of each bare CR and bare LF instead of calling it a flaw.
-        """
+    def __init__(self, rules: TextRules = MEND_ALL) -> None:
+        """Begin right after 354."""
         # The 354 stands for the CRLF that a "." at the very beginning must follow.
         self._held = b"\r\n"
         self._skip = 2
-        self._inspector = _Inspector(longest_line)
-        self._normalise = normalise
+        self._text = _Text(rules)
         self.flaw: Flaw | None = None
         self.rest = b""
         self.ended = False
+        self.raw_octets = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Take a chunk; give the content in it, which may be empty.
+        """Return the content in the next octets of the stream, which may be none.
 
-        Once there is a flaw nothing more is given out.
+        Once there is a flaw nothing more is returned.
         """
         data = self._held + data
         if b"." in data:
-            end = data.find(END)
-            if end >= 0:
-                self.ended = True
-                self.rest = data[end + 5 :]
-                data = data[: end + 2]
+            data = self._cut_at_end(data)
         if not self.ended:
             data = self._hold_back(data)
         return self._decode(data)
 
+    def _cut_at_end(self, data: bytes) -> bytes:
+        end = data.find(END)
+        if end < 0:
+            return data
+        self.ended = True
+        self.rest = data[end + 5 :]
+        return data[: end + 2]
+
     def _hold_back(self, data: bytes) -> bytes:
-        """Keep what may be the beginning of the end; give the rest."""
+        """Keep what may be the beginning of the end; return what stands before it."""
         if data[-1:] in b"\r\n.":
             for start in STARTS_OF_END:
                 if data.endswith(start):
@@ -136,13 +214,48 @@ class DotDecoder:
         # A CR is always held back with what follows it, so neither a CRLF nor a CRLF "." is ever
         # cut in two, and each piece can be judged alone.
         if b"." in data:
-            data = data.replace(b"\r\n.", b"\r\n")
+            data = data.replace(self._DOT_AT_BEGIN, self._DOT_AT_BEGIN[:-1])
         if self._skip and data:
-            data, self._skip = data[2:], 0
-        if self._normalise:
-            data = _ANY_LINE_END.sub(b"\r\n", data)
-        data = self._inspector.passed(data)
-        self.flaw = self._inspector.flaw
+            data, self._skip = data[self._skip :], 0
+        self.raw_octets += len(data)
+        data = self._text.feed(data)
+        self.flaw = self._text.flaw
+        return data
+
+
+class BareNewlineDecoder(DotDecoder):
+    """Takes the content of a peer off the stream for whom any LF ends a line.
+
+    For old programs of the site's own, which never send CRLF. A line with nothing but a dot ends
+    the content, whichever way the lines end, so a message of theirs must never hold such a line.
+    """
+
+    __slots__ = ()
+
+    _DOT_AT_BEGIN = b"\n."
+    _END: Final = re.compile(rb"\n\.\r?\n")
+    _STARTS_OF_END: Final = (b"\n.\r", b"\n.", b"\n")
+
+    def __init__(self, rules: TextRules = MEND_ALL) -> None:
+        """Begin right after 354; bare CRs and LFs are mended, whatever the rules say."""
+        super().__init__(rules._replace(refuse_bare_newline=False))
+        self._held = b"\n"
+        self._skip = 1
+
+    def _cut_at_end(self, data: bytes) -> bytes:
+        found = self._END.search(data)
+        if found is None:
+            return data
+        self.ended = True
+        self.rest = data[found.end() :]
+        return data[: found.start() + 1]
+
+    def _hold_back(self, data: bytes) -> bytes:
+        for start in self._STARTS_OF_END:
+            if data.endswith(start):
+                self._held = start
+                return data[: -len(start)]
+        self._held = b""
         return data
 
 
@@ -155,29 +268,26 @@ class ChunkDecoder:
         flaw: the gravest thing found unfit so far, or None.
         rest: once a chunk has ended, what the peer sent after it.
         ended: True once all octets of the chunk were taken.
+        raw_octets: of content so far, as they came.
 
     RFC 3030 s2, s3
     """
 
-    __slots__ = ("_held", "_inspector", "_left", "_normalise", "ended", "flaw", "rest")
+    __slots__ = ("_left", "_text", "ended", "flaw", "raw_octets", "rest")
 
-    def __init__(
-        self, longest_line: int = 998, normalise: bool = False, binary: bool = False
-    ) -> None:
+    def __init__(self, rules: TextRules = MEND_ALL, binary: bool = False) -> None:
         """Begin before the first chunk.
 
         Args:
-            longest_line: octets of a line without its CRLF; 0 for any.
-            normalise: make a CRLF of each bare CR and bare LF instead of calling it a flaw.
-            binary: take any octets as they are (``BODY=BINARYMIME``).
+            rules: for text.
+            binary: keep any octets as they are (``BODY=BINARYMIME``).
         """
-        self._inspector = None if binary else _Inspector(longest_line)
-        self._normalise = normalise
-        self._held = b""  # a CR, which may have its LF in the next piece, or in the next chunk
+        self._text = None if binary else _Text(rules)
         self._left = 0
         self.flaw: Flaw | None = None
         self.rest = b""
         self.ended = True
+        self.raw_octets = 0
 
     def begin(self, octets: int) -> None:
         """Begin a chunk of so many octets, from 0 on."""
@@ -186,31 +296,25 @@ class ChunkDecoder:
         self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take octets of the chunk, and what may follow it; give the content in them.
+        """Return the content in octets of the chunk; what follows the chunk goes to `rest`.
 
-        Once there is a flaw nothing more is given out.
+        Once there is a flaw nothing more is returned.
         """
         if len(data) > self._left:
             data, self.rest = data[: self._left], data[self._left :]
         self._left -= len(data)
         self.ended = self._left == 0
-        if self._inspector is None:
+        self.raw_octets += len(data)
+        if self._text is None:
             return data
-        if self._held:
-            data = self._held + data
-        self._held = b"\r" if data.endswith(b"\r") else b""
-        return self._inspected(data[:-1] if self._held else data)
+        data = self._text.feed(data)
+        self.flaw = self._text.flaw
+        return data
 
     def finish(self) -> bytes:
-        """End the message; give what was held back of it."""
-        data, self._held = self._held, b""
-        return self._inspected(data) if data else data
-
-    def _inspected(self, data: bytes) -> bytes:
-        if self._inspector is None:
-            return data
-        if self._normalise:
-            data = _ANY_LINE_END.sub(b"\r\n", data)
-        data = self._inspector.passed(data)
-        self.flaw = self._inspector.flaw
+        """End the message; return what was held back of it."""
+        if self._text is None:
+            return b""
+        data = self._text.finish()
+        self.flaw = self._text.flaw
         return data

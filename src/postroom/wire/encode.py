@@ -6,15 +6,16 @@ controls where the transaction was begun with SMTPUTF8: a CR, LF, NUL or any oth
 raises `LocalViolation` before a single octet is sent, so that no address, parameter, name or
 password can ever become a second command.
 
-`DotEncoder` and `TextEncoder` do the same for content, chunk by chunk. They never mend: a bare CR,
-a bare LF or a NUL is refused, because some server somewhere takes it for a line end and the rest of
-the message for commands (SMTP smuggling).
+`DotEncoder` and `TextEncoder` do the same for content, chunk by chunk. They never mend: what comes
+by SMTP was mended when it came, and here is the last gate. A bare CR, a bare LF or a NUL is
+refused, because some server somewhere takes it for a line end and the rest of the message for
+commands (SMTP smuggling). Dots are stuffed last, after whatever else was done to the content.
 
 Who controls the input: addresses and parameters came from a peer and passed its parser; content is
 whatever a peer sent. Both are checked here again, for the next hop trusts us, not them.
 
-Known limit: lines of content longer than 998 octets are sent as they are. Folding them would break
-signatures, and the hosts that mind say so.
+Lines of any length are sent as they are, for most hosts take them and folding breaks signatures;
+`FoldingEncoder` is for hosts that refuse them.
 """
 
 import base64
@@ -46,6 +47,7 @@ from postroom.wire.commands import (
     Xforward,
 )
 from postroom.wire.errors import LocalViolation
+from postroom.wire.folding import LineFolder
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.paths import Mailbox, PathError, check_utf8
 from postroom.wire.xtext import encode_xtext
@@ -381,6 +383,39 @@ class DotEncoder(TextEncoder):
         """
         TextEncoder.finish(self)
         return END_OF_DATA if self._line_begins else b"\r\n" + END_OF_DATA
+
+
+class FoldingEncoder(TextEncoder):
+    """Folds long lines of text before another encoder makes it ready.
+
+    So a dot at the start of a line is stuffed after folding, and what folding makes is checked.
+
+    RFC 5321 s4.5.3.1.6
+    """
+
+    __slots__ = ("_encoder", "_folder")
+
+    def __init__(self, encoder: TextEncoder, longest_line: int) -> None:
+        """Begin at the start of a line.
+
+        Args:
+            encoder: what gets the folded text.
+            longest_line: octets of a line without its CRLF; see `LineFolder`.
+        """
+        self._encoder = encoder
+        self._folder = LineFolder(longest_line)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Encode a chunk of any length; see `TextEncoder.feed`."""
+        return self._encoder.feed(self._folder.feed(chunk))
+
+    def finish(self) -> bytes:
+        """Return what was held back, and what ends the content.
+
+        Raises:
+            LocalViolation: the content ended with something unclean.
+        """
+        return self._encoder.feed(self._folder.finish()) + self._encoder.finish()
 
 
 def _what_is_unclean(chunk: bytes) -> str:

@@ -4,6 +4,10 @@
 reply that names what was wrong. Verbs are looked up in a table; nothing that a peer sends ever
 becomes an attribute name.
 
+A command that breaks the grammar in a way that `Syntax.tolerate` lists is parsed as its sender
+meant it (`postroom.wire.tolerance`). The grammar itself comes first: only a line that it does not
+match is looked at again.
+
 A line is printable ASCII. Where SMTPUTF8 is offered and asked for, the addresses and parameters of
 MAIL, RCPT, VRFY and EXPN may hold UTF-8 as well (`_parse_utf8`); no other command ever does.
 
@@ -51,14 +55,13 @@ from postroom.wire.parameters import (
 from postroom.wire.paths import (
     DOMAIN,
     DOMAIN_OCTETS,
-    Mailbox,
     PathError,
-    check_literal,
     check_utf8,
-    parse_mailbox,
+    is_host_name,
     parse_path,
 )
 from postroom.wire.replies import Reply, reply
+from postroom.wire.tolerance import ALL, Tolerance, Tolerances
 from postroom.wire.xtext import decode_xtext
 
 UNKNOWN_VERB: Final = reply(500, "5.5.2", "Command not recognized")
@@ -74,16 +77,23 @@ NOT_HTTP: Final = reply(421, "4.7.0", "This is SMTP, not HTTP, closing connectio
 
 # Keyword = Ldh-str;  sasl-mech = 1*20mech-char                     RFC 4422 s3.1
 _MECHANISM = re.compile(rb"[A-Za-z0-9\-_]{1,20}")
-# The greeting's domain tolerates underscores, which hosts do send; nothing is decided by it.
-_GREETING_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_])?\.?")
 # "FROM:" and "TO:" are matched without regard to case; a path holds no ">" but in quotes.
-MAIL_ARGUMENT: Final = re.compile(
-    rb"FROM:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S
-)
-RCPT_ARGUMENT: Final = re.compile(
-    rb"TO:( *)(<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>)(?: +(.*))?", re.I | re.S
-)
+_BRACKETS = rb"<(?:[^\">]|\"(?:[^\"\\]|\\.)*\")*>"
+_MAIL_ARGUMENT = re.compile(rb"FROM:(" + _BRACKETS + rb")(?: +(.*))?", re.I | re.S)
+_RCPT_ARGUMENT = re.compile(rb"TO:(" + _BRACKETS + rb")(?: +(.*))?", re.I | re.S)
+# The same with the blanks and without the brackets that may be tolerated. A path without brackets
+# ends at the first blank outside quotes; its parts cannot begin alike, so the match is linear.
+_NO_BRACKETS = rb"(?:[^\"<> ]|\"(?:[^\"\\]|\\.)*\")+"
+_ANY_PATH = rb" *: *(" + _BRACKETS + rb"|" + _NO_BRACKETS + rb")(?: +(.*))?"
+ANY_MAIL_ARGUMENT: Final = re.compile(rb" *FROM" + _ANY_PATH, re.I | re.S)
+ANY_RCPT_ARGUMENT: Final = re.compile(rb" *TO" + _ANY_PATH, re.I | re.S)
+_NO_BLANKS = re.compile(rb"[A-Z]+:[^ ]", re.I)
+_SECOND_PATH = re.compile(rb"(?:^|.* )[^ =]*<", re.S)
+_TAB = re.compile(rb"\"(?:[^\"\\]|\\.)*\"|\t", re.S)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*")
+_GREETINGS: Final = frozenset((verbs.CMD_EHLO, verbs.CMD_HELO, verbs.CMD_LHLO))
+_BLANKS_OR_ODD: Final = (Tolerance.BLANKS, Tolerance.ODD_GREETING)
 _MAY_BE_UTF8: Final = frozenset(("MAIL", "RCPT", "VRFY", "EXPN"))
 # bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]; chunk-size = 1*DIGIT; end-marker = "LAST"
 #                                                                    RFC 3030 s2
@@ -100,21 +110,21 @@ class Syntax:
 
     Attributes:
         offered: the extensions that EHLO offered to this peer, keyword to arguments.
-        space_after_colon: take ``MAIL FROM: <a@b>``, which RFC 5321 s3.3 forbids by name.
+        tolerate: what commands may deviate in.
         utf8: True while a transaction is open whose MAIL asked for SMTPUTF8.
         mail_parameters: the parameters of MAIL that are known here.
         rcpt_parameters: those of RCPT.
     """
 
     offered: Mapping[str, str]
-    space_after_colon: bool = False
+    tolerate: Tolerances = ALL
     utf8: bool = False
     mail_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: MAIL_PARAMETERS)
     rcpt_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: RCPT_PARAMETERS)
 
 
 def parse_command(line: bytes, syntax: Syntax) -> Command:
-    """Read one command line.
+    """Parse one command line.
 
     Args:
         line: the line without CRLF.
@@ -128,15 +138,37 @@ def parse_command(line: bytes, syntax: Syntax) -> Command:
     word, _, argument = line.partition(b" ")
     verb = word.decode("ascii", "replace").upper()
     parser = _PARSERS.get(verb)
-    if parser is None:
-        if verb in _HTTP_METHODS:
-            raise SyntaxViolation(NOT_HTTP)
-        if _PRINTABLE.fullmatch(line) is None:
-            raise SyntaxViolation(NOT_PRINTABLE)
-        raise SyntaxViolation(NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else UNKNOWN_VERB)
-    if _PRINTABLE.fullmatch(argument) is None:
-        _check_utf8(verb, argument, syntax)
+    if parser is None or _PRINTABLE.fullmatch(argument) is None:
+        respaced = _without_tabs(line, syntax)
+        if respaced != line:
+            return parse_command(respaced, syntax)
+        if parser is None:
+            raise SyntaxViolation(_unknown_verb(verb, line))
+        if not (verb in _GREETINGS and Tolerance.ODD_GREETING in syntax.tolerate):
+            _check_utf8(verb, argument, syntax)
     return parser(argument.rstrip(b" "), syntax)
+
+
+def _unknown_verb(verb: str, line: bytes) -> Reply:
+    """Return the reply to a line whose first word is no verb of ours."""
+    if verb in _HTTP_METHODS:
+        return NOT_HTTP
+    if _PRINTABLE.fullmatch(line) is None:
+        return NOT_PRINTABLE
+    return NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else UNKNOWN_VERB
+
+
+def _without_tabs(line: bytes, syntax: Syntax) -> bytes:
+    """Return a line with blanks for its tabs, where they may stand for blanks.
+
+    Tabs in quotes stay, and so do those within the argument of a greeting.
+    """
+    if b"\t" not in line or Tolerance.BLANKS not in syntax.tolerate:
+        return line
+    words = line.split(None, 1)
+    if words and words[0].decode("ascii", "replace").upper() in _GREETINGS:
+        return b" ".join(words).strip(b" \t") if line[:1] not in b" \t" else line
+    return _TAB.sub(lambda found: b" " if found[0] == b"\t" else found[0], line)
 
 
 def _check_utf8(verb: str, argument: bytes, syntax: Syntax) -> None:
@@ -172,34 +204,42 @@ def _bad(code: int, enhanced: str, text: str) -> SyntaxViolation:
     return SyntaxViolation(reply(code, enhanced, text))
 
 
-def _greeting_domain(argument: bytes, verb: str) -> bytes:
+def _greeting_domain(argument: bytes, verb: str, syntax: Syntax) -> bytes:
     """Ehlo = "EHLO" SP ( Domain / address-literal ) CRLF. RFC 5321 s4.1.1.1."""
+    if argument[:1] == b" " and not syntax.tolerate.isdisjoint(_BLANKS_OR_ODD):
+        argument = argument.lstrip(b" ")
     if not argument:
         raise _bad(501, "5.5.4", f"{verb} needs a domain or an address literal")
     if len(argument) > DOMAIN_OCTETS:
         raise _bad(501, "5.5.4", f"{verb} argument longer than {DOMAIN_OCTETS} octets")
-    if argument[:1] == b"[" and argument[-1:] == b"]":
-        try:
-            check_literal(argument)
-        except PathError as error:
-            raise _bad(501, "5.5.4", str(error)) from None
-    elif _GREETING_DOMAIN.fullmatch(argument) is None or b".." in argument:
-        raise _bad(501, "5.5.4", f"{verb} argument is neither a domain nor an address literal")
+    if not is_host_name(argument):
+        if Tolerance.ODD_GREETING not in syntax.tolerate:
+            text = f"{verb} argument is neither a domain nor an address literal"
+            raise _bad(501, "5.5.4", text)
+        if _CONTROL.search(argument) is not None:
+            raise SyntaxViolation(_ARGUMENT_NOT_PRINTABLE)
     return argument
 
 
 def _hello(command: type[Hello]) -> Callable[[bytes, Syntax], Hello]:
-    def parse(argument: bytes, _: Syntax) -> Hello:
-        return command(_greeting_domain(argument, command.verb))
+    def parse(argument: bytes, syntax: Syntax) -> Hello:
+        return command(_greeting_domain(argument, command.verb, syntax))
 
     return parse
 
 
 def _mail(argument: bytes, syntax: Syntax) -> Mail:
-    """Mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF. RFC 5321 s4.1.1.2."""
-    path, rest = _path_and_rest(MAIL_ARGUMENT, argument, "MAIL FROM:<reverse-path>", syntax)
+    """Mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF. RFC 5321 s4.1.1.2.
+
+    Whether a sender may do without a domain depends on who it is: the session decides.
+    """
+    match = _MAIL_ARGUMENT.fullmatch(argument)
+    if match is not None:
+        path, rest = match.groups()
+    else:
+        path, rest = _unusual_path(ANY_MAIL_ARGUMENT, argument, "MAIL FROM:<reverse-path>", syntax)
     try:
-        reverse_path = parse_path(path)
+        reverse_path = parse_path(path, syntax.tolerate)
     except PathError as error:
         raise _bad(501, "5.1.7", f"Bad sender address: {error}") from None
     parameters = _parameters(rest, syntax.mail_parameters, syntax)
@@ -210,28 +250,50 @@ def _mail(argument: bytes, syntax: Syntax) -> Mail:
 
 def _rcpt(argument: bytes, syntax: Syntax) -> Rcpt:
     """Rcpt = "RCPT TO:" ( "<Postmaster>" / Forward-path ) [SP parameters]. RFC 5321 s4.1.1.3."""
-    path, rest = _path_and_rest(RCPT_ARGUMENT, argument, "RCPT TO:<forward-path>", syntax)
-    if path.lower() == b"<postmaster>":  # without a domain, in any case: RFC 5321 s4.5.1
-        forward_path: Mailbox | None = Mailbox(b"postmaster", b"")
+    match = _RCPT_ARGUMENT.fullmatch(argument)
+    if match is not None:
+        path, rest = match.groups()
     else:
-        try:
-            forward_path = parse_path(path)
-        except PathError as error:
-            raise _bad(501, "5.1.3", f"Bad recipient address: {error}") from None
+        path, rest = _unusual_path(ANY_RCPT_ARGUMENT, argument, "RCPT TO:<forward-path>", syntax)
+    try:
+        forward_path = parse_path(path, syntax.tolerate, postmaster=True)
+    except PathError as error:
+        raise _bad(501, "5.1.3", f"Bad recipient address: {error}") from None
     if forward_path is None:
         raise _bad(501, "5.1.3", "Bad recipient address: the null path is only for MAIL")
     return Rcpt(forward_path, _parameters(rest, syntax.rcpt_parameters, syntax))
 
 
-def _path_and_rest(
+def _unusual_path(
     pattern: re.Pattern[bytes], argument: bytes, form: str, syntax: Syntax
 ) -> tuple[bytes, bytes | None]:
+    """Split an argument that the grammar does not match into path and parameters.
+
+    Raises:
+        SyntaxViolation: 501 it cannot be read in one way alone, or deviates in what is not
+            tolerated.
+    """
     match = pattern.fullmatch(argument)
     if match is None:
         raise _bad(501, "5.5.4", f"Syntax: {form}")
-    if match[1] and not syntax.space_after_colon:
-        raise _bad(501, "5.5.4", f"Syntax: {form}, without a space after the colon")
-    return match[2], match[3]
+    path, rest = match.groups()
+    if _NO_BLANKS.match(argument) is None and Tolerance.BLANKS not in syntax.tolerate:
+        raise _bad(501, "5.5.4", f"Syntax: {form}, without blanks around the colon")
+    if path[:1] == b"<":
+        return path, rest
+    if Tolerance.MISSING_BRACKETS not in syntax.tolerate:
+        raise _bad(501, "5.5.4", f"Syntax: {form}, with the brackets")
+    if _is_parameter(path, syntax) or (rest is not None and _SECOND_PATH.match(rest) is not None):
+        raise _bad(501, "5.5.4", f"Syntax: {form}")
+    return b"<" + path + b">", rest
+
+
+def _is_parameter(word: bytes, syntax: Syntax) -> bool:
+    """Tell whether a word without brackets is a parameter behind a path that is missing."""
+    keyword, equals, _ = word.partition(b"=")
+    known = keyword.decode("ascii", "replace").upper()
+    is_keyword = known in syntax.mail_parameters or known in syntax.rcpt_parameters
+    return b"@" not in word and (bool(equals) or is_keyword)
 
 
 def _parameters(
@@ -331,10 +393,10 @@ def _shown(octets: bytes) -> str:
     return octets[:60].decode("ascii", "replace") or "(none)"
 
 
-def _auth(argument: bytes, _: Syntax) -> Auth:
+def _auth(argument: bytes, syntax: Syntax) -> Auth:
     """AUTH mechanism [initial-response]. RFC 4954 s4."""
-    words = argument.split(b" ")
-    if not words[0]:
+    words = argument.split() if Tolerance.BLANKS in syntax.tolerate else argument.split(b" ")
+    if not words or not words[0]:
         raise _bad(501, "5.5.4", "AUTH needs a mechanism")
     if len(words) > 2:
         raise _bad(501, "5.5.4", "AUTH takes a mechanism and one initial response")
@@ -369,15 +431,3 @@ VERBS: Final = tuple(_PARSERS)
 """Every verb that is understood."""
 
 _UNIMPLEMENTED: Final = frozenset(verbs.SMTP_COMMANDS).difference(VERBS)
-
-
-def parse_vrfy_mailbox(text: bytes) -> Mailbox | None:
-    """Read VRFY's argument as a mailbox, with or without brackets; None if it is a bare name.
-
-    RFC 5321 s3.5.1
-    """
-    inner = text[1:-1] if text[:1] == b"<" and text[-1:] == b">" else text
-    try:
-        return parse_mailbox(inner)
-    except PathError:
-        return None

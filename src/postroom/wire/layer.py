@@ -31,9 +31,9 @@ from postroom.wire.codes import REPLY_OK, reply_code_description
 from postroom.wire.commands import COMMAND_LINE_OCTETS, Command
 from postroom.wire.errors import ReplyViolation, SyntaxViolation
 from postroom.wire.grammar import (
-    MAIL_ARGUMENT,
+    ANY_MAIL_ARGUMENT,
+    ANY_RCPT_ARGUMENT,
     NOT_IMPLEMENTED,
-    RCPT_ARGUMENT,
     Syntax,
     parse_command,
 )
@@ -54,6 +54,7 @@ from postroom.wire.stream import (
     next_line,
     verb_at,
 )
+from postroom.wire.tolerance import NONE
 from postroom.wire.verbs import CMD_AUTH, CMD_MAIL, CMD_RCPT
 
 Buffer = bytes | bytearray | memoryview
@@ -67,12 +68,14 @@ SMTP_FIELD_NAMES: Final = (
 )
 """What `SmtpLayer.get_field` knows, in the order of `SmtpLayer.fields`."""
 
+_LESS_THAN: Final = ord("<")
 _EVERYTHING: Final = Syntax(
     {
         extension: ""
         for known in (*MAIL_PARAMETERS.values(), *RCPT_PARAMETERS.values())
         for extension in (known.extension, *known.needs.values())
     },
+    NONE,
     utf8=True,
 )
 _starts_like_reply = re.compile(rb"[2-5][0-9][0-9](?:[ -]|\r?\n|\Z)").match
@@ -226,13 +229,17 @@ class SmtpLayer:
 
     def _path(self, verb: str) -> memoryview | None:
         found = self._path_and_rest(verb)
-        return self._buffer[found.start(2) + 1 : found.end(2) - 1] if found is not None else None
+        if found is None:
+            return None
+        start, end = found.span(1)
+        in_brackets = self._buffer[start] == _LESS_THAN
+        return self._buffer[start + 1 : end - 1] if in_brackets else self._buffer[start:end]
 
     def _path_and_rest(self, verb: str | None) -> re.Match[bytes] | None:
         if self._first.mode is not Mode.COMMANDS or self.command != verb:
             return None
         start, end = self._span()
-        pattern = MAIL_ARGUMENT if verb == CMD_MAIL else RCPT_ARGUMENT
+        pattern = ANY_MAIL_ARGUMENT if verb == CMD_MAIL else ANY_RCPT_ARGUMENT
         return pattern.fullmatch(self._buffer, start + len(CMD_MAIL) + 1, end)
 
     @property
@@ -244,10 +251,10 @@ class SmtpLayer:
         """
         verb = self.command
         found = self._path_and_rest(verb) if verb in (CMD_MAIL, CMD_RCPT) else None
-        if found is None or found[3] is None:
+        if found is None or found[2] is None:
             return {}
         table = MAIL_PARAMETERS if verb == CMD_MAIL else RCPT_PARAMETERS
-        words = (PARAMETER.fullmatch(word) for word in found[3].split(b" "))
+        words = (PARAMETER.fullmatch(word) for word in found[2].split(b" "))
         return dict(_meaning(table, word[1], word[2]) for word in words if word is not None)
 
     @property

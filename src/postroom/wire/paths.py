@@ -11,6 +11,10 @@ compatibility folding would change (a full-width letter, the Kelvin sign) is ref
 character ever turns into an ASCII one that it resembles. Between U-labels and A-labels nothing is
 converted here: whoever asks DNS does that.
 
+A mailbox that breaks the grammar in a way that is tolerated is matched against wider patterns, but
+only after the grammar's own have failed. `tolerance.ALL` is the default: what was accepted once
+must stay readable. Only a session passes less.
+
 The patterns are linear: every repetition is over a character class that the next item cannot
 begin with, or is bounded; and a path is at most 256 octets long before it gets here.
 """
@@ -21,10 +25,14 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from postroom.wire.errors import LocalViolation
+from postroom.wire.tolerance import ALL, Tolerance, Tolerances
 
 LOCAL_PART_OCTETS = 64  # RFC 5321 s4.5.3.1.1
 DOMAIN_OCTETS = 255  # RFC 5321 s4.5.3.1.2
 PATH_OCTETS = 256  # RFC 5321 s4.5.3.1.3, with the angle brackets
+
+POSTMASTER = b"postmaster"
+"""The one local part that needs no domain in RCPT, in any case of letters: RFC 5321 s4.5.1."""
 
 # atext      = ALPHA / DIGIT / "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "/" / "=" /
 #              "?" / "^" / "_" / "`" / "{" / "|" / "}" / "~"         RFC 5322 s3.2.3
@@ -43,6 +51,7 @@ _DOMAIN = _SUB_DOMAIN + rb"(?:\." + _SUB_DOMAIN + rb")*"
 _LITERAL = rb"\[[\x21-\x5a\x5e-\x7e]+\]"
 
 DOMAIN = re.compile(_DOMAIN)
+_GREETING_DOMAIN = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_])?\.?")
 _MAILBOX = re.compile(
     rb"(?P<local>" + _DOT_STRING + rb"|" + _QUOTED_STRING + rb")@"
     rb"(?P<domain>" + _DOMAIN + rb"|" + _LITERAL + rb")"
@@ -52,13 +61,24 @@ _MAILBOX = re.compile(
 _ATEXT_UTF8 = _ATEXT[:-1] + rb"\x80-\xff]"
 _DOT_STRING_UTF8 = _ATEXT_UTF8 + rb"+(?:\." + _ATEXT_UTF8 + rb"+)*"
 _QUOTED_STRING_UTF8 = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\x20-\x7e])*"'
-_DOMAIN_UTF8 = rb"[A-Za-z0-9.\-\x80-\xff]+"  # its labels are checked one by one
 _UNQUOTED = re.compile(_DOT_STRING_UTF8)
-_MAILBOX_UTF8 = re.compile(
-    rb"(?P<local>" + _DOT_STRING_UTF8 + rb"|" + _QUOTED_STRING_UTF8 + rb")@"
-    rb"(?P<domain>" + _DOMAIN_UTF8 + rb"|" + _LITERAL + rb")"
-)
 _SUB_DOMAIN_ONLY = re.compile(_SUB_DOMAIN)
+# What may be tolerated instead: any dots, underscores and hyphens anywhere, a dot at the end.
+_DOTS = _ATEXT[:-1] + rb".]+"
+_DOTS_UTF8 = _ATEXT_UTF8[:-1] + rb".]+"
+_LABEL = rb"(?=[_\-]{0,62}[A-Za-z0-9])[A-Za-z0-9_\-]{1,63}"
+_TOLERATED_DOMAIN = _LABEL + rb"(?:\." + _LABEL + rb")*"
+TOLERATED_DOMAIN = re.compile(_TOLERATED_DOMAIN)
+TOLERATED_LABEL = re.compile(_LABEL)
+_TOLERATED_MAILBOX = re.compile(
+    rb"(?P<local>" + _DOTS + rb"|" + _QUOTED_STRING + rb")@"
+    rb"(?P<domain>" + _TOLERATED_DOMAIN + rb"\.?|" + _LITERAL + rb")"
+)
+_TOLERATED_MAILBOX_UTF8 = re.compile(
+    rb"(?P<local>" + _DOTS_UTF8 + rb"|" + _QUOTED_STRING_UTF8 + rb")@"
+    rb"(?P<domain>[A-Za-z0-9._\-\x80-\xff]+|" + _LITERAL + rb")"
+)
+_TOLERATED_LOCAL_PART = re.compile(_DOTS_UTF8 + rb"|" + _QUOTED_STRING_UTF8)
 LABEL_OCTETS = 63  # RFC 1035 s2.3.4
 # The letters, digits and marks that IDNA knows, roughly: what is worse than rough is refused by
 # `unicodedata.normalize`, and no look-up would find it.            RFC 5892 s2
@@ -69,6 +89,9 @@ _LABEL_EXTRAS = frozenset("-\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb")
 HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A-d-l = At-domain *( "," At-domain ), before a colon; to be accepted and ignored.  RFC 5321 s4.1.2
 _SOURCE_ROUTE = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:")
+_TOLERATED_SOURCE_ROUTE = re.compile(
+    rb"@" + _TOLERATED_DOMAIN + rb"\.?(?:,@" + _TOLERATED_DOMAIN + rb"\.?)*:"
+)
 _QUOTED_PAIR = re.compile(rb"\\(.)")
 _TAG = re.compile(rb"\[([A-Za-z0-9\-]*[A-Za-z0-9]):[\x21-\x5a\x5e-\x7e]+\]")
 
@@ -83,7 +106,8 @@ class Mailbox:
 
     Attributes:
         local_part: the octets without quoting; case is kept, for it may matter (RFC 5321 s2.4).
-        domain: as sent; compare `domain_key`. Empty only for the bare ``postmaster`` of RCPT.
+        domain: as sent, without a dot behind it; compare `domain_key`. Empty for the bare
+            ``postmaster`` of RCPT, and where a session lets it be missing.
 
     RFC 5321 s4.1.2
     """
@@ -107,6 +131,17 @@ class Mailbox:
         """True if the domain is an address literal such as ``[192.0.2.1]``."""
         return self.domain.startswith(b"[")
 
+    @property
+    def literal_address(self) -> str:
+        """The IP address of an address literal in its usual form; empty for any other domain."""
+        inner = self.domain[1:-1].decode("ascii", "replace")
+        try:
+            if inner[:5].lower() == "ipv6:":
+                return str(IPv6Address(inner[5:]))
+            return str(IPv4Address(inner))
+        except AddressValueError:
+            return ""
+
     def __bytes__(self) -> bytes:
         """Give the mailbox as it is sent, quoted where it has to be."""
         local = self.local_part
@@ -122,8 +157,12 @@ class Mailbox:
         return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def parse_mailbox(octets: bytes) -> Mailbox:
-    """Read ``local-part@domain``, the whole of the input.
+def parse_mailbox(octets: bytes, tolerate: Tolerances = ALL) -> Mailbox:
+    """Parse ``local-part@domain``, the whole of the input.
+
+    Args:
+        octets: the mailbox, without brackets.
+        tolerate: what it may deviate in. A domain is always wanted.
 
     Raises:
         PathError: what is wrong; the server makes it 501 5.1.3 or 501 5.1.7.
@@ -132,34 +171,99 @@ def parse_mailbox(octets: bytes) -> Mailbox:
     """
     match = _MAILBOX.fullmatch(octets)
     if match is None:
-        match = _match_utf8(octets)
+        return _parse_unusual_mailbox(octets, tolerate)
     local, domain = match["local"], match["domain"]
-    # A local part that holds another address (VERP, BATV, SRS) outgrows the limit in honest mail.
-    if len(local) > LOCAL_PART_OCTETS and b"=" not in local:
-        raise PathError(f"local part longer than {LOCAL_PART_OCTETS} octets")
+    if len(local) > LOCAL_PART_OCTETS:
+        _check_local_part_length(local, tolerate)
     if len(domain) > DOMAIN_OCTETS:
         raise PathError(f"domain longer than {DOMAIN_OCTETS} octets")
     if domain[:1] == b"[":
         check_literal(domain)
-    if local[:1] == b'"':
-        local = _QUOTED_PAIR.sub(rb"\1", local[1:-1])
-    return Mailbox(local, domain)
+    return Mailbox(_unquoted(local), domain)
 
 
-def _match_utf8(octets: bytes) -> re.Match[bytes]:
-    """Match what is no mailbox of ASCII as one of UTF-8.
+def _parse_unusual_mailbox(octets: bytes, tolerate: Tolerances) -> Mailbox:
+    """Parse a mailbox that is not ASCII, or deviates from the grammar.
 
     Raises:
-        PathError: it is not that either.
+        PathError: it is none, or deviates in what is not tolerated.
     """
-    match = None if octets.isascii() else _MAILBOX_UTF8.fullmatch(octets)
+    if octets.isascii():
+        match = _TOLERATED_MAILBOX.fullmatch(octets)
+    else:
+        match = _TOLERATED_MAILBOX_UTF8.fullmatch(octets)
     if match is None:
         raise PathError(_what_is_wrong(octets))
     check_utf8(octets)
-    if not match["domain"].startswith(b"["):
-        for label in match["domain"].split(b"."):
-            _check_label(label)
-    return match
+    local, domain = match["local"], match["domain"]
+    if local[:1] != b'"' and _UNQUOTED.fullmatch(local) is None:
+        _demand(Tolerance.LOCAL_PART_DOTS, tolerate, "malformed local part")
+    _check_local_part_length(local, tolerate)
+    if domain[:1] == b"[":
+        check_literal(domain)
+    else:
+        domain = _check_domain(domain, tolerate)
+    return Mailbox(_unquoted(local), domain)
+
+
+def _parse_local_part(octets: bytes, tolerate: Tolerances) -> bytes | None:
+    """Parse a local part that no domain follows.
+
+    Returns:
+        The octets without quoting; None if it is no local part, is empty, or may not stand alone.
+
+    Raises:
+        PathError: it deviates in what is not tolerated.
+
+    RFC 5321 s4.1.2
+    """
+    alone = Tolerance.MISSING_DOMAIN in tolerate
+    if not alone or _TOLERATED_LOCAL_PART.fullmatch(octets) is None:
+        return None
+    check_utf8(octets)
+    if octets[:1] != b'"' and _UNQUOTED.fullmatch(octets) is None:
+        _demand(Tolerance.LOCAL_PART_DOTS, tolerate, "malformed local part")
+    _check_local_part_length(octets, tolerate)
+    return _unquoted(octets) or None
+
+
+def _unquoted(local: bytes) -> bytes:
+    return _QUOTED_PAIR.sub(rb"\1", local[1:-1]) if local[:1] == b'"' else local
+
+
+def _demand(tolerance: Tolerance, tolerate: Tolerances, otherwise: str) -> None:
+    """Check that a deviation is tolerated.
+
+    Raises:
+        PathError: it is not; the text is ``otherwise``.
+    """
+    if tolerance not in tolerate:
+        raise PathError(otherwise)
+
+
+def _check_local_part_length(local: bytes, tolerate: Tolerances) -> None:
+    if len(local) > PATH_OCTETS:
+        raise PathError(f"local part longer than {PATH_OCTETS} octets")
+    # A local part that holds another address (VERP, BATV, SRS) outgrows the limit in honest mail.
+    if len(local) > LOCAL_PART_OCTETS and b"=" not in local:
+        text = f"local part longer than {LOCAL_PART_OCTETS} octets"
+        _demand(Tolerance.LONG_LOCAL_PARTS, tolerate, text)
+
+
+def _check_domain(domain: bytes, tolerate: Tolerances) -> bytes:
+    """Check a domain that may deviate; return it without the dot behind it.
+
+    Raises:
+        PathError: it is no domain, or deviates in what is not tolerated.
+    """
+    if domain.endswith(b"."):
+        _demand(Tolerance.TRAILING_DOT, tolerate, "malformed domain")
+        domain = domain[:-1]
+    if len(domain) > DOMAIN_OCTETS:
+        raise PathError(f"domain longer than {DOMAIN_OCTETS} octets")
+    for label in domain.split(b"."):
+        _check_label(label, tolerate)
+    return domain
 
 
 def check_utf8(octets: bytes) -> str:
@@ -179,14 +283,15 @@ def check_utf8(octets: bytes) -> str:
     return text
 
 
-def _check_label(octets: bytes) -> None:
+def _check_label(octets: bytes, tolerate: Tolerances) -> None:
     """Check one label of a domain, an A-label or a U-label.
 
     RFC 5321 s4.1.2; RFC 6531 s3.3; RFC 5890 s2.3.2.1
     """
     label = octets.decode("utf-8")
     if octets.isascii():
-        good = _SUB_DOMAIN_ONLY.fullmatch(octets) is not None
+        loose = Tolerance.DOMAIN_CHARACTERS in tolerate
+        good = (TOLERATED_LABEL if loose else _SUB_DOMAIN_ONLY).fullmatch(octets) is not None
     else:
         good = (
             len(label) <= LABEL_OCTETS
@@ -203,11 +308,19 @@ def _check_label(octets: bytes) -> None:
         raise PathError("malformed domain")
 
 
-def parse_path(octets: bytes) -> Mailbox | None:
-    """Read a path with its angle brackets; a source route is taken off.
+def parse_path(
+    octets: bytes, tolerate: Tolerances = ALL, *, postmaster: bool = False
+) -> Mailbox | None:
+    """Parse a path with its angle brackets; a source route is taken off.
+
+    Args:
+        octets: the path.
+        tolerate: what it may deviate in.
+        postmaster: True if ``<postmaster>`` may stand alone, in any case, as in RCPT.
 
     Returns:
-        The mailbox, or None for the null path ``<>``.
+        The mailbox, with an empty domain if that is missing and may be; None for the null path
+        ``<>``.
 
     Raises:
         PathError: what is wrong; the server makes it 501 5.1.3 or 501 5.1.7.
@@ -221,12 +334,46 @@ def parse_path(octets: bytes) -> Mailbox | None:
     if len(octets) > PATH_OCTETS:
         raise PathError(f"path longer than {PATH_OCTETS} octets")
     inner = octets[1:-1]
+    if inner[:1] == b" " or inner[-1:] == b" ":
+        _demand(Tolerance.BLANKS, tolerate, "blank inside the brackets")
+        inner = inner.strip(b" ")
+        if not inner:
+            return None
     if inner[:1] == b"@":
-        route = _SOURCE_ROUTE.match(inner)
+        loose = Tolerance.DOMAIN_CHARACTERS in tolerate
+        route = (_TOLERATED_SOURCE_ROUTE if loose else _SOURCE_ROUTE).match(inner)
         if route is None:
             raise PathError("malformed source route")
         inner = inner[route.end() :]
-    return parse_mailbox(inner)
+    if b"@" not in inner:
+        if postmaster and inner.lower() == POSTMASTER:
+            return Mailbox(POSTMASTER, b"")
+        local = _parse_local_part(inner, tolerate)
+        if local is not None:
+            return Mailbox(local, b"")
+    return parse_mailbox(inner, tolerate)
+
+
+def is_host_name(octets: bytes) -> bool:
+    """Tell whether octets are a domain or an address literal, as a host should name itself.
+
+    Underscores and a dot at the end pass: hosts do send them, and nothing is decided by them.
+
+    RFC 5321 s4.1.1.1, s4.4
+    """
+    if octets[:1] != b"[":
+        return (
+            _GREETING_DOMAIN.fullmatch(octets) is not None
+            and b".." not in octets
+            and len(octets) <= DOMAIN_OCTETS
+        )
+    if octets[-1:] != b"]" or len(octets) > DOMAIN_OCTETS or not octets.isascii():
+        return False
+    try:
+        check_literal(octets)
+    except PathError:
+        return False
+    return True
 
 
 def check_literal(literal: bytes) -> None:

@@ -56,12 +56,14 @@ class ProxyHeader:
         client: the client's IP address (IPv4-mapped IPv6 unmapped), ``"unix"`` for one of the
             proxy's own machine, or None if the proxy speaks for itself.
         port: the client's port; 0 without an IP address.
+        destination: the IP address that the client connected to; None without one.
         rest: what came after the header.
     """
 
     client: str | None
     port: int
     rest: bytes
+    destination: str | None = None
 
 
 class ProxyReader:
@@ -108,10 +110,10 @@ def _read_v1(octets: bytes) -> ProxyHeader | None:
         raise ProxyError("not a port")
     kind = IPv4Address if family == "TCP4" else IPv6Address
     try:
-        client, _ = kind(source), kind(destination)
+        client, server = kind(source), kind(destination)
     except ValueError:
         raise ProxyError("not an address of its family") from None
-    return ProxyHeader(_text(client), int(ports[0]), rest)
+    return ProxyHeader(_text(client), int(ports[0]), rest, _text(server))
 
 
 def _read_v2(octets: bytes) -> ProxyHeader | None:
@@ -128,25 +130,26 @@ def _read_v2(octets: bytes) -> ProxyHeader | None:
     body, rest = octets[_V2_HEAD.size : end], octets[end:]
     if version_command == 0x20:  # LOCAL: "MUST ignore the protocol block"
         return ProxyHeader(None, 0, rest)
-    client, port, taken = _address(family_transport, body)
+    header, taken = _address(family_transport, body, rest)
     _check_fields(body[taken:])
-    return ProxyHeader(client, port, rest)
+    return header
 
 
-def _address(family_transport: int, body: bytes) -> tuple[str | None, int, int]:
-    """Read the addresses; give the client, its port, and how many octets they were."""
+def _address(family_transport: int, body: bytes, rest: bytes) -> tuple[ProxyHeader, int]:
+    """Parse the addresses; return the header, and how many octets they were."""
     family, transport = divmod(family_transport, 16)
     if family_transport == 0:  # UNSPEC, like UNKNOWN
-        return None, 0, 0
+        return ProxyHeader(None, 0, rest), 0
     if family not in (1, 2, 3) or transport != _STREAM:
         raise ProxyError("not a stream of IPv4, IPv6 or UNIX")
     size = _UNIX_OCTETS if family == 3 else _ADDRESSES[family].size
     if len(body) < size:
         raise ProxyError("too short for its addresses")
     if family == 3:
-        return "unix", 0, size
-    source, _, port, _ = _ADDRESSES[family].unpack_from(body)
-    return _text(IPv4Address(source) if family == 1 else IPv6Address(source)), port, size
+        return ProxyHeader("unix", 0, rest), size
+    source, destination, port, _ = _ADDRESSES[family].unpack_from(body)
+    kind = IPv4Address if family == 1 else IPv6Address
+    return ProxyHeader(_text(kind(source)), port, rest, _text(kind(destination))), size
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:

@@ -29,8 +29,10 @@ from postroom.wire.state import (
     NO_SERVICE,
     RESPONSE,
     STEPS,
+    STEPS_WITHOUT_GREETING,
     Phase,
 )
+from postroom.wire.tolerance import ALL, Tolerance, Tolerances
 
 TLS_FIRST: Final = reply(530, "5.7.0", "Must issue a STARTTLS command first")
 AUTH_FIRST: Final = reply(530, "5.7.0", "Authentication required")
@@ -81,7 +83,7 @@ class Capabilities:
         hostname: ours, in the reply to EHLO.
         extensions: EHLO keyword to arguments, in the order of the reply.
         barred: verbs that are refused for now whatever the phase, each with its reply.
-        space_after_colon: see `grammar.Syntax`.
+        tolerate: what commands may deviate in.
         mail_parameters: the parameters of MAIL that are known here.
         rcpt_parameters: those of RCPT.
         no_recipients: the reply to content before any recipient was taken.
@@ -90,7 +92,7 @@ class Capabilities:
     hostname: str
     extensions: Mapping[str, str] = field(default_factory=dict)
     barred: Mapping[str, Reply] = field(default_factory=dict)
-    space_after_colon: bool = False
+    tolerate: Tolerances = ALL
     mail_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: MAIL_PARAMETERS)
     rcpt_parameters: Mapping[str, Parameter[Any]] = field(default_factory=lambda: RCPT_PARAMETERS)
     no_recipients: Reply = NO_RECIPIENTS
@@ -127,7 +129,7 @@ class Capabilities:
         """What commands may be after EHLO."""
         return Syntax(
             self.extensions,
-            self.space_after_colon,
+            self.tolerate,
             False,
             self.mail_parameters,
             self.rcpt_parameters,
@@ -179,7 +181,7 @@ class ServerSession:
     """
 
     __slots__ = (
-        *("_mail", "_pending", "_steps", "_syntax"),
+        *("_mail", "_pending", "_steps", "_syntax", "_table"),
         *("astray", "capabilities", "extended", "in_transaction", "phase", "verb"),
     )
 
@@ -189,6 +191,8 @@ class ServerSession:
         self._mail: Mail | None = None
         self.extended = self.astray = False
         self.verb = ""
+        tolerant = Tolerance.MISSING_GREETING in capabilities.tolerate
+        self._table = STEPS_WITHOUT_GREETING if tolerant else STEPS
         self._move(phase)
         self.offer(capabilities)
 
@@ -197,9 +201,7 @@ class ServerSession:
         self.capabilities = capabilities
         # Without EHLO nothing was offered, so no parameter exists.
         self._syntax = (
-            capabilities.syntax
-            if self.extended
-            else Syntax(_NOTHING, capabilities.space_after_colon)
+            capabilities.syntax if self.extended else Syntax(_NOTHING, capabilities.tolerate)
         )
 
     def greet(self, greeting: Reply) -> bytes:
@@ -276,11 +278,17 @@ class ServerSession:
         if isinstance(step, Reply):
             return self.capabilities.no_recipients if step is NO_RECIPIENTS else step
         extension = EXTENSION_OF.get(verb)
-        if extension is not None and extension not in self._syntax.offered:
+        if extension is not None and extension not in self._offered_to(verb):
             return NOT_OFFERED if self.extended or verb == "EXPN" else EXTENSION_NEEDS_EHLO
         if verb == "DATA" and self._mail is not None and _is_binary(self._mail):
             return NOT_BINARY
         return None
+
+    def _offered_to(self, verb: str) -> Mapping[str, str]:
+        """Return the extensions that a verb may belong to: without EHLO none but STARTTLS."""
+        if verb == "STARTTLS" and self._table is STEPS_WITHOUT_GREETING:
+            return self.capabilities.extensions
+        return self._syntax.offered
 
     def _receive_chunk(self, command: Bdat, refusal: Reply | None) -> Chunk | Reply:
         """Take BDAT; where it is not offered its octets are nobody's."""
@@ -351,7 +359,7 @@ class ServerSession:
 
     def _move(self, phase: Phase) -> None:
         self.phase = phase
-        self._steps = STEPS.get(phase, {})
+        self._steps = self._table.get(phase, {})
         self.in_transaction = phase in IN_TRANSACTION
         if self._mail is not None and not self.in_transaction:
             self._mail = None

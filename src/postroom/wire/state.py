@@ -35,6 +35,9 @@ object is thrown away and a new one begins in HELLO. What was said in clear text
 mistake (RFC 3207 s4.2). XCLIENT leads to RESTART in the same way, and a new session begins with its
 greeting. LHLO is the EHLO of LMTP, and each is barred where the other is spoken. QUIT leads to
 CLOSED from everywhere.
+
+A session that tolerates a missing greeting goes by `STEPS_WITHOUT_GREETING`, where MAIL and
+STARTTLS are legal in HELLO, too.
 """
 
 from enum import Enum
@@ -156,6 +159,12 @@ STEPS: Final[dict[Phase, dict[str, Phase | Reply]]] = {
     Phase.CONTENT: {END_OF_CONTENT: Phase.READY},
     Phase.CHALLENGE: {RESPONSE: Phase.READY},
 }
+
+STEPS_WITHOUT_GREETING: Final[dict[Phase, dict[str, Phase | Reply]]] = {
+    **STEPS,
+    Phase.HELLO: {**STEPS[Phase.HELLO], "MAIL": Phase.SENDER, "STARTTLS": Phase.HANDSHAKE},
+}
+"""The steps of a session that tolerates a missing greeting, see `tolerance.Tolerance`."""
 
 AFTER_FAILURE: Final[dict[str, Phase]] = {
     END_OF_CONTENT: Phase.READY,

@@ -4,7 +4,8 @@ A test case sets ``source`` to one that knows, in the domain ``a.example``:
 
 - the account ``joe`` with the password `PASSWORD`, whose Maildir is `JOE`;
 - the account ``off``, which is switched off, unless ``has_disabled`` is False;
-- the alias ``sales``, for joe and for ``X@b.example``, unless ``has_aliases`` is False.
+- the alias ``sales``, for joe and for ``X@b.example``, unless ``has_aliases`` is False;
+- the account ``a..b``, if ``has_odd_dots`` is True.
 
 ``break_source`` takes it down and ``mend_source`` brings it back, where it can be down at all.
 """
@@ -58,6 +59,7 @@ class SourceContract:
     joe_maildir = JOE
     has_aliases = True
     has_disabled = True
+    has_odd_dots = False
     domain_is_asked = True
 
     def break_source(self) -> "Deferred[None] | None":
@@ -102,6 +104,16 @@ class SourceContract:
             self.assertIsInstance(found, Alias)
             self.assertEqual(set(found.targets), {"joe@a.example", "X@b.example"})
             self.assertIsNone(await self.source.find_credential(b"sales@a.example"))
+
+    async def test_one_with_odd_dots_is_found_and_is_nobody_else(self: Any) -> None:
+        if self.has_odd_dots:
+            found = await self.source.find_address('"a..b"@a.example')
+            self.assertEqual(found.address, '"a..b"@a.example')
+            self.assertEqual(found.maildir, "/mail/a.example/a..b")
+            login = await self.source.find_credential(b'"A..b"@a.example')
+            self.assertEqual(login.address, found.address)
+            for other in ("a.b@a.example", '"a..b."@a.example', '".a..b"@a.example'):
+                self.assertIsNone(await self.source.find_address(other), other)
 
     async def test_nobody_else_is_found(self: Any) -> None:
         for address in NOBODY:

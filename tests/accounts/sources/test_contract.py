@@ -24,6 +24,7 @@ from postroom.accounts.sources.static import StaticSource
 from postroom.accounts.sources.system import SystemSettings, SystemUsers
 from postroom.accounts.sources.threads import LookUps, ThreadedSource
 from postroom.database import migrate, open_database
+from postroom.envelope import Alias
 from postroom.interfaces import ICredentialSource, IDirectory
 from tests.accounts.sources.contract import PASSWORD, SourceContract
 from tests.accounts.support import CHEAP, fresh_database
@@ -53,6 +54,8 @@ class DatabaseSource:
 
 
 class DatabaseTests(SourceContract, TestCase):
+    has_odd_dots = True
+
     def make_database(self) -> Engine:
         return fresh_database(self)  # type: ignore[arg-type]
 
@@ -62,6 +65,7 @@ class DatabaseTests(SourceContract, TestCase):
         admin.add_account(self.engine, "joe@a.example", HASH)
         admin.add_account(self.engine, "off@a.example", HASH)
         admin.set_enabled(self.engine, "off@a.example", False)
+        admin.add_account(self.engine, '"a..b"@a.example', HASH)
         admin.add_alias(self.engine, "sales@a.example", ["joe@a.example", "X@b.example"])
         pool = ThreadPool(0, 2)
         pool.start()
@@ -97,11 +101,12 @@ class SharedDatabaseTests(DatabaseTests):
 
 class StaticTests(SourceContract, TestCase):
     has_disabled = False
+    has_odd_dots = True
     is_always_up = True
 
     def setUp(self) -> None:
         self.source = StaticSource(
-            {"Joe@a.example": HASH},
+            {"Joe@a.example": HASH, '"a..b"@a.example': HASH},
             {"sales@a.example": ["joe@a.example", "X@b.example"]},
             MAILDIRS,
             "a.example",
@@ -110,11 +115,13 @@ class StaticTests(SourceContract, TestCase):
 
 class PasswdFileTests(SourceContract, TestCase):
     has_aliases = False
+    has_odd_dots = True
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.path.write_text(
             f"# users\n\nJoe:{HASH}\noff@a.example:{HASH}:::::: userdb_enabled=no\n"
+            f'"a..b"@a.example:{HASH}\n'
         )
         settings = PasswdSettings(self.path, "a.example")
         self.source = threaded(self, PasswdFile(settings, MAILDIRS))
@@ -138,6 +145,7 @@ class EmptiedPasswdFileTests(PasswdFileTests):
 
 
 class SQLContract(SourceContract):
+    has_odd_dots = True
     url: str
 
     def set_up_tables(self: Any) -> None:
@@ -146,14 +154,15 @@ class SQLContract(SourceContract):
         with self.engine.begin() as connection:
             for statement in (
                 "CREATE TABLE users (name text, domain text, secret text, active boolean)",
-                "CREATE TABLE aliases (address text, target text)",
+                "CREATE TABLE aliases (address text, target text, tags boolean)",
                 "CREATE TABLE domains (name text)",
                 "INSERT INTO domains VALUES ('a.example')",
-                "INSERT INTO aliases VALUES ('sales@a.example', 'joe@a.example'),"
-                " ('sales@a.example', 'X@b.example')",
+                "INSERT INTO aliases VALUES ('sales@a.example', 'joe@a.example', true),"
+                " ('sales@a.example', 'X@b.example', true),"
+                " ('a..@a.example', 'x@b.example', false)",
             ):
                 connection.execute(text(statement))
-            for name, active in (("joe", True), ("off", False)):
+            for name, active in (("joe", True), ("off", False), ("a..b", True)):
                 connection.execute(
                     text("INSERT INTO users VALUES (:name, 'a.example', :hash, :active)"),
                     {"name": name, "hash": HASH, "active": active},
@@ -161,11 +170,16 @@ class SQLContract(SourceContract):
         settings = SQLSettings(
             self.url,
             "SELECT secret AS password, active FROM users WHERE name = :user AND domain = :domain",
-            "SELECT target FROM aliases WHERE address = :address",
+            "SELECT target, tags AS passes_tags FROM aliases WHERE address = :address",
             "SELECT 1 FROM domains WHERE name = :domain",
             default_domain="a.example",
         )
         self.source = threaded(self, SQLLookUps(settings, MAILDIRS))
+
+    async def test_an_alias_may_have_odd_dots_and_pass_tags_on_or_not(self: Any) -> None:
+        self.assertTrue((await self.source.find_address("sales@a.example")).passes_tags)
+        found = await self.source.find_address('"a.."@a.example')
+        self.assertEqual(found, Alias('"a.."@a.example', ("x@b.example",), passes_tags=False))
 
     def break_source(self) -> None:
         self.rename("", "lost_")

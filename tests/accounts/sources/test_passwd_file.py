@@ -95,13 +95,13 @@ class Faults(PasswdCase):
             "joe:x",
             "no colon here",
             "joe:y",
-            "bad..name:x",
+            "bad name:x",
             "wrong:x::::::userdb_quota_rule=lots",
         )
         expected = [
             f"{self.path}:2: no colon: a line is user:password, and more fields after them",
             f"{self.path}:3: joe@a.example stands there twice; the first one counts",
-            f"{self.path}:4: 'bad..name@a.example' is not an address: malformed local part",
+            f"{self.path}:4: 'bad name@a.example' is not an address: malformed local part",
             f"{self.path}:5: wrong@a.example: quota_rule 'lots' means nothing here",
         ]
         self.assertEqual(source.current().faults, expected)

@@ -35,7 +35,12 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.accounts.addresses import local_address, login_address, parse_target
+from postroom.accounts.addresses import (
+    local_address,
+    login_address,
+    outside_forms,
+    parse_target,
+)
 from postroom.accounts.sources.ldap_connection import Entry as LDAPEntry
 from postroom.accounts.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPServer
 from postroom.accounts.sources.profile import Maildirs, SourceDown, SourceError, make_account
@@ -249,9 +254,8 @@ def fill_filter(template: str, address: str) -> str:
 
     RFC 4515 s3
     """
-    user, _, domain = address.rpartition("@")
     filled = template
-    for place, value in zip(PLACES, (address, user, domain), strict=True):
+    for place, value in zip(PLACES, outside_forms(address), strict=True):
         filled = filled.replace(f"{{{place}}}", escape_value(value))
     return filled
 

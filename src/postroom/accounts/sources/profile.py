@@ -124,10 +124,10 @@ def make_account(address: str, said: Mapping[str, str], maildirs: Maildirs) -> A
         return Account(
             address,
             maildirs.of(address, _maildir(said), said.get("home", "")),
-            _is_yes(said.get("enabled", "yes")) and _is_yes(said.get("active", "yes")),
+            is_yes(said.get("enabled", "yes")) and is_yes(said.get("active", "yes")),
             addresses=tuple(local_address(text) for text in _several(said, "addresses")),
             forwards=forwards,
-            keeps_copy=not forwards or _is_yes(said.get("keeps_copy", "yes")),
+            keeps_copy=not forwards or is_yes(said.get("keeps_copy", "yes")),
             senders=tuple(text.lower() for text in _several(said, "senders")),
             limits=_limits(said),
         )
@@ -139,7 +139,8 @@ def _several(said: Mapping[str, str], name: str) -> Sequence[str]:
     return [text.strip() for text in said.get(name, "").split(",") if text.strip()]
 
 
-def _is_yes(text: str) -> bool:
+def is_yes(text: str) -> bool:
+    """Return True unless a source says no."""
     return text.strip().lower() not in _NO
 
 

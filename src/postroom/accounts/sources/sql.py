@@ -2,11 +2,13 @@
 
 Each query gets values by name, as SQLAlchemy writes them: ``:address`` (``user@example.org``),
 ``:user`` (what is before the ``@``) and ``:domain``. They are bound parameters, never text of the
-query. What columns mean is said by their names:
+query, and a local part has quotes around it only where blanks or the like want them. What columns
+mean is said by their names:
 
 - the *user query* gives one row for an account: ``password``, ``address`` where its first address
   is another than the one looked up, and the fields of `postroom.accounts.sources.profile`;
-- the *alias query* gives a row for each target, in the column ``target``;
+- the *alias query* gives a row for each target, in the column ``target``; and if it has the column
+  ``passes_tags``, that says whether the tag of ``alias+tag`` goes on to the targets;
 - the *domain query* gives a row if the domain is ours: ``catch_all``, if it has that column.
 
 Without a domain query the domains are those of the settings. A database that cannot be asked, a
@@ -23,8 +25,13 @@ from typing import Any, Final
 from sqlalchemy import Engine, TextClause, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from postroom.accounts.addresses import local_address, login_address, parse_target
-from postroom.accounts.sources.profile import Maildirs, SourceError, make_account
+from postroom.accounts.addresses import (
+    local_address,
+    login_address,
+    outside_forms,
+    parse_target,
+)
+from postroom.accounts.sources.profile import Maildirs, SourceError, is_yes, make_account
 from postroom.accounts.sources.stored import stored_password
 from postroom.accounts.sources.threads import THREADS
 from postroom.credentials import Credential, Knowledge
@@ -112,7 +119,9 @@ class SQLLookUps:
             targets = tuple(parse_target(row["target"]) for row in rows)
         except (KeyError, UserError) as error:
             raise SourceError(f"the alias {address}: {error}") from None
-        return Alias(address, targets) if targets else None
+        if not targets:
+            return None
+        return Alias(address, targets, passes_tags=is_yes(rows[0].get("passes_tags", "yes")))
 
     def credential(self, username: bytes) -> Credential | None:
         """See `LookUps`. A name that cannot be anybody's is asked for all the same."""
@@ -153,8 +162,7 @@ class SQLLookUps:
 
 
 def _values(address: str) -> Mapping[str, str]:
-    user, _, domain = address.rpartition("@")
-    return {"address": address, "user": user, "domain": domain}
+    return dict(zip(PARAMETERS, outside_forms(address), strict=True))
 
 
 def _text(value: Any) -> str:  # whatever the driver makes of a column
