@@ -130,6 +130,30 @@ class BadToken(PostroomError):
     """A token that is not believed, or does not claim what it has to; the text is for the log."""
 
 
+def readings(name: bytes, account: object) -> tuple[bytes, ...]:
+    """Return what a name may mean by which a client asks to act as an account.
+
+    Args:
+        name: as the client sent it.
+        account: the avatar id of the account that logs in.
+
+    Returns:
+        The name, and for one without a domain also the address that it makes with the account's.
+    """
+    if b"@" in name or not isinstance(account, bytes) or b"@" not in account:
+        return (name,)
+    return name, name + b"@" + account.rpartition(b"@")[2]
+
+
+class NotThatAccount(UnauthorizedLogin):
+    """Credentials are right, but the client asks to act as another account than theirs.
+
+    The client hears 535, as after a wrong password; nobody has guessed, so it counts as no failure.
+
+    RFC 4616 s2; RFC 4422 s3.4.1
+    """
+
+
 class TokenRefused(UnauthorizedLogin):
     """A token is wrong, and the client is told why, before it hears 535.
 
@@ -143,3 +167,7 @@ class TokenRefused(UnauthorizedLogin):
         """Take the JSON document."""
         super().__init__("the token is refused")
         self.challenge = challenge
+
+
+class TokenOfAnother(TokenRefused, NotThatAccount):
+    """A token is right, but of another account than the client asks to act as."""

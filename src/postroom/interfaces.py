@@ -310,6 +310,10 @@ class ISASLMechanism(Interface):
         what the client answered, ``setResponse``; when ``moreChallenges`` says that there are none
         left, the portal is asked. With an initial response the first challenge is not sent.
 
+        An attribute ``authorize_as``, bytes, may name whom the client asks to act as: by default,
+        and if it is empty, the account that logs in. Any other name has to be one of that account;
+        it is compared after the login.
+
         The first two may answer later. Either may raise `twisted.cred.error.LoginFailed` (535) or
         `Refusal`; anything else is a fault of ours (454).
         """

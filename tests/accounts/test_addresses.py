@@ -70,7 +70,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(parse_target("Joe@Bücher.example."), "Joe@xn--bcher-kva.example")
 
     def test_a_domain_may_have_underscores_and_hyphens_anywhere(self) -> None:
-        for text in ("foo_bar.example", "_x.example", "x_.example", "-x.y-.example", "_", "a.-"):
+        for text in ("foo_bar.example", "_x.example", "x_.example", "-x.y-.example"):
             self.assertEqual(parse_domain(text.upper()), text)
         self.assertEqual(parse_domain("_x.bücher.example"), "_x.xn--bcher-kva.example")
 

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from postroom.accounts.introspection import IntrospectedTokens
 from postroom.accounts.signed_tokens import IssuerKeys, SignedTokens, parse_keys
 from postroom.accounts.tokens import TokenChecker, TokenSettings
-from postroom.credentials import BadToken, TokenRefused
+from postroom.credentials import BadToken, NotThatAccount, TokenRefused
 from postroom.errors import Refusal
 from postroom.interfaces import IProvenUser, ITokenReader
 
@@ -64,14 +64,15 @@ class Token:
 
 @implementer(ICredentialsChecker)
 class Accounts:
-    """Knows one account."""
+    """Knows two accounts."""
 
     credentialInterfaces = (IProvenUser,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-        if credentials.username.lower() != b"joe@a.example":
-            return fail(UnauthorizedLogin())
-        return succeed(b"joe@a.example")
+        name = credentials.username.lower()
+        if name in (b"joe", b"sales@a.example", b"joe@a.example"):
+            return succeed(b"joe@a.example")
+        return succeed(name) if name == b"zoe@a.example" else fail(UnauthorizedLogin())
 
 
 @implementer(ITokenReader)
@@ -130,11 +131,18 @@ class ClaimTests(SynchronousTestCase):
         )
 
     def test_the_client_may_say_whom_it_is_for(self) -> None:
-        self.successResultOf(self.ask(b"JOE@a.example"))
-        self.failureResultOf(self.ask(b"zoe@a.example"), TokenRefused)
+        for name in (b"JOE@a.example", b"joe", b"sales@a.example", b"sales"):
+            self.assertEqual(self.successResultOf(self.ask(name)), b"joe@a.example")
+
+    def test_another_user_is_refused_but_is_no_guess(self) -> None:
+        for name in (b"zoe@a.example", b"nobody@a.example", b"\xff"):
+            error = self.failureResultOf(self.ask(name), TokenRefused).value
+            self.assertIsInstance(error, NotThatAccount)
+            error = self.failureResultOf(self.ask(name, exp=1), TokenRefused).value
+            self.assertNotIsInstance(error, NotThatAccount)
 
     def test_a_good_token_of_somebody_without_account_is_no_login(self) -> None:
-        self.failureResultOf(self.ask(email="zoe@a.example"), UnauthorizedLogin)
+        self.failureResultOf(self.ask(email="nobody@a.example"), UnauthorizedLogin)
 
     def test_a_reader_in_trouble_is_454(self) -> None:
         checker = TokenChecker(SETTINGS, Reader(), Accounts(), lambda: NOW)

@@ -155,6 +155,114 @@ class ViolationTests(SynchronousTestCase):
         self.assert_violation(hello + "220 go\\r\\n250 evil", "clear text after STARTTLS")
         self.assert_violation(hello + "220 go\n> EHLO x", "clear text after STARTTLS")
 
+    STARTTLS = "220 a\n> EHLO c\n250-a\n250-PIPELINING\n250 STARTTLS\n> STARTTLS\n"
+
+    def assert_shown(self, talk: Conversation, *expected: str) -> None:
+        """Check what was said after STARTTLS."""
+        said = shown(talk)
+        self.assertEqual(tuple(said[said.index("C: STARTTLS") + 1 :]), expected)
+
+    def test_a_client_that_goes_on_in_clear_text_after_220(self) -> None:
+        talk = heard(
+            f"{self.STARTTLS}220 go\n> EHLO c\n250 a\n> MAIL FROM:<>\n250 ok\n> DATA\n354 a"
+        )
+        talk.hear(9, True, b"one\r\n.\r\n")
+        clear = "!! clear text after STARTTLS"
+        self.assert_shown(
+            talk,
+            *("S: 220 go", "C: EHLO c", clear, "S: 250 a", clear),
+            *("C: MAIL FROM:<>", "S: 250 ok", "C: DATA", "S: 354 a", "C: [content, 5 octets]"),
+        )
+
+    def test_what_is_pipelined_behind_starttls_is_shown_and_answered_if_that_is_refused(
+        self,
+    ) -> None:
+        talk = heard(
+            f"{self.STARTTLS}> MAIL FROM:<evil@x>\n> RCPT TO:<a@b>\n454 no\n250 a\n250 b\n> QUIT"
+        )
+        clear = "!! clear text after STARTTLS"
+        self.assert_shown(
+            talk,
+            *("C: MAIL FROM:<evil@x>", clear, "!! sent before the reply to STARTTLS"),
+            *("C: RCPT TO:<a@b>", clear, "S: 454 no", "S: 250 a", "S: 250 b", "C: QUIT"),
+        )
+
+    def test_what_is_put_in_before_tls(self) -> None:
+        talk = heard(f"{self.STARTTLS}> EHLO evil\n220 go\\r\\n250-a\\r\\n250 SIZE")
+        for from_client in (True, False):
+            talk.hear(9, from_client, b"\x16\x03\x01\x00\x05hello")
+        clear = "!! clear text after STARTTLS"
+        self.assert_shown(
+            talk,
+            *("C: EHLO evil", clear, "!! sent before the reply to STARTTLS"),
+            *("S: 220 go", "S: 250-a", "S: 250 SIZE", clear, "-: [TLS from here on]"),
+        )
+        self.assertTrue(talk.tls)
+
+    def test_a_server_that_answers_tls_in_clear_text(self) -> None:
+        talk = heard(f"{self.STARTTLS}220 go")
+        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
+        talk.hear(9, False, b"454 4.7.0 no certificate\r\n454 really\r\n")
+        talk.hear(9, True, b"QUIT\r\n")
+        clear = "!! clear text after STARTTLS"
+        self.assert_shown(
+            talk,
+            *("S: 220 go", "-: [TLS from here on]", "S: 454 4.7.0 no certificate", clear),
+            *("S: 454 really", "C: QUIT", clear),
+        )
+        self.assertFalse(talk.tls)
+
+    def test_clear_text_behind_records_of_tls(self) -> None:
+        record = b"\x17\x03\x03\x00\x06QUIT\r\n"
+        for step in (1, 3, 100):
+            talk = heard(f"{self.STARTTLS}220 go")
+            hello = b"\x16\x03\x01\x00\x05hello" + record
+            for from_client, octets in (
+                *((True, hello), (False, hello + record)),
+                *((True, record + b"QUIT\r\n"), (False, b"221 bye\r\n")),
+            ):
+                for at in range(0, len(octets), step):
+                    talk.hear(9, from_client, octets[at : at + step])
+            clear = "!! clear text after STARTTLS"
+            self.assert_shown(
+                talk, "S: 220 go", "-: [TLS from here on]", "C: QUIT", clear, "S: 221 bye", clear
+            )
+
+    def test_a_hole_within_tls(self) -> None:
+        for lost, expected in ((4, ["C: QUIT"]), (20, [])):
+            talk = heard(f"{self.STARTTLS}220 go")
+            talk.hear(9, True, b"\x16\x03\x01\x00\x05h")
+            talk.lose(9, True, lost)
+            talk.hear(9, True, b"QUIT\r\n")
+            self.assertEqual([line for line in shown(talk)[7:] if line.startswith("C")], expected)
+
+    def test_clear_text_where_tls_was_to_begin_is_no_tls(self) -> None:
+        for octets in (b"\x16\x02\r\n", b"\0\1\2\r\n"):
+            talk = heard(f"{self.STARTTLS}220 go")
+            for octet in octets:
+                talk.hear(9, True, bytes((octet,)))
+            self.assertFalse(talk.tls)
+            self.assertIn("clear text after STARTTLS", violations(talk))
+
+    def test_tls_on_a_port_of_tls_that_is_answered_in_clear_text(self) -> None:
+        talk = Conversation()
+        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
+        talk.hear(9, False, b"220 mx\r\n")
+        self.assertEqual(
+            shown(talk), ["-: [TLS from here on]", "S: 220 mx", "!! clear text within TLS"]
+        )
+
+    def test_a_line_that_is_not_whole_when_tls_begins(self) -> None:
+        talk = heard(self.STARTTLS)
+        talk.hear(9, True, b"EHLO ev")
+        talk.hear(9, False, b"220 go\r\n")
+        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
+        self.assert_shown(
+            talk,
+            *("S: 220 go", "C: [7 octets of a line that does not end]"),
+            *("!! clear text after STARTTLS", "-: [TLS from here on]"),
+        )
+
     def test_what_was_not_offered(self) -> None:
         self.assert_violation(f"{HELLO}\n> MAIL FROM:<> RET=FULL", "parameter RET, but DSN")
         self.assert_violation(f"{HELLO}\n> MAIL FROM:<> BODY=8BITMIME", "BODY, but 8BITMIME")
@@ -162,7 +270,7 @@ class ViolationTests(SynchronousTestCase):
         self.assert_violation(f"{HELLO}\n> AUTH LOGIN", "mechanism LOGIN was not offered")
 
     def test_malformed_commands_and_replies(self) -> None:
-        self.assert_violation(f"{HELLO}\n> MAIL FROM: <>", "without a space")
+        self.assert_violation(f"{HELLO}\n> MAIL FROM: <>", "without blanks")
         self.assert_violation(f"{HELLO}\n> FOO", "not recognized")
         self.assert_violation(f"{HELLO}\n> RSET\nhello", "no reply")
         self.assert_violation(f"{HELLO}\n> RSET\n250-a\n251 b", "code 251 within a reply")
@@ -250,6 +358,19 @@ class SecretTests(SynchronousTestCase):
             heard(f"{HELLO}\n> AUTH LOGIN\n535 no\n> am9l\n500 a\n> {secret}\n500 a")
         )
         self.assert_hidden(heard(f"{HELLO}\n> AUTH LOGIN am9l\n> {secret}\n334 a\n235 ok"))
+
+    def test_in_clear_text_after_starttls(self) -> None:
+        plain, login = self.SECRETS[1].decode(), self.SECRETS[2].decode()
+        for reply in ("220 go", "454 no"):
+            self.assert_hidden(
+                heard(
+                    f"220 a\n> EHLO c\n250-a\n250 STARTTLS\n> STARTTLS\n{reply}\n"
+                    f"> AUTH PLAIN {plain}\n535 no\n> AUTH LOGIN\n334 x\n> am9l\n334 x\n> {login}"
+                ),
+                "AUTH PLAIN [24 octets]",
+                "[response of 16 octets]",
+            )
+        self.assert_hidden(heard(f"220 a\n> EHLO c\n250 a\n> STARTTLS\n> AUTH PLAIN {plain}"))
 
     def test_within_a_session_that_is_not_whole(self) -> None:
         secret = self.SECRETS[2].decode()

@@ -1,12 +1,19 @@
 """Capture files: every kind of link, and every kind of damage."""
 
+import bz2
+import contextlib
+import gzip
+import lzma
+import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import dpkt
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.capture.files import CaptureError
+from postroom.capture.files import CaptureError, CaptureFile
+from postroom.capture.sessions import Sessions
 from tests.capture.wire import (
     Line,
     cooked,
@@ -93,6 +100,86 @@ class FileTests(SynchronousTestCase):
         ]
         found = sessions_in(write_pcap(self.path(), junk + talk(Line()).frames + junk))
         self.assertEqual([shown(each.conversation) for each in found], [SHOWN])
+
+
+class GzipTests(SynchronousTestCase):
+    """Files that are gzipped, whatever their names are."""
+
+    def packed(self, octets: bytes) -> Path:
+        path = Path(self.mktemp())
+        path.write_bytes(octets)
+        return path
+
+    def capture(self, write: Callable[..., Path] = write_pcap, noise: int = 0) -> bytes:
+        path = Path(self.mktemp())
+        # What cannot be compressed makes many blocks of it.
+        junk = [(1.0, random.Random(seed).randbytes(1000)) for seed in range(noise)]
+        return write(path, [*talk(Line()).frames, *junk]).read_bytes()
+
+    def error_and_sessions(self, path: Path) -> tuple[str, list[list[str]]]:
+        sessions, file, error = Sessions(), CaptureFile(path), ""
+        try:
+            for segment in file.segments():
+                sessions.take(segment)
+        except CaptureError as raised:
+            error = str(raised)
+        file.close()
+        sessions.finish()
+        return error, [shown(each.conversation) for each in sessions.found]
+
+    def test_both_formats(self) -> None:
+        for write in (write_pcap, write_pcapng):
+            path = self.packed(gzip.compress(self.capture(write)))
+            self.assertEqual(self.error_and_sessions(path), ("", [SHOWN]))
+
+    def test_several_members_are_one_file(self) -> None:
+        whole = self.capture()
+        path = self.packed(gzip.compress(whole[:100]) + gzip.compress(whole[100:]) + bytes(8))
+        self.assertEqual(self.error_and_sessions(path), ("", [SHOWN]))
+
+    def test_what_comes_before_the_cut_is_read(self) -> None:
+        for write in (write_pcap, write_pcapng):
+            packed = gzip.compress(self.capture(write, noise=300))
+            for length in (len(packed) - 1, len(packed) - 8, len(packed) // 2):
+                path = self.packed(packed[:length])
+                error, found = self.error_and_sessions(path)
+                self.assertRegex(error, f"^{path}: the gzip data is cut off, behind \\d+ octets")
+                self.assertEqual(found, [SHOWN])
+
+    def test_what_comes_before_the_damage_is_read(self) -> None:
+        packed = bytearray(gzip.compress(self.capture(noise=300)))
+        for at in (len(packed) - 6, len(packed) // 2):
+            damaged = packed.copy()
+            damaged[at : at + 4] = bytes(4)
+            error, found = self.error_and_sessions(self.packed(damaged))
+            self.assertRegex(error, "gzip data is damaged|damaged or no capture")
+            self.assertEqual(found, [SHOWN])
+
+    def test_cut_off_within_its_own_header(self) -> None:
+        packed = gzip.compress(self.capture())
+        for length in range(2, 30):
+            with self.assertRaisesRegex(CaptureError, "gzip data is cut off"):
+                sessions_in(self.packed(packed[:length]))
+
+    def test_what_is_in_it_is_no_capture(self) -> None:
+        for inside, why in ((b"", "is empty"), (b"hello " * 9, "not a pcap or pcapng file")):
+            with self.assertRaisesRegex(CaptureError, why):
+                sessions_in(self.packed(gzip.compress(inside)))
+        with self.assertRaisesRegex(CaptureError, "gzip data is damaged"):
+            sessions_in(self.packed(b"\x1f\x8b\xff" + bytes(30)))
+
+    def test_what_is_compressed_otherwise_is_named(self) -> None:
+        for packed, name in ((bz2.compress(b"x"), "bzip2"), (lzma.compress(b"x"), "xz")):
+            with self.assertRaisesRegex(CaptureError, f"compressed by {name}, unpack it first"):
+                sessions_in(self.packed(packed))
+
+    def test_how_far_it_was_read_is_told_in_octets_of_the_file(self) -> None:
+        path = self.packed(gzip.compress(self.capture() + bytes(1000)))
+        file = CaptureFile(path)
+        self.addCleanup(file.close)
+        with contextlib.suppress(CaptureError):
+            list(file.segments())
+        self.assertEqual(file.place_octets, file.size_octets)
 
 
 class PortTests(SynchronousTestCase):

@@ -32,6 +32,7 @@ class Line:
         first: int = 2**32 - 20,
     ) -> None:
         self.frames: list[Frame] = []
+        self.port = port
         self._ports = (40_000, port)
         self._hosts = (client, server)
         self._link = link or ethernet

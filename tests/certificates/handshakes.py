@@ -4,24 +4,35 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 from postroom.certificates.contexts import ListenerTLS, Material
 from postroom.certificates.identity import Identity
-from postroom.certificates.model import ClientCertificates, ListenerPolicy
+from postroom.certificates.model import ClientCertificates, ListenerPolicy, Profile
 
 
 def serve(
     *identities: Identity,
     name: str = "mx=tcp:25",
     wish: ClientCertificates = ClientCertificates.NONE,
+    profile: Profile = Profile.INTERMEDIATE,
     find: Callable[[str], Identity | None] = lambda _: None,
     **material: Any,
 ) -> ListenerTLS:
     """Make a listener's TLS with these certificates."""
-    made = ListenerTLS(ListenerPolicy(name, wish), find)
+    made = ListenerTLS(ListenerPolicy(name, wish, profile), find)
     made.use(made.prepare(Material(identities, **material)))
     return made
+
+
+def identity_of(leaf: trustme.LeafCert, source: str = "test") -> Identity:
+    """Make an identity of what trustme has issued."""
+    chain = [x509.load_pem_x509_certificate(blob.bytes()) for blob in leaf.cert_chain_pems]
+    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    return Identity(chain, key, source)
 
 
 def client_context(version: int | None = None) -> SSL.Context:

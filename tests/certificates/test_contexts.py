@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,17 +13,17 @@ from postroom.certificates.contexts import ListenerTLS, Material
 from postroom.certificates.identity import Identity
 from postroom.certificates.model import ClientCertificates, Profile
 from postroom.errors import UserError
-from tests.certificates.handshakes import client_context, exchange, serve, shake_hands
+from tests.certificates.handshakes import (
+    client_context,
+    exchange,
+    identity_of,
+    serve,
+    shake_hands,
+)
 from tests.certificates.weak import weak_identity
 
 AUTHORITY = trustme.CA().create_child_ca()
 STRANGER = trustme.CA()
-
-
-def identity_of(leaf: trustme.LeafCert, source: str = "test") -> Identity:
-    chain = [x509.load_pem_x509_certificate(blob.bytes()) for blob in leaf.cert_chain_pems]
-    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
-    return Identity(chain, key, source)
 
 
 def issue(*names: str, **options: object) -> Identity:
@@ -64,9 +63,41 @@ class ProfileTests(SynchronousTestCase):
 
     def test_older_versions_are_refused(self) -> None:
         for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
-            context = client_context(version)
-            context.set_cipher_list(b"ALL:@SECLEVEL=0")
-            self.refuse(serve(FIRST), context)
+            for profile in Profile:
+                context = client_context(version)
+                context.set_cipher_list(b"ALL:@SECLEVEL=0")
+                self.refuse(serve(FIRST, profile=profile), context)
+
+    def test_compatible_takes_old_suites_and_prefers_new_ones(self) -> None:
+        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
+        for identity, suites in (
+            (FIRST, ("ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA256")),
+            (FIRST, ("ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-SHA")),
+            (rsa, ("ECDHE-RSA-AES256-SHA384", "ECDHE-RSA-AES128-SHA256")),
+            (rsa, ("ECDHE-RSA-AES256-SHA", "ECDHE-RSA-AES128-SHA")),
+            (rsa, ("AES256-GCM-SHA384", "AES128-GCM-SHA256", "AES256-SHA256", "AES128-SHA256")),
+            (rsa, ("AES256-SHA", "AES128-SHA")),
+        ):
+            server = serve(identity, profile=Profile.COMPATIBLE)
+            for suite in suites:
+                context = client_context(SSL.TLS1_2_VERSION)
+                context.set_cipher_list(suite.encode())
+                self.assertEqual(self.agreed(server, context), f"TLSv1.2 {suite}")
+                self.refuse(serve(identity), context)
+            context = client_context(SSL.TLS1_2_VERSION)
+            context.set_cipher_list(":".join([*suites, "ECDHE+AESGCM"]).encode())
+            self.assertRegex(self.agreed(server, context), "TLSv1.2 ECDHE-.*-AES128-GCM-SHA256")
+
+    def test_compatible_has_nothing_that_protects_nothing(self) -> None:
+        rsa = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
+        server = serve(FIRST, rsa, profile=Profile.COMPATIBLE)
+        for suites in (b"eNULL", b"aNULL", b"DES-CBC3-SHA", b"RC4", b"3DES", b"PSK", b"MD5"):
+            context = client_context(SSL.TLS1_2_VERSION)
+            try:
+                context.set_cipher_list(suites + b":@SECLEVEL=0")
+            except SSL.Error:
+                continue  # not even OpenSSL has it any more
+            self.refuse(server, context)
 
     def test_suites_without_forward_secrecy_or_authenticated_encryption_are_refused(self) -> None:
         for suites in (
@@ -219,6 +250,14 @@ class TicketTests(SynchronousTestCase):
             server.use(server.prepare(Material([SECOND])))
             self.assertFalse(self.connect(server, context, session).session_reused)
 
+    def test_where_one_name_has_several_certificates_nothing_is_resumed(self) -> None:
+        """OpenSSL would not know any more which of them a login is bound to."""
+        beside = identity_of(AUTHORITY.issue_cert("mail.example.net", key_type=trustme.KeyType.RSA))
+        for identities in ((SECOND, beside), (FIRST, SECOND, beside)):
+            server = serve(*identities)
+            for context in self.contexts():
+                self.assertFalse(self.is_resumed(server, server, context))
+
     def test_where_clients_show_certificates_nothing_is_resumed(self) -> None:
         leaf = AUTHORITY.issue_cert("ann@example.org")
         for wish in (ClientCertificates.ASK, ClientCertificates.NEED):
@@ -308,6 +347,11 @@ class ProtocolTests(SynchronousTestCase):
         shown = client.get_peer_certificate(as_cryptography=True)
         self.assertEqual(shown, challenge.chain[0])
         self.assertEqual(client.get_alpn_proto_negotiated(), b"acme-tls/1")
+        beside = identity_of(AUTHORITY.issue_cert("mx.example.org", key_type=trustme.KeyType.RSA))
+        both = serve(FIRST, beside, find=lambda _: challenge)
+        _, client = shake_hands(both, context, name=b"mx.example.org")
+        shown = client.get_peer_certificate(as_cryptography=True)
+        self.assertEqual(shown, challenge.chain[0])
         # Nobody else sees it.
         _, client = shake_hands(server, name=b"mx.example.org")
         self.assertEqual(client.get_peer_certificate(as_cryptography=True), FIRST.chain[0])

@@ -4,12 +4,14 @@ import datetime
 from pathlib import Path
 
 import trustme
+from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.certificates.identity import Identity, read_identity
+from postroom.certificates.model import Profile
 from postroom.certificates.self_signed import SELF_SIGNED_DAYS, self_signed_identity
 from postroom.errors import UserError
-from tests.certificates.handshakes import serve, shake_hands
+from tests.certificates.handshakes import client_context, serve, shake_hands
 
 NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 
@@ -85,6 +87,12 @@ class SelfSignedTests(SynchronousTestCase):
         _, client = shake_hands(serve(identity))
         self.assertEqual(client.get_peer_certificate(as_cryptography=True), identity.chain[0])
         self.assertEqual(identity.names, ("mx.example.org",))
+
+    def test_a_host_that_knows_nothing_but_rsa_can_use_it(self) -> None:
+        context = client_context(SSL.TLS1_2_VERSION)
+        context.set_cipher_list(b"AES128-SHA")
+        _, client = shake_hands(serve(self.make(), profile=Profile.COMPATIBLE), context)
+        self.assertEqual(client.get_cipher_name(), "AES128-SHA")
 
     def test_nobody_else_can_read_the_key(self) -> None:
         self.make()

@@ -259,11 +259,15 @@ class SourceTests(StoreCase):
         own = SelfSignedSource(self.folder / "self-signed.pem", "mx.example.org")
         self.store = self.make(acme, own)
         listener = self.store.listener(ListenerPolicy("mx=tcp:25"))
-        self.assertEqual(self.shown(None, listener), self.store.identities[0].chain[0])
-        acme.path.write_bytes(self.second.pem())
-        self.check(seconds=10)
-        self.assertEqual(self.shown(None, listener), self.second.chain[0])
-        self.assertEqual(self.shown(b"mx.example.org", listener), self.store.identities[1].chain[0])
+        (before,) = self.store.identities
+        for name in (None, b"mx.example.org"):
+            self.assertEqual(self.shown(name, listener), before.chain[0])
+        for identity in (self.second, self.first):  # for another name, and for this one
+            acme.path.write_bytes(identity.pem())
+            self.check(seconds=10)
+            for name in (None, b"mx.example.org"):
+                self.assertEqual(self.shown(name, listener), identity.chain[0])
+            self.assertEqual([each.chain for each in self.store.identities], [identity.chain])
 
     def test_one_of_acme_is_key_and_certificate_in_one(self) -> None:
         path = self.folder / "acme.pem"

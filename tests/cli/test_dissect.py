@@ -1,5 +1,6 @@
 """``postroom dissect``."""
 
+import gzip
 import json
 import os
 import pty
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.cli.main import cli
 from tests.capture.test_replay import Server
-from tests.capture.wire import Frame, Line, write_pcap
+from tests.capture.wire import SYN, Frame, Line, write_pcap
 from tests.cli.support import COMMAND, environment
 
 SECRET = "AGpvZQBjb3JyZWN0aG9yc2U="
@@ -132,6 +133,28 @@ class DissectTests(SynchronousTestCase):
         result = self.refuse("cut off at octet", str(path))
         self.assertIn("C: QUIT", result.stdout)
 
+    def test_a_gzipped_file_that_is_cut_off_is_shown_as_far_as_it_goes(self) -> None:
+        path = Path(self.file())
+        whole = gzip.compress(path.read_bytes())
+        path.write_bytes(whole)
+        self.assertIn("C: HELO c", self.succeed(str(path)))
+        path.write_bytes(whole[:-8])
+        result = self.refuse("the gzip data is cut off", str(path))
+        self.assertIn("C: QUIT", result.stdout)
+
+    def test_what_is_no_session_is_noted(self) -> None:
+        web = Line(587).open().client(b"GET / HTTP/1.1\r\n").server(b"HTTP/1.1 400 no\r\n")
+        scan = Line(2525)._segment(0, SYN)
+        result = self.run_command(self.file(*scan.frames, *web.frames, *second().frames))
+        self.assertEqual(result.exit_code, 0)
+        self.assertTrue(result.stdout.startswith("Session 1: [2001:db8::1]:40000"))
+        self.assertNotIn("Session 2", result.stdout)
+        self.assertEqual(
+            result.stderr,
+            "note: 192.0.2.1:40000 > 192.0.2.2:587: neither SMTP nor TLS, "
+            'the client began with "GET / HTTP/1.1"\n',
+        )
+
     def test_packets_that_cannot_be_read_are_counted(self) -> None:
         cut_off = first().frames[0][1][:40]
         frames = [(1.0, cut_off), *first().frames]
@@ -167,6 +190,28 @@ class DissectTests(SynchronousTestCase):
             self.succeed(self.file(), "--session", "2", "--replay", target, "--json")
         )
         self.assertEqual([each["differs"] for each in steps], [False, False, True])
+
+    def test_a_replay_that_is_cut_short_is_summed_up(self) -> None:
+        hello = (b"", b"220 b\r\n"), (b"HELO c\r\n", b"250 b\r\n421 4.3.2 down\r\n")
+        more = Line().open().server(b"220 b\r\n").client(b"HELO c\r\n").server(b"250 b\r\n")
+        more.client(b"RSET\r\n").server(b"250 b\r\n").client(b"QUIT\r\n")
+        path = self.file(*more.server(b"221 b\r\n").frames)
+        for script, why, summary in (
+            (hello, "the replay did not come to its end", "4 replies, 2 of them differ"),
+            (((b"", b"220 b\r\n"),), "did not come to its end", "2 replies, 1 of them differ"),
+            (((b"", b"220 b\r\n421"),), "did not come to its end", "2 replies, 1 of them differ"),
+            (((b"", b"220 b\r\nSSH-2\r\n"),), "no reply", "1 replies, 0 of them differ"),
+        ):
+            for options in ((), ("--json",)):
+                server = Server(*script, closes=True)
+                self.addCleanup(server.stop)
+                target = f"127.0.0.1:{server.port}"
+                result = self.refuse(why, path, "--replay", target, *options)
+                if options:
+                    self.assertEqual(json.loads(result.stdout)[0]["lines"], ["220 b"])
+                else:
+                    self.assertEqual(result.stdout.splitlines()[-1], summary)
+                    self.assertIn("   S: 220 b", result.stdout)
 
     def test_a_replay_of_what_and_whereto(self) -> None:
         for target in ("here", ":25", "a:0", "a:65536", "a:x", "a:" + "9" * 5000):

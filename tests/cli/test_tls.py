@@ -27,9 +27,9 @@ class Case(SynchronousTestCase):
         self.own = self.folder / "state" / "self-signed.pem"
         self.settings = 'hostname = "mx.example.org"\nstate_dir = "state"\n'
 
-    def issue(self, file: str, *names: str, days: float = 100.5) -> None:
+    def issue(self, file: str, *names: str, days: float = 100.5, kind: str = "ECDSA") -> None:
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        leaf = AUTHORITY.issue_cert(*names, not_after=until)
+        leaf = AUTHORITY.issue_cert(*names, not_after=until, key_type=trustme.KeyType[kind])
         leaf.private_key_and_cert_chain_pem.write_to_path(str(self.folder / file))
 
     def run_command(self, *words: str, stdin: str = "") -> Result:
@@ -51,18 +51,21 @@ class StatusTests(Case):
     """``postroom tls status``."""
 
     def test_each_certificate_is_a_row(self) -> None:
-        self.issue("a.pem", "mx.example.org", "mail.example.org")
+        self.issue("a.pem", "mx.example.org", "mail.example.org", kind="RSA")
         self.issue("b.pem", "mx.example.net", days=5.5)
         self.settings += (
             '[tls]\ncertificate = "a.pem"\nkey = "a.pem"\n'
             '[[tls.sni]]\ncertificate = "b.pem"\nkey = "b.pem"\n'
         )
         titles, first, second = self.succeed("status").splitlines()
-        self.assertEqual(titles.split()[:5], ["NAMES", "FROM", "EXPIRES", "DAYS", "RENEWED"])
-        self.assertRegex(first, r"^mx.example.org, mail.example.org  file  +\d{4}-\d\d-\d\d +100 ")
+        self.assertEqual(titles.split()[:5], ["NAMES", "KEY", "FROM", "EXPIRES", "DAYS"])
+        self.assertRegex(
+            first, r"^mx.example.org, mail.example.org  RSA +file  +\d{4}-\d\d-\d\d +100 "
+        )
         self.assertIn(str(self.folder / "b.pem"), second)
         found = self.status()
         self.assertEqual([each["days"] for each in found], [100, 5])
+        self.assertEqual([each["key"] for each in found], ["RSA", "ECDSA"])
         self.assertEqual([each["renewed_from"] for each in found], [None, None])
 
     def test_what_is_wrong_is_a_note(self) -> None:

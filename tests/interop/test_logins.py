@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -240,10 +241,79 @@ class GsaslTests(SynchronousTestCase):
         for mechanism in ("CRAM-MD5", "PLAIN", "LOGIN"):
             self.assert_in(mechanism)
 
+    def test_whom_to_act_as(self) -> None:
+        for mechanism in ("SCRAM-SHA-256-PLUS", "PLAIN"):
+            self.assert_in(mechanism, "--authorization-id=ann")
+            with self.assertRaises(RuntimeError):
+                self.log_in(mechanism, "--authorization-id=root")
+
     def test_a_wrong_password(self) -> None:
         for mechanism in ("SCRAM-SHA-256-PLUS", "CRAM-MD5", "PLAIN"):
             with self.assertRaises(RuntimeError):
                 self.log_in(mechanism, password="wrong")
+
+
+class AuthorizationTests(SynchronousTestCase):
+    """Whom a client asks to act as, at a daemon that locks out after the second failure."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        folder = new_folder("authorization")
+        certificates = make_certificates(folder)
+        client_authority = trustme.CA()
+        client_authority.cert_pem.write_to_path(folder / "clients.pem")
+        client = client_authority.issue_cert(ANN, common_name=ANN)
+        client.private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+        (folder / "keys.json").write_bytes(key_set("r"))
+        settings = _SETTINGS.format(
+            keys=json.dumps(str(folder / "keys.json")),
+            clients=json.dumps(str(folder / "clients.pem")),
+        ).replace("[auth.lockout]", "[auth.lockout]\nexempt_networks = []\nfailures_of_account = 2")
+        self.port = free_port()
+        listen = f"submission+ask-certificate=ssl:{self.port}:interface=127.0.0.1"
+        self.daemon = Daemon(folder, *certificates.options, "--listen", listen, settings=settings)
+        self.daemon.add_account(ANN, PASSWORD)
+        self.daemon.add_account("bob@local.test", PASSWORD)
+        self.daemon.admin("account", "address", "add", ANN, "sales@local.test")
+        self.daemon.start()
+        self.addCleanup(self.daemon.stop)
+        self.context = ssl.create_default_context(cafile=str(certificates.authority))
+        self.context.load_cert_chain(folder / "client.pem")
+
+    def log_in(self, mechanism: str, *responses: bytes) -> int:
+        with smtplib.SMTP_SSL("localhost", self.port, context=self.context) as smtp:
+            smtp.ehlo()
+            code = smtp.docmd("AUTH", mechanism)[0]
+            for response in responses:
+                code = smtp.docmd(b64encode(response).decode() or "=")[0]
+            return code
+
+    def plain(self, act_as: bytes, password: str = PASSWORD) -> int:
+        return self.log_in("PLAIN", b"\0".join((act_as, ANN.encode(), password.encode())))
+
+    def test_plain(self) -> None:
+        for act_as in (b"ann", b"Ann@Local.Test", b"ANN", b"sales@local.test", b"Sales"):
+            self.assertEqual(self.plain(act_as), 235, act_as)
+        for act_as in (b"bob@local.test", b"bob", b"nobody@local.test", b"\xff"):
+            self.assertEqual(self.plain(act_as), 535, act_as)
+        self.assertEqual(self.plain(b"ann"), 235)  # nothing has been counted
+        for _ in range(2):
+            self.assertEqual(self.plain(b"ann", "wrong"), 535)
+        self.assertIn(f"account:{ANN} is locked out", self.daemon.log())
+
+    def test_external_and_tokens(self) -> None:
+        def bearer(name: str) -> bytes:
+            return f"n,a={name},\1auth=Bearer {token()}\1\1".encode()
+
+        for name in ("ann", "Ann@Local.Test", "sales@local.test"):
+            self.assertEqual(self.log_in("EXTERNAL", name.encode()), 235, name)
+            self.assertEqual(self.log_in("OAUTHBEARER", bearer(name)), 235, name)
+        for name in ("bob", "bob@local.test", "nobody"):
+            self.assertEqual(self.log_in("EXTERNAL", name.encode()), 535, name)
+            for _ in range(3):
+                self.assertEqual(self.log_in("OAUTHBEARER", bearer(name), b"\1"), 535, name)
+        self.assertNotIn("locked out", self.daemon.log())
 
 
 class LockoutTests(SynchronousTestCase):

@@ -64,9 +64,10 @@ class Case(SynchronousTestCase):
             smtp.sendmail("a@example.org", "postmaster@localhost", "Subject: x\r\n\r\nx\r\n")
         self.assertNotIn("Traceback", server().log())
 
-    def connections(self) -> Iterator[socket.socket]:
+    def connections(self, role: str = "mx") -> Iterator[socket.socket]:
         """Give one that waits for a ClientHello after STARTTLS, and one that does so at once."""
-        with socket.create_connection(("127.0.0.1", server().port), PATIENCE_SECONDS) as starttls:
+        ports = server().ports
+        with socket.create_connection(("127.0.0.1", ports[role]), PATIENCE_SECONDS) as starttls:
             stream = starttls.makefile("rb")
             stream.readline()
             for command in (b"EHLO c\r\n", b"STARTTLS\r\n"):
@@ -75,7 +76,7 @@ class Case(SynchronousTestCase):
                     pass
             yield starttls
         with socket.create_connection(
-            ("127.0.0.1", server().ports["mx-tls"]), PATIENCE_SECONDS
+            ("127.0.0.1", ports[f"{role}-tls"]), PATIENCE_SECONDS
         ) as implicit:
             yield implicit
 
@@ -185,13 +186,16 @@ class HelloTests(Case):
             "DES": (0x0009, 0x0015),
             "3DES": (0x000A, 0x0016, 0xC008, 0xC012),
             "anonymous": (0x0034, 0xC018, 0xC019),
+        }
+        weaker = {
             "no forward secrecy": (0x002F, 0x0035, 0x009C, 0x009D),
             "CBC": (0xC009, 0xC00A, 0xC013, 0xC014, 0xC023, 0xC027),
         }
-        for what, suites in weak.items():
-            for connection in self.connections():
-                octets = records(client_hello(no_1_3, suites=suites))
-                self.assertEqual(self.first(connection, octets), ALERT, what)
+        for role, refused in (("mx", weak), ("submission", {**weak, **weaker})):
+            for what, suites in refused.items():
+                for connection in self.connections(role):
+                    octets = records(client_hello(no_1_3, suites=suites))
+                    self.assertEqual(self.first(connection, octets), ALERT, (role, what))
         for version in (0x0300, 0x0301, 0x0302):
             for connection in self.connections():
                 octets = records(client_hello(no_1_3, version=version))

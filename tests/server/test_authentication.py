@@ -92,9 +92,6 @@ class ExchangeTests(SynchronousTestCase):
         ):
             self.refused("PLAIN", encode(response), 501, "5.5.2")
 
-    def test_nobody_acts_for_another(self) -> None:
-        self.refused("PLAIN", encode(b"root\0user\0pass"), 535, "5.7.8")
-
     def test_login(self) -> None:
         exchange = Talk("LOGIN")
         self.assertEqual(exchange.begin(None), Reply(334, ("VXNlcm5hbWU6",)))
@@ -239,8 +236,8 @@ class GuardTests(SynchronousTestCase):
         self.peer = self.scene.connect(tls=True)
         self.peer.say("EHLO client.example")
 
-    def plain(self, password: bytes) -> bytes:
-        return b"AUTH PLAIN " + encode(b"\0" + USER + b"\0" + password) + b"\r\n"
+    def plain(self, password: bytes, act_as: bytes = b"") -> bytes:
+        return b"AUTH PLAIN " + encode(act_as + b"\0" + USER + b"\0" + password) + b"\r\n"
 
     def test_a_wrong_login_waits_for_its_answer(self) -> None:
         self.peer.send(self.plain(b"wrong"))
@@ -271,6 +268,26 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.peer.hear().code, 454)
         self.assertEqual(self.guard.heard, [])
         self.flushLoggedErrors(RuntimeError)
+
+    def test_whom_to_act_as_changes_nothing_about_a_wrong_password(self) -> None:
+        for act_as in (b"", USER, USER.upper(), b"root", b"\xff"):
+            self.guard.heard.clear()
+            self.peer.send(self.plain(b"wrong", act_as))
+            self.scene.wait(2.9, self.peer)
+            self.assertEqual(self.peer.hear_all(), [], act_as)
+            self.scene.wait(0.2, self.peer)
+            self.assertEqual([each.code for each in self.peer.hear_all()], [535], act_as)
+            self.assertEqual(self.guard.heard, [("failed", "192.0.2.1", USER)], act_as)
+
+    def test_to_act_as_somebody_else_is_refused_and_counted_as_nothing(self) -> None:
+        for act_as in (b"root", b"\xff"):
+            self.peer.send(self.plain(PASSWORD, act_as))
+            reply = self.peer.hear()
+            self.assertEqual((reply.code, reply.enhanced), (535, "5.7.8"))
+        self.assertEqual(self.guard.heard, [])
+        self.assertEqual(self.scene.world.logouts, 2)
+        self.peer.send(self.plain(PASSWORD, USER.upper()))
+        self.assertEqual(self.peer.hear().code, 235)
 
     def test_who_is_refused_is_asked_nothing(self) -> None:
         self.guard.refuses.add(None)

@@ -30,6 +30,7 @@ from postroom.interfaces import IBearerToken, ILoginSecrets, IProvenUser, ISASLM
 from postroom.server.authentication import (
     REJECTED,
     SERVER_BEGINS,
+    UNAVAILABLE,
     Authentication,
     Login,
     LoginParts,
@@ -47,11 +48,14 @@ _, STORED_KEY, SERVER_KEY, _ = ScramMechanism("SCRAM-SHA-256").make_auth_info(
 )
 BINDING = {"tls-exporter": b"e" * 32, "tls-server-end-point": b"s" * 32}
 JSON = b'{"status":"invalid_token"}'
+OTHER = b"other@here.example"
+ACCOUNTS = {USER: USER, b"user": USER, b"sales@here.example": USER, OTHER: OTHER}
+"""Whose account a name is of."""
 
 
 @implementer(ICredentialsChecker, ILoginSecrets)
 class Checker:
-    """Knows one user, every way there is."""
+    """Knows two users by all their names, and the keys and the token of one."""
 
     credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, IProvenUser, IBearerToken)
     knows = frozenset(Knowledge)
@@ -62,9 +66,10 @@ class Checker:
                 raise TokenRefused(JSON)
             return succeed(USER)
         proven = IProvenUser.providedBy(credentials) or credentials.checkPassword(PASSWORD)
-        if credentials.username != USER or not proven:
+        account = ACCOUNTS.get(credentials.username.lower())
+        if account is None or not proven:
             raise UnauthorizedLogin()
-        return succeed(USER)
+        return succeed(account)
 
     def scram_keys(self, username: bytes) -> Deferred[ScramKeys]:
         if username == USER:
@@ -276,8 +281,15 @@ class ScramTests(MechanismTestCase):
         self.successResultOf(steps.setResponse(b"n,,n=a=2Cb=3Dc,r=nonce"))  # type: ignore[arg-type]
         self.assertEqual(steps.username, b"a,b=c")
 
-    def test_nobody_acts_for_another(self) -> None:
-        self.assertIs(self.dialogue(b"n,a=root,"), REJECTED)
+    def test_whom_the_client_acts_as_is_compared_after_its_proof(self) -> None:
+        for name in (b"user", USER.upper(), b"sales@here.example"):
+            self.assertEqual(self.dialogue(b"n,a=" + name + b","), self.expected, name)
+            self.assert_login(self.send(self.exchange, b""))
+        for name in (OTHER, b"root", b"a=2Cb"):
+            self.assertEqual(self.dialogue(b"n,a=" + name + b","), self.expected, name)
+            self.assertIs(self.send(self.exchange, b""), REJECTED, name)
+            answer = self.dialogue(b"n,a=" + name + b",", password=b"wrong")
+            self.assertIs(answer, REJECTED, name)
 
     def test_first_messages_that_are_none(self) -> None:
         for message in (
@@ -309,11 +321,53 @@ class ScramTests(MechanismTestCase):
             self.assertIsInstance(outcome, bytes)
 
 
+class PlainTests(MechanismTestCase):
+    """RFC 4616; what it refuses is in `tests.server.test_authentication`."""
+
+    def log_in(self, act_as: bytes, name: bytes = USER, password: bytes = PASSWORD) -> object:
+        message = b"\0".join((act_as, name, password))
+        return self.send(self.begin("PLAIN"), message, first=True)
+
+    def test_an_account_may_be_named_by_any_of_its_names(self) -> None:
+        for act_as in (b"", USER, b"USER", b"User@Here.Example", b"sales@here.example", b"Sales"):
+            for name in (USER, b"user", b"sales@here.example"):
+                self.assertIsInstance(self.log_in(act_as, name), Login)
+
+    def test_nobody_acts_for_another(self) -> None:
+        for act_as in (OTHER, b"root", b"\xff", b"x" * 5000):
+            self.assertIs(self.log_in(act_as), REJECTED)
+
+    def test_without_the_password_no_second_name_is_looked_up(self) -> None:
+        asked: list[bytes] = []
+        ask = self.checker.requestAvatarId
+
+        def remember(credentials: Any) -> Deferred[bytes]:
+            asked.append(credentials.username)
+            return ask(credentials)
+
+        self.patch(self.checker, "requestAvatarId", remember)
+        for act_as in (b"sales@here.example", OTHER, b"root"):
+            self.assertIs(self.log_in(act_as, password=b"wrong"), REJECTED)
+        self.assertEqual(asked, [USER] * 3)
+
+    def test_a_name_that_cannot_be_looked_up_now_is_454(self) -> None:
+        ask = self.checker.requestAvatarId
+
+        def fail(credentials: Any) -> Deferred[bytes]:
+            if IProvenUser.providedBy(credentials):
+                raise Refusal(UNAVAILABLE)
+            return ask(credentials)
+
+        self.patch(self.checker, "requestAvatarId", fail)
+        self.assertIs(self.log_in(b"sales@here.example"), UNAVAILABLE)
+        self.assert_login(self.log_in(USER.upper()))
+
+
 class ExternalTests(MechanismTestCase):
     """RFC 4422 appendix A."""
 
     def test_login(self) -> None:
-        for identity in (b"", USER, USER.upper()):
+        for identity in (b"", USER, USER.upper(), b"user", b"sales@here.example"):
             exchange = self.begin("EXTERNAL", facts(name=USER.decode()))
             self.assert_login(self.send(exchange, identity, first=True))
         exchange = self.begin("EXTERNAL", facts(name=USER.decode()))
@@ -321,10 +375,13 @@ class ExternalTests(MechanismTestCase):
         self.assert_login(self.send(exchange, b""))
 
     def test_a_certificate_of_another_and_acting_for_another(self) -> None:
-        exchange = self.begin("EXTERNAL", facts(name="other@here.example"))
+        exchange = self.begin("EXTERNAL", facts(name="nobody@here.example"))
         self.assertIs(self.send(exchange, b"", first=True), REJECTED)
+        for identity in (b"root", OTHER, b"\xff"):
+            exchange = self.begin("EXTERNAL", facts(name=USER.decode()))
+            self.assertIs(self.send(exchange, identity, first=True), REJECTED)
         exchange = self.begin("EXTERNAL", facts(name=USER.decode()))
-        self.assertIs(self.send(exchange, b"root", first=True), REJECTED)
+        self.assertIs(self.send(exchange, b"\0", first=True), MALFORMED)
 
 
 class BearerTests(MechanismTestCase):
@@ -364,7 +421,14 @@ class BearerTests(MechanismTestCase):
         for name, messages in (
             (
                 "OAUTHBEARER",
-                (b"", b"\1", b"n,,\1\1", b"n,,\1auth=Basic good\1\1", b"n,,\1auth=Bearer good\1"),
+                (
+                    b"",
+                    b"\1",
+                    b"n,,\1\1",
+                    b"n,a=x\0,\1auth=Bearer good\1\1",
+                    b"n,,\1auth=Basic good\1\1",
+                    b"n,,\1auth=Bearer good\1",
+                ),
             ),
             ("OAUTHBEARER", (b"p=tls-unique,,\1auth=Bearer good\1\1", b"n,,auth=Bearer good\1\1")),
             ("OAUTHBEARER", (b"n,,\1auth=Bearer a b\1\1", b"n,,\1auth=Bearer \xff\1\1")),

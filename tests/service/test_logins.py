@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 
+from postroom.credentials import NotThatAccount, TokenRefused
 from postroom.errors import Refusal
 from postroom.service.logins import CheckersInOrder, make_portal
 from postroom.wire.replies import reply
@@ -64,6 +65,12 @@ class OrderTests(SynchronousTestCase):
         no = Checker(UnauthorizedLogin())
         self.failureResultOf(self.ask(no, Checker(UnauthorizedLogin(), True)), UnauthorizedLogin)
         self.failureResultOf(self.ask(), UnauthorizedLogin)
+
+    def test_what_is_told_is_the_first_refusal_or_that_the_credentials_are_right(self) -> None:
+        first, second = Checker(TokenRefused(b"{}")), Checker(UnauthorizedLogin())
+        self.assertIs(self.failureResultOf(self.ask(first, second)).value, first.answer)
+        right = Checker(NotThatAccount())
+        self.assertIs(self.failureResultOf(self.ask(first, right, second)).value, right.answer)
 
     def test_a_source_that_is_down_does_not_make_a_right_password_wrong(self) -> None:
         down, no = Checker(DOWN), Checker(UnauthorizedLogin())

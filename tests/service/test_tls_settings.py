@@ -17,6 +17,7 @@ from tests.service.test_settings import Files
 
 AGREED = '[tls.acme]\nagree_to_terms = true\ndomains = ["mx.example.org"]\n'
 PAIR = '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n'
+PROFILES = '"compatible", "intermediate", "modern"'
 SNI = '[[tls.sni]]\ncertificate = "b/c.pem"\nkey = "/etc/k.pem"\n'
 
 
@@ -101,7 +102,27 @@ class ErrorTests(Files):
             Profile.MODERN,
         )
         (line,) = self.errors('[tls]\nprofile = "old"\n')
-        self.assertEqual(line, 'tls.profile = "old"; allowed: one of "intermediate", "modern"')
+        self.assertEqual(line, f'tls.profile = "old"; allowed: one of {PROFILES}')
+
+    def test_old_hosts_are_spoken_to_where_mail_comes_in_unless_the_settings_say_otherwise(
+        self,
+    ) -> None:
+        for text, mx, submission in (
+            ("", Profile.COMPATIBLE, Profile.INTERMEDIATE),
+            ('profile = "intermediate"\n', Profile.COMPATIBLE, Profile.INTERMEDIATE),
+            ('profile = "modern"\n', Profile.MODERN, Profile.MODERN),
+            ('profile = "compatible"\n', Profile.COMPATIBLE, Profile.COMPATIBLE),
+            ('mx_profile = "intermediate"\n', Profile.INTERMEDIATE, Profile.INTERMEDIATE),
+            (
+                'profile = "modern"\nmx_profile = "compatible"\n',
+                *(Profile.COMPATIBLE, Profile.MODERN),
+            ),
+        ):
+            tls = load_settings(self.write("[tls]\n" + text), {}).tls
+            self.assertEqual([tls.profile_of(role) for role in ("mx", "lmtp")], [mx, mx], text)
+            self.assertIs(tls.profile_of("submission"), submission, text)
+        (line,) = self.errors('[tls]\nmx_profile = "old"\n')
+        self.assertEqual(line, f'tls.mx_profile = "old"; allowed: one of {PROFILES}')
 
     def test_asking_for_certificates_takes_an_authority(self) -> None:
         (line,) = self.errors('listen = ["mx=tcp:25", "mx+ask-certificate=tcp:26"]\n')

@@ -114,7 +114,14 @@ class ReplyTests(SynchronousTestCase):
     """The server's side."""
 
     def test_every_code_has_a_method_named_like_its_constant(self) -> None:
-        others = {"HELP": "help_message", "AUTH_CHALLENGE": "auth_challenge"}
+        others = {
+            "HELP": "help_message",
+            "AUTH_INPUT": "auth_challenge",
+            "DATA_INPUT": "start_mail_input",
+            "SERVICE_UNAVAIL": "service_unavailable",
+            "MAILBOX_UNAVAIL": "mailbox_temp_unavailable",
+            "MAILBOX_UNAVAIL_PERM": "mailbox_not_found",
+        }
         for name, code in vars(codes).items():
             if not name.startswith("REPLY_") or name == "REPLY_CODES":
                 continue

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.wire import builder as builder_module
 from postroom.wire import layer as layer_module
-from postroom.wire.commands import Auth, Ehlo
+from postroom.wire.commands import Auth, Command, Ehlo, Mail
+from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.layer import (
     SMTP_FIELD_NAMES,
     Buffer,
@@ -75,6 +76,17 @@ class CommandTests(SynchronousTestCase):
             layer = SmtpLayer(line)
             self.assertTrue(layer.malformed)
             self.assertIn(error, " ".join(layer.errors))
+
+    def test_a_command_that_deviates_is_read_as_the_server_reads_it_and_malformed(self) -> None:
+        for line, path in (
+            (b"MAIL FROM: <a..b@c>\r\n", b"a..b@c"),
+            (b"MAIL FROM:a@b SIZE=5\r\n", b"a@b"),
+            (b"MAIL FROM : < a@b_c. >\r\n", b" a@b_c. "),
+        ):
+            layer = SmtpLayer(line)
+            self.assertIsInstance(layer.parsed, Mail)
+            self.assertEqual(layer.mailfrom, path)
+            self.assertTrue(layer.malformed)
 
     def test_a_long_line_of_auth_is_none_too_long(self) -> None:
         self.assertEqual(SmtpLayer(b"AUTH X " + b"x" * 10_000 + b"\r\n").errors, ())
@@ -215,6 +227,41 @@ class BufferTests(SynchronousTestCase):
         buffers.append(memoryview(array.array("b", GROUP)))
         for buffer in buffers:
             self.assertEqual([each.command for each in SmtpLayer(buffer)], ["MAIL", "RCPT", "DATA"])
+
+
+class OnceTests(SynchronousTestCase):
+    """What is read twice is computed once."""
+
+    def test_each_field_that_is_made_is_kept(self) -> None:
+        payloads = (
+            SmtpLayer(GROUP),
+            SmtpLayer(b"RCPT TO:<c@d.example> NOTIFY=NEVER FOO=1\n"),
+            SmtpLayer(EHLO_REPLY),
+            SmtpLayer(b"550 5.1.1 No such user\r\n"),
+            SmtpLayer(b"a\n.\n", state=IN_DATA),
+        )
+        for layer in payloads:
+            for each in (layer, *layer):
+                for name in (*SMTP_FIELD_NAMES, "parsed", "state_after"):
+                    self.assertIs(getattr(each, name), getattr(each, name), name)
+
+    def test_a_command_is_parsed_once_for_all_that_is_asked_of_it(self) -> None:
+        parsed = []
+
+        def parse(line: bytes, syntax: Syntax) -> Command:
+            parsed.append(line)
+            return parse_command(line, syntax)
+
+        self.patch(layer_module, "parse_command", parse)
+        layer = SmtpLayer(b"MAIL FROM:<>\r\n")
+        self.assertEqual(parsed, [])
+        self.assertEqual((layer.parsed, layer.errors), (layer.parsed, layer.errors))
+        self.assertEqual(parsed, [b"MAIL FROM:<>"])
+
+    def test_what_is_kept_belongs_to_one_layer(self) -> None:
+        first, second = list(SmtpLayer(GROUP))[:2]
+        self.assertEqual((first.command, second.command), ("MAIL", "RCPT"))
+        self.assertEqual((first.rcptto, octets(second.rcptto)), (None, b"c@d.example"))
 
 
 class ShowTests(SynchronousTestCase):

@@ -10,6 +10,36 @@ from postroom.wire.errors import SyntaxViolation
 from postroom.wire.grammar import Syntax, parse_command
 from tests.architecture.sources import modules
 
+SHARED_NAMES = {
+    "SYSTEM_STATUS": 211,
+    "HELP": 214,
+    "SERVICE_READY": 220,
+    "CLOSING": 221,
+    "AUTH_SUCCESS": 235,
+    "OK": 250,
+    "USER_NOT_LOCAL": 251,
+    "CANNOT_VRFY": 252,
+    "AUTH_INPUT": 334,
+    "DATA_INPUT": 354,
+    "SERVICE_UNAVAIL": 421,
+    "MAILBOX_UNAVAIL": 450,
+    "LOCAL_ERROR": 451,
+    "INSUFF_STORAGE": 452,
+    "TEMP_AUTH_FAIL": 454,
+    "CMD_UNRECOGNIZED": 500,
+    "ARG_SYNTAX_ERROR": 501,
+    "CMD_NOT_IMPL": 502,
+    "BAD_CMD_SEQUENCE": 503,
+    "CMD_NOT_IMPL_PARAM": 504,
+    "AUTH_REQUIRED": 530,
+    "AUTH_FAILED": 535,
+    "MAILBOX_UNAVAIL_PERM": 550,
+    "USER_NOT_LOCAL_PERM": 551,
+    "EXCEED_STORAGE": 552,
+    "MAILBOX_NAME_INVALID": 553,
+    "TRANSACTION_FAILED": 554,
+}
+
 
 def named(module: object, prefix: str) -> dict[str, object]:
     return {name: value for name, value in vars(module).items() if name.startswith(prefix)}
@@ -46,6 +76,13 @@ class CodeTests(SynchronousTestCase):
         constants = named(codes, "REPLY_")
         self.assertIs(constants.pop("REPLY_CODES"), codes.REPLY_CODES)
         self.assertEqual(set(constants.values()), set(codes.REPLY_CODES))
+
+    def test_each_code_has_one_name_which_other_packet_layers_know_too(self) -> None:
+        constants = named(codes, "REPLY_")
+        del constants["REPLY_CODES"]
+        self.assertEqual(len(set(constants.values())), len(constants))
+        shared = {name.removeprefix("REPLY_"): code for name, code in constants.items()}
+        self.assertEqual({name: shared.get(name) for name in SHARED_NAMES}, SHARED_NAMES)
 
     def test_every_code_that_the_package_says_is_in_the_table(self) -> None:
         said = {

@@ -14,16 +14,18 @@ Who controls the input: the peer, the token; its issuer, what a token claims tha
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from postroom.accounts.checker import UNAVAILABLE
-from postroom.credentials import BadToken, TokenRefused
+from postroom.credentials import BadToken, TokenOfAnother, TokenRefused, readings
 from postroom.errors import Refusal
 from postroom.interfaces import IBearerToken, IProvenUser, ITokenReader
 
@@ -92,9 +94,9 @@ class TokenChecker:
         """Check a login.
 
         Returns:
-            The account's address. It fails with `TokenRefused` (a challenge, then 535 5.7.8), with
-            `UnauthorizedLogin` (535 5.7.8), or with a `Refusal` of 454 4.7.0 when the token cannot
-            be checked now.
+            The account's address. It fails with `TokenRefused` (a challenge, then 535 5.7.8; it is
+            `TokenOfAnother` if only the user name is wrong), with `UnauthorizedLogin` (535 5.7.8),
+            or with a `Refusal` of 454 4.7.0 when the token cannot be checked now.
 
         RFC 7628 s3.2
         """
@@ -112,11 +114,23 @@ class TokenChecker:
         except Exception:
             _log.failure("A token could not be checked")
             raise Refusal(UNAVAILABLE) from None
-        if username and username.lower() != holder.lower():
-            _log.info("A token was refused: it names another than the client does")
-            raise TokenRefused(self._refused)
-        found: Deferred[bytes | tuple[()]] = self._accounts.requestAvatarId(_Holder(holder))
+        account = await self._account(holder)
+        if username.lower() not in (b"", holder.lower()):
+            await self._check_name(username, account)
+        return account
+
+    async def _account(self, name: bytes) -> bytes | tuple[()]:
+        found: Deferred[bytes | tuple[()]] = self._accounts.requestAvatarId(_Holder(name))
         return await found
+
+    async def _check_name(self, username: bytes, account: bytes | tuple[()]) -> None:
+        """Check that the user name beside a token is another name of the token's account."""
+        for name in readings(username, account):
+            with suppress(LoginFailed):
+                if await self._account(name) == account:
+                    return
+        _log.info("A token was refused: it names another than the client does")
+        raise TokenOfAnother(self._refused)
 
     def _holder(self, claims: Mapping[str, Any]) -> bytes:
         """Check what a token claims, and give whom it names."""

@@ -7,7 +7,12 @@ at the first offence, this one notes it and listens on. A reply also settles wha
 cannot tell: 354 that content follows, 334 a response, 220 to STARTTLS a handshake.
 
 After a hole in the capture nothing is certain. What is unanswered is then forgotten, and offences
-that only a whole session can prove are not held against anybody.
+that only a whole session can prove are not held against anybody. The same holds for a capture of
+one direction alone, which is only known at its end: such offences are then taken back.
+
+*TLS.* What comes after STARTTLS, or after a side has begun TLS, and is no record of TLS is read as
+the command or reply that it is, and blamed: it is what an attacker puts in, or what a server says
+that has no certificate.
 
 *Secrets.* What follows the mechanism of AUTH, every response, every challenge, the arguments of
 BURL, and any line that is no command in a session where one of those may have been, are told by
@@ -21,13 +26,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from postroom.capture.entries import ContentRun, Entry, Secrets, Side, mechanism_name
+from postroom.capture.entries import (
+    END,
+    NOTHING,
+    RESPONSE,
+    ContentRun,
+    Entry,
+    Secrets,
+    Side,
+    mechanism_name,
+)
 from postroom.wire.codes import (
-    REPLY_AUTH_CHALLENGE,
+    REPLY_AUTH_INPUT,
+    REPLY_DATA_INPUT,
     REPLY_RECIPIENTS_FOLLOW,
     REPLY_SERVICE_READY,
-    REPLY_SERVICE_UNAVAILABLE,
-    REPLY_START_MAIL_INPUT,
+    REPLY_SERVICE_UNAVAIL,
 )
 from postroom.wire.commands import Bdat, Mail, Rcpt
 from postroom.wire.layer import SmtpLayer, printable
@@ -39,7 +53,6 @@ from postroom.wire.stream import (
     IN_COMMANDS,
     IN_DATA,
     IN_HANDSHAKE,
-    IN_REPLIES,
     Mode,
     Piece,
     StreamState,
@@ -51,13 +64,16 @@ from postroom.wire.verbs import (
     CMD_EHLO,
     CMD_EXPN,
     CMD_HELO,
+    CMD_HELP,
     CMD_LHLO,
     CMD_MAIL,
+    CMD_NOOP,
     CMD_QUIT,
     CMD_RCPT,
     CMD_RSET,
     CMD_STARTTLS,
     CMD_TURN,
+    CMD_VRFY,
     SMTP_COMMANDS,
 )
 
@@ -66,10 +82,12 @@ _SYNCHRONISING: Final = LAST_IN_GROUP | {CMD_QUIT, CMD_TURN}  # RFC 2920 s3.1
 _GREETINGS: Final = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 # EXPN is older than EHLO, and other servers know it without saying so.
 _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
-_RESPONSE: Final = "a response"
-_END: Final = "the end of the content"
+# What follows these may be any words, and any words may begin with these.
+_FREE_TEXT: Final = frozenset({CMD_EXPN, CMD_HELP, CMD_NOOP, CMD_VRFY})
+_CLEAR_AFTER_STARTTLS: Final = "clear text after STARTTLS"
+_CLEAR_WITHIN_TLS: Final = "clear text within TLS"
 # What these replies ask for, also where the command that they are said to was not captured.
-_ASKED_FOR: Final = {REPLY_START_MAIL_INPUT: IN_DATA, REPLY_AUTH_CHALLENGE: IN_AUTH}
+_ASKED_FOR: Final = {REPLY_DATA_INPUT: IN_DATA, REPLY_AUTH_INPUT: IN_AUTH}
 
 
 class Conversation:
@@ -80,7 +98,8 @@ class Conversation:
         extensions: of the last EHLO, keyword to parameters.
         mechanisms: of each AUTH, in order, each with the code of the last reply to it.
         tls: True once TLS began.
-        complete: False if the capture began late or has holes.
+        complete: False if the capture began late, has holes, or has one direction only.
+        unheard: the side of which the capture has nothing, "client" or "server", if there is one.
     """
 
     def __init__(self, complete: bool = True, keep_octets: bool = False) -> None:
@@ -96,8 +115,9 @@ class Conversation:
         self.tls = False
         self.complete = complete
         self._keeps = keep_octets
-        self._client = Side(IN_COMMANDS)
-        self._server = Side(IN_REPLIES)
+        self.unheard: str | None = None
+        self._client = Side(from_client=True)
+        self._server = Side(from_client=False)
         self._unanswered: deque[str] = deque(["the greeting"] if complete else [])
         self._certain = complete
         self._lmtp = False
@@ -106,6 +126,17 @@ class Conversation:
         self._may_hold_secrets = not complete
         self._content: ContentRun | None = None
         self._chunk: Entry | None = None
+        self._unknown: Entry | None = None
+        self._unknown_octets = 0
+        self._in_step = complete
+        self._starttls = self._starttls_waits = False
+        self._suppositions: list[tuple[Entry, str]] = []
+
+    def begin_within_tls(self, time: float) -> None:
+        """Take note that the capture began when TLS had."""
+        self._tell_tls(time)
+        self._client.begin_within_tls()
+        self._server.begin_within_tls()
 
     def hear(self, time: float, from_client: bool, octets: bytes) -> None:
         """Take what one side said, cut anywhere."""
@@ -125,16 +156,23 @@ class Conversation:
             self._tell_chunk(time, said)
         else:
             layer = SmtpLayer.of_piece(view, piece, state)
+            if from_client and self._is_unknown(layer):
+                self._tell_unknown(time, said)
+                return
             entry = self._add(time, "C" if from_client else "S", piece.mode, said)
-            for error in layer.errors:
-                entry.blame(self._secrets.taken_out_of(error))
-            if from_client:
-                self._check_turn(entry)
-            tell = Conversation._tell_clear if state.mode is Mode.HANDSHAKE else _TELLS[piece.mode]
-            tell(self, entry, layer)
+            if state.mode is Mode.HANDSHAKE:
+                entry.blame(_CLEAR_AFTER_STARTTLS if self._starttls else _CLEAR_WITHIN_TLS)
+                self.tls = False
+            self._tell_line(entry, layer, from_client)
 
-    def _tell_clear(self, entry: Entry, layer: SmtpLayer) -> None:
-        entry.lines = [f"[{len(layer.raw)} octets in clear text]"]
+    def _tell_line(self, entry: Entry, layer: SmtpLayer, from_client: bool) -> None:
+        if from_client and self._starttls_waits:
+            self._suppose(entry, _CLEAR_AFTER_STARTTLS)
+        for error in layer.errors:
+            entry.blame(self._secrets.taken_out_of(error))
+        if from_client:
+            self._check_turn(entry)
+        _TELLS[layer.mode](self, entry, layer)
 
     def _add(self, time: float, speaker: str, mode: Mode | None, said: bytes = b"") -> Entry:
         entry = Entry(time, speaker, mode, [])
@@ -145,6 +183,11 @@ class Conversation:
     def _keep(self, entry: Entry, said: bytes) -> None:
         if self._keeps and said:
             entry.said.append(said)
+
+    def _suppose(self, entry: Entry, violation: str) -> None:
+        """Blame somebody for what only both directions can prove."""
+        entry.blame(violation)
+        self._suppositions.append((entry, violation))
 
     def _happens(self, time: float, what: str) -> None:
         self._add(time, "-", None).lines = [what]
@@ -176,7 +219,34 @@ class Conversation:
         elif verb in _GREETINGS:
             self._lmtp = verb == CMD_LHLO
         elif verb == CMD_STARTTLS:
-            self._client.state = IN_HANDSHAKE
+            self._starttls = self._starttls_waits = True
+
+    def _is_unknown(self, layer: SmtpLayer) -> bool:
+        """Tell whether a line may be content of which the beginning is missing.
+
+        So is what follows it then, whatever it looks like, until the server says something or a
+        dot ends it.
+        """
+        if self._in_step or layer.mode is not Mode.COMMANDS:
+            return False
+        if self._unknown is not None:
+            return True
+        if bytes(layer.raw[:4]).upper() == b"AUTH":  # told by its length, whatever it is
+            return False
+        return layer.parsed is None or (layer.command in _FREE_TEXT and bool(layer.args))
+
+    def _tell_unknown(self, time: float, said: bytes) -> None:
+        if self._unknown is None:
+            self._unknown, self._unknown_octets = self._add(time, "C", None), 0
+        self._unknown_octets += len(said)
+        self._unknown.lines = [f"[{self._unknown_octets} octets that are no command]"]
+        self._client.state = IN_COMMANDS
+        if said == b".\r\n":
+            self._be_in_step()
+
+    def _be_in_step(self) -> None:
+        """Know from here on that what the client says are commands."""
+        self._in_step, self._unknown = True, None
 
     def _check_turn(self, entry: Entry) -> None:
         """See whether it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
@@ -184,11 +254,11 @@ class Conversation:
             return
         before = self._unanswered[-1]
         if before == "the greeting":
-            entry.blame("sent before the greeting")
-        elif before in _SYNCHRONISING or before == _RESPONSE:
-            entry.blame(f"sent before the reply to {before}")
+            self._suppose(entry, "sent before the greeting")
+        elif before in _SYNCHRONISING or before == RESPONSE:
+            self._suppose(entry, f"sent before the reply to {before}")
         elif "PIPELINING" not in self.extensions:
-            entry.blame("pipelined, which was not offered")
+            self._suppose(entry, "pipelined, which was not offered")
 
     def _check_offer(self, entry: Entry, layer: SmtpLayer, verb: str) -> None:
         """See whether what a command uses was offered. RFC 5321 s2.2.1, s4.1.1.11."""
@@ -196,7 +266,7 @@ class Conversation:
             return
         needed = _NEEDS.get(verb)
         if needed is not None and needed not in self.extensions:
-            entry.blame(f"{needed} was not offered")
+            self._suppose(entry, f"{needed} was not offered")
         parsed = layer.parsed
         if isinstance(parsed, Mail | Rcpt):
             table = MAIL_PARAMETERS if verb == CMD_MAIL else RCPT_PARAMETERS
@@ -204,7 +274,7 @@ class Conversation:
                 known = table[keyword]
                 needed = known.needs.get((value or "").upper(), known.extension)
                 if needed not in self.extensions:
-                    entry.blame(f"parameter {keyword}, but {needed} was not offered")
+                    self._suppose(entry, f"parameter {keyword}, but {needed} was not offered")
 
     def _tell_auth(self, entry: Entry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
@@ -219,7 +289,7 @@ class Conversation:
 
     def _tell_response(self, entry: Entry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
-        self._unanswered.append(_RESPONSE)
+        self._unanswered.append(RESPONSE)
         said = bytes(layer.raw).rstrip(b"\r\n")
         self._secrets.remember(said)
         entry.lines = ["*" if said == b"*" else f"[response of {len(said)} octets]"]
@@ -229,7 +299,7 @@ class Conversation:
         if content is None:
             entry = self._add(time, "C", Mode.CONTENT)
             if CMD_DATA in self._unanswered and self._certain:
-                entry.blame("sent before the reply to DATA")
+                self._suppose(entry, "sent before the reply to DATA")
             content = self._content = ContentRun(entry)
         entry = content.entry
         content.take(said, complete)
@@ -242,7 +312,7 @@ class Conversation:
 
     def _await_end(self) -> None:
         """Wait for what is said to the end of content: LMTP answers for each recipient."""
-        self._unanswered.extend([_END] * (self._recipients if self._lmtp else 1))
+        self._unanswered.extend([END] * (self._recipients if self._lmtp else 1))
 
     def _tell_chunk(self, time: float, said: bytes) -> None:
         if self._chunk is None:
@@ -258,20 +328,25 @@ class Conversation:
     # What the server says.
 
     def _tell_reply(self, entry: Entry, layer: SmtpLayer) -> None:
+        self._be_in_step()
         reply = layer.parsed
         if not isinstance(reply, Reply):
             entry.lines = self._shown(bytes(layer.raw))
             return
         answered = self._answered(entry, reply)
-        if reply.code == REPLY_AUTH_CHALLENGE:
+        entry.answers = entry.answers or answered
+        if reply.code == REPLY_AUTH_INPUT:
             entry.lines = [f"334 [challenge of {max(len(layer.raw) - 6, 0)} octets]"]
         else:
             entry.lines = self._shown(bytes(layer.raw))
+        if answered is None and not self._client.heard and layer.is_multiline:
+            self._after_hello(reply, layer)  # all that a server says in several lines, as a rule
         if answered is not None:
             _AFTER_REPLY.get(answered, Conversation._after_any)(self, reply, layer)
-        if not self._certain and self._content is None and reply.code in _ASKED_FOR:
-            self._client.state = _ASKED_FOR[reply.code]
-        if answered in (CMD_AUTH, _RESPONSE) and self.mechanisms:
+        in_clear = self._client.state.mode is not Mode.TLS
+        if not self.complete and self._content is None and in_clear:
+            self._client.state = _ASKED_FOR.get(reply.code, self._client.state)
+        if answered in (CMD_AUTH, RESPONSE) and self.mechanisms:
             self.mechanisms[-1] = (self.mechanisms[-1][0], reply.code)
 
     def _shown(self, said: bytes) -> list[str]:
@@ -288,9 +363,15 @@ class Conversation:
             if reply.positive and self._certain:
                 entry.blame("a reply within the content, of which the server saw an end")
             self._client.state, self._content = IN_COMMANDS, None
-        elif self._certain and reply.code != REPLY_SERVICE_UNAVAILABLE:
-            entry.blame("a reply to nothing")
+            entry.answers = END
+        elif self._certain:
+            entry.answers = NOTHING
+            if reply.code != REPLY_SERVICE_UNAVAIL and not self._is_clear(entry):
+                self._suppose(entry, "a reply to nothing")
         return None
+
+    def _is_clear(self, entry: Entry) -> bool:
+        return not {_CLEAR_AFTER_STARTTLS, _CLEAR_WITHIN_TLS}.isdisjoint(entry.violations)
 
     def _after_any(self, _reply: Reply, _layer: SmtpLayer) -> None:
         return
@@ -308,30 +389,34 @@ class Conversation:
         self._recipients += reply.positive
 
     def _after_data(self, reply: Reply, _layer: SmtpLayer) -> None:
-        if self._content is None and _END not in self._unanswered:
-            accepted = reply.code == REPLY_START_MAIL_INPUT
+        if self._content is None and END not in self._unanswered:
+            accepted = reply.code == REPLY_DATA_INPUT
             self._client.state = IN_DATA if accepted else IN_COMMANDS
 
     def _after_end(self, reply: Reply, _layer: SmtpLayer) -> None:
         if reply.code == REPLY_RECIPIENTS_FOLLOW:  # PRDR: one for each, and one for all
-            self._unanswered.extendleft([_END] * (self._recipients + 1))
-        elif _END not in self._unanswered:
+            self._unanswered.extendleft([END] * (self._recipients + 1))
+        elif END not in self._unanswered:
             self._recipients = 0
 
     def _after_auth(self, reply: Reply, _layer: SmtpLayer) -> None:
         if self._client.state.mode is not Mode.TLS:
-            challenged = reply.code == REPLY_AUTH_CHALLENGE
+            challenged = reply.code == REPLY_AUTH_INPUT
             self._client.state = IN_AUTH if challenged else IN_COMMANDS
 
     def _after_starttls(self, reply: Reply, _layer: SmtpLayer) -> None:
+        self._starttls_waits = False
         if reply.code == REPLY_SERVICE_READY:
-            self._server.state = self._client.state = IN_HANDSHAKE
-            if self._client.rest or self._server.rest:
-                self.entries[-1].blame("clear text after STARTTLS")
-                self._client.forget_rest()
-                self._server.forget_rest()
+            self._tell_rest(self.entries[-1].time, _CLEAR_AFTER_STARTTLS)
+            self._content = self._chunk = None
+            self._await_tls()
         elif self._client.state.mode is Mode.HANDSHAKE:
             self._client.state = IN_COMMANDS
+
+    def _await_tls(self) -> None:
+        for side in (self._client, self._server):
+            if side.state.mode is not Mode.TLS:
+                side.state = IN_HANDSHAKE
 
     # What happens.
 
@@ -339,34 +424,47 @@ class Conversation:
         if not self.tls:
             self.tls = True
             self._happens(time, "[TLS from here on]")
+            # What is said within TLS is not heard, nor what a reply in clear text answers.
+            self._certain = self._starttls_waits = False
+            self._unanswered.clear()
+            self._await_tls()
 
     def lose(self, time: float, from_client: bool, octets: int) -> None:
         """Take note of a hole in the capture."""
         who = "client" if from_client else "server"
         self._happens(time, f"[{octets} octets of the {who} are not in the capture]")
-        self.complete = self._certain = False
+        self.complete = self._certain = self._starttls_waits = False
+        self._in_step = self._in_step and not from_client
         self._may_hold_secrets = True
         self._unanswered.clear()
         side = self._client if from_client else self._server
-        side.forget_rest()
-        state = side.state
-        if state.mode is Mode.CHUNK:
-            left = max(state.octets_left - octets, 0)
-            side.state = state._replace(octets_left=left) if left else IN_COMMANDS
-        elif state.mode is Mode.CONTENT:
-            side.state = state._replace(held=b"")
-        elif state.mode is not Mode.TLS:
-            side.state = IN_COMMANDS if from_client else IN_REPLIES
+        side.lose(octets)
 
-    def end(self, time: float, reset: bool) -> None:
-        """Take note that no more will be heard."""
+    def end(self, time: float, reset: bool, unheard: str | None = None) -> None:
+        """Take note that no more will be heard.
+
+        Args:
+            time: when.
+            reset: whether the connection was reset.
+            unheard: "client" or "server", if the capture has not one packet of that side.
+        """
+        self._tell_rest(time, None)
+        if reset:
+            self._happens(time, "[connection reset]")
+        if unheard is not None:
+            self.unheard, self.complete = unheard, False
+            for entry, violation in self._suppositions:
+                entry.violations = [each for each in entry.violations if each != violation]
+
+    def _tell_rest(self, time: float, violation: str | None) -> None:
+        """Show what was said and does not end."""
         for side, speaker in ((self._client, "C"), (self._server, "S")):
             if side.rest:
                 entry = self._add(time, speaker, side.state.mode, side.rest)
                 entry.lines = [f"[{len(side.rest)} octets of a line that does not end]"]
+                if violation is not None:
+                    entry.blame(violation)
                 side.forget_rest()
-        if reset:
-            self._happens(time, "[connection reset]")
 
 
 _TELLS: Final[dict[Mode, Callable[[Conversation, Entry, SmtpLayer], None]]] = {
@@ -380,9 +478,9 @@ _AFTER_REPLY: Final[dict[str, Callable[[Conversation, Reply, SmtpLayer], None]]]
     CMD_RCPT: Conversation._after_rcpt,
     CMD_DATA: Conversation._after_data,
     CMD_AUTH: Conversation._after_auth,
-    _RESPONSE: Conversation._after_auth,
+    RESPONSE: Conversation._after_auth,
     CMD_STARTTLS: Conversation._after_starttls,
-    _END: Conversation._after_end,
+    END: Conversation._after_end,
 }
 
 

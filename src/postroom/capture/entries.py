@@ -5,16 +5,22 @@ Who controls the input: both peers, every octet. What is kept of a line is bound
 
 import base64
 import binascii
+import string
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from postroom.capture.tls_records import TLSRecords
 from postroom.wire.data import Flaw
 from postroom.wire.layer import dot_violation, printable
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.stream import (
+    IN_COMMANDS,
     IN_DATA,
+    IN_HANDSHAKE,
+    IN_REPLIES,
+    IN_TLS,
     TLS_HANDSHAKE,
     Mode,
     Piece,
@@ -22,6 +28,10 @@ from postroom.wire.stream import (
     cut,
     lone_dots,
 )
+
+RESPONSE: Final = "a response"
+END: Final = "the end of the content"
+NOTHING: Final = "nothing"
 
 UNFINISHED_OCTETS: Final = 16_384
 """Longer lines are taken as they come; AUTH's, the longest there are, have 12,288."""
@@ -31,6 +41,9 @@ _LONGEST_LINE: Final = 999
 
 _TAIL_OCTETS: Final = 16
 """Longer than a dot with all that belongs to it: what is found in it again was found before."""
+
+_LETTERS: Final = string.ascii_letters.encode("ascii")
+_FIRST_DIGITS: Final = b"2345"
 
 _LINES: Final = frozenset({Mode.COMMANDS, Mode.RESPONSE, Mode.HANDSHAKE, Mode.REPLIES})
 
@@ -46,6 +59,8 @@ class Entry:
         lines: as they may be shown.
         violations: what was wrong with it, in words.
         size_octets: of content as it was sent, None for anything else.
+        answers: of a reply, what it answers: a verb, `RESPONSE`, `END` or `NOTHING`; None if that
+            is not known.
         said: what was said, piece by piece, where that is kept; secrets and all.
     """
 
@@ -55,6 +70,7 @@ class Entry:
     lines: list[str]
     violations: list[str] = field(default_factory=list)
     size_octets: int | None = None
+    answers: str | None = None
     said: list[bytes] = field(default_factory=list)
 
     @property
@@ -73,11 +89,14 @@ class Side:
 
     Attributes:
         state: what comes next; whoever hears the other side too may set it between two pieces.
+        heard: True once this side has said anything.
     """
 
-    def __init__(self, state: StreamState) -> None:
-        """Begin in a state."""
-        self.state = state
+    def __init__(self, from_client: bool) -> None:
+        """Begin with commands or replies."""
+        self.state = self._in_clear = IN_COMMANDS if from_client else IN_REPLIES
+        self.heard = False
+        self._records = TLSRecords(_LETTERS if from_client else _FIRST_DIGITS)
         self._rest: list[bytes] = []
         self._rest_octets = 0
 
@@ -111,10 +130,14 @@ class Side:
             return
         octets = self.rest + octets
         self.forget_rest()
+        self.heard = True
         view, at = memoryview(octets), 0
         while at < len(view):
             state = self.state
-            piece = cut(view, at, state)
+            if state.mode is Mode.HANDSHAKE and view[at:] == TLS_HANDSHAKE[:1]:
+                self._keep(octets[at:])
+                return
+            piece = self._cut(view, at, state)
             if piece.mode in _LINES:
                 if piece.end - at > UNFINISHED_OCTETS:
                     piece = piece._replace(end=at + UNFINISHED_OCTETS, complete=False, after=state)
@@ -122,7 +145,36 @@ class Side:
                     self._keep(octets[at:])
                     return
             at, self.state = piece.end, piece.after
-            yield view, piece, state
+            if piece.end > piece.start:
+                yield view, piece, state
+
+    def _cut(self, view: memoryview, at: int, state: StreamState) -> Piece:
+        """Cut one piece; clear text where TLS was to come is a command or a reply all the same."""
+        is_clear = state.mode is Mode.HANDSHAKE and bytes(view[at : at + 2]) != TLS_HANDSHAKE
+        piece = cut(view, at, self._in_clear if is_clear else state)
+        if piece.mode is not Mode.TLS:
+            return piece
+        end = at + self._records.take(view[at:])
+        return piece._replace(end=end, after=IN_TLS if end == len(view) else IN_HANDSHAKE)
+
+    def lose(self, octets: int) -> None:
+        """Pass over a hole in the capture."""
+        self.forget_rest()
+        state = self.state
+        if state.mode is Mode.CHUNK:
+            left = max(state.octets_left - octets, 0)
+            self.state = state._replace(octets_left=left) if left else IN_COMMANDS
+        elif state.mode is Mode.CONTENT:
+            self.state = state._replace(held=b"")
+        elif state.mode is Mode.TLS:
+            self._records.lose(octets)
+        else:
+            self.state = self._in_clear
+
+    def begin_within_tls(self) -> None:
+        """Take everything for TLS, of which the beginning is missing."""
+        self.state = IN_TLS
+        self._records.lose(1)
 
 
 class ContentRun:

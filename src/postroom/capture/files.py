@@ -1,8 +1,9 @@
-"""Capture files: the TCP segments in a pcap or pcapng file.
+"""Capture files: the TCP segments in a pcap or pcapng file, which may be gzipped.
 
-The file is read by dpkt, packet by packet, and never held as a whole. dpkt trusts what a file says
-about itself, so it reads through `_Source`, which refuses a record that claims more than any
-capture holds and notices where the file ends too early.
+What a file is follows from its first octets, never from its name. It is read by dpkt, packet by
+packet, and never held as a whole, packed or unpacked. dpkt trusts what a file says about itself, so
+it reads through `_Source`, which refuses a record that claims more than any capture holds and
+notices where the file ends too early.
 
 A packet that is no TCP over IP is passed over. One that cannot be read is counted, not refused: on
 a live wire there is always something odd.
@@ -10,21 +11,32 @@ a live wire there is always something odd.
 Who controls the input: whoever made the file, every octet of it.
 
 Known limits: IP fragments are not put together; every interface of a pcapng file is read as its
-first one; nothing is done for a file that is compressed.
+first one; a file that is compressed in another way is named as such, and refused.
 """
 
+import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from postroom.errors import UserError
 
 LONGEST_RECORD_OCTETS: Final = 1 << 20
 """More than any packet has; what claims more is no capture, or a damaged one."""
 
+_PCAPNG: Final = b"\x0a\x0d\x0d\x0a"
+_GZIP: Final = b"\x1f\x8b"
+_OTHERWISE_PACKED: Final = {
+    b"BZh": "bzip2",
+    b"\xfd7zX": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
 _VLAN_TAGS: Final = frozenset({0x8100, 0x88A8, 0x9100})
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
@@ -70,25 +82,42 @@ class Segment:
 class _Source:
     """A file as dpkt reads it: no read is longer than it may be, none ends early unnoticed."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = file
+    def __init__(self, file: BufferedReader, name: str) -> None:
+        self._file: BufferedReader | gzip.GzipFile = file
+        self._packed: BufferedReader | None = None
         self.name = name
         self.at = 0
+        if self.begin().startswith(_GZIP):
+            self._packed, self._file = file, gzip.GzipFile(fileobj=file)
+
+    @property
+    def place(self) -> int:
+        """How far the file has been read, in its own octets."""
+        return self._packed.tell() if self._packed is not None else self.at
+
+    def begin(self) -> bytes:
+        """Return the first octets, which are read again."""
+        return self._found(lambda: self._file.peek(4))[:4]
 
     def read(self, octets: int) -> bytes:
         if not 0 <= octets <= LONGEST_RECORD_OCTETS:
             claim = f"a record at octet {self.at} claims a length of {octets} octets"
             raise CaptureError(f"{self.name}: damaged or no capture: {claim}")
-        found = self._file.read(octets)
+        found = self._found(lambda: self._file.read(octets))
         self.at += len(found)
         # Only a record's header may find nothing: 16 octets of one in pcap, 8 in pcapng.
         if len(found) < octets and (found or octets not in (8, 16)):
             raise CaptureError(f"{self.name}: the file is cut off at octet {self.at}")
         return found
 
-    def seek(self, place: int) -> None:
-        self._file.seek(place)
-        self.at = place
+    def _found(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except EOFError:
+            what = "the gzip data is cut off"
+        except (zlib.error, gzip.BadGzipFile):
+            what = "the gzip data is damaged"
+        raise CaptureError(f"{self.name}: {what}, behind {self.at} octets of the capture")
 
 
 class CaptureFile:
@@ -115,7 +144,6 @@ class CaptureFile:
         self.size_octets = os.fstat(self._file.fileno()).st_size
         self.packets = 0
         self.unreadable = 0
-        self._source = _Source(self._file, self._name)
         try:
             self._reader = self._opened(dpkt)
             self._network_layer = _network_layer(self._reader.datalink(), self._name)
@@ -125,11 +153,14 @@ class CaptureFile:
 
     def _opened(self, dpkt: Any) -> Any:
         try:
-            magic = self._file.read(4)
+            self._source = _Source(self._file, self._name)
+            magic = self._source.begin()
             if not magic:
                 raise CaptureError(f"{self._name}: the file is empty")
-            self._source.seek(0)
-            kind = dpkt.pcapng if magic == b"\x0a\x0d\x0d\x0a" else dpkt.pcap
+            for packed, program in _OTHERWISE_PACKED.items():
+                if magic.startswith(packed):
+                    raise CaptureError(f"{self._name}: compressed by {program}, unpack it first")
+            kind = dpkt.pcapng if magic == _PCAPNG else dpkt.pcap
             return kind.Reader(self._source)
         except CaptureError:
             raise
@@ -141,7 +172,7 @@ class CaptureFile:
     @property
     def place_octets(self) -> int:
         """How far the file has been read."""
-        return self._source.at
+        return self._source.place
 
     def close(self) -> None:
         """Close the file."""

@@ -1,8 +1,12 @@
 """A captured session once more: the client's side is sent to a server, whose replies are compared.
 
 What the client said in one go is sent in one go, and as many replies are waited for as the first
-server gave. What the second server does not ask for is left out: content without 354, a response
-without 334. What follows STARTTLS is nowhere in the capture, so the replay ends before it.
+server gave, but for those that nobody had asked for (421 of a server that goes down, say). What the
+second server does not ask for is left out: content without 354, a response without 334. Unless it
+was refused, what follows STARTTLS is nowhere in the capture, so the replay ends before it.
+
+A server may go down whenever it likes. What it said before is heard even when nothing can be sent
+to it any more.
 
 Everything is sent as it was captured, secrets included: a session with AUTH in clear text logs in
 at the server that it is replayed to.
@@ -17,16 +21,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from postroom.capture.entries import Entry
+from postroom.capture.entries import END, NOTHING, RESPONSE, Entry
 from postroom.capture.sessions import Session
 from postroom.errors import UserError
 from postroom.wire import encode
-from postroom.wire.codes import REPLY_AUTH_CHALLENGE, REPLY_START_MAIL_INPUT
+from postroom.wire.codes import (
+    REPLY_AUTH_INPUT,
+    REPLY_DATA_INPUT,
+    REPLY_RECIPIENTS_FOLLOW,
+    REPLY_SERVICE_READY,
+)
+from postroom.wire.commands import Bdat
 from postroom.wire.errors import ReplyViolation
 from postroom.wire.layer import SmtpLayer
 from postroom.wire.replies import Reply, ReplyReader
 from postroom.wire.stream import Mode
-from postroom.wire.verbs import CMD_STARTTLS
+from postroom.wire.verbs import CMD_LHLO, CMD_MAIL, CMD_RCPT, CMD_STARTTLS
 
 LINE_OCTETS: Final = 8192
 """A longer reply line ends the replay."""
@@ -41,33 +51,44 @@ class Step:
         lines: what was captured, as it may be shown.
         heard: the reply that came now, None where none was waited for.
         differs: True if its code or its enhanced code is another one.
+        cut_short: True for the last step of a replay that did not come to the session's end.
     """
 
     speaker: str
     lines: tuple[str, ...]
     heard: Reply | None = None
     differs: bool = False
+    cut_short: bool = False
 
 
 class _Peer:
-    """The server, on a blocking socket."""
+    """The server, on a blocking socket.
+
+    Attributes:
+        broken: why no more can be sent, None as long as it can.
+        lost: why no more can be heard, None if the server has only closed.
+    """
 
     def __init__(self, host: str, port: int, timeout_seconds: float) -> None:
         self._name = f"{host}:{port}"
         try:
             self._socket = socket.create_connection((host, port), timeout_seconds)
-        except OSError as error:
-            raise UserError(f"{self._name}: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:
+            raise UserError(f"{self._name}: {_reason(error)}") from None
         self._unread = b""
+        self.broken: str | None = None
+        self.lost: str | None = None
 
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, octets: bytes) -> None:
+    def send(self, octets: bytes) -> str | None:
+        """Send; returns why that cannot be done. What was said before can still be heard."""
         try:
             self._socket.sendall(octets)
         except OSError as error:
-            raise UserError(f"{self._name}: {error.strerror or error}") from None
+            self.broken = _reason(error)
+        return self.broken
 
     def hear(self) -> Reply | None:
         """Wait for a reply; None if the server has closed."""
@@ -91,7 +112,8 @@ class _Peer:
                 octets = self._socket.recv(65_536)
             except TimeoutError:
                 raise UserError(f"{self._name}: no reply in time") from None
-            except OSError:
+            except OSError as error:
+                self.lost = _reason(error)
                 return None
             if not octets:
                 return None
@@ -100,8 +122,14 @@ class _Peer:
         return line
 
 
+def _reason(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def replay(session: Session, host: str, port: int, timeout_seconds: float) -> Iterator[Step]:
     """Send a session's client side to a server.
+
+    A server that closes early, or a connection that breaks, is the last step: see `Step.cut_short`.
 
     Args:
         session: heard with its octets kept.
@@ -110,66 +138,152 @@ def replay(session: Session, host: str, port: int, timeout_seconds: float) -> It
         timeout_seconds: for each thing that is waited for.
 
     Raises:
-        UserError: the session is not whole, or the server cannot be talked to.
+        UserError: the session is not whole, the server cannot be reached, says nothing in time, or
+            says what is no reply.
     """
     if not session.conversation.complete:
         raise UserError(f"session {session.number} is not whole, it cannot be replayed")
     peer = _Peer(host, port, timeout_seconds)
     try:
-        yield from _Replay(peer).steps(session.conversation.entries)
+        yield from _Replay(peer, session.conversation.entries).steps()
     finally:
         peer.close()
 
 
 class _Replay:
-    """How far a replay has come."""
+    """How far a replay has come.
 
-    def __init__(self, peer: _Peer) -> None:
+    A server owes one reply to the end of content, but in LMTP and PRDR one for each recipient that
+    it has accepted: which need not be those that the first server accepted.
+    """
+
+    def __init__(self, peer: _Peer, entries: list[Entry]) -> None:
         self._peer = peer
+        self._entries = entries
         self._last_code = 0
-        self._left_out = 0
+        self._responses_left_out = 0
+        self._is_lmtp = False
+        self._recipients = 0
+        self._owed = 0
+        self._over = False
 
-    def steps(self, entries: list[Entry]) -> Iterator[Step]:
-        for entry in entries:
-            shown = tuple(entry.lines)
+    def steps(self) -> Iterator[Step]:
+        for position, entry in enumerate(self._entries):
             if entry.speaker == "C":
-                layer = SmtpLayer(entry.octets, is_response=False)
-                if entry.mode is Mode.COMMANDS and layer.command == CMD_STARTTLS:
-                    yield Step("-", ("[STARTTLS: what follows is not in the capture]",))
-                    self._peer.send(encode.QUIT)
-                    return
-                yield self._say(entry, shown)
+                yield from self._say(entry, position)
             elif entry.speaker == "S":
-                if self._left_out:
-                    self._left_out -= 1
-                    continue
-                step = self._hear(entry, shown)
-                yield step
-                if step.heard is None:
-                    yield Step("-", ("[the server has closed]",))
-                    return
+                yield from self._hear(entry)
+            if self._over:
+                return
+        if self._peer.broken is not None:
+            yield from self._last_words()
 
-    def _say(self, entry: Entry, shown: tuple[str, ...]) -> Step:
+    def _say(self, entry: Entry, position: int) -> Iterator[Step]:
+        if self._peer.broken is not None:
+            return  # as was said when it broke
         wanted = _asked_for(entry)
         if wanted is not None and self._last_code != wanted:
-            self._left_out += 1
-            return Step("-", (f"[left out, for the server did not say {wanted}]",))
-        self._peer.send(entry.octets)
-        return Step("C", shown)
+            self._responses_left_out += entry.mode is Mode.RESPONSE
+            yield Step("-", (f"[left out, for the server did not say {wanted}]",))
+            return
+        command = _command(entry)
+        if command == CMD_STARTTLS and not self._was_refused(position):
+            yield Step("-", ("[STARTTLS: what follows is not in the capture]",))
+            self._peer.send(encode.QUIT)
+            self._over = True
+            return
+        broken = self._peer.send(entry.octets)
+        yield Step("C", tuple(entry.lines))
+        if broken is not None:
+            yield Step("-", (f"[not sent, or not all of it: {broken}]",))
+        self._is_lmtp = self._is_lmtp or command == CMD_LHLO
+        if _ends_content(entry):
+            self._owed = max(self._recipients, 1) if self._is_lmtp else 1
 
-    def _hear(self, entry: Entry, shown: tuple[str, ...]) -> Step:
-        reply = self._peer.hear()
-        before = SmtpLayer(entry.octets, is_response=True)
+    def _was_refused(self, position: int) -> bool:
+        """Tell whether STARTTLS was refused, so that what follows it is in the capture."""
+        later = self._entries[position:]
+        replies = (each for each in later if each.speaker == "S" and each.answers == CMD_STARTTLS)
+        reply = next(replies, None)
+        return reply is not None and _view(reply).reply_code != REPLY_SERVICE_READY
+
+    def _hear(self, entry: Entry) -> Iterator[Step]:
+        shown = tuple(entry.lines)
+        if entry.answers == NOTHING:
+            yield Step("-", (f"[nobody had asked for it, it is not waited for: {shown[0]}]",))
+        elif entry.answers == RESPONSE and self._responses_left_out:
+            self._responses_left_out -= 1
+        elif entry.answers == END and not self._owed:
+            yield Step("-", (f"[left out, for the server owes no reply: {shown[0]}]",))
+        else:
+            if entry.answers != END:
+                yield from self._more_of_what_is_owed()
+            reply = self._peer.hear()
+            yield Step("S", shown, reply, reply is None or not _is_same(entry, reply))
+            yield from self._go_on(entry.answers, reply)
+
+    def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[Step]:
+        """See what follows from a reply."""
         self._last_code = reply.code if reply is not None else 0
-        same = reply is not None and (reply.code, reply.enhanced) == (
-            before.reply_code,
-            before.enhanced_code,
-        )
-        return Step("S", shown, reply, not same)
+        if reply is None:
+            yield self._closed()
+        elif answers == END:
+            self._owed = (
+                self._recipients + 1 if reply.code == REPLY_RECIPIENTS_FOLLOW else self._owed - 1
+            )
+        elif answers == CMD_RCPT:
+            self._recipients += reply.positive
+        elif answers == CMD_MAIL:
+            self._recipients = 0
+        elif answers == CMD_STARTTLS and reply.code == REPLY_SERVICE_READY:
+            self._over = True
+            yield Step("-", ("[TLS would begin here, unlike in the capture]",), cut_short=True)
+
+    def _more_of_what_is_owed(self) -> Iterator[Step]:
+        """Hear what this server says for more recipients than the first one accepted."""
+        while self._owed and self._is_lmtp:
+            reply = self._peer.hear()
+            if reply is None:
+                return
+            self._owed -= 1
+            yield Step("-", (f"[for a recipient that was not accepted before: {reply}]",))
+
+    def _last_words(self) -> Iterator[Step]:
+        """Hear what the server said before it could not be sent any more to."""
+        while (reply := self._peer.hear()) is not None:
+            yield Step("-", (f"[said besides: {reply}]",))
+        yield self._closed()
+
+    def _closed(self) -> Step:
+        self._over = True
+        lost = self._peer.lost
+        said = f"[the connection is lost: {lost}]" if lost else "[the server has closed]"
+        return Step("-", (said,), cut_short=True)
+
+
+def _view(entry: Entry) -> SmtpLayer:
+    return SmtpLayer(entry.octets, is_response=entry.speaker == "S")
+
+
+def _command(entry: Entry) -> str | None:
+    return _view(entry).command if entry.mode is Mode.COMMANDS else None
+
+
+def _ends_content(entry: Entry) -> bool:
+    """Tell whether the server answers this for each recipient in LMTP. RFC 2033 s4.2."""
+    if entry.mode is Mode.CONTENT:
+        return True
+    command = _view(entry).parsed if entry.mode is Mode.COMMANDS else None
+    return isinstance(command, Bdat) and command.last
+
+
+def _is_same(entry: Entry, reply: Reply) -> bool:
+    before = _view(entry)
+    return (reply.code, reply.enhanced) == (before.reply_code, before.enhanced_code)
 
 
 def _asked_for(entry: Entry) -> int | None:
     """Say which reply must have come before something is sent; None for a command or a chunk."""
     if entry.mode is Mode.CONTENT:
-        return REPLY_START_MAIL_INPUT
-    return REPLY_AUTH_CHALLENGE if entry.mode is Mode.RESPONSE else None
+        return REPLY_DATA_INPUT
+    return REPLY_AUTH_INPUT if entry.mode is Mode.RESPONSE else None

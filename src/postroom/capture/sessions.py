@@ -1,8 +1,11 @@
 """SMTP sessions among the connections of a capture.
 
-A connection to a port of SMTP is one, and so is one to any other port whose server says a reply
-first and whose client then greets with EHLO, HELO or LHLO. Until that is known what is heard of it
-waits; it is a line or two. Other traffic is forgotten at once.
+A connection to a port of SMTP is one if SMTP or TLS is spoken on it (see `recognition`). One on
+which nothing was said is none: a scan of the ports, a probe of a balancer.
+
+A connection to any other port is one if its server says a reply first and its client then greets
+with EHLO, HELO or LHLO. Until that is known what is heard of it waits; it is a line or two. Other
+traffic is forgotten at once.
 
 Who controls the input: whoever made the capture.
 """
@@ -12,12 +15,10 @@ from dataclasses import dataclass, field
 
 from postroom.capture.conversation import Conversation
 from postroom.capture.files import Endpoint, Segment
+from postroom.capture.recognition import GREETINGS, Kind, Opening
 from postroom.capture.tcp import Connection, Delivery
 from postroom.wire.layer import SMTP_MIN_HEADER_LEN, SmtpLayer, is_smtp_payload
 from postroom.wire.ports import SMTP_PORTS
-from postroom.wire.verbs import CMD_EHLO, CMD_HELO, CMD_LHLO
-
-_GREETINGS = frozenset({CMD_EHLO, CMD_HELO, CMD_LHLO})
 
 
 @dataclass(slots=True)
@@ -41,12 +42,36 @@ class Session:
     conversation: Conversation
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A connection to a port of SMTP that is no session.
+
+    Attributes:
+        client: who opened it.
+        server: whom it was opened to.
+        seen: what was said, in one line.
+    """
+
+    client: Endpoint
+    server: Endpoint
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{self.client} > {self.server}: {self.seen}"
+
+
 @dataclass(slots=True)
 class _Stream:
-    """A connection that is followed; without a session as long as it may be something else."""
+    """A connection that is followed; without a session as long as it may be something else.
+
+    Attributes:
+        opening: what was said at first, on a port of SMTP.
+        undecided: the same, on any other port.
+    """
 
     connection: Connection
     began: float
+    opening: Opening | None
     session: Session | None = None
     undecided: list[Delivery] = field(default_factory=list)
     foreign: bool = False
@@ -57,6 +82,7 @@ class Sessions:
 
     Attributes:
         found: so far, in the order in which they began to be SMTP.
+        foreign: connections to ports of SMTP that turned out to be something else.
     """
 
     def __init__(self, ports: Collection[int] = (), keep_octets: bool = False) -> None:
@@ -67,6 +93,7 @@ class Sessions:
             keep_octets: keep what was said, for a replay.
         """
         self.found: list[Session] = []
+        self.foreign: list[Foreign] = []
         self._ports = frozenset((*SMTP_PORTS, *ports))
         self._keep = keep_octets
         self._streams: dict[frozenset[Endpoint], _Stream] = {}
@@ -87,6 +114,8 @@ class Sessions:
         if not stream.foreign:
             for delivery in stream.connection.take(segment):
                 self._hear(stream, delivery)
+        if stream.connection.reset and not stream.connection.begun:
+            del self._streams[key]  # one of the many of a scan
 
     def finish(self) -> None:
         """Take note of the end of the capture."""
@@ -106,10 +135,8 @@ class Sessions:
         else:
             return None
         client, server = (source, destination) if is_client else (destination, source)
-        stream = _Stream(Connection(client, server, segment.syn), segment.time)
-        if server.port in self._ports:
-            self._recognise(stream)
-        return stream
+        opening = Opening(segment.syn) if server.port in self._ports else None
+        return _Stream(Connection(client, server, segment.syn), segment.time, opening)
 
     def _recognise(self, stream: _Stream) -> Session:
         connection = stream.connection
@@ -124,22 +151,42 @@ class Sessions:
     def _hear(self, stream: _Stream, delivery: Delivery) -> None:
         if stream.foreign:
             return
-        session = stream.session
-        if session is None:
-            stream.undecided.append(delivery)
-            if not self._decide(stream, delivery):
-                return
-            session = self._recognise(stream)
-            for each in stream.undecided:
-                _tell(session, each)
-            stream.undecided.clear()
+        if stream.session is not None:
+            _tell(stream.session, delivery)
+        elif stream.opening is not None:
+            stream.opening.take(delivery)
+            self._settle(stream, stream.opening)
         else:
-            _tell(session, delivery)
+            stream.undecided.append(delivery)
+            if self._decide(stream, delivery):
+                self._begin_session(stream, stream.undecided)
+
+    def _settle(self, stream: _Stream, opening: Opening) -> None:
+        """Begin a session, or note that there is none, once it is known."""
+        if opening.kind is None:
+            return
+        if opening.kind is Kind.OTHER:
+            ends = stream.connection.client, stream.connection.server
+            self.foreign.append(Foreign(*ends, opening.seen()))
+            stream.foreign = True
+        else:
+            self._begin_session(stream, opening.deliveries, opening.within_tls)
+        stream.opening = None
+
+    def _begin_session(
+        self, stream: _Stream, deliveries: list[Delivery], within_tls: bool = False
+    ) -> None:
+        session = self._recognise(stream)
+        if within_tls:
+            session.conversation.begin_within_tls(deliveries[0].time)
+        for each in deliveries:
+            _tell(session, each)
+        deliveries.clear()
 
     def _decide(self, stream: _Stream, delivery: Delivery) -> bool:
         """Say whether this is SMTP for certain; give up on what cannot be."""
         layer = SmtpLayer(delivery.octets, is_response=not delivery.from_client)
-        if delivery.from_client and layer.command in _GREETINGS:
+        if delivery.from_client and layer.command in GREETINGS:
             return True
         likely = is_smtp_payload(delivery.octets) or len(delivery.octets) < SMTP_MIN_HEADER_LEN
         if delivery.lost or delivery.from_client or not likely or len(stream.undecided) > 9:
@@ -150,11 +197,15 @@ class Sessions:
     def _finish(self, stream: _Stream) -> None:
         if stream.foreign:
             return
-        for delivery in stream.connection.finish():
+        connection = stream.connection
+        for delivery in connection.finish():
             self._hear(stream, delivery)
+        if stream.opening is not None and stream.opening.deliveries:
+            stream.opening.finish()
+            self._settle(stream, stream.opening)
         if stream.session is not None:
             session = stream.session
-            session.conversation.end(session.ended, stream.connection.reset)
+            session.conversation.end(session.ended, connection.reset, connection.unheard)
 
 
 def _tell(session: Session, delivery: Delivery) -> None:

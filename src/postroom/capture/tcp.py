@@ -45,20 +45,18 @@ class _Direction:
         self.from_client = from_client
         self.expected: int | None = None
         self.acknowledged: int | None = None
-        self.said = self.ended = False
+        self.seen = self.said = self.ended = False
         self._waiting: dict[int, bytes] = {}
         self._waiting_octets = 0
 
     def take(self, segment: Segment) -> Iterator[Delivery]:
-        if segment.syn:
-            if self.expected is None:
-                self.expected = (segment.sequence + 1) % 2**32
-            return
+        self.seen = True
+        begins = (segment.sequence + segment.syn) % 2**32  # the SYN has a number of its own
         if self.expected is None:
-            self.expected = segment.sequence
+            self.expected = begins
         if segment.payload:
             self.said = True
-            yield from self._add(segment.time, segment.sequence, segment.payload)
+            yield from self._add(segment.time, begins, segment.payload)
         self.ended = self.ended or segment.fin
 
     def _add(self, time: float, sequence: int, payload: bytes) -> Iterator[Delivery]:
@@ -159,6 +157,14 @@ class Connection:
     def begun(self) -> bool:
         """True once anybody has said anything."""
         return any(each.said for each in self._said)
+
+    @property
+    def unheard(self) -> str | None:
+        """The side of which the capture has no segment at all, if there is one."""
+        client, server = self._said
+        if not client.seen:
+            return "client"
+        return None if server.seen else "server"
 
     def take(self, segment: Segment) -> Iterator[Delivery]:
         """Take a segment of this connection; give what can be read now."""

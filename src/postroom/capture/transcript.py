@@ -29,7 +29,9 @@ def text_lines(session: Session) -> Iterator[str]:
 
 def _facts(talk: Conversation) -> Iterator[tuple[str, str]]:
     """Give what is to be known before one reads."""
-    if not talk.complete:
+    if talk.unheard is not None:
+        yield "capture", f"nothing of what the {talk.unheard} said"
+    elif not talk.complete:
         yield "capture", "not the whole session"
     if talk.extensions:
         words = [f"{key} {rest}" if rest else key for key, rest in talk.extensions.items()]

@@ -1,19 +1,28 @@
 """What OpenSSL serves TLS with: profile, choice of certificate, client certificates, tickets.
 
-The profiles are Mozilla's. "intermediate" speaks TLS 1.2 and 1.3 with forward secrecy and
-authenticated encryption only; its DHE suites are left out: they want parameters, and no client that
-knows TLS 1.2 lacks ECDHE. "modern" is TLS 1.3 alone. Both leave the order of suites to the client.
-Here it is ours, because scanners count the other as a flaw; but whoever puts ChaCha20 first,
-lacking hardware for AES, gets it. Compression and renegotiation are off.
+Two profiles are Mozilla's. "intermediate" speaks TLS 1.2 and 1.3 with forward secrecy and
+authenticated encryption only. Its DHE suites are left out: they want parameters, and no client that
+knows TLS 1.2 lacks ECDHE. "modern" is TLS 1.3 alone.
 
-Each listener has contexts of its own, one for each certificate. OpenSSL makes the keys of session
-tickets per context, and a ticket is always judged by the context that a connection began with: so a
-ticket of one listener means nothing to another, whose policy may be another. A listener that asks
-for client certificates gives no tickets at all: a resumed session would show no certificate.
+The third profile, "compatible", is for peers that send in clear text where they find no suite. To
+"intermediate" it adds what hosts with TLS 1.2 have that lack ECDHE with GCM, such as Windows Server
+2012 towards a certificate with an RSA key: first ECDHE with CBC, then the exchange of keys by RSA.
+It has no suite without encryption or authentication, and none with RC4 or 3DES.
 
-The certificate is chosen by the name that the client asks for (SNI): the certificate of just this
-name, else one for ``*.`` and the name's parent, else the first of all. Odd names find nothing and
-get the first; OpenSSL itself ends a handshake whose name has a NUL or more than 255 octets.
+Mozilla leaves the order of suites to the client. Here it is ours, because scanners count the other
+as a flaw; but whoever puts ChaCha20 first, lacking hardware for AES, gets it. Among suites that are
+equally good those for ECDSA come first. Compression and renegotiation are off.
+
+Each listener has contexts of its own, one for each choice of certificates that a name can lead to
+(`postroom.certificates.choice`). OpenSSL makes the keys of session tickets per context, and judges
+a ticket by the context that a connection began with: so a ticket of one listener means nothing to
+another, whose policy may be another. Two kinds of listeners give no tickets at all. One asks for
+client certificates: a resumed session would show none. The other has several certificates for one
+name: OpenSSL does not keep which of them a session began with, and a login may be bound to that
+certificate (RFC 5929 s4.1).
+
+The choice is made by the name that the client asks for (SNI). Odd names find nothing and get what
+unknown ones get; OpenSSL itself ends a handshake whose name has a NUL or more than 255 octets.
 
 A client that names protocols (ALPN) must name SMTP among them, or is one of HTTP that somebody
 leads astray (ALPACA): that handshake ends. There is no registered name; those of Exim are taken.
@@ -33,14 +42,25 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from postroom.certificates.choice import Choice, choose_by_name, choose_for_unknown, wildcard_of
 from postroom.certificates.identity import Identity
 from postroom.certificates.model import ClientCertificates, ListenerPolicy, Profile
 
-SUITES_1_2: Final = (
-    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+_INTERMEDIATE: Final = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"
 )
+_OLDER: Final = (
+    b"ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:"
+    b"ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
+    b"ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES256-SHA:"
+    b"AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA256:AES256-SHA256:AES128-SHA:AES256-SHA"
+)
+SUITES_1_2: Final = {
+    Profile.COMPATIBLE: _INTERMEDIATE + b":" + _OLDER,
+    Profile.INTERMEDIATE: _INTERMEDIATE,
+    Profile.MODERN: _INTERMEDIATE,  # OpenSSL wants some even where TLS 1.2 is never spoken
+}
 SUITES_1_3: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 # Where OpenSSL knows the first, it keeps what is recorded today from the computers of tomorrow.
 GROUPS: Final = (b"X25519MLKEM768:X25519:prime256v1:secp384r1", b"X25519:prime256v1:secp384r1")
@@ -55,12 +75,10 @@ class Material:
 
     Attributes:
         identities: at least one; the first serves whoever asks for no name that we have.
-        profile: versions and suites.
         authorities: who may sign clients' certificates.
     """
 
     identities: Sequence[Identity]
-    profile: Profile = Profile.INTERMEDIATE
     authorities: Sequence[x509.Certificate] = ()
 
 
@@ -96,17 +114,26 @@ class _Contexts:
 
     def __init__(self, material: Material, policy: ListenerPolicy, find: ChallengeFinder) -> None:
         self._find_challenge = find
-        self._by_name: dict[str, SSL.Context] = {}
-        made = [self._make(identity, material, policy) for identity in material.identities]
-        self.first = made[0]
-        for identity, context in zip(material.identities, made, strict=True):
-            for name in identity.names:
-                self._by_name.setdefault(name, context)
-        self.first.set_tlsext_servername_callback(self._choose_certificate)
+        made: dict[tuple[int, ...], SSL.Context] = {}
 
-    def _make(self, identity: Identity, material: Material, policy: ListenerPolicy) -> SSL.Context:
-        context = make_context(material.profile)
-        identity.put_into(context)
+        def context_of(choice: Choice) -> SSL.Context:
+            key = tuple(map(id, choice))
+            if key not in made:
+                made[key] = self._make(choice, material, policy)
+            return made[key]
+
+        self.first = context_of(choose_for_unknown(material.identities))
+        self._by_name = {
+            name: context_of(choice) for name, choice in choose_by_name(material.identities).items()
+        }
+        self.first.set_tlsext_servername_callback(self._choose_certificate)
+        if any(len(choice) > 1 for choice in made):
+            self.first.set_options(SSL.OP_NO_TICKET)
+
+    def _make(self, choice: Choice, material: Material, policy: ListenerPolicy) -> SSL.Context:
+        context = make_context(policy.profile)
+        for identity in choice:
+            identity.put_into(context, alone=len(choice) == 1)
         context.set_session_id(hashlib.sha256(policy.name.encode()).digest())
         context.set_alpn_select_callback(self._choose_protocol)
         if policy.client_certificates is not ClientCertificates.NONE:
@@ -121,7 +148,7 @@ class _Contexts:
                 connection.set_context(context)
 
     def _find(self, name: str) -> SSL.Context | None:
-        return self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
+        return self._by_name.get(name) or self._by_name.get(wildcard_of(name))
 
     def _choose_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
         for protocol in offered:
@@ -183,7 +210,7 @@ def make_context(profile: Profile) -> SSL.Context:
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # thousands of connections are idle
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets need none
-    context.set_cipher_list(SUITES_1_2)
+    context.set_cipher_list(SUITES_1_2[profile])
     context.set_tls13_ciphersuites(SUITES_1_3)
     any(lib.SSL_CTX_set1_curves_list(context._context, groups) for groups in GROUPS)
     return context

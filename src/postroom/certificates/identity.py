@@ -12,9 +12,11 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL, crypto
 
@@ -50,23 +52,54 @@ class Identity:
         """The host names that the certificate is for, in lower case; ``*.`` may begin one."""
         return host_names(self.chain[0])
 
-    def put_into(self, context: SSL.Context) -> None:
+    @cached_property
+    def kind(self) -> str:
+        """What kind of key it has, such as ``RSA``; a context can show one of each kind."""
+        return key_kind(self.chain[0])
+
+    def put_into(self, context: SSL.Context, *, alone: bool = True) -> None:
         """Have a context show this certificate.
+
+        Args:
+            context: a server's, or a client's.
+            alone: it is the only one of the context.
 
         Raises:
             UserError: OpenSSL will not have the certificate or the key (too weak, say).
         """
-        own, *others = [crypto.X509.from_cryptography(item) for item in self.chain]
         try:
-            context.use_certificate(own)
-            for other in others:
-                context.add_extra_chain_cert(other)
+            if alone:
+                self._put_chain(context)
+            else:
+                self._put_chain_of_its_own(context)
             context.use_privatekey(
                 crypto.PKey.from_cryptography_key(self.key)  # type: ignore[arg-type]  # it checks
             )
         except (SSL.Error, TypeError) as error:
             reason = error.args[0][-1][-1] if isinstance(error, SSL.Error) else error
             raise UserError(f"{self.source}: OpenSSL refuses the certificate: {reason}") from error
+
+    def _put_chain(self, context: SSL.Context) -> None:
+        """Put in the certificate, and a chain that OpenSSL would show with any other as well."""
+        own, *others = [crypto.X509.from_cryptography(item) for item in self.chain]
+        context.use_certificate(own)
+        for other in others:
+            context.add_extra_chain_cert(other)
+
+    def _put_chain_of_its_own(self, context: SSL.Context) -> None:
+        """Put in the certificate and a chain for it alone; pyOpenSSL takes that from files only."""
+        try:
+            with NamedTemporaryFile(suffix=".pem") as file:
+                file.write(self._chain_pem())
+                file.flush()
+                context.use_certificate_chain_file(file.name)
+        except OSError as error:
+            raise UserError(
+                f"{self.source}: no temporary file can be written for OpenSSL: {error.strerror}"
+            ) from error
+
+    def _chain_pem(self) -> bytes:
+        return b"".join(item.public_bytes(serialization.Encoding.PEM) for item in self.chain)
 
     def pem(self) -> bytes:
         """Write key and chain as PEM, in that order."""
@@ -75,8 +108,17 @@ class Identity:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        pem = serialization.Encoding.PEM
-        return private + b"".join(item.public_bytes(pem) for item in self.chain)
+        return private + self._chain_pem()
+
+
+def key_kind(certificate: x509.Certificate) -> str:
+    """Return what kind of key a certificate has: ``RSA``, ``ECDSA``, or a name of OpenSSL's."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return "RSA"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "ECDSA"
+    return type(key).__name__.removesuffix("PublicKey").lstrip("_")
 
 
 def host_names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from enum import Enum
 class Profile(Enum):
     """How old a client may be."""
 
+    COMPATIBLE = "compatible"
     INTERMEDIATE = "intermediate"
     MODERN = "modern"
 
@@ -26,7 +27,9 @@ class ListenerPolicy:
     Attributes:
         name: tells it from all others.
         client_certificates: whether it wants them.
+        profile: versions and suites.
     """
 
     name: str
     client_certificates: ClientCertificates = ClientCertificates.NONE
+    profile: Profile = Profile.INTERMEDIATE

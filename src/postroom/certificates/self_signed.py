@@ -2,7 +2,7 @@
 
 It is made anew when it has run out, names another host, or cannot be read. It protects against
 those who only listen, which is what STARTTLS between mail servers promises; clients that log in
-need a real one.
+need a real one. Its key is of RSA, which every host can use, however old.
 """
 
 import datetime
@@ -11,13 +11,14 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from postroom.certificates.identity import Identity, read_kept, write_private
 
 SELF_SIGNED_DAYS: Final = 3650
+RSA_BITS: Final = 2048
 _COMMON_NAME_CHARACTERS: Final = 64  # RFC 5280 sA.1, ub-common-name
 
 
@@ -49,7 +50,7 @@ def make_self_signed(path: Path, names: tuple[str, ...], now: datetime.datetime)
     Raises:
         UserError: the file cannot be written.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=RSA_BITS)
     until = now + datetime.timedelta(days=SELF_SIGNED_DAYS)
     identity = Identity([sign(key, names, now, until)], key, str(path))
     write_private(path, identity.pem())

@@ -34,7 +34,7 @@ from postroom.certificates.identity import (
     read,
     read_identity,
 )
-from postroom.certificates.model import ListenerPolicy, Profile
+from postroom.certificates.model import ListenerPolicy
 from postroom.certificates.self_signed import self_signed_identity
 from postroom.errors import UserError
 
@@ -156,12 +156,10 @@ class StoreSettings:
 
     Attributes:
         sources: the first that has a certificate serves whoever asks for no name that we have.
-        profile: versions and suites.
         client_ca: who may sign clients' certificates; PEM.
     """
 
     sources: Sequence[Source]
-    profile: Profile = Profile.INTERMEDIATE
     client_ca: Path | None = None
 
 
@@ -171,7 +169,6 @@ class CertificateStore:
     def __init__(self, settings: StoreSettings, find_challenge: ChallengeFinder) -> None:
         """Take the sources; `load` reads them."""
         self._slots = [_Slot(source) for source in settings.sources]
-        self._profile = settings.profile
         self._client_ca = settings.client_ca
         self._find_challenge = find_challenge
         self._authorities: list[x509.Certificate] = []
@@ -200,7 +197,18 @@ class CertificateStore:
     @property
     def identities(self) -> list[Identity]:
         """The certificates in use, the one for unknown names first."""
-        return [slot.identity for slot in self._slots if slot.identity is not None]
+        return self._identities_with(None, None)
+
+    def _identities_with(self, changed: _Slot | None, fresh: Identity | None) -> list[Identity]:
+        """Return the certificates in use once one slot has another.
+
+        A self-signed one serves alone or not at all: beside others it would be shown to clients
+        that can verify only its kind of key, and nobody can verify whose it is.
+        """
+        given = [(slot.source, fresh if slot is changed else slot.identity) for slot in self._slots]
+        there = [(source, identity) for source, identity in given if identity is not None]
+        others = [each for source, each in there if not isinstance(source, SelfSignedSource)]
+        return others or [identity for _, identity in there]
 
     def listener(self, policy: ListenerPolicy) -> ListenerTLS:
         """Make what serves a listener's TLS, and keep it fresh from now on.
@@ -216,7 +224,7 @@ class CertificateStore:
     def _material(
         self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
     ) -> Material:
-        return Material(identities, self._profile, authorities)
+        return Material(identities, authorities)
 
     # Watching
 
@@ -245,12 +253,7 @@ class CertificateStore:
                 return
             if fresh.expires_at <= now and (old is None or old.expires_at > now):
                 raise UserError(f"{fresh.source}: ran out on {fresh.expires_at:%Y-%m-%d}")
-            others = [
-                fresh if item is slot else item.identity
-                for item in self._slots
-                if item is slot or item.identity is not None
-            ]
-            self._serve([item for item in others if item is not None], self._authorities)
+            self._serve(self._identities_with(slot, fresh), self._authorities)
         except UserError as error:
             stays = f"; the one until {old.expires_at:%Y-%m-%d} stays in use" if old else ""
             _log.error(

@@ -16,7 +16,7 @@ from postroom.errors import UserError
 if TYPE_CHECKING:
     from postroom.capture.files import CaptureFile
     from postroom.capture.replay import Step
-    from postroom.capture.sessions import Session
+    from postroom.capture.sessions import Session, Sessions
 
 LARGE_OCTETS = 4 << 20
 """A larger file gets a progress bar."""
@@ -69,7 +69,7 @@ def command(
     """
     server = _address(target) if target is not None else None
     sessions, damage = _read(path, ports, keep_octets=server is not None)
-    chosen = _chosen(sessions, number)
+    chosen = _chosen(sessions.found, number)
     if server is not None:
         if damage is not None:
             raise damage
@@ -78,6 +78,9 @@ def command(
         _replay(chosen[0], server, timeout_seconds, as_json)
         return
     _show(chosen, as_json)
+    if number is None:
+        for foreign in sessions.foreign:
+            note(printable(str(foreign)))
     if damage is not None:  # what could be read has been shown
         raise damage
 
@@ -91,7 +94,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _read(
     path: Path, ports: tuple[int, ...], keep_octets: bool
-) -> tuple[list["Session"], UserError | None]:
+) -> tuple["Sessions", UserError | None]:
     """Read a capture; gives the error too that made an end of it."""
     from postroom.capture.files import CaptureError, CaptureFile
     from postroom.capture.sessions import Sessions
@@ -112,7 +115,7 @@ def _read(
     sessions.finish()
     if file.unreadable:
         note(f"{file.unreadable} of {file.packets} packets cannot be read")
-    return sessions.found, damage
+    return sessions, damage
 
 
 @contextmanager
@@ -158,19 +161,34 @@ def _replay(
 ) -> None:
     from postroom.capture.replay import replay
 
-    steps = replay(session, *server, timeout_seconds)
+    steps: list[Step] = []
+    failure = None
+    try:
+        for step in replay(session, *server, timeout_seconds):
+            steps.append(step)
+            if not as_json:
+                _show_step(step)
+    except UserError as error:
+        failure = error
+    if steps and steps[-1].cut_short:
+        failure = UserError(f"{server[0]}:{server[1]}: the replay did not come to its end")
+    if not steps and failure is not None:
+        raise failure
     if as_json:
         document([_step_fields(each) for each in steps])
-        return
-    replies = differ = 0
-    for step in steps:
-        for line in step.lines:
-            click.echo(printable(f"   {step.speaker}: {line}"))
-        replies += step.speaker == "S"
-        differ += step.differs
-        if step.differs:
-            click.echo(printable(f"!= S: {step.heard if step.heard else '[closed]'}"))
-    click.echo(f"{replies} replies, {differ} of them differ")
+    else:
+        differ = sum(each.differs for each in steps)
+        replies = sum(each.speaker == "S" for each in steps)
+        click.echo(f"{replies} replies, {differ} of them differ")
+    if failure is not None:  # what could be replayed has been shown
+        raise failure
+
+
+def _show_step(step: "Step") -> None:
+    for line in step.lines:
+        click.echo(printable(f"   {step.speaker}: {line}"))
+    if step.differs:
+        click.echo(printable(f"!= S: {step.heard if step.heard else '[closed]'}"))
 
 
 def _step_fields(step: "Step") -> dict[str, Any]:

@@ -29,7 +29,7 @@ def commands() -> None:
 @json_option
 @pass_site
 def status(site: Site, as_json: bool) -> None:
-    """Show each certificate: whose it is, until when, from where, and when it is renewed.
+    """Show each certificate: whose, for what key, until when, from where, when it is renewed.
 
     It is read from the files; a running server takes them up within tls.watch_seconds.
     """
@@ -42,7 +42,7 @@ def status(site: Site, as_json: bool) -> None:
         document({"certificates": found, "acme": attempts and _plain(attempts)})
         return
     table(
-        ("names", "from", "expires", "days", "renewed from", "files"),
+        ("names", "key", "from", "expires", "days", "renewed from", "files"),
         [_row(each) for each in found],
         right=("days",),
     )
@@ -152,6 +152,7 @@ def _describe(settings: "Settings", source: "Source", moment: datetime.datetime)
         "from": source.origin,
         "files": [str(path) for path in dict.fromkeys(source.files)],
         "names": list(identity.names) if identity else [],
+        "key": identity.kind if identity else None,
         "expires": identity.expires_at.isoformat() if identity else None,
         "days": (identity.expires_at - moment).days if identity else None,
         "renewed_from": _renewed_from(source, identity, settings),
@@ -187,6 +188,7 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 
     return (
         ", ".join(found["names"]) or "-",
+        found["key"] or "-",
         found["from"],
         day(found["expires"]),
         "-" if found["days"] is None else found["days"],

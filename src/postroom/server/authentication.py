@@ -6,6 +6,8 @@ session learns of nothing in between. A session without AUTH logs in as nobody, 
 portal.
 
 Whatever is wrong with credentials is told in the same words, when the guard lets it be told.
+A mechanism may let the client say whom it wants to act as. That has to be the account that logs in,
+by any of its names; it is compared last, and a login that fails for it alone is no guess.
 Trouble of ours is told apart as 454, so that no client forgets a password that was right (RFC 4954
 s6).
 
@@ -30,7 +32,14 @@ from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.credentials import Knowledge, Offer, SASLSession, TokenRefused
+from postroom.credentials import (
+    Knowledge,
+    NotThatAccount,
+    Offer,
+    SASLSession,
+    TokenRefused,
+    readings,
+)
 from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import (
@@ -90,7 +99,7 @@ class LoginParts:
 
 @implementer(IProvenUser)
 class _Vouched:
-    """Credentials of somebody whose login a proxy has checked."""
+    """Credentials of somebody who is vouched for: by a proxy, or by a login that was right."""
 
     def __init__(self, username: bytes) -> None:
         self.username = username
@@ -164,7 +173,7 @@ class Authentication:
             lambda kind: _binding(transport, kind),
         )
         return Exchange(
-            self._mechanisms[name], session, attempt, lambda steps: self._ask_portal(steps, facts)
+            self._mechanisms[name], session, attempt, lambda steps: self._log_in(steps, facts)
         )
 
     def anonymous(self, facts: SessionFacts) -> "Deferred[Login]":
@@ -188,6 +197,50 @@ class Authentication:
             return Failure(Refusal(REJECTED)) if failure.check(LoginFailed) else failure
 
         return self._ask_portal(_Vouched(username), facts).addErrback(unknown)
+
+    def _log_in(self, steps: Any, facts: SessionFacts) -> "Deferred[Login]":
+        """Log in, and then see whom the client asks to act as, if it asks that."""
+        login = self._ask_portal(steps, facts)
+        asked: bytes = getattr(steps, "authorize_as", b"")
+        if not asked or asked.lower() == steps.username.lower():
+            return login
+        return Deferred.fromCoroutine(self._check_authorization(login, steps.username, asked))
+
+    async def _check_authorization(
+        self, login: "Deferred[Login]", username: bytes, asked: bytes
+    ) -> Login:
+        """Check that two names are of the same account, once the login is known to be right.
+
+        Before that the second name is not even looked up: nobody learns of it without a password.
+        """
+        found = await login
+        try:
+            if not await self._is_same_account(username, asked):
+                _log.info("{name} may not act as {asked}", name=username, asked=asked)
+                raise NotThatAccount("the credentials are of another account")
+        except BaseException:
+            found.log_out()
+            raise
+        return found
+
+    async def _is_same_account(self, username: bytes, asked: bytes) -> bool:
+        account = await self._account_of(username)
+        if account is not None:
+            for name in readings(asked, account):
+                if await self._account_of(name) == account:
+                    return True
+        return False
+
+    async def _account_of(self, name: bytes) -> object:
+        """Return the avatar id of a user name; None if nobody has it, or nobody here can tell."""
+        credentials = _Vouched(name)
+        for kind, checker in self._portal.checkers.items():
+            if kind.providedBy(credentials):
+                try:
+                    return await maybeDeferred(checker.requestAvatarId, credentials)
+                except LoginFailed:
+                    break
+        return None
 
     def _ask_portal(self, credentials: ICredentials, facts: SessionFacts) -> "Deferred[Login]":
         login: Deferred[Any] = maybeDeferred(
@@ -303,7 +356,8 @@ class Exchange:
             login = await self._log_in(self._steps)
         except LoginFailed as error:
             self._attempt.admit(self._steps.username)  # or its answer would tell what was right
-            await self._attempt.failed(self._steps.username)
+            if not isinstance(error, NotThatAccount):
+                await self._attempt.failed(self._steps.username)
             if isinstance(error, TokenRefused):
                 self._refused = True
                 return _challenge(error.challenge)

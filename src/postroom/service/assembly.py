@@ -259,7 +259,7 @@ def make_listeners(
     made = []
     extensions = find_extensions()
     for listen in settings.listen:
-        tls = listener_tls(certificates, listen)
+        tls = listener_tls(certificates, listen, settings.tls)
         policy = settings.listener(listen.role, limits, rooms.first_domain)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)

@@ -27,7 +27,7 @@ from postroom.accounts.hashing import Hashing
 from postroom.accounts.lockouts import SharedLockouts
 from postroom.accounts.passwords import PasswordPool
 from postroom.accounts.scram import KeysOfNobody
-from postroom.credentials import Knowledge
+from postroom.credentials import Knowledge, NotThatAccount
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
 from postroom.server.authentication import LoginParts
@@ -51,22 +51,25 @@ class CheckersInOrder:
         """Check a login.
 
         Returns:
-            The avatar id that the first checker gave which accepts it. It fails with
-            `UnauthorizedLogin` if all refuse, or else as the first did that could not answer.
+            The avatar id that the first checker gave which accepts it. Otherwise it fails as the
+            first did that could not answer; if all could, as one that found the credentials right
+            (`NotThatAccount`), or as the first; with `UnauthorizedLogin` if there is none.
         """
         return Deferred.fromCoroutine(self._ask(credentials))
 
     async def _ask(self, credentials: ICredentials) -> bytes | tuple[()]:
         trouble: Exception | None = None
+        refusal: LoginFailed | None = None
         for checker in self._checkers:
             try:
                 found: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, credentials)
                 return found
-            except LoginFailed:
-                continue
+            except LoginFailed as error:
+                if refusal is None or isinstance(error, NotThatAccount):
+                    refusal = error
             except Exception as error:
                 trouble = trouble or error
-        raise trouble or UnauthorizedLogin("no source of logins accepts it")
+        raise trouble or refusal or UnauthorizedLogin("no source of logins accepts it")
 
 
 def make_portal(realm: IRealm, checkers: Sequence[ICredentialsChecker]) -> Portal:

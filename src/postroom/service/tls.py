@@ -25,6 +25,7 @@ from postroom.service.declarations import Listen
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.state import Owner
+from postroom.service.tls_sections import TLSSection
 
 SELF_SIGNED: Final = "self-signed.pem"
 ACME_FOLDER: Final = "acme"
@@ -64,9 +65,8 @@ def load_files(settings: Settings, find_challenge: ChallengeFinder) -> Certifica
     Raises:
         UserError: a file cannot be used.
     """
-    tls = settings.tls
     store = CertificateStore(
-        StoreSettings(sources_of(settings), tls.profile, tls.client_ca), find_challenge
+        StoreSettings(sources_of(settings), settings.tls.client_ca), find_challenge
     )
     store.load(now(), _is_of_others)
     return store
@@ -82,13 +82,14 @@ def load_own(store: CertificateStore, owner: Owner) -> None:
         store.load(now(), lambda source: not _is_of_others(source))
 
 
-def listener_tls(store: CertificateStore, listen: Listen) -> ListenerTLS:
-    """Make what serves the TLS of a listener.
+def listener_tls(store: CertificateStore, listen: Listen, tls: TLSSection) -> ListenerTLS:
+    """Make what serves the TLS of a listener, with the profile of its role.
 
     Raises:
         UserError: OpenSSL will not have a certificate.
     """
-    return store.listener(ListenerPolicy(str(listen), listen.client_certificates))
+    profile = tls.profile_of(listen.role)
+    return store.listener(ListenerPolicy(str(listen), listen.client_certificates, profile))
 
 
 class CertificateWatch:

@@ -104,7 +104,9 @@ class TLSSection(Section):
     )
     sni: FurtherCertificates = setting(
         (),
-        """Further certificates, shown to clients that ask for one of their names.""",
+        """Further certificates, shown to clients that ask for one of their names. Of two for one
+        name, with keys of RSA and of ECDSA, each client is shown the one that it can verify, the
+        one of ECDSA if it can verify both.""",
         extra=Extra(
             example=[
                 {
@@ -117,9 +119,20 @@ class TLSSection(Section):
     )
     profile: Profile = setting(
         Profile.INTERMEDIATE,
-        """Mozilla's name for what is spoken: "intermediate" is TLS 1.2 and 1.3, "modern" is TLS 1.3
-        alone.""",
+        """What listeners of the role submission speak, by Mozilla's names: "intermediate" is TLS
+        1.2 and 1.3, "modern" is TLS 1.3 alone. "compatible" is "intermediate" and more suites of
+        TLS 1.2, for old hosts: CBC, and exchange of keys by RSA.""",
         extra=Extra(rfc="RFC 9325 s3.1.1"),
+    )
+    mx_profile: Profile | None = setting(
+        None,
+        """What listeners of the roles mx and lmtp speak, as in tls.profile. Hosts that find no
+        suite there send in clear text.""",
+        extra=Extra(
+            example="intermediate",
+            shown_default='"compatible", but "modern" where tls.profile is',
+            rfc="RFC 7435 s3; RFC 9325 s1.1",
+        ),
     )
     client_ca: AbsolutePath | None = setting(
         None,
@@ -134,6 +147,14 @@ class TLSSection(Section):
         le=86_400,
     )
     acme: ACMESection = Field(default_factory=ACMESection)
+
+    def profile_of(self, role: str) -> Profile:
+        """Return the profile of the listeners of a role."""
+        if role == "submission":
+            return self.profile
+        if self.mx_profile is not None:
+            return self.mx_profile
+        return Profile.MODERN if self.profile is Profile.MODERN else Profile.COMPATIBLE
 
 
 def check_tls(tls: TLSSection, listen: Sequence[Listen], source: str) -> None:

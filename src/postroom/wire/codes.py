@@ -13,37 +13,37 @@ REPLY_SERVICE_READY: Final = 220  # RFC 5321 s4.2.3; RFC 3207 s4
 REPLY_CLOSING: Final = 221  # RFC 5321 s4.2.3
 REPLY_AUTH_SUCCESS: Final = 235  # RFC 4954 s6
 REPLY_OK: Final = 250  # RFC 5321 s4.2.3
-REPLY_WILL_FORWARD: Final = 251  # RFC 5321 s3.4
-REPLY_CANNOT_VERIFY: Final = 252  # RFC 5321 s3.5.3
+REPLY_USER_NOT_LOCAL: Final = 251  # RFC 5321 s3.4
+REPLY_CANNOT_VRFY: Final = 252  # RFC 5321 s3.5.3
 REPLY_MESSAGES_PENDING: Final = 253  # RFC 1985 s5.3
-REPLY_AUTH_CHALLENGE: Final = 334  # RFC 4954 s4
+REPLY_AUTH_INPUT: Final = 334  # RFC 4954 s4
 REPLY_RECIPIENTS_FOLLOW: Final = 353
-REPLY_START_MAIL_INPUT: Final = 354  # RFC 5321 s4.2.3
-REPLY_SERVICE_UNAVAILABLE: Final = 421  # RFC 5321 s3.8
+REPLY_DATA_INPUT: Final = 354  # RFC 5321 s4.2.3
+REPLY_SERVICE_UNAVAIL: Final = 421  # RFC 5321 s3.8
 REPLY_PASSWORD_TRANSITION: Final = 432  # RFC 4954 s6
-REPLY_MAILBOX_TEMP_UNAVAILABLE: Final = 450  # RFC 5321 s4.2.3
+REPLY_MAILBOX_UNAVAIL: Final = 450  # RFC 5321 s4.2.3
 REPLY_LOCAL_ERROR: Final = 451  # RFC 5321 s4.2.3
-REPLY_INSUFFICIENT_STORAGE: Final = 452  # RFC 5321 s4.2.3
+REPLY_INSUFF_STORAGE: Final = 452  # RFC 5321 s4.2.3
 REPLY_NO_MAIL: Final = 453  # RFC 2645 s5
-REPLY_TEMP_AUTH_FAILURE: Final = 454  # RFC 4954 s6; RFC 3207 s4
+REPLY_TEMP_AUTH_FAIL: Final = 454  # RFC 4954 s6; RFC 3207 s4
 REPLY_PARAMETERS_NOT_ACCOMMODATED: Final = 455  # RFC 5321 s4.2.3
 REPLY_CANNOT_QUEUE: Final = 458  # RFC 1985 s5.3
 REPLY_NODE_NOT_ALLOWED: Final = 459  # RFC 1985 s5.3
-REPLY_SYNTAX_ERROR: Final = 500  # RFC 5321 s4.2.3
-REPLY_ARGUMENT_ERROR: Final = 501  # RFC 5321 s4.2.3
-REPLY_NOT_IMPLEMENTED: Final = 502  # RFC 5321 s4.2.3
-REPLY_BAD_SEQUENCE: Final = 503  # RFC 5321 s4.2.3
-REPLY_PARAMETER_NOT_IMPLEMENTED: Final = 504  # RFC 5321 s4.2.3
+REPLY_CMD_UNRECOGNIZED: Final = 500  # RFC 5321 s4.2.3
+REPLY_ARG_SYNTAX_ERROR: Final = 501  # RFC 5321 s4.2.3
+REPLY_CMD_NOT_IMPL: Final = 502  # RFC 5321 s4.2.3
+REPLY_BAD_CMD_SEQUENCE: Final = 503  # RFC 5321 s4.2.3
+REPLY_CMD_NOT_IMPL_PARAM: Final = 504  # RFC 5321 s4.2.3
 REPLY_HOST_ACCEPTS_NO_MAIL: Final = 521  # RFC 7504 s2
 REPLY_STRONGER_ENCRYPTION_NEEDED: Final = 523
 REPLY_AUTH_REQUIRED: Final = 530  # RFC 4954 s6; RFC 3207 s4
 REPLY_AUTH_TOO_WEAK: Final = 534  # RFC 4954 s6
 REPLY_AUTH_FAILED: Final = 535  # RFC 4954 s6
 REPLY_ENCRYPTION_REQUIRED: Final = 538  # RFC 4954 s6
-REPLY_MAILBOX_NOT_FOUND: Final = 550  # RFC 5321 s4.2.3
-REPLY_USER_NOT_LOCAL: Final = 551  # RFC 5321 s3.4
-REPLY_STORAGE_EXCEEDED: Final = 552  # RFC 5321 s4.2.3
-REPLY_NAME_NOT_ALLOWED: Final = 553  # RFC 5321 s4.2.3
+REPLY_MAILBOX_UNAVAIL_PERM: Final = 550  # RFC 5321 s4.2.3
+REPLY_USER_NOT_LOCAL_PERM: Final = 551  # RFC 5321 s3.4
+REPLY_EXCEED_STORAGE: Final = 552  # RFC 5321 s4.2.3
+REPLY_MAILBOX_NAME_INVALID: Final = 553  # RFC 5321 s4.2.3
 REPLY_TRANSACTION_FAILED: Final = 554  # RFC 5321 s4.2.3
 REPLY_PARAMETERS_NOT_RECOGNIZED: Final = 555  # RFC 5321 s4.1.1.11
 REPLY_DOMAIN_ACCEPTS_NO_MAIL: Final = 556  # RFC 7504 s3
@@ -55,37 +55,37 @@ REPLY_CODES: Final[dict[int, str]] = {
     REPLY_CLOSING: "Service closing transmission channel",
     REPLY_AUTH_SUCCESS: "Authentication succeeded",
     REPLY_OK: "Requested mail action okay, completed",
-    REPLY_WILL_FORWARD: "User not local; will forward",
-    REPLY_CANNOT_VERIFY: "Cannot verify user, but will accept message and attempt delivery",
+    REPLY_USER_NOT_LOCAL: "User not local; will forward",
+    REPLY_CANNOT_VRFY: "Cannot verify user, but will accept message and attempt delivery",
     REPLY_MESSAGES_PENDING: "Pending messages for the node started",
-    REPLY_AUTH_CHALLENGE: "Server challenge",
+    REPLY_AUTH_INPUT: "Server challenge",
     REPLY_RECIPIENTS_FOLLOW: "Responses for recipients follow (PRDR)",
-    REPLY_START_MAIL_INPUT: "Start mail input",
-    REPLY_SERVICE_UNAVAILABLE: "Service not available, closing transmission channel",
+    REPLY_DATA_INPUT: "Start mail input",
+    REPLY_SERVICE_UNAVAIL: "Service not available, closing transmission channel",
     REPLY_PASSWORD_TRANSITION: "A password transition is needed",
-    REPLY_MAILBOX_TEMP_UNAVAILABLE: "Requested mail action not taken: mailbox unavailable",
+    REPLY_MAILBOX_UNAVAIL: "Requested mail action not taken: mailbox unavailable",
     REPLY_LOCAL_ERROR: "Requested action aborted: local error in processing",
-    REPLY_INSUFFICIENT_STORAGE: "Requested action not taken: insufficient system storage",
+    REPLY_INSUFF_STORAGE: "Requested action not taken: insufficient system storage",
     REPLY_NO_MAIL: "You have no mail",
-    REPLY_TEMP_AUTH_FAILURE: "Temporary authentication or TLS failure",
+    REPLY_TEMP_AUTH_FAIL: "Temporary authentication or TLS failure",
     REPLY_PARAMETERS_NOT_ACCOMMODATED: "Server unable to accommodate parameters",
     REPLY_CANNOT_QUEUE: "Unable to queue messages for the node",
     REPLY_NODE_NOT_ALLOWED: "Node not allowed",
-    REPLY_SYNTAX_ERROR: "Syntax error, command unrecognized",
-    REPLY_ARGUMENT_ERROR: "Syntax error in parameters or arguments",
-    REPLY_NOT_IMPLEMENTED: "Command not implemented",
-    REPLY_BAD_SEQUENCE: "Bad sequence of commands",
-    REPLY_PARAMETER_NOT_IMPLEMENTED: "Command parameter not implemented",
+    REPLY_CMD_UNRECOGNIZED: "Syntax error, command unrecognized",
+    REPLY_ARG_SYNTAX_ERROR: "Syntax error in parameters or arguments",
+    REPLY_CMD_NOT_IMPL: "Command not implemented",
+    REPLY_BAD_CMD_SEQUENCE: "Bad sequence of commands",
+    REPLY_CMD_NOT_IMPL_PARAM: "Command parameter not implemented",
     REPLY_HOST_ACCEPTS_NO_MAIL: "Host does not accept mail",
     REPLY_STRONGER_ENCRYPTION_NEEDED: "Message needs encryption stronger than offered",
     REPLY_AUTH_REQUIRED: "Authentication required",
     REPLY_AUTH_TOO_WEAK: "Authentication mechanism is too weak",
     REPLY_AUTH_FAILED: "Authentication credentials invalid",
     REPLY_ENCRYPTION_REQUIRED: "Encryption required for requested authentication mechanism",
-    REPLY_MAILBOX_NOT_FOUND: "Requested action not taken: mailbox unavailable",
-    REPLY_USER_NOT_LOCAL: "User not local; please try another path",
-    REPLY_STORAGE_EXCEEDED: "Requested mail action aborted: exceeded storage allocation",
-    REPLY_NAME_NOT_ALLOWED: "Requested action not taken: mailbox name not allowed",
+    REPLY_MAILBOX_UNAVAIL_PERM: "Requested action not taken: mailbox unavailable",
+    REPLY_USER_NOT_LOCAL_PERM: "User not local; please try another path",
+    REPLY_EXCEED_STORAGE: "Requested mail action aborted: exceeded storage allocation",
+    REPLY_MAILBOX_NAME_INVALID: "Requested action not taken: mailbox name not allowed",
     REPLY_TRANSACTION_FAILED: "Transaction failed, or no SMTP service here",
     REPLY_PARAMETERS_NOT_RECOGNIZED: "MAIL or RCPT parameters not recognized or not implemented",
     REPLY_DOMAIN_ACCEPTS_NO_MAIL: "Domain does not accept mail",

@@ -37,8 +37,9 @@ class ReplyViolation(RemoteViolation):
         self.line = line
 
 
-class LocalViolation(Exception):
+class LocalViolation(ValueError):
     """Our own code asked for something that SMTP does not allow: a bug, or unclean data.
 
-    It is raised before anything reaches the wire.
+    It is raised before anything reaches the wire. A program that builds packets from somebody's
+    input may catch it as the `ValueError` that it is.
     """

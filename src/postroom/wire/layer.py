@@ -7,13 +7,15 @@ r"""A view of SMTP in a buffer: what a payload says, read where it lies.
     (['MAIL', 'DATA'], 'content after DATA')
 
 Theory. A layer covers a payload; its accessors speak of the first command, reply or run of content
-in it, and iterating gives a layer for each, in order. Everything is worked out when it is asked
-for, from the same grammar that the server and the client read by: `stream` cuts, `commands` and
-`replies` parse. Reading never raises, whatever the octets are: what is malformed is in `errors`.
+in it, and iterating gives a layer for each, in order. Everything is worked out when it is first
+asked for, and kept, from the same grammar that the server and the client read by: `stream` cuts,
+`commands` and `replies` parse. Reading never raises, whatever the octets are: what is malformed is
+in `errors`.
 
 Ownership. The buffer is the caller's and is never copied. Octets (`raw`, `args`, `mailfrom`,
 `rcptto`, `reply_text`, `content`) come as slices, memoryviews that are good as long as the buffer
-is; a `bytearray` cannot be resized while they live. Words of the protocol (`command`,
+is; a `bytearray` cannot be resized while they live, and if it changes, what was read before stays
+as it was read. Words of the protocol (`command`,
 `enhanced_code`, the names in `params` and `keywords`) are str, numbers int. `parsed` copies.
 
 A segment need not begin or end where a command does. What came before is told by ``state``, what
@@ -25,6 +27,7 @@ Who controls the input: whoever wrote the traffic, every octet.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from postroom.wire.codes import REPLY_OK, reply_code_description
@@ -39,6 +42,7 @@ from postroom.wire.grammar import (
 )
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.offers import capabilities_of
+from postroom.wire.once import computed_once
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import ENHANCED, Reply, ReplyReader
 from postroom.wire.stream import (
@@ -54,7 +58,7 @@ from postroom.wire.stream import (
     next_line,
     verb_at,
 )
-from postroom.wire.tolerance import NONE
+from postroom.wire.tolerance import ALL, NONE
 from postroom.wire.verbs import CMD_AUTH, CMD_MAIL, CMD_RCPT
 
 Buffer = bytes | bytearray | memoryview
@@ -78,6 +82,8 @@ _EVERYTHING: Final = Syntax(
     NONE,
     utf8=True,
 )
+_TOLERANT: Final = replace(_EVERYTHING, tolerate=ALL)
+_PATH_ARGUMENTS: Final = {CMD_MAIL: ANY_MAIL_ARGUMENT, CMD_RCPT: ANY_RCPT_ARGUMENT}
 _starts_like_reply = re.compile(rb"[2-5][0-9][0-9](?:[ -]|\r?\n|\Z)").match
 _enhanced = re.compile(ENHANCED.encode("ascii")).match
 _base64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|[*=]")
@@ -91,7 +97,8 @@ class SmtpLayer:
     RFC 5321 s4.1, s4.2
     """
 
-    __slots__ = ("_buffer", "_message", "_piece", "_state")
+    # What is computed is kept in a dict, which is not made before something is.
+    __slots__ = ("__dict__", "_buffer", "_piece", "_state")
 
     def __init__(
         self,
@@ -109,7 +116,6 @@ class SmtpLayer:
         """
         self._buffer = view = _octets_of(buffer)
         self._piece: Piece | None = None
-        self._message = False
         if state is None:
             if is_response is None:
                 is_response = _starts_like_reply(view) is not None
@@ -122,13 +128,12 @@ class SmtpLayer:
         layer = cls.__new__(cls)
         layer._buffer = view
         layer._piece = piece
-        layer._message = True
         layer._state = state
         return layer
 
     def __iter__(self) -> Iterator["SmtpLayer"]:
         """Give each command, reply or run of content as a layer of its own."""
-        if self._message:
+        if self._piece is not None:
             yield self
             return
         view, state, at = self._buffer, self._state, 0
@@ -137,7 +142,7 @@ class SmtpLayer:
             yield SmtpLayer.of_piece(view, piece, state)
             at, state = piece.end, piece.after
 
-    @property
+    @computed_once
     def state_after(self) -> StreamState:
         """What this side says next, as far as one side alone can tell."""
         state = self._state
@@ -147,14 +152,13 @@ class SmtpLayer:
 
     @property
     def _first(self) -> Piece:
-        piece = self._piece
-        if piece is None:
-            if self._buffer:
-                piece = cut(self._buffer, 0, self._state)
-            else:
-                piece = Piece(self._state.mode, 0, 0, False, self._state)
-            self._piece = piece
-        return piece
+        return self._piece or self._first_of_payload
+
+    @computed_once
+    def _first_of_payload(self) -> Piece:
+        if self._buffer:
+            return cut(self._buffer, 0, self._state)
+        return Piece(self._state.mode, 0, 0, False, self._state)
 
     def _span(self) -> tuple[int, int]:
         """Give the first line without its end."""
@@ -174,34 +178,36 @@ class SmtpLayer:
         """False if the message goes on behind this payload."""
         return self._first.complete
 
-    @property
+    @computed_once
     def raw(self) -> memoryview:
         """The whole payload; of a message that iteration gave, that message with its line end."""
         piece = self._piece
-        return self._buffer[piece.start : piece.end] if self._message and piece else self._buffer
+        return self._buffer[piece.start : piece.end] if piece is not None else self._buffer
 
     @property
     def is_response(self) -> bool:
         """True if the server says it."""
         return self._first.mode is Mode.REPLIES or self._state.mode is Mode.REPLIES
 
-    @property
+    @computed_once
     def is_multiline(self) -> bool:
         """True for a reply of more than one line."""
-        return len(self._reply_lines()) > 1
+        return self._first.mode is Mode.REPLIES and len(list(self._lines())) > 1
 
     @property
     def command(self) -> str | None:
         """The verb in upper case, equal to one of ``CMD_*`` if it is known; None if it is none."""
         piece = self._first
-        if piece.mode is not Mode.COMMANDS:
+        return piece.verb if piece.verb is not None else self._other_verb
+
+    @computed_once
+    def _other_verb(self) -> str | None:
+        if self._first.mode is not Mode.COMMANDS:
             return None
-        if piece.verb is not None:
-            return piece.verb
         word = VERB.match(self._buffer, *self._span())
         return word[1].decode("ascii").upper() if word is not None else None
 
-    @property
+    @computed_once
     def args(self) -> memoryview | None:
         """What follows the verb, without the blank before it and without the line end."""
         piece = self._first
@@ -217,55 +223,64 @@ class SmtpLayer:
             start = word.end()
         return self._buffer[min(start + 1, end) : end]
 
-    @property
+    @computed_once
     def mailfrom(self) -> memoryview | None:
         """The reverse-path of MAIL as sent, without its brackets; empty for the null sender."""
         return self._path(CMD_MAIL)
 
-    @property
+    @computed_once
     def rcptto(self) -> memoryview | None:
         """The forward-path of RCPT as sent, without its brackets."""
         return self._path(CMD_RCPT)
 
     def _path(self, verb: str) -> memoryview | None:
-        found = self._path_and_rest(verb)
+        found = self._path_and_rest if self.command == verb else None
         if found is None:
             return None
         start, end = found.span(1)
         in_brackets = self._buffer[start] == _LESS_THAN
         return self._buffer[start + 1 : end - 1] if in_brackets else self._buffer[start:end]
 
-    def _path_and_rest(self, verb: str | None) -> re.Match[bytes] | None:
-        if self._first.mode is not Mode.COMMANDS or self.command != verb:
+    @computed_once
+    def _path_and_rest(self) -> re.Match[bytes] | None:
+        pattern = _PATH_ARGUMENTS.get(self.command or "")
+        if pattern is None:
             return None
         start, end = self._span()
-        pattern = ANY_MAIL_ARGUMENT if verb == CMD_MAIL else ANY_RCPT_ARGUMENT
         return pattern.fullmatch(self._buffer, start + len(CMD_MAIL) + 1, end)
 
-    @property
+    @computed_once
     def params(self) -> Mapping[str, Any]:
         """The parameters of MAIL or RCPT: keyword in upper case to what its value means.
 
         The server's table says what that is: SIZE is an int, NOTIFY a set. A value that cannot be
         read, or that no table knows, comes as it was sent, and None stands for no value.
         """
-        verb = self.command
-        found = self._path_and_rest(verb) if verb in (CMD_MAIL, CMD_RCPT) else None
+        found = self._path_and_rest
         if found is None or found[2] is None:
             return {}
-        table = MAIL_PARAMETERS if verb == CMD_MAIL else RCPT_PARAMETERS
+        table = MAIL_PARAMETERS if self.command == CMD_MAIL else RCPT_PARAMETERS
         words = (PARAMETER.fullmatch(word) for word in found[2].split(b" "))
         return dict(_meaning(table, word[1], word[2]) for word in words if word is not None)
 
-    @property
+    @computed_once
     def parsed(self) -> Command | Reply | None:
         """The command as the server reads it, or the reply as the client does; None if neither can.
 
-        Every extension counts as offered.
+        Every extension counts as offered, and every deviation as tolerated; `errors` names those.
         """
-        found = self._read()
-        return None if isinstance(found, str) else found
+        found = self._read
+        if not isinstance(found, str):
+            return found
+        if self._first.mode is not Mode.COMMANDS:
+            return None
+        start, end = self._span()
+        try:
+            return parse_command(bytes(self._buffer[start:end]), _TOLERANT)
+        except SyntaxViolation:
+            return None
 
+    @computed_once
     def _read(self) -> Command | Reply | str | None:
         """Parse the first message; gives the error's text if that fails."""
         piece = self._first
@@ -299,15 +314,12 @@ class SmtpLayer:
             yield at, line_end(self._buffer, at, end)
             at = end
 
-    def _reply_lines(self) -> list[tuple[int, int]]:
-        return list(self._lines()) if self._first.mode is Mode.REPLIES else []
-
     @property
     def reply_code(self) -> int | None:
         """The three digits of a reply."""
         return self._first.code
 
-    @property
+    @computed_once
     def enhanced_code(self) -> str | None:
         """The enhanced status code of a reply's first line, if its class is the reply's."""
         if self.reply_code is None:
@@ -316,7 +328,7 @@ class SmtpLayer:
         match = _enhanced(self._buffer, start + 4, end)
         return match[1].decode("ascii") if match and match[1][0] == self._buffer[start] else None
 
-    @property
+    @computed_once
     def reply_text(self) -> tuple[memoryview, ...] | None:
         """All lines of a reply, without code, enhanced code and line end."""
         if self.reply_code is None:
@@ -330,7 +342,7 @@ class SmtpLayer:
             line[len(prefix) + 1 :] if line[: len(prefix)] == prefix else line for line in lines
         )
 
-    @property
+    @computed_once
     def keywords(self) -> Mapping[str, str]:
         """What a positive reply to EHLO offers: keyword in upper case to its parameters.
 
@@ -341,7 +353,7 @@ class SmtpLayer:
         parsed = self.parsed
         return capabilities_of(parsed).extensions if isinstance(parsed, Reply) else {}
 
-    @property
+    @computed_once
     def content(self) -> memoryview | None:
         """Octets of a message as sent, dots still stuffed, the final dot left out."""
         piece = self._first
@@ -358,7 +370,7 @@ class SmtpLayer:
         """True if there is anything in `errors`."""
         return bool(self.errors)
 
-    @property
+    @computed_once
     def errors(self) -> tuple[str, ...]:
         """What is wrong with the first message, in words; empty if nothing is."""
         piece = self._first
@@ -379,7 +391,7 @@ class SmtpLayer:
                 yield "a response that is not base64"
         elif piece.end - piece.start > COMMAND_LINE_OCTETS and self.command != CMD_AUTH:
             yield "line too long"
-        found = self._read()
+        found = self._read
         if isinstance(found, str):
             yield found
 

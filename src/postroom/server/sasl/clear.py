@@ -5,7 +5,7 @@ from twisted.mail.interfaces import IChallengeResponse
 from zope.interface import implementer
 
 from postroom.credentials import Knowledge, Offer, SASLSession
-from postroom.server.sasl.mechanism import Mechanism, malformed, rejected
+from postroom.server.sasl.mechanism import Mechanism, malformed
 
 
 @implementer(IChallengeResponse, IUsernamePassword)
@@ -17,24 +17,18 @@ class PlainSteps:
 
     def __init__(self, session: SASLSession) -> None:
         """Begin before the one response."""
-        self.username = self.password = b""
+        self.username = self.password = self.authorize_as = b""
 
     def getChallenge(self) -> bytes:
         """Give the empty challenge."""
         return b""
 
     def setResponse(self, response: bytes) -> None:
-        """Take the one response.
-
-        An authorization identity is taken only if it is the authentication identity: no one here
-        acts for another.
-        """
+        """Take the one response; whom the client asks to act as is compared after the login."""
         parts = response.split(b"\0")
         if len(parts) != 3 or not parts[1] or not parts[2]:
             raise malformed()
-        authzid, self.username, self.password = parts
-        if authzid not in (b"", self.username):
-            raise rejected()
+        self.authorize_as, self.username, self.password = parts
 
     def moreChallenges(self) -> bool:
         """Say that one response is all."""

@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from postroom.credentials import SASLSession
 from postroom.interfaces import IProvenUser
-from postroom.server.sasl.mechanism import Mechanism, rejected
+from postroom.server.sasl.mechanism import Mechanism, malformed, rejected
 
 
 @implementer(IChallengeResponse, IProvenUser)
@@ -24,15 +24,19 @@ class ExternalSteps:
         tls = session.facts.tls
         proven = tls is not None and tls.client_verified and tls.client_name
         self.username = proven.encode("utf-8") if proven else b""
+        self.authorize_as = b""
 
     def getChallenge(self) -> bytes:
         """Give the empty challenge."""
         return b""
 
     def setResponse(self, response: bytes) -> None:
-        """Take the identity to act as: empty, or the one that was proven."""
-        if not self.username or response.lower() not in (b"", self.username.lower()):
+        """Take whom the client asks to act as: nobody else, or a name that is compared later."""
+        if b"\0" in response:
+            raise malformed()
+        if not self.username:
             raise rejected()
+        self.authorize_as = response
 
     def moreChallenges(self) -> bool:
         """Say that one response is all."""

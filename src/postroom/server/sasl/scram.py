@@ -63,7 +63,7 @@ class ScramSteps:
 
     def __init__(self, session: SASLSession, plus: bool) -> None:
         """Begin before the client's first message."""
-        self.username = b""
+        self.username = self.authorize_as = b""
         self._session = session
         self._plus = plus
         self._server: Any = None
@@ -98,13 +98,11 @@ class ScramSteps:
         first = _FIRST.fullmatch(message)
         if first is None:
             raise malformed()
-        typed = _unescape(first["name"])
-        if first["authzid"] is not None and _unescape(first["authzid"]) != typed:
-            raise rejected()
-        self.username = typed
+        self.username = _unescape(first["name"])
+        self.authorize_as = _unescape(first["authzid"] or b"")
         bound = self._bound(first)
         assert self._session.scram_keys is not None  # or it would not have been offered
-        keys = self._keys = await self._session.scram_keys(typed)
+        keys = self._keys = await self._session.scram_keys(self.username)
         server = ScramMechanism(NAME).make_server(
             lambda _: (keys.salt, keys.stored_key, keys.server_key, keys.iterations)
         )
