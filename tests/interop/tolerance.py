@@ -157,12 +157,10 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(BLANKS, [_EHLO], (250, 501, 501), b"MAIL FROM :<a@b.test>", b"MAIL FROM : <a@b.test>"),
     *_rows(BLANKS, [_EHLO], (250, 501, 501), b"MAIL FROM\t:\t<a@b.test>", b"MAIL FROM : a@b.test"),
     *_rows(BLANKS, [_EHLO], (250, 501, 250), b"MAIL  FROM:<a@b.test>", b"MAIL \tFROM:<a@b.test>"),
-    *_rows(BLANKS, [_EHLO], (250, None, 250), b"MAIL\tFROM:<a@b.test>", b"MAIL\t FROM: a@b.test"),
+    *_rows(BLANKS, [_EHLO], (250, 500, 250), b"MAIL\tFROM:<a@b.test>", b"MAIL\t FROM: a@b.test"),
     *_rows(BLANKS, [_EHLO], (250, 250, 250), b"mail from:<a@b.test>", b"MAIL FROM:<a@b.test> "),
     *_rows(BLANKS, [_EHLO], (None, None, 250), b" MAIL FROM:<a@b.test>", b"\tMAIL FROM:<a@b.test>"),
-    *_mails(
-        BLANKS, (None, None, 250), b"<a@b.test>\t", b"<a@b.test>\tSIZE=10", b"a@b.test\tSIZE=1"
-    ),
+    *_mails(BLANKS, (250, 501, 250), b"<a@b.test>\t", b"<a@b.test>\tSIZE=10", b"a@b.test\tSIZE=1"),
     *_rcpts(
         BLANKS, (250, 501, 250), b" <ann@local.test>", b"\t<ann@local.test>", b"< ann@local.test >"
     ),
@@ -172,7 +170,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows(BLANKS, [_EHLO, _MAIL], (250, 501, 501), b"RCPT TO :<ann@local.test>"),
     *_rows(BLANKS, [_EHLO, _MAIL], (250, 501, 250), b"RCPT  TO:<ann@local.test>"),
-    *_rows(BLANKS, [_EHLO, _MAIL], (250, None, 250), b"RCPT\tTO:<ann@local.test>"),
+    *_rows(BLANKS, [_EHLO, _MAIL], (250, 500, 250), b"RCPT\tTO:<ann@local.test>"),
     # What looks alike, and may be read in two ways.
     *_mails(STILL_REFUSED, (501, 501, 501), b"", b" ", b"\t", b"<a@b.test", b"<a@b.test>SIZE=10"),
     *_mails(STILL_REFUSED, (501, 501, 501), b"<a@b.test>,<c@d.test>", b"<a@b.test><c@d.test>"),
@@ -295,7 +293,7 @@ ROWS: Final[tuple[Row, ...]] = (
     *_greetings((250, 250, 250), 255 * _X, b"192.0.2.1", b"host.test."),
     *_greetings((501, 501, 250), 256 * _X, 1000 * _X, kind=STILL_REFUSED),
     *_greetings((501, 501, 250), b"a\x01b", b"a\x7fb", b"a\tb", kind=STILL_REFUSED),
-    *_greetings((None, None, 250), b" host", b"host\t"),
+    *_greetings((250, 501, 250), b" host", b"host\t"),
     *_greetings((501, 501, 501), b"", b" ", kind=STILL_REFUSED),
     # Sequences.
     *_rows(SEQUENCES, [], (250, 503, 250), _MAIL),
@@ -304,14 +302,15 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(SEQUENCES, [], (503, 503, 503), _RCPT, b"DATA"),
     *_rows(SEQUENCES, [b"HELO client.test"], (220, 503, 220), b"STARTTLS"),
     *_rows(SEQUENCES, [_EHLO], (220, 220, 220), b"STARTTLS"),
-    *_rows(SEQUENCES, [], (None, None, 220), b"STARTTLS"),
+    *_rows(SEQUENCES, [], (220, 503, 220), b"STARTTLS"),
     *_rows(SEQUENCES, [b"HELO client.test"], (None, None, 250), b"MAIL FROM:<a@b.test> SIZE=10"),
     *_rows(SEQUENCES, [], (None, None, 250), b"MAIL FROM:<a@b.test> SIZE=10"),
     *_rows(SEQUENCES, [_EHLO, _MAIL], (503, 503, 503), _MAIL),
     *_rows(SEQUENCES, [_EHLO, _MAIL, _RCPT], (354, 354, 354), b"DATA "),
-    *_rows(SEQUENCES, [_EHLO, _MAIL, _RCPT], (None, None, 354), b"DATA\t", b" DATA"),
+    *_rows(SEQUENCES, [_EHLO, _MAIL, _RCPT], (354, 500, 354), b"DATA\t"),
     *_rows(SEQUENCES, [_EHLO], (250, 250, 250), b"RSET ", b"NOOP ", b"NOOP x"),
-    *_rows(SEQUENCES, [_EHLO], (None, None, 250), b"RSET\t", b"NOOP\t", b" NOOP"),
+    *_rows(SEQUENCES, [_EHLO], (250, 500, 250), b"RSET\t", b"NOOP\t"),
+    *_rows(SEQUENCES, [_EHLO], (None, 500, 250), b" NOOP"),
     *_rows(SEQUENCES, [_EHLO], (221, 221, 221), b"QUIT "),
     # Line ends of commands: what ends a command in one server must not hide in one of another.
     Row(COMMAND_ENDS, (b"EHLO client.test\n",), 500, 500, 250),
