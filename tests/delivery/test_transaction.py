@@ -27,6 +27,7 @@ from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
 from postroom.delivery.transaction import (
+    LITERAL_ELSEWHERE,
     NOT_A_WRITER,
     OWNER_CHANGED,
     RELAYING_DENIED,
@@ -116,6 +117,12 @@ class WhoMayWriteWhere(SessionCase):
         self.assertEqual(self.recipient("x@there.example", client="unix"), RELAYING_DENIED)
         self.assertNotIsInstance(self.recipient("x@there.example", authenticated=True), Reply)
         self.assertNotIsInstance(self.recipient("x@there.example", client="198.51.100.9"), Reply)
+
+    def test_nobody_to_an_address_literal(self) -> None:
+        for address in ("x@[192.0.2.77]", "x@[IPv6:2001:db8::1]", "x@[tag:x]"):
+            self.assertEqual(self.recipient(address), RELAYING_DENIED)
+            self.assertEqual(self.recipient(address, authenticated=True), LITERAL_ELSEWHERE)
+            self.assertEqual(self.recipient(address, client="198.51.100.9"), LITERAL_ELSEWHERE)
 
     def test_the_same_when_the_directory_answers_later(self) -> None:
         directory: Any = self.room.router._directory

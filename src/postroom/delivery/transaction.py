@@ -76,6 +76,7 @@ from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+LITERAL_ELSEWHERE: Final = reply(550, "5.1.2", "Mail for address literals is not relayed")
 OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
 NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
 _MESSAGE: Final = (
@@ -197,6 +198,8 @@ class SessionDelivery:
             return OWNER_CHANGED
         if resolved.foreign and not self.may_relay:
             return RELAYING_DENIED
+        if resolved.foreign and rcpt.forward_path.is_literal:
+            return LITERAL_ELSEWHERE
         if not resolved.admits(self._user):
             return NOT_A_WRITER
         if not resolved.accounts or resolved.queued or resolved.forwarded:

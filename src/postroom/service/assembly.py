@@ -90,7 +90,7 @@ class Rooms:
         spools: threads that write large content.
         space: watches the disk of the state directory.
         portal: where sessions get their deliveries.
-        first_domain: the first local domain; None if there is none.
+        first_domain: see the function of that name; None if there is no domain.
     """
 
     connections: Connections
@@ -117,6 +117,11 @@ def next_hops(settings: Settings) -> Callable[[str], Destination]:
         return Destination(domain) if hop is None else Destination("", hop)
 
     return route
+
+
+def first_domain(domains: Sequence[str]) -> str | None:
+    """Return the first local domain: ``localhost``, which every new database has, only if alone."""
+    return next((each for each in domains if each != "localhost"), next(iter(domains), None))
 
 
 def handing_over(sender: Sender, destination: Destination) -> HandOver:
@@ -239,7 +244,7 @@ def assemble(
         spools=spools,
         space=FreeSpace(reactor, spools, storage.state.path, limits.message_octets * 3 // 2),
         portal=make_portal(realm, [*logins.checkers, *checkers]),
-        first_domain=postmaster,
+        first_domain=first_domain(settings.domains or storage.domains),
     )
 
 

@@ -178,7 +178,10 @@ class DeliverySection(Section):
         None,
         """The domain of addresses that come without one: "RCPT TO:<ann>" means ann in this domain,
         and so does MAIL from those who have logged in and from relay networks.""",
-        extra=Extra(example="example.org", shown_default="the first local domain"),
+        extra=Extra(
+            example="example.org",
+            shown_default="the first local domain; localhost only if there is no other",
+        ),
     )
     literal_addresses: Addresses = setting(
         (),
