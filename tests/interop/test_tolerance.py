@@ -81,7 +81,7 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_names_are_unique(self) -> None:
-        self.assertEqual(len(ROWS), len({(row.steps, row.source) for row in ROWS}))
+        self.assertEqual(len(ROWS), len({(row.kind, row.shown, row.source) for row in ROWS}))
 
     def test_default(self) -> None:
         self.check(_daemon().port, lambda row: row.default)

@@ -55,9 +55,11 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The steps that tell, for people."""
+        """The steps that tell, for people: all of them where their order counts."""
+        if self.kind == SEQUENCES:
+            return ", ".join(map(show, self.steps))
         steps = [each for each in self.steps if each not in _USUAL]
-        return " ".join(map(show, steps or self.steps[-1:]))
+        return ", ".join(map(show, steps or self.steps[-1:]))
 
 
 @dataclass(frozen=True)

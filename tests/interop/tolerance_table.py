@@ -2,6 +2,7 @@
 
     python -m tests.interop.tolerance_table > table.rst
     python -m tests.interop.tolerance_table --before ../before > table.rst
+    python -m tests.interop.tolerance_table --before ../before --short
 
 The rows are those of `tests.interop.tolerance`; every reply is asked for when the table is made.
 ``--before`` names a checkout of an earlier Postroom. Needs root (Postfix does) and the Debian
@@ -89,29 +90,54 @@ def content_rows() -> Iterator[Row]:
 
 
 def shown(reply: bytes) -> str:
-    """Return the codes of a reply, with the text of one that is no success."""
-    text = reply.splitlines()[0].decode("ascii", "backslashreplace") if reply else ""
-    code = text[:3]
-    if not text:
-        return "(none)"
-    return code if code[:1] in "23" else text.replace("\\", "\\\\")[:60]
+    """Return the code of a reply, with the text of one that is no success."""
+    if not reply:
+        return "none"
+    text = reply.splitlines()[0].decode("ascii", "backslashreplace")
+    return text[:3] if text[:1] in "23" else f"``{text[:60].strip()}``"
 
 
-def table(askers: dict[str, Ask]) -> Iterator[str]:
-    """Yield the lines of the whole text, in reStructuredText."""
-    for kind, rows in groupby(ROWS, lambda row: row.kind):
-        yield from _section(kind, [("", row) for row in rows], askers)
-    named = [(row.kind, row) for row in content_rows()]
-    yield from _section("Content", named, askers)
+def code_alone(reply: bytes) -> str:
+    """Return the code of a reply."""
+    return reply[:3].decode("ascii", "replace") or "none"
 
 
-def _section(title: str, rows: list[tuple[str, Row]], askers: dict[str, Ask]) -> Iterator[str]:
+def table(askers: dict[str, Ask], short: bool) -> Iterator[str]:
+    """Yield the lines of the whole text, in reStructuredText.
+
+    Args:
+        askers: how each column's server is asked, by the column's title.
+        short: put inputs with the same codes into one row, and leave out the replies' texts.
+    """
+    for kind, rows in groupby(sorted(ROWS, key=_order), lambda row: row.kind):
+        yield from _section(kind, {_input(row): row for row in rows}, askers, short)
+    yield from _section("Content", {row.kind: row for row in content_rows()}, askers, short)
+
+
+def _order(row: Row) -> int:
+    kinds = list(dict.fromkeys(each.kind for each in ROWS))
+    return kinds.index(row.kind)
+
+
+def _input(row: Row) -> str:
+    client = " (from a relay network)" if row.source == RELAY_CLIENT else ""
+    return f"``{row.shown}``{client}"
+
+
+def _section(
+    title: str, rows: dict[str, Row], askers: dict[str, Ask], short: bool
+) -> Iterator[str]:
     yield from (title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "")
     yield from _cells("Input", *askers)
-    for name, row in rows:
-        client = " (from a relay network)" if row.source == RELAY_CLIENT else ""
-        text = name or f"``{row.shown}``{client}"
-        yield from _cells(text, *(shown(each(row)) for each in askers.values()))
+    write = code_alone if short else shown
+    answers = {name: tuple(write(a(row)) for a in askers.values()) for name, row in rows.items()}
+    if short:
+        together: dict[tuple[str, ...], list[str]] = {}
+        for name, replies in answers.items():
+            together.setdefault(replies, []).append(name)
+        answers = {", ".join(names): replies for replies, names in together.items()}
+    for name, replies in answers.items():
+        yield from _cells(name, *replies)
     yield ""
 
 
@@ -125,13 +151,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--before", type=Path, help="a checkout of an earlier Postroom")
+    parser.add_argument("--short", action="store_true", help="codes only, equal ones in one row")
     chosen = parser.parse_args()
     askers = {}
     if chosen.before is not None:
         askers["Before"] = _asker(postroom(checkout=chosen.before).port)
     askers["Now"] = _asker(postroom().port)
     askers["Postfix"] = _asker(postfix())
-    for line in table(askers):
+    for line in table(askers, chosen.short):
         print(line)
 
 
