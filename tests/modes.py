@@ -46,9 +46,7 @@ class Mode:
 
     def file(self, session: str = "", limits: str = "", rest: str = "") -> str:
         """Return a settings file with those of the mode and these."""
-        return (
-            f"[session]\n{self.session}\n{session}\n[limits]\n{self.limits}\n{limits}\n{rest}"
-        )
+        return f"[session]\n{self.session}\n{session}\n[limits]\n{self.limits}\n{limits}\n{rest}"
 
 
 DEFAULT = Mode("default")

@@ -115,9 +115,7 @@ class SmugglingTests(Attack):
 
     def test_no_sequence_ends_the_content_anywhere(self) -> None:
         count = 0
-        for (name, content), transport, how in product(
-            contents(), TRANSPORTS, ("whole", "octets")
-        ):
+        for (name, content), transport, how in product(contents(), TRANSPORTS, ("whole", "octets")):
             with self.subTest(f"{name}, {transport}, {how}"):
                 self.smuggle(content, transport, cut(content + END[2:], how))
                 count += 1
