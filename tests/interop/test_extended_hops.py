@@ -14,7 +14,7 @@ from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.lmtp import DovecotLMTP
-from tests.interop.mail import HARD, PLAIN, Folder, delivered, lines, message
+from tests.interop.mail import HARD, PLAIN, Folder, Inbox, delivered, lines, message
 from tests.interop.peers import Exim, Postfix, SmtpSink
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
@@ -69,7 +69,7 @@ def _relay() -> Daemon:
 class _Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.relay = _relay()
-        self.inbox = Folder(self.relay.maildir(ANN) / "new")
+        self.inbox = Inbox(self.relay.maildir(ANN) / "new")
 
     def tearDown(self) -> None:
         self.assertNotIn("Traceback", self.relay.log())
@@ -231,7 +231,7 @@ class KeeperTests(SynchronousTestCase):
         with smtplib.SMTP("127.0.0.1", daemon.port, timeout=30) as smtp:
             smtp.sendmail("a@b.test", ["eve@keeper.test"], content)
         self.assertTrue(wait_until(partial(_received_by, "eve", content)))
-        self.assertEqual(Folder(daemon.maildir("eve@keeper.test") / "new").contents(), [])
+        self.assertEqual(Inbox(daemon.maildir("eve@keeper.test") / "new").contents(), [])
         self.assertNotIn("Traceback", daemon.log())
 
 
