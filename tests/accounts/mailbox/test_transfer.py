@@ -288,7 +288,7 @@ class FromAMaildir(ImportCase):
             self.assertEqual(intake.report, expected)
         self.assertEqual(self.names("cur"), ["1000.M1.h,S=23,W=23:2,RS"])
         self.assertEqual(self.names("new"), ["1001.M2.h,S=23,W=23"])
-        self.assertEqual((self.path / "new" / "1001.M2.h,S=23").stat().st_mtime, 1001)
+        self.assertEqual((self.path / "new" / "1001.M2.h,S=23,W=23").stat().st_mtime, 1001)
 
 
 class ToMbox(ImportCase):
