@@ -59,7 +59,7 @@ def _restart(
 def xforward(session: Session, command: Xforward) -> Reply:
     """XFORWARD: note for the log where the next message comes from."""
     words = [
-        f"{name.lower()}={value.decode('ascii')}"
+        f"{name.lower()}={value.decode('ascii', 'backslashreplace')}"
         for name, value in command.attributes.items()
         if value not in _UNKNOWN
     ]
