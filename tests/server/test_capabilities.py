@@ -70,7 +70,7 @@ class ExtensionTests(SynchronousTestCase):
         ):
             factory = Scene().factory
             self.assertRaises(ValueError, factory.listener.add_extension, wrong)
-            self.assertRaises(UserError, add_extension, factory, wrong)
+            self.assertRaises(UserError, add_extension, factory.listener, wrong)
         factory = Scene().factory
         factory.listener.add_extension(Extension())
         self.assertRaises(ValueError, factory.listener.add_extension, Extension())

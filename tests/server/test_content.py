@@ -6,11 +6,11 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.errors import Refusal
+from postroom.server.incoming import IncomingChunks
 from postroom.wire.data import ChunkDecoder
 from postroom.wire.replies import reply
 from postroom.wire.session import Chunk
 from tests.server.scene import PATIENT, STORED, Peer, Scene, Stored, Transaction, World, settings
-from tests.server.test_reception import envelope_for_tests
 
 FULL = reply(452, "4.2.2", "Mailbox full")
 GONE = reply(550, "5.1.1", "Gone")
@@ -189,8 +189,8 @@ class MemoryTests(SynchronousTestCase):
     """Nothing is kept of a chunk."""
 
     def test_chunks_of_one_octet_make_few_pieces(self) -> None:
-        transaction = Transaction(World(), envelope_for_tests())
         session = Scene().in_transaction().protocol.session
+        transaction = Transaction(World(), session.envelope)
         incoming = IncomingChunks(session, transaction, ChunkDecoder())
         for octet in b"x\r\n\r\n" * 10_000:
             incoming.begin_chunk(Chunk(1, False))

@@ -90,7 +90,8 @@ class AdmissionTests(SynchronousTestCase):
         ):
             protocol = Scene().factory.buildProtocol(address)
             assert isinstance(protocol, SMTPServerProtocol)
-            self.assertEqual((protocol.facts.client, protocol.facts.client_port), (client, port))
+            facts = protocol.first_facts
+            self.assertEqual((facts.client, facts.client_port), (client, port))
 
 
 class OfferTests(SynchronousTestCase):

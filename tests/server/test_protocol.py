@@ -609,4 +609,4 @@ class FlatTests(SynchronousTestCase):
         peer.send((RCPT + "\r\n").encode() * 100_000)
         self.assertEqual(peer.hear_all()[-1].code, 421)
         self.assertTrue(peer.closed)
-        self.assertEqual(len(cast(Any, peer.protocol).envelope.recipients), 1000)
+        self.assertEqual(len(cast(Any, peer.protocol).session.envelope.recipients), 1000)

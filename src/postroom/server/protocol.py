@@ -61,7 +61,8 @@ class SMTPServerProtocol(LineStream):
     """The connection of one session.
 
     Attributes:
-        session: what is known, and what is open.
+        first_facts: who has connected.
+        session: what is known, and what is open; made when the connection is.
         deadline: when the wait that is under way has lasted too long, on the reactor's clock.
         idle_since: when the peer was last answered.
     """
@@ -90,7 +91,7 @@ class SMTPServerProtocol(LineStream):
         """
         self._listener = listener
         self._commands = commands
-        self._first_facts = facts
+        self.first_facts = facts
         self._destination = destination
         self._limits = listener.settings.limits
         self.deadline = self.idle_since = listener.seconds()
@@ -99,7 +100,7 @@ class SMTPServerProtocol(LineStream):
 
     def connectionMade(self) -> None:
         """Greet the peer, or turn it away."""
-        listener, facts = self._listener, self._first_facts
+        listener, facts = self._listener, self.first_facts
         self.session = session = Session(listener, facts, self.transport, self._destination)
         listener.opened(self, facts.client)
         over_tls = ISSLTransport.providedBy(self.transport)
