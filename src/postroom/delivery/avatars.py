@@ -7,6 +7,10 @@ A portal with another realm may give avatars that provide Twisted's `IMessageDel
 `IMessageDeliveryFactory` instead; here they get adapters to `ITransactionDelivery`. Whoever has
 avatars of a third kind registers one adapter more.
 
+The other way round, `twisted.mail.smtp.ESMTP` asks a portal for `IMessageDelivery`. This realm has
+it, and any `ITransactionDelivery` gets an adapter to it: so ESMTP delivers to our Maildirs and our
+queue.
+
 `twisted.mail.smtp` is a large module that only such avatars need: it is imported with the first of
 them.
 """
@@ -24,7 +28,7 @@ from postroom.delivery.inquiries import DirectoryInquiries
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
 from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import SessionFacts
-from postroom.interfaces import IInquiries, ITransactionDelivery
+from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 
 
 @implementer(IRealm)
@@ -46,28 +50,37 @@ class MailRealm:
         avatarId: object,  # noqa: N803  # cred passes it by this name
         mind: object,
         *interfaces: type[Interface],
-    ) -> tuple[type[Interface], SessionDelivery, Callable[[], None]]:
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
         """Make a session's avatar.
 
         Args:
             avatarId: what the checker gave; cred's ``ANONYMOUS`` for a session without login.
-            mind: the session's `SessionFacts`.
-            interfaces: `ITransactionDelivery` must be among them.
+            mind: the session's `SessionFacts`; only `ITransactionDelivery` needs it.
+            interfaces: `ITransactionDelivery` or `IMessageDelivery` must be among them; if both
+                are, the former is given.
 
         Raises:
-            NotImplementedError: it is not; cred asks for this exception.
+            NotImplementedError: neither is; cred asks for this exception.
 
         RFC 4954 s4
         """
-        if ITransactionDelivery not in interfaces:
-            raise NotImplementedError("this realm has only ITransactionDelivery")
-        if not isinstance(mind, SessionFacts):
-            raise TypeError("the mind of a mail session is its SessionFacts")
         user = _name_of(avatarId)
+        if ITransactionDelivery in interfaces:
+            if not isinstance(mind, SessionFacts):
+                raise TypeError("the mind of a mail session is its SessionFacts")
+            return ITransactionDelivery, self._delivery_for(mind, user), _logout
+        if IMessageDelivery in interfaces:
+            from postroom.delivery.esmtp_delivery import ESMTPDelivery
+
+            # ESMTP has no mind: what is known of the session comes with each message.
+            avatar = ESMTPDelivery(lambda facts: self._delivery_for(facts, user), user)
+            return IMessageDelivery, avatar, _logout
+        raise NotImplementedError("this realm has only ITransactionDelivery and IMessageDelivery")
+
+    def _delivery_for(self, facts: SessionFacts, user: str | None) -> SessionDelivery:
         if user is None or self._submission is None:
-            return ITransactionDelivery, SessionDelivery(self._room, mind, user), _logout
-        submitted = SubmittedDelivery(self._room, mind, user, self._submission)
-        return ITransactionDelivery, submitted, _logout
+            return SessionDelivery(self._room, facts, user)
+        return SubmittedDelivery(self._room, facts, user, self._submission)
 
 
 def _name_of(avatar_id: object) -> str | None:
@@ -93,6 +106,14 @@ def _adapt_factory(factory: Any) -> Any:
     return LegacyDelivery(factory.getMessageDelivery)
 
 
+def _adapt_for_esmtp(delivery: Any) -> Any:
+    from postroom.delivery.esmtp_delivery import ESMTPDelivery
+
+    identified = IIdentified.providedBy(delivery)
+    return ESMTPDelivery(lambda _: delivery, delivery.identity() if identified else None)
+
+
 registerAdapter(DirectoryInquiries, SessionDelivery, IInquiries)
 registerAdapter(_adapt_delivery, IMessageDelivery, ITransactionDelivery)
 registerAdapter(_adapt_factory, IMessageDeliveryFactory, ITransactionDelivery)
+registerAdapter(_adapt_for_esmtp, ITransactionDelivery, IMessageDelivery)
