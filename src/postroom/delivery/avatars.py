@@ -1,4 +1,4 @@
-"""The realm, and the whole table of adapters.
+"""The realms, and the whole table of adapters.
 
 A portal with this realm gives every session its `SessionDelivery`: logged in, it may write to any
 domain; anonymous, to local ones, and from the relay networks to any.
@@ -6,6 +6,8 @@ domain; anonymous, to local ones, and from the relay networks to any.
 A portal with another realm may give avatars that provide Twisted's `IMessageDelivery` or
 `IMessageDeliveryFactory` instead; here they get adapters to `ITransactionDelivery`. Whoever has
 avatars of a third kind registers one adapter more.
+
+A site may replace our deliveries by its own (`SiteRealm`); they too get here by adapters.
 
 The other way round, `twisted.mail.smtp.ESMTP` asks a portal for `IMessageDelivery`. This realm has
 it, and any `ITransactionDelivery` gets an adapter to it: so ESMTP delivers to our Maildirs and our
@@ -16,6 +18,7 @@ them.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS
@@ -83,6 +86,46 @@ class MailRealm:
         return SubmittedDelivery(self._room, facts, user, self._submission)
 
 
+@implementer(IRealm)
+class SiteRealm:
+    """Gives every session the site's own delivery, whoever has logged in or not."""
+
+    def __init__(self, make_delivery: Callable[[], ITransactionDelivery]) -> None:
+        """Take what returns the delivery of a session."""
+        self._make_delivery = make_delivery
+
+    def requestAvatar(
+        self,
+        avatarId: object,  # noqa: N803  # cred passes it by this name
+        mind: object,
+        *interfaces: type[Interface],
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
+        """Make a session's avatar; see `MailRealm.requestAvatar`.
+
+        Raises:
+            NotImplementedError: `ITransactionDelivery` is not among the interfaces.
+        """
+        if ITransactionDelivery not in interfaces:
+            raise NotImplementedError("this realm has only ITransactionDelivery")
+        delivery, user = self._make_delivery(), _name_of(avatarId)
+        if user is None or IIdentified.providedBy(delivery):
+            return ITransactionDelivery, delivery, _logout
+        return ITransactionDelivery, _IdentifiedAvatar(delivery, user), _logout
+
+
+@implementer(IIdentified)
+class _IdentifiedAvatar:
+    """Stands for a delivery that does not know itself who has logged in."""
+
+    def __init__(self, delivery: ITransactionDelivery, user: str) -> None:
+        self.delivery = delivery
+        self._user = user
+
+    def identity(self) -> str:
+        """See `IIdentified`."""
+        return self._user
+
+
 def _name_of(avatar_id: object) -> str | None:
     """Read what a checker gave; they are not agreed on bytes or text."""
     if avatar_id == ANONYMOUS:
@@ -116,4 +159,5 @@ def _adapt_for_esmtp(delivery: Any) -> Any:
 registerAdapter(DirectoryInquiries, SessionDelivery, IInquiries)
 registerAdapter(_adapt_delivery, IMessageDelivery, ITransactionDelivery)
 registerAdapter(_adapt_factory, IMessageDeliveryFactory, ITransactionDelivery)
+registerAdapter(attrgetter("delivery"), _IdentifiedAvatar, ITransactionDelivery)
 registerAdapter(_adapt_for_esmtp, ITransactionDelivery, IMessageDelivery)
