@@ -387,6 +387,14 @@ class Transactions(InMemory):
         self.assertEqual(self.codes(), [550, 250])
         self.flushLoggedErrors(smtp.SMTPServerError)
 
+    def test_recipients_are_answered_in_order(self) -> None:
+        waiting: Deferred[Any] = Deferred()
+        self.keeper.answers["recipient"] = [waiting, reply(550, "5.1.1", "No such user")]
+        self.said(b"MAIL FROM:<a@client.example>")
+        self.assertEqual(self.said(b"RCPT TO:<u@here.example>", b"RCPT TO:<v@here.example>"), [])
+        waiting.callback("somewhere")
+        self.assertEqual(self.codes(), [250, 550])
+
     def test_a_peer_is_held_while_the_delivery_is_slow(self) -> None:
         begin, write, write_on = Deferred(), Deferred(), Deferred()  # type: ignore[var-annotated]
         self.keeper.answers.update(begin=[begin], write=[write, write_on])

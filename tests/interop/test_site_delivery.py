@@ -46,6 +46,8 @@ class SiteDeliveryTests(TestCase):
         wanted = sorted([*HARD.values()] * 2)
         self.assertEqual(sorted(Folder(folder / "archive").contents()), wanted)
         self.assertEqual(daemon.queued(), 0)
+        daemon.stop()
+        self.assertIn("All mail goes to archive:archive\n", daemon.log())
         self.assertNotIn("Traceback", daemon.log())
 
 

@@ -5,7 +5,9 @@ to `IMessageDelivery`, and the avatar that `postroom.delivery.avatars.MailRealm`
 for that interface. What becomes of the content is in `postroom.delivery.esmtp_message`.
 
 State: what belongs to one MAIL is found by the sender's `Address`, which ESMTP hands back with each
-recipient. ESMTP does not wait for answers, so "the current transaction" would be a guess.
+recipient. ESMTP does not wait for answers, so "the current transaction" would be a guess. For the
+same reason a lock lets one question or commit after the other go to the delivery: a peer that does
+not wait either must not take the answer to one command for that to another.
 
 What ESMTP does not tell nobody knows: parameters of MAIL and RCPT are lost, and a client that said
 HELO counts as one that said EHLO.
@@ -13,10 +15,10 @@ HELO counts as one that said EHLO.
 Who controls the input: the peer, addresses and greeting, as far as ESMTP's patterns let them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL
@@ -32,6 +34,7 @@ from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.paths import POSTMASTER, Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
 
+_T = TypeVar("_T")
 MakeDelivery = Callable[[SessionFacts], ITransactionDelivery]
 
 
@@ -63,7 +66,7 @@ class ESMTPDelivery:
         Returns:
             Fires with ``origin``; fails with `SMTPBadSender`.
         """
-        return Deferred.fromCoroutine(self._validate_from(helo, origin))
+        return self._in_turn(self._validate_from(helo, origin))
 
     def validateTo(self, user: smtp.User) -> "Deferred[Callable[[], RecipientMessage]]":
         """Ask whether a recipient is accepted; see `IMessageDelivery`.
@@ -71,13 +74,31 @@ class ESMTPDelivery:
         Returns:
             Fires with what makes the recipient's message; fails with `SMTPBadRcpt`.
         """
-        return Deferred.fromCoroutine(self._validate_to(user))
+        return self._in_turn(self._validate_to(user))
+
+    def _in_turn(self, question: Coroutine[Any, Any, _T]) -> "Deferred[_T]":
+        """Ask once all earlier questions are answered, and their answers were sent.
+
+        The lock is released behind that, and not by the question itself: its last act would let the
+        next answer go first.
+        """
+        answer: Deferred[_T] = Deferred()
+
+        async def ask() -> None:
+            async with self._lock:
+                try:
+                    found = await question
+                except Exception:
+                    answer.errback()
+                else:
+                    answer.callback(found)
+
+        Deferred.fromCoroutine(ask())
+        return answer
 
     async def _validate_from(
         self, helo: tuple[bytes | None, bytes | str], origin: smtp.Address
     ) -> smtp.Address:
-        async with self._lock:  # transactions never overlap, nor do their replies
-            pass
         await self._open(helo, origin)
         return origin
 
