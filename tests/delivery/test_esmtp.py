@@ -11,7 +11,7 @@ import trustme
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.testing import StringTransport
@@ -123,6 +123,19 @@ class OverTCP(TestCase):
             self.assertEqual(delivered(copy), OWN)
             self.assertIn(b"Received: from client.test ([127.0.0.1])", copy)
             self.assertIn(b"with ESMTPA id " + message.id.encode(), copy)
+
+    async def test_mail_of_who_logged_in_is_completed(self) -> None:
+        bare = b"From: " + JOE.encode() + b"\r\nSubject: hi\r\n\r\nbody\r\n"
+
+        def send(peer: smtplib.SMTP) -> None:
+            peer.login(JOE, PASSWORD)
+            peer.sendmail(JOE, [JOE], bare)
+
+        await self.talk(send)
+        (copy,) = self.mail_of("joe")
+        self.assertTrue(copy.endswith(bare))
+        for name in (b"\r\nDate: ", b"\r\nMessage-ID: "):
+            self.assertEqual(copy.count(name), 1, name)
 
     async def test_nobody_else_may(self) -> None:
         def send(peer: smtplib.SMTP) -> list[object]:
@@ -248,6 +261,9 @@ class Keeper:
         return answer.addCallback(lambda _: kept) if isinstance(answer, Deferred) else answer
 
 
+PEER = IPv4Address("TCP", "192.0.2.1", 4711)
+
+
 class Transport(StringTransport):
     """Tells whether it is to be read from."""
 
@@ -263,16 +279,15 @@ class InMemory(SynchronousTestCase):
         self.keeper = Keeper()
         self.connect(IMessageDelivery(self.keeper))
 
-    def connect(self, delivery: object) -> None:
+    def connect(self, delivery: object, peer: Any = PEER) -> None:
         verifyObject(IMessageDelivery, delivery)
         self.esmtp = smtp.ESMTP()
         self.esmtp.noisy = False
         self.esmtp.delivery = delivery
         self.esmtp.host = b"mx.here.example"
-        self.transport = Transport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4711))
+        self.transport = Transport(peerAddress=peer)
         self.esmtp.makeConnection(self.transport)
         self.addCleanup(self.esmtp.setTimeout, None)
-        self.said(b"EHLO client.example")
 
     def said(self, *lines: bytes) -> list[int]:
         """Say lines; give the codes of what is answered."""
@@ -285,6 +300,7 @@ class InMemory(SynchronousTestCase):
         return [int(line[:3]) for line in replies if line[3:4] == b" "]
 
     def begin(self, *recipients: bytes) -> None:
+        self.said(b"EHLO client.example")
         self.assertEqual(self.said(b"MAIL FROM:<a@client.example>"), [250])
         for recipient in recipients:
             self.assertEqual(self.said(b"RCPT TO:<" + recipient + b">"), [250])
@@ -332,6 +348,17 @@ class Transactions(InMemory):
     def test_the_null_sender(self) -> None:
         self.assertEqual(self.said(b"MAIL FROM:<>"), [250])
         self.assertIsNone(self.keeper.envelopes[0].mail.reverse_path)
+
+    def test_peers_of_all_kinds(self) -> None:
+        for peer, client in (
+            (IPv6Address("TCP", "2001:db8::1", 4711), "2001:db8::1"),
+            (IPv6Address("TCP", "::ffff:192.0.2.7", 4711), "192.0.2.7"),
+            (UNIXAddress(None), "unix"),
+        ):
+            self.connect(IMessageDelivery(self.keeper), peer)
+            self.said(b"MAIL FROM:<a@client.example>")
+            self.assertEqual(self.said(b"RCPT TO:<u@here.example>"), [250])
+            self.assertEqual(self.keeper.envelopes[-1].session.client, client)
 
     def test_a_bare_postmaster_has_no_domain(self) -> None:
         self.begin(b"Postmaster")
@@ -396,19 +423,21 @@ class Transactions(InMemory):
         self.assertEqual(self.codes(), [250, 550])
 
     def test_a_peer_is_held_while_the_delivery_is_slow(self) -> None:
+        big = b"x" * 9000
         begin, write, write_on = Deferred(), Deferred(), Deferred()  # type: ignore[var-annotated]
         self.keeper.answers.update(begin=[begin], write=[write, write_on])
         self.begin(b"u@here.example")
-        self.said(b"A: b", b"", b"body")
+        self.said(b"A: b", b"", big, big)
         self.assertFalse(self.transport.reads)
         begin.callback(None)
         (kept,) = self.keeper.begun
-        self.assertEqual(kept.content, b"A: b\r\n\r\nbody\r\n")
+        content = b"A: b\r\n\r\n" + big + b"\r\n" + big + b"\r\n"
+        self.assertEqual(kept.content, content)
         self.assertFalse(self.transport.reads)
         self.assertEqual(self.said(b"more", b"."), [])  # these had been read already
-        self.assertEqual(kept.content, b"A: b\r\n\r\nbody\r\n")
+        self.assertEqual(kept.content, content)
         write.callback(None)
-        self.assertEqual((kept.content, kept.committed), (b"A: b\r\n\r\nbody\r\nmore\r\n", 0))
+        self.assertEqual((kept.content, kept.committed), (content + b"more\r\n", 0))
         write_on.callback(None)
         self.assertEqual(self.codes(), [250])
         self.assertTrue(self.transport.reads)
