@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.portal import Portal
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
@@ -180,6 +180,7 @@ def assemble(
     storage: Storage,
     limits: Limits,
     checkers: Sequence[ICredentialsChecker],
+    site_realm: IRealm | None = None,
 ) -> Rooms:
     """Put the rooms together.
 
@@ -189,6 +190,7 @@ def assemble(
         storage: opened.
         limits: the server's, cut to what the process may have.
         checkers: further sources of logins.
+        site_realm: gives sessions their deliveries in place of ours; None for ours.
 
     Raises:
         UserError: the certificates that the client is to trust cannot be read, or a source of
@@ -230,7 +232,7 @@ def assemble(
     sending = SendingLimits(sources.directory, counts)
     room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
     senders = Senders(sources.directory, router, delivery)
-    realm = MailRealm(room, SubmissionRules(settings.submitting(), senders))
+    realm = site_realm or MailRealm(room, SubmissionRules(settings.submitting(), senders))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
