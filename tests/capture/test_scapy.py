@@ -10,8 +10,8 @@ from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap, wrpcap
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.capture import scapy as binding
 from postroom.capture.scapy import SMTP
-from postroom.wire import scapy as binding
 from postroom.wire.builder import SmtpBuilder
 from postroom.wire.ports import SMTP_PORTS
 from postroom.wire.stream import IN_DATA
