@@ -62,14 +62,10 @@ def offered(dialogue: Dialogue, tls: bool) -> dict[str, str]:
     return {keyword: rest for keyword, _, rest in words}
 
 
-def ways(
-    requirement: Requirement, settings: Mapping[str, str]
-) -> Iterator[tuple[Dialogue, bool]]:
+def ways(requirement: Requirement, settings: Mapping[str, str]) -> Iterator[tuple[Dialogue, bool]]:
     """Yield the dialogue as it is had in each way, and whether TLS stands from the start."""
     asked = requirement.dialogue.settings
-    ours = dict(
-        word.split("=", 1) for word in requirement.dialogue.notes.get("ours", "").split()
-    )
+    ours = dict(word.split("=", 1) for word in requirement.dialogue.notes.get("ours", "").split())
     # What makes it strict comes first: a dialogue may set one limit otherwise.
     settings = {**settings, "role": requirement.role, **ours, **asked}
     dialogue = replace(requirement.dialogue, settings=settings)

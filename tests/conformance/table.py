@@ -39,12 +39,14 @@ Conformance
 
 What the RFCs ask of a mail server, line by line, and whether Postroom keeps it. A line with a
 dialogue is tried on the server in memory, in clear text, through STARTTLS and within TLS, in whole
-groups and octet by octet; with the settings that it comes with, and with the strictest, which are
-``session.tolerate = []``, ``session.bare_newline = "refuse"`` and ``limits.text_line_octets = 998``.
-It keeps the same with both, but for the lines listed below, which are matters of form, and which it
-keeps only with strict settings (in the tables: *if strict*). A line about clients is a script that a server in memory plays to our
-client; the others name the test that shows them (``tests``). This page is generated from the
-results, and a test fails when it differs.
+groups and octet by octet. It is tried as it comes and with the strictest settings:
+``session.tolerate = []``, ``session.bare_newline = "refuse"``, ``limits.text_line_octets = 998``.
+Most lines it keeps in both cases. The others, *if strict* in the tables, are matters of form that
+it keeps only with strict settings; they are listed below.
+
+A line about clients is a script that a server in memory plays to our client; the others name the
+test that shows them (``tests``). This page is generated from the results, and a test fails when it
+differs.
 
 The dialogues come with Postroom and can be had with any server::
 

@@ -39,9 +39,8 @@ class DaemonTests(SynchronousTestCase):
     def try_on(self, listener: str, *options: str) -> dict[str, dict[str, str]]:
         results = Path(self.mktemp())
         login = ("--user", USER, "--password", PASSWORD)
-        status, output = run(
-            f"127.0.0.1:{daemon(self.mode).ports[listener]}", *MAIL, *login, *options, "--json", str(results)
-        )
+        place = f"127.0.0.1:{daemon(self.mode).ports[listener]}"
+        status, output = run(place, *MAIL, *login, *options, "--json", str(results))
         self.assertEqual(status, 0, output)
         found: dict[str, dict[str, str]] = json.loads(results.read_text())
         broken = {name for name, each in found.items() if each["verdict"] == "broken"}
