@@ -31,6 +31,7 @@ prdr:
        message = not this one
   accept
 """
+_BINARY = "[session]\nbinarymime = true\n"
 
 
 @cache
@@ -59,7 +60,7 @@ def _relay() -> Daemon:
         *("--hostname", "relay.test", "--relay-network", "127.0.0.0/8"),
         *_certificates().options,
         listeners=("mx", "submission"),
-        settings=f"[routes]\n{table}\n[retry]\nfirst_seconds = 1\njitter = 0\n",
+        settings=f"[routes]\n{table}\n[retry]\nfirst_seconds = 1\njitter = 0\n{_BINARY}",
     )
     daemon.add_account(ANN, PASSWORD)
     stopped_at_exit(daemon).start()
@@ -278,7 +279,10 @@ class PostroomTests(_Case):
 
     def test_binaryContentArrivesOctetForOctet(self) -> None:
         hop = Daemon(
-            new_folder("second"), "--hostname", "second.test", port=_ports["postroom.test"]
+            new_folder("second"),
+            *("--hostname", "second.test"),
+            port=_ports["postroom.test"],
+            settings=_BINARY,
         )
         hop.add_account("bob@postroom.test", PASSWORD)
         self.addCleanup(hop.stop)

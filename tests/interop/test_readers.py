@@ -36,7 +36,8 @@ SENT = {"short": TEXT, "long": LONG, "binary": TEXT, "old": TEXT}
 
 @cache
 def _daemon() -> Daemon:
-    daemon = stopped_at_exit(Daemon(new_folder("readers")))
+    settings = "[session]\nbinarymime = true\n"
+    daemon = stopped_at_exit(Daemon(new_folder("readers"), settings=settings))
     daemon.add_account(ANN, "correct-horse-battery")
     daemon.start()
     daemon.admin("quota", "set", ANN, "--size", "100M")

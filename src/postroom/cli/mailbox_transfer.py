@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from postroom.accounts.mailbox.messages import Mailbox
     from postroom.accounts.mailbox.sources import MboxFile
     from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.line_ends import LineEnds
     from postroom.maildirs.usage import Quota
 
 _SUFFIX: Final = ".mbox"
@@ -53,9 +54,11 @@ def import_(
     something was left out.
     """
     from postroom.accounts.mailbox.sources import MboxFile, files_in
+    from postroom.maildirs.line_ends import LineEnds
 
     known, maildir = maildir_of(site, address)
-    target = _Target(maildir, mailbox, None if over_quota else _quota(site, known))
+    quota = None if over_quota else _quota(site, known)
+    target = _Target(maildir, mailbox, quota, LineEnds(site.settings.delivery.line_ends))
     path = Path(source)
     if source == "-":
         reports = _take_file(target, cast("io.BufferedIOBase", sys.stdin.buffer), 0, _STDIN)
@@ -138,6 +141,7 @@ class _Target:
     maildir: Path
     mailbox: str
     quota: "Quota | None"
+    line_ends: "LineEnds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,7 @@ def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Nam
         except OSError as error:
             yield _faulty(each.mailbox, str(error.strerror), str(each.path))
             continue
-        into = _Target(target.maildir, each.mailbox, target.quota)
+        into = replace(target, mailbox=each.mailbox)
         with file:
             size = each.path.stat().st_size
             yield from _take_file(into, file, size, str(each.path), target.mailbox)
@@ -201,7 +205,7 @@ def _take_file(
                     name = f"{source}: {part.name}"
                 if part.name is not None and len(parts) > 1:
                     mailbox = below(above or target.mailbox, mailbox_of(part.name))
-                    into = _Target(target.maildir, mailbox, target.quota)
+                    into = replace(target, mailbox=mailbox)
                 with _progress(f"into {into.mailbox}", size_octets) as advance:
                     yield _take_part(into, part, name, lambda: advance(counting.taken()))
     except Interrupted:
@@ -215,7 +219,7 @@ def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], No
 
     try:
         mailbox, report = import_mbox(
-            target.maildir, target.mailbox, part.content(), target.quota, step
+            target.maildir, target.mailbox, part.content(), target.quota, step, target.line_ends
         )
     except Interrupted:
         raise

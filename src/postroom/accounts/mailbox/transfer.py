@@ -38,12 +38,13 @@ from typing import BinaryIO, Final
 
 from postroom.accounts.mailbox.folders import mailboxes_in, opened
 from postroom.accounts.mailbox.mbox import Damaged, Doubts, read_mbox, write_message
-from postroom.accounts.mailbox.messages import Entry, Mailbox, opened_mailbox
+from postroom.accounts.mailbox.messages import Entry, Mailbox, opened_mailbox, store_message
 from postroom.errors import UserError
 from postroom.maildirs import usage
 from postroom.maildirs.directories import create_file
 from postroom.maildirs.folders import directory_of, parse_folder
-from postroom.maildirs.names import FLAGS, FileName, host_part, new_base
+from postroom.maildirs.line_ends import LineEnds, Sizes
+from postroom.maildirs.names import FLAGS, FileName, host_part, new_base, size_fields
 from postroom.maildirs.usage import Quota, Usage
 
 BATCH_FILES: Final = 64
@@ -133,7 +134,11 @@ class Intake:
     """
 
     def __init__(
-        self, mailbox: Mailbox, quota: Quota | None = None, report: Report | None = None
+        self,
+        mailbox: Mailbox,
+        quota: Quota | None = None,
+        report: Report | None = None,
+        line_ends: LineEnds = LineEnds.KEPT,
     ) -> None:
         """Begin.
 
@@ -141,7 +146,9 @@ class Intake:
             mailbox: open.
             quota: refuse what is over it; None to take all.
             report: to be filled in; None to make one.
+            line_ends: what the files get; messages of a Maildir, which may be binary, keep theirs.
         """
+        self._line_ends = line_ends
         self.report = Report() if report is None else report
         self._mailbox = mailbox
         self._quota = quota
@@ -169,9 +176,9 @@ class Intake:
         tmp = self._mailbox.part("tmp")
         descriptor = create_file(temporary, tmp)
         try:
-            size, digest = _write(descriptor, incoming)
-            stem = stem or self._stem_of(incoming, digest)
-            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, size), size)
+            sizes, digest = _write(descriptor, incoming, self._line_ends)
+            stem, size = stem or self._stem_of(incoming, digest), sizes.octets
+            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, sizes), size)
             if not self._admit(incoming, stem, size):
                 raise _Unreadable
         except BaseException as error:
@@ -240,6 +247,7 @@ def import_mbox(
     file: BinaryIO,
     quota: Quota | None = None,
     step: Callable[[], None] = lambda: None,
+    line_ends: LineEnds = LineEnds.LF,
 ) -> tuple[str, Report]:
     """Take the messages of an mbox into a mailbox, which is made unless it is there.
 
@@ -251,6 +259,7 @@ def import_mbox(
         file: the mbox, at its start.
         quota: refuse what is over it; None to take all.
         step: called after each message.
+        line_ends: what messages get in the Maildir.
 
     Returns:
         The name of the mailbox, and what became of the messages.
@@ -266,7 +275,7 @@ def import_mbox(
     try:
         with opened_mailbox(maildir, name, make=True) as mailbox:
             if first is not None:
-                intake = Intake(mailbox, quota, report)
+                intake = Intake(mailbox, quota, report, line_ends)
                 take_all(intake, chain((first,), messages), step)
             return mailbox.name, report
     finally:
@@ -390,22 +399,23 @@ def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[],
     return report
 
 
-def _write(descriptor: int, incoming: Incoming) -> tuple[int, bytes]:
-    """Write a message into its file; gives its length and digest."""
+def _write(descriptor: int, incoming: Incoming, line_ends: LineEnds) -> tuple[Sizes, bytes]:
+    """Write a message into its file; return its sizes, and the digest of what came."""
     digest = hashlib.blake2b(digest_size=8)
     chunks = incoming.chunks()
-    size = 0
-    with open(os.dup(descriptor), "wb") as file:
+
+    def digested() -> Iterator[bytes]:
         while chunk := _next(chunks):
-            file.write(chunk)
             digest.update(chunk)
-            size += len(chunk)
-    if not size:
+            yield chunk
+
+    sizes = store_message(descriptor, digested(), line_ends)
+    if not sizes.octets:
         raise _Unreadable("it is empty")
     if incoming.received_at is not None:
         with suppress(OverflowError, OSError):
             os.utime(descriptor, (incoming.received_at, incoming.received_at))
-    return size, digest.digest()
+    return sizes, digest.digest()
 
 
 def _next(chunks: Iterator[bytes]) -> bytes:
@@ -419,9 +429,9 @@ def _next(chunks: Iterator[bytes]) -> bytes:
         raise _Unreadable(str(error)) from error
 
 
-def _place(incoming: Incoming, stem: str, size: int) -> tuple[str, str]:
-    """Give the directory and the name of a message."""
-    base = f"{stem},S={size}"
+def _place(incoming: Incoming, stem: str, sizes: Sizes) -> tuple[str, str]:
+    """Return the directory and the name of a message."""
+    base = stem + size_fields(sizes)
     flags = "".join(sorted(set(incoming.flags) & set(FLAGS.values())))
     if incoming.is_new and not flags:
         return "new", base
