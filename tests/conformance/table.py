@@ -53,8 +53,9 @@ The dialogues come with Postroom and can be had with any server::
     python -m postroom.testing.conformance HOST:PORT --domain DOMAIN --recipient USER@DOMAIN
 
 ``--help`` has the rest: ``--lmtp``, ``--submission`` with ``--user`` and ``--password``,
-``--starttls``, ``--implicit-tls``. It sends mail to the recipient. Exit status 1 says that a MUST
-was not kept.
+``--starttls``, ``--implicit-tls``. It sends mail to the recipient. Where a line is not kept because
+the server tolerates what it need not, the output says what. Exit status 1 says that a MUST was not
+kept.
 
 Of what a site may use beyond these, DANE (RFC 7672), MTA-STS (RFC 8461) and TLSRPT (RFC 8460) are
 not implemented, and so have no lines here.

@@ -123,6 +123,12 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("expected 503", output)
         self.assertIn("MUST: 0 of 1 kept", output)
 
+    def test_what_a_server_tolerates_is_told_as_that(self) -> None:
+        status, output = self.try_on(b"250 parrot\r\n", "--only", "RFC5321-3.3-n")
+        self.assertEqual(status, 0)
+        self.assertIn("RFC5321-3.3-n SHOULD broken (tolerates blanks): There is no space", output)
+        self.assertIn("SHOULD: 0 of 1 kept", output)
+
     def test_what_is_kept_is_counted_and_shown_if_wanted(self) -> None:
         answer = b"250 parrot\r\n"
         status, output = self.try_on(answer, "--only", "RFC5321-2.2.1-a", "-v")
