@@ -9,6 +9,7 @@ from typing import Any
 
 from postroom.cli import mailbox_transfer, output
 from tests.cli.support import CommandTestCase
+from tests.filesystem import RecordingDisk
 
 ME = "postmaster@localhost"
 MESSAGE = b"From: Zoe <zoe@b.example>\r\nSubject: Hello\r\n\r\nFrom me to you\r\n"
@@ -339,6 +340,11 @@ class Transfers(MailboxCase):
             self.refuse(why, "mailbox", *arguments)
         self.misuse("standard output", "mailbox", "export", ME, "-")
         self.assertEqual(sorted(os.listdir(self.folder)), ["empty", "wrong"])
+
+    def test_a_power_cut_takes_nothing_that_was_exported(self) -> None:
+        disk = RecordingDisk(self, self.folder)
+        self.succeed("mailbox", "export", ME, str(self.folder / "in.mbox"), "-m", "INBOX")
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
 
     def test_a_disk_that_is_full_says_how_to_go_on(self) -> None:
         target = str(self.folder / "out")

@@ -22,6 +22,7 @@ from postroom.errors import UserError
 from postroom.maildirs.usage import Quota
 from tests.accounts.mailbox.support import MaildirCase
 from tests.accounts.mailbox.test_mbox import written
+from tests.filesystem import RecordingDisk, fail_calls
 
 MESSAGES = [b"Subject: %d\r\n\r\nFrom me\r\n" % number for number in range(5)]
 
@@ -79,20 +80,18 @@ class FromMbox(ImportCase):
 
     def test_an_interrupted_import_is_gone_on_with(self) -> None:
         messages = [b"Subject: %d\n\n" % number for number in range(BATCH_FILES + 10)]
-        true, calls = os.fsync, [0]
-
-        def fsync(descriptor: int) -> None:
-            calls[0] += 1
-            if calls[0] > BATCH_FILES + 12:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            true(descriptor)
-
-        patched = self.patch(module.os, "fsync", fsync)
+        restore = fail_calls(self, "fsync", errno.ENOSPC, first=BATCH_FILES + 13, times=1000)
         self.assertRaises(OSError, self.take_mbox, written(*messages))
-        patched.restore()
+        restore()
         self.assertEqual(len(self.names(".In/cur")), BATCH_FILES)
         self.assertEqual(self.take_mbox(written(*messages)), Report(10, BATCH_FILES))
         self.assertEqual(self.contents(), sorted(messages))
+
+    def test_a_power_cut_takes_nothing_that_was_reported(self) -> None:
+        self.take_mbox(written(MESSAGES[0]))
+        disk = RecordingDisk(self, self.path)
+        self.take_mbox(written(*MESSAGES))
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
 
 
 class FromAnywhere(ImportCase):
