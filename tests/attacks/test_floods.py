@@ -4,34 +4,33 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from postroom.testing.conversation import Silence
-from tests.attacks.test_open_relay import Client
-from tests.conformance.daemon import USER, daemon
+from tests.attacks.attack import Attack
+from tests.conformance.daemon import USER
+from tests.modes import REFUSE, STRICT
 
 MEBIBYTE = 1 << 20
 ROOM = 48 * MEBIBYTE
 """More than any session takes, and less than any flood."""
 
 
-class FloodTests(SynchronousTestCase):
+class FloodTests(Attack):
     """Memory stays flat, and the next client is answered at once."""
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        ours = daemon()
+        ours = self.daemon
         before = ours.resident_octets()
         ours.forget_peak()
         yield
         self.assertLess(ours.peak_octets() - before, ROOM)
-        client = Client("clear")
+        client = self.client()
         self.assertEqual(client.say("NOOP").code, 250)
         client.line.lose()
 
     def flood(self, unit: bytes, octets: int, *before: str, end: bytes = b"") -> str:
         """Send a unit on and on after these lines; give the code of what is heard, or nothing."""
-        client = Client("clear")
+        client = self.client()
         for line in before:
             reply = client.say(line)
             self.assertIn(reply.code, (250, 354), line)
@@ -55,7 +54,35 @@ class FloodTests(SynchronousTestCase):
 
     def test_a_line_of_content_without_end(self) -> None:
         with self.bounded():
-            self.assertEqual(self.message(b"A" * 65536, 100 * MEBIBYTE), "550")
+            self.assertEqual(self.message(b"A" * 65536, 100 * MEBIBYTE), "552")
+
+    def body(self, unit: bytes, octets: int, end: bytes) -> int:
+        """Send a message whose body is a unit on and on; return the code of its reply."""
+        with self.bounded():
+            client = self.client()
+            for line in ("MAIL FROM:<a@there.example>", f"RCPT TO:<{USER}>", "DATA"):
+                client.say(line)
+            client.line.send(b"Subject: x\r\n\r\n")
+            for _ in range(octets // len(unit)):
+                client.line.send(unit)
+            client.line.send(end)
+            code = client.line.hear().code
+            client.line.lose()
+        return code
+
+    def test_a_line_of_forty_mebibytes_is_taken(self) -> None:
+        for unit in (b"A" * 65_536, b" " * 65_536, b"=\xc3\xa4." * 16_384):
+            self.assertEqual(self.body(unit, 40 * MEBIBYTE, b"\r\n.\r\n"), 250)
+
+    def test_returns_that_end_no_line(self) -> None:
+        for end in (b"x\r\n.\r\n", b"\n.\r\n"):
+            code = self.body(b"\r" * 65_536, 40 * MEBIBYTE, end)
+            self.assertEqual(code, 250 if self.mode.mends else 550)
+
+    def test_newlines_that_grow_when_they_are_mended(self) -> None:
+        with self.bounded():
+            found = self.message(b"\n" * 65536, 40 * MEBIBYTE)
+            self.assertEqual(found, "552" if self.mode.mends else "550")
 
     def test_content_longer_than_the_limit(self) -> None:
         with self.bounded():
@@ -79,7 +106,7 @@ class FloodTests(SynchronousTestCase):
 
     def test_a_chunk_longer_than_the_limit(self) -> None:
         with self.bounded():
-            client = Client("clear")
+            client = self.client()
             for line in ("MAIL FROM:<a@there.example>", f"RCPT TO:<{USER}>"):
                 self.assertEqual(client.say(line).code, 250)
             client.line.send(b"BDAT 104857600 LAST\r\n")
@@ -91,7 +118,7 @@ class FloodTests(SynchronousTestCase):
 
     def test_recipients_without_end(self) -> None:
         with self.bounded():
-            client = Client("clear")
+            client = self.client()
             client.say("MAIL FROM:<a@there.example>")
             client.line.send(f"RCPT TO:<{USER}>\r\n".encode() * 1200)
             codes = [client.line.hear().code for _ in range(1200)]
@@ -100,20 +127,32 @@ class FloodTests(SynchronousTestCase):
 
     def test_replies_that_nobody_reads(self) -> None:
         with self.bounded():
-            client = Client("clear", timeout_seconds=1)
+            client = self.client(timeout_seconds=1)
             for _ in range(50):
                 client.line.send(b"RSET\r\n" * 100_000)
-            other = Client("clear")
+            other = self.client()
             self.assertEqual(other.say("NOOP").code, 250)
             other.line.lose()
             client.line.lose()
 
     def test_a_crowd_that_says_nothing(self) -> None:
         with self.bounded():
-            place = ("127.0.0.1", daemon().port)
+            place = ("127.0.0.1", self.daemon.port)
             crowd = [socket.create_connection(place, 10) for _ in range(300)]
-            client = Client("clear")
+            client = self.client()
             self.assertEqual(client.say("NOOP").code, 250)
             client.line.lose()
             for each in crowd:
                 each.close()
+
+
+class StrictFloodTests(FloodTests):
+    """Nothing is tolerated."""
+
+    mode = STRICT
+
+
+class RefuseFloodTests(FloodTests):
+    """Bare CRs and LFs are refused."""
+
+    mode = REFUSE

@@ -4,18 +4,19 @@ RFC 2920 s3.1 names the commands that end a group. What follows one of them in t
 a bot's or a smuggler's; it is never obeyed.
 """
 
-from dataclasses import replace
+from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.attacks.test_smuggling import EVIL, TRANSPORTS, connected
-from tests.server.scene import Scene, settings
-
-STRICT = replace(settings(), synchronised=True)
+from tests.attacks.attack import TRANSPORTS, Attack, connected
+from tests.attacks.test_smuggling import EVIL
+from tests.modes import REFUSE, STRICT
+from tests.server.scene import Scene
 
 
-class HurryTests(SynchronousTestCase):
+class HurryTests(Attack):
     """What comes too early is not obeyed."""
+
+    def scene(self, **changes: Any) -> Scene:
+        return super().scene(synchronised=True, **changes)
 
     def cut_off(self, scene: Scene, transport: str, before: list[str], octets: bytes) -> None:
         peer = connected(scene, transport)
@@ -37,10 +38,10 @@ class HurryTests(SynchronousTestCase):
                 ([], b"HELO client.example\r\n"),
                 (mail, b"DATA\r\n"),
             ):
-                self.cut_off(Scene(STRICT), transport, before, command + EVIL)
+                self.cut_off(self.scene(), transport, before, command + EVIL)
 
     def test_behind_starttls_it_is_not_obeyed(self) -> None:
-        scene = Scene(STRICT)
+        scene = self.scene()
         peer = scene.connect()
         peer.say("EHLO c")
         peer.send(b"STARTTLS\r\n" + EVIL)
@@ -49,7 +50,7 @@ class HurryTests(SynchronousTestCase):
         self.assertNotIn("sender evil@there.example", scene.world.calls)
 
     def test_before_the_greeting(self) -> None:
-        scene = Scene(replace(STRICT, greeting_delay_seconds=2))
+        scene = self.scene(greeting_delay_seconds=2)
         peer = scene.connect(greeted=False)
         peer.send(b"EHLO client.example\r\n")
         scene.wait(3, peer)
@@ -58,7 +59,7 @@ class HurryTests(SynchronousTestCase):
 
     def test_a_group_that_is_one_is_served(self) -> None:
         for transport in TRANSPORTS:
-            scene = Scene(STRICT)
+            scene = self.scene()
             peer = connected(scene, transport)
             peer.say("EHLO c")
             peer.send(b"MAIL FROM:<a@there.example>\r\nRCPT TO:<user@here.example>\r\nDATA\r\n")
@@ -68,3 +69,15 @@ class HurryTests(SynchronousTestCase):
             peer.settle()
             self.assertEqual([each.code for each in peer.hear_all()], [250, 250, 250, 221])
             self.assertEqual(len(scene.world.stored), 1)
+
+
+class StrictHurryTests(HurryTests):
+    """Nothing is tolerated."""
+
+    mode = STRICT
+
+
+class RefuseHurryTests(HurryTests):
+    """Bare newlines in content are refused."""
+
+    mode = REFUSE

@@ -9,9 +9,9 @@ has HELO, after which BDAT is an unknown command whose octets are nobody's.
 from collections.abc import Sequence
 from random import Random
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from postroom.wire.replies import Reply
+from tests.attacks.attack import Attack
+from tests.modes import REFUSE, STRICT, Mode
 from tests.server.scene import Scene
 
 PIECES = [
@@ -30,11 +30,18 @@ PIECES = [
     b"RCPT TO:<unknown@here.example>\r\n",
     b"RCPT TO:<user@there.example>\r\n",
     b"RCPT TO:<>\r\n",
+    b"MAIL FROM: tolerated@there.example.\r\n",
+    b"MAIL FROM:\r\n",
+    b"RCPT TO:\t< ot..her@here.example >\r\n",
+    b"RCPT TO:user\r\n",
+    b"RCPT TO:<user> <evil@here.example>\r\n",
     b"DATA\r\nSubject: x\r\n\r\ntext\r\n..\r\n.\r\n",
     b"DATA\r\n.\r\n",
     b"DATA\r\nNOOP\r\nMAIL FROM:<evil@there.example>\r\n.\r\n",
     b"DATA\r\nbare\nLF\r\n.\r\n",
     b"DATA\r\nNUL\0\r\n.\r\n",
+    b"DATA\r\n\r\r\n\r.\n.\r\0\n..\n\0\r\n\r\n.\r\n",
+    b"BDAT 9 LAST\r\n\r\r\0\n.\n\r.\r",
     b"DATA now\r\n",
     b"BDAT 6\r\nNOOP\r\n",
     b"BDAT 6\r\nRSET\r\n",
@@ -77,8 +84,8 @@ def is_content(piece: bytes) -> bool:
 class Run:
     """One way to have one session."""
 
-    def __init__(self, late: bool) -> None:
-        self.scene = Scene()
+    def __init__(self, mode: Mode, late: bool) -> None:
+        self.scene = Scene(mode.listener(origin="here.example"))
         if late:
             self.scene.answer_late()
         self.peer = self.scene.connect()
@@ -98,9 +105,9 @@ class Run:
         return [str(reply) for reply in self.replies], stored
 
 
-def session_of(random: Random) -> list[bytes]:
+def session_of(mode: Mode, random: Random) -> list[bytes]:
     """Draw a session; content stands only where DATA gets 354, for else it would be commands."""
-    probe, session = Run(late=False), []
+    probe, session = Run(mode, late=False), []
     pieces = PIECES + LEADING_ON * 6
     for piece in (PIECES[0], *random.choices(pieces, k=PIECES_EACH)):
         command = piece
@@ -121,11 +128,11 @@ def cut_anywhere(octets: bytes, random: Random) -> list[bytes]:
     return [octets[a:b] for a, b in zip([0, *places], [*places, len(octets)], strict=True)]
 
 
-class SequenceTests(SynchronousTestCase):
+class SequenceTests(Attack):
     """One meaning for a session."""
 
     def run_with(self, segments: Sequence[bytes], late: bool) -> object:
-        run = Run(late)
+        run = Run(self.mode, late)
         for segment in segments:
             run.send(segment)
         return run.result()
@@ -134,9 +141,9 @@ class SequenceTests(SynchronousTestCase):
         random = Random(20)
         stored = 0
         for number in range(SESSIONS):
-            session = session_of(random)
+            session = session_of(self.mode, random)
             octets = b"".join(session)
-            once = Run(late=False)
+            once = Run(self.mode, late=False)
             for piece in session:
                 once.send(piece)
             wanted = once.result()
@@ -156,8 +163,8 @@ class SequenceTests(SynchronousTestCase):
     def test_nothing_is_stored_but_what_a_client_meant_to_send(self) -> None:
         random = Random(21)
         for _ in range(SESSIONS):
-            session = session_of(random)
-            run = Run(late=False)
+            session = session_of(self.mode, random)
+            run = Run(self.mode, late=False)
             for piece in session:
                 run.send(piece)
             _, stored = run.result()
@@ -172,8 +179,8 @@ class SequenceTests(SynchronousTestCase):
     def test_each_command_has_one_reply(self) -> None:
         random = Random(22)
         for _ in range(SESSIONS):
-            session = session_of(random)
-            run = Run(late=False)
+            session = session_of(self.mode, random)
+            run = Run(self.mode, late=False)
             for piece in session:
                 before = len(run.replies)
                 run.send(piece)
@@ -181,3 +188,15 @@ class SequenceTests(SynchronousTestCase):
                     break
                 count = len(run.replies) - before
                 self.assertEqual(count, 2 if is_content(piece) and len(piece) > 6 else 1, piece)
+
+
+class StrictSequenceTests(SequenceTests):
+    """Nothing is tolerated."""
+
+    mode = STRICT
+
+
+class RefuseSequenceTests(SequenceTests):
+    """Bare CRs and LFs in content are refused."""
+
+    mode = REFUSE

@@ -8,9 +8,9 @@ import socket
 import ssl
 import struct
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.conformance.daemon import daemon
+from tests.attacks.attack import Attack
+from tests.daemon import Daemon
+from tests.modes import REFUSE, STRICT
 
 HELLO = b"EHLO client.example\r\n"
 
@@ -25,8 +25,8 @@ def client_context() -> ssl.SSLContext:
 class Wire:
     """TLS by hand: what is encrypted comes out of memory, and can be sent as one likes."""
 
-    def __init__(self, listener: str = "mx") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", daemon().ports[listener]), 10)
+    def __init__(self, server: Daemon, listener: str = "mx") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.ports[listener]), 10)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = client_context().wrap_bio(self.incoming, self.outgoing)
 
@@ -105,11 +105,11 @@ def server_name(name: bytes) -> bytes:
     return struct.pack(">HHHBH", 0, len(name) + 5, len(name) + 3, 0, len(name)) + name
 
 
-class HandshakeTests(SynchronousTestCase):
+class HandshakeTests(Attack):
     """What is no handshake ends the connection, and nothing goes on in clear text."""
 
     def closes_after(self, octets: bytes) -> None:
-        wire = Wire()
+        wire = Wire(self.daemon)
         wire.until_starttls()
         wire.socket.sendall(octets)
         said = wire.read_to_end()
@@ -132,7 +132,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_garbage_on_a_port_with_tls_from_the_start(self) -> None:
         for octets in (b"EHLO x\r\nQUIT\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 100):
-            wire = Wire("mx-tls")
+            wire = Wire(self.daemon, "mx-tls")
             wire.socket.sendall(octets)
             self.assertNotIn(b"220", wire.read_to_end())
             wire.socket.close()
@@ -152,7 +152,7 @@ class HandshakeTests(SynchronousTestCase):
             plain.replace(b"mx.here.example", b"mx.here.exampl\xff"),
             plain[:50],
         ):
-            wire = Wire()
+            wire = Wire(self.daemon)
             wire.until_starttls()
             wire.socket.sendall(octets)
             if octets is not plain and len(octets) == 50:
@@ -160,17 +160,29 @@ class HandshakeTests(SynchronousTestCase):
             said = wire.read()
             self.assertIn(said[:1], (b"\x16", b"\x15", b""), octets[-40:])
             wire.socket.close()
-        after = Wire()  # the daemon is as it was
+        after = Wire(self.daemon)  # the daemon is as it was
         after.until_starttls()
         after.handshake()
         self.assertTrue(after.say(HELLO).startswith(b"250-"))
 
 
-class WithinTests(SynchronousTestCase):
+class StrictHandshakeTests(HandshakeTests):
+    """Nothing is tolerated."""
+
+    mode = STRICT
+
+
+class RefuseHandshakeTests(HandshakeTests):
+    """Bare newlines in content are refused."""
+
+    mode = REFUSE
+
+
+class WithinTests(Attack):
     """What comes outside TLS once it stands is nothing."""
 
     def within(self) -> Wire:
-        wire = Wire()
+        wire = Wire(self.daemon)
         wire.until_starttls()
         wire.handshake()
         self.assertTrue(wire.say(HELLO).startswith(b"250-"))
@@ -198,7 +210,7 @@ class WithinTests(SynchronousTestCase):
         wire = self.within()
         for command in (b"MAIL FROM:<a@there.example>", b"RCPT TO:<user@here.example>", b"DATA"):
             wire.say(command + b"\r\n")
-        inbox = daemon().maildir("user@here.example") / "new"
+        inbox = self.daemon.maildir("user@here.example") / "new"
         before = set(inbox.iterdir()) if inbox.exists() else set()
         wire.tls.write(b"Subject: x\r\n\r\nhalf a message\r\n")
         with contextlib.suppress(ssl.SSLWantReadError):
@@ -207,3 +219,15 @@ class WithinTests(SynchronousTestCase):
         wire.socket.sendall(b".\r\nNOOP\r\n")
         self.assertNotIn(b"250", wire.read_to_end())
         self.assertEqual(set(inbox.iterdir()) if inbox.exists() else set(), before)
+
+
+class StrictWithinTests(WithinTests):
+    """Nothing is tolerated."""
+
+    mode = STRICT
+
+
+class RefuseWithinTests(WithinTests):
+    """Bare newlines in content are refused."""
+
+    mode = REFUSE

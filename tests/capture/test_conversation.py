@@ -83,6 +83,13 @@ class SessionTests(SynchronousTestCase):
         )
         self.assertEqual(violations(talk), [])
 
+    def test_lmtp_answers_for_each_recipient_of_messages_that_are_pipelined(self) -> None:
+        talk = heard("220 a\n> LHLO c\n250-a\n250-PIPELINING\n250 CHUNKING")
+        message = b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@b>\r\nBDAT 1 LAST\r\nx"
+        talk.hear(9, True, message * 2 + b"QUIT\r\n")
+        talk.hear(9, False, (b"250 a\r\n" * 3 + b"250 1\r\n452 2\r\n") * 2 + b"221 bye\r\n")
+        self.assertEqual(violations(talk), [])
+
     def test_after_tls_begins_nothing_is_read(self) -> None:
         talk = heard("220 a\n> EHLO c\n250-a\n250 STARTTLS\n> STARTTLS\n220 go")
         talk.hear(9, True, b"\x16\x03\x01\x00\x05QUIT\r\n")

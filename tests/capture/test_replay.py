@@ -121,6 +121,14 @@ class ReplayTests(SynchronousTestCase):
         self.server.stop()
         self.assertNotIn(b"c2VjcmV0\r\n", self.server.heard)
 
+    def test_content_that_did_not_wait_for_354_does_not_wait_now(self) -> None:
+        line = begin().client(b"DATA\r\nx\r\n.\r\n").server(b"354 go\r\n250 kept\r\n")
+        line.client(b"QUIT\r\n").server(b"221 bye\r\n")
+        greeting = ((b"", b"220 new\r\n"), (b"EHLO c\r\n", b"250 new\r\n"))
+        data = ((b"\r\n.\r\n", b"354 go\r\n250 kept\r\n"), (b"QUIT\r\n", b"221 bye\r\n"))
+        steps = self.replay(line, *greeting, *data, seconds=2)
+        self.assertEqual([step.differs for step in steps if step.speaker == "S"], [False] * 5)
+
     def test_chunks_are_sent_whatever_the_reply_was(self) -> None:
         line = begin().client(b"BDAT 3 LAST\r\na\0b").server(b"250 ok\r\n")
         greeting = ((b"", b"220 new\r\n"), (b"EHLO c\r\n", b"250 new\r\n"))
@@ -257,6 +265,39 @@ class ReplayTests(SynchronousTestCase):
             steps = self.replay(self.lmtp(), *self.LMTP, *rcpts, *data, bye, seconds=2)
             self.assertEqual(sum(step.differs for step in steps), differing, accepted)
             self.assertEqual(str(steps[-1].heard), "221 bye")
+
+    def test_messages_that_are_pipelined_in_chunks(self) -> None:
+        for hello, ended in ((b"EHLO", b"250 kept\r\n"), (b"LHLO", b"250 kept\r\n" * 2)):
+            message = b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@b>\r\nBDAT 1 LAST\r\nx"
+            replies = (b"250 ok\r\n" * 3 + ended) * 2 + b"221 bye\r\n"
+            offer = b"250-a\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+            line = Line().open().server(b"220 a\r\n").client(hello + b" c\r\n").server(offer)
+            line.client(message * 2 + b"QUIT\r\n").server(replies)
+            greeting = ((b"", b"220 new\r\n"), (b"LO c\r\n", offer))
+            steps = self.replay(line, *greeting, (b"QUIT\r\n", replies), seconds=2)
+            self.assertEqual(str(steps[-1].heard), "221 bye")
+            self.assertEqual([step for step in steps if step.differs or step.speaker == "-"], [])
+
+    def test_the_replies_of_prdr(self) -> None:
+        line = begin().client(b"MAIL FROM:<> PRDR\r\n").server(b"250 a\r\n")
+        for name in (b"a", b"b"):
+            line.client(b"RCPT TO:<" + name + b"@d.example>\r\n").server(b"250 ok\r\n")
+        line.client(b"DATA\r\n").server(b"354 go\r\n").client(b".\r\n")
+        line.server(b"353 see\r\n250 1\r\n550 2\r\n250 all\r\n")
+        line.client(b"QUIT\r\n").server(b"221 bye\r\n")
+        script = (
+            *((b"", b"220 new\r\n"), (b"EHLO c\r\n", b"250 new\r\n"), (b"PRDR\r\n", b"250 a\r\n")),
+            *((b"<a@d.example>\r\n", b"250 a\r\n"), (b"<b@d.example>\r\n", b"250 a\r\n")),
+            (b"DATA\r\n", b"354 go\r\n"),
+        )
+        for ended, differing in (
+            (b"353 x\r\n250 1\r\n250 2\r\n250 all\r\n", 1),
+            (b"250 all\r\n", 1),
+        ):
+            more = ((b".\r\n", ended), (b"QUIT\r\n", b"221 bye\r\n"))
+            steps = self.replay(line, *script, *more, seconds=2)
+            self.assertEqual(str(steps[-1].heard), "221 bye")
+            self.assertEqual(sum(step.differs for step in steps), differing)
 
     def test_lmtp_whose_content_is_left_out(self) -> None:
         rcpts = tuple((b"TO:<%c@d.example>\r\n" % name, b"550 no\r\n") for name in b"abc")

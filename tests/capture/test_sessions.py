@@ -261,6 +261,21 @@ class PartTests(Reading):
             ["C: [52 octets that are no command]", "S: 250 kept", "C: QUIT"],
         )
 
+    def test_more_of_such_content_than_is_kept(self) -> None:
+        line = Line()
+        for _ in range(100):
+            line.client(b"x" * 998 + b"\r\n")
+        line.client(b".\r\n").server(b"250 kept\r\n")
+        talked = self.read_session(*line.frames)
+        self.assertEqual(
+            talked,
+            [
+                "-: [100000 octets of which the beginning is not in the capture]",
+                "C: [3 octets that are no command]",
+                "S: 250 kept",
+            ],
+        )
+
     def test_what_is_pipelined_behind_such_content(self) -> None:
         line = Line().client(b"secret\r\n.\r\nQUIT\r\n").server(b"250 kept\r\n221 bye\r\n")
         talked = self.read_session(*line.frames)

@@ -1,9 +1,11 @@
 """``postroom mailbox``."""
 
+import gzip
 import io
 import mailbox
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +267,9 @@ class Transfers(MailboxCase):
             "Lists: 0 messages imported, 1 there already\n",
         ):
             self.assertEqual(self.succeed("mailbox", "import", "ann@localhost", target), expected)
-        self.assertEqual(self.messages("cur", ".Lists/cur"), [MESSAGE, MESSAGE])
-        self.assertEqual(self.messages("new"), [b"Subject: b\r\n\r\n"])
+        as_lf = MESSAGE.replace(b"\r\n", b"\n")
+        self.assertEqual(self.messages("cur", ".Lists/cur"), [as_lf, as_lf])
+        self.assertEqual(self.messages("new"), [b"Subject: b\n\n"])
 
     def test_out_as_a_maildir_and_in_below_a_mailbox(self) -> None:
         target = str(self.folder / "out")
@@ -318,11 +321,18 @@ class Transfers(MailboxCase):
     def test_wrong_sources_and_targets_are_said(self) -> None:
         wrong = self.folder / "wrong"
         wrong.write_text("Hello\n")
+        packed = self.folder / "packed"
+        packed.write_bytes(gzip.compress(b"From -\nSubject: x\n\nHello\n")[:-10])
+        archive = self.folder / "archive"
+        archive.write_bytes(b"PK\x03\x04")
         empty = self.folder / "empty"
         empty.mkdir()
         for why, *arguments in (
             ("no such file", "import", ME, str(self.folder / "none")),
             (f"{wrong}: not an mbox", "import", ME, str(wrong)),
+            (f"{wrong}: not an mbox", "import", ME, str(wrong), "-m", "New"),
+            (f"{packed}: it is damaged: it ends too early", "import", ME, str(packed), "-m", "New"),
+            (f"{archive}: it is a damaged or incomplete zip", "import", ME, str(archive)),
             ("no Maildir, for it has no cur", "import", ME, str(empty)),
             ("very account", "import", ME, str(self.maildir)),
             ("is there already", "export", ME, str(wrong), "-m", "INBOX"),
@@ -339,7 +349,72 @@ class Transfers(MailboxCase):
         ):
             self.refuse(why, "mailbox", *arguments)
         self.misuse("standard output", "mailbox", "export", ME, "-")
-        self.assertEqual(sorted(os.listdir(self.folder)), ["empty", "wrong"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["archive", "empty", "packed", "wrong"])
+        self.assertNotIn("New", self.succeed("mailbox", "list", ME))
+
+    def test_a_directory_is_gone_through_to_its_end(self) -> None:
+        self.succeed("mailbox", "export", ME, str(self.folder), "--line-ends", "kept")
+        inbox = (self.folder / "INBOX.mbox").read_bytes()
+        (self.folder / "Bad.mbox").write_bytes(b"Hello\n")
+        (self.folder / "Cut.mbox.gz").write_bytes(gzip.compress(inbox)[:-1])
+        (self.folder / "notes").write_bytes(b"Subject: x\n\n")
+        (self.folder / "a..b.mbox").write_bytes(inbox)
+        result = self.run_command("mailbox", "import", "ann@localhost", str(self.folder), "-m", "D")
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            result.stdout,
+            "D.Cut: 2 messages imported\nD: 2 messages imported\nD.Lists: 1 message imported\n",
+        )
+        notes = [line.partition(str(self.folder))[2] for line in result.stderr.splitlines()]
+        self.assertEqual(
+            [each[: len(expected)] for each, expected in zip(notes, self.NOTES, strict=True)],
+            list(self.NOTES),
+        )
+        found = self.succeed_json("mailbox", "list", "ann@localhost")
+        self.assertEqual([each["mailbox"] for each in found], ["INBOX", "D", "D.Cut", "D.Lists"])
+
+    NOTES = (
+        "/Bad.mbox: not an mbox: it begins with no 'From ' line",
+        "/Cut.mbox.gz: it is damaged: it ends too early; what comes before that was imported",
+        "/a..b.mbox: 'D.a..b' cannot be a mailbox",
+        "/notes: not an mbox: it begins with a header field",
+    )
+
+    def test_what_is_compressed_is_unpacked(self) -> None:
+        one, more = self.folder / "one.zip", self.folder / "more.zip"
+        self.succeed("mailbox", "export", ME, str(self.folder / "out"), "--line-ends", "kept")
+        inbox = (self.folder / "out" / "INBOX.mbox").read_bytes()
+        with zipfile.ZipFile(one, "w") as archive:
+            archive.writestr("Takeout/All.mbox", inbox)
+        with zipfile.ZipFile(more, "w") as archive:
+            archive.writestr("x/INBOX.mbox", inbox)
+            archive.writestr("x/Lists.mbox.gz", gzip.compress(inbox))
+        for source, expected in (
+            (str(one), "A: 2 messages imported\n"),
+            (str(more), "B: 2 messages imported\nB.Lists: 2 messages imported\n"),
+        ):
+            said = self.succeed("mailbox", "import", "ann@localhost", source, "-m", expected[0])
+            self.assertEqual(said, expected)
+        packed = gzip.compress(inbox)
+        said = self.succeed("mailbox", "import", "ann@localhost", "-", "-m", "C", stdin=packed)
+        self.assertEqual(said, "C: 2 messages imported\n")
+        for parts in (".A/", ".B/", ".B.Lists/", ".C/"):
+            as_lf = [MESSAGE.replace(b"\r\n", b"\n"), b"Subject: b\n\n"]
+            self.assertEqual(self.messages(f"{parts}cur", f"{parts}new"), as_lf)
+
+    def test_lines_in_doubt_are_said_and_no_failure(self) -> None:
+        first = b"From a@b.example Thu Jan  1 00:00:00 2026\n"
+        path = self.folder / "x"
+        path.write_bytes(first + b"Subject: x\n\nHello\n\nFrom here\n")
+        result = self.run_command("mailbox", "import", "ann@localhost", str(path))
+        self.assertEqual((result.exit_code, result.stdout), (0, "INBOX: 1 message imported\n"))
+        self.assertEqual(
+            result.stderr,
+            f"note: {path}: 1 line only looks like the beginning of a message and stayed in the one"
+            " before; the first is line 6\n",
+        )
+        (found,) = self.succeed_json("mailbox", "import", "ann@localhost", str(path))
+        self.assertEqual((found["source"], found["doubtful_lines"]), (str(path), 1))
 
     def test_a_power_cut_takes_nothing_that_was_exported(self) -> None:
         disk = RecordingDisk(self, self.folder)

@@ -1,6 +1,7 @@
 """Small parts that the tests of this package share."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -50,6 +51,11 @@ def envelope(
     for address, route in recipients:
         made.recipients.append(Recipient(Rcpt(box(address)), route))
     return made
+
+
+def as_lf(octets: bytes) -> bytes:
+    """What a Maildir file has for content with CRLF."""
+    return re.sub(rb"(?<!\r)\r\n", b"\n", octets)
 
 
 def files_in(directory: str) -> dict[str, bytes]:

@@ -11,15 +11,24 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.delivery import batch as module
-from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite, without
+from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite
+from postroom.delivery.filling import without
 from postroom.delivery.maildir import message_key
 from postroom.delivery.spool import FileContent, MemoryContent
 from postroom.interfaces import IContent
-from tests.delivery.support import MESSAGE, StreamedContent, files_in, open_descriptors
+from tests.delivery.support import (
+    MESSAGE,
+    StreamedContent,
+    as_lf,
+    files_in,
+    open_descriptors,
+    settings,
+)
 from tests.filesystem import RecordingDisk, fail_calls
 
 HEAD = b"Return-Path: <>\r\n"
 QUEUE_ID = "1kD3vB0007Qwbz"
+STORED = as_lf(HEAD + MESSAGE)
 
 
 class BatchCase(SynchronousTestCase):
@@ -27,7 +36,7 @@ class BatchCase(SynchronousTestCase):
         self.root = os.path.abspath(self.mktemp())
         self.before = open_descriptors()
         self.addCleanup(self.check_descriptors)
-        self.store = BatchStore("mx.example", 8)
+        self.store = BatchStore(settings())
         self.addCleanup(self.store.close)
 
     def check_descriptors(self) -> None:
@@ -66,12 +75,30 @@ class Storing(BatchCase):
     def test_stores_head_and_content_for_the_owner_alone(self) -> None:
         self.assertEqual(self.stored(self.write()), [None])
         ((name, octets),) = files_in(f"{self.path()}/new").items()
-        self.assertEqual(octets, HEAD + MESSAGE)
+        self.assertEqual(octets, STORED)
         self.assertRegex(
-            name, rf"^1763812987\.{QUEUE_ID}_[0-9a-f]{{16}}\.mx\.example,S={len(HEAD + MESSAGE)}$"
+            name,
+            rf"^1763812987\.{QUEUE_ID}_[0-9a-f]{{16}}\.mx\.example"
+            rf",S={len(STORED)},W={len(HEAD + MESSAGE)}$",
         )
         self.assertEqual(stat.S_IMODE(os.stat(f"{self.path()}/new/{name}").st_mode), 0o600)
         self.assertEqual(self.tmp(), [])
+
+    def test_with_the_setting_crlf_it_has_the_line_ends_that_came(self) -> None:
+        self.store = BatchStore(settings(line_ends="crlf"))
+        self.addCleanup(self.store.close)
+        self.assertEqual(self.stored(self.write()), [None])
+        ((name, octets),) = files_in(f"{self.path()}/new").items()
+        self.assertEqual(octets, HEAD + MESSAGE)
+        self.assertTrue(name.endswith(f",S={len(octets)},W={len(octets)}"))
+
+    def test_binary_content_is_stored_unchanged(self) -> None:
+        octets = MESSAGE + b"\0\n\r\r\n"
+        write = self.write(content=MemoryContent([octets]), binary=True)
+        self.assertEqual(self.stored(write), [None])
+        ((name, found),) = files_in(f"{self.path()}/new").items()
+        self.assertEqual(found, HEAD + octets)
+        self.assertTrue(name.endswith(f",S={len(found)},W={len(found) + 1}"))
 
     def test_the_standard_library_reads_it(self) -> None:
         self.stored(self.write())
@@ -121,27 +148,17 @@ class KindsOfContent(BatchCase):
     def test_arrive_whole(self) -> None:
         for number, content in enumerate(self.contents()):
             self.assertEqual(self.stored(self.write(str(number), content)), [None])
-            self.assertEqual(self.new(str(number)), [HEAD + MESSAGE])
+            self.assertEqual(self.new(str(number)), [STORED])
 
     def test_arrive_without_what_is_cut(self) -> None:
-        expected = HEAD + MESSAGE[:2] + MESSAGE[5:20] + MESSAGE[25:]
+        whole = HEAD + MESSAGE[:2] + MESSAGE[5:20] + MESSAGE[25:]
+        expected = as_lf(whole)
+        with_crlf = len(expected) + expected.count(b"\n")  # a cut took the CR of one
         for number, content in enumerate(self.contents()):
             self.assertEqual(self.stored(self.write(str(number), content, cuts=self.CUTS)), [None])
             ((name, octets),) = files_in(f"{self.path(str(number))}/new").items()
             self.assertEqual(octets, expected)
-            self.assertTrue(name.endswith(f",S={len(expected)}"))
-
-    def test_a_large_file_is_copied_by_the_kernel_or_if_it_cannot_by_sendfile(self) -> None:
-        octets = os.urandom(3_000_000)
-        descriptor = os.open(self.mktemp(), os.O_RDWR | os.O_CREAT)
-        self.addCleanup(os.close, descriptor)
-        os.write(descriptor, octets)
-        content = FileContent(descriptor, len(octets))
-        self.assertEqual(self.stored(self.write("a", content, cuts=((0, 7),))), [None])
-        fail_calls(self, "copy_file_range", errno.EXDEV, times=1000)
-        self.assertEqual(self.stored(self.write("b", content, cuts=((0, 7),))), [None])
-        self.assertEqual(self.new("a"), [HEAD + octets[7:]])
-        self.assertEqual(self.new("b"), [HEAD + octets[7:]])
+            self.assertTrue(name.endswith(f",S={len(expected)},W={with_crlf}"))
 
     def test_a_spool_file_that_became_shorter_is_not_delivered(self) -> None:
         with open(self.mktemp(), "w+b") as file:
@@ -272,11 +289,24 @@ class Repeating(BatchCase):
 
     def test_nor_with_another_size_or_from_another_host(self) -> None:
         self.stored(self.write())
-        other = BatchStore("mx2.example", 8)
+        other = BatchStore(settings(hostname="mx2.example"))
         self.addCleanup(other.close)
         self.store = other
         self.stored(self.write(content=MemoryContent([MESSAGE + b"more\r\n"]), repeated=True))
         self.assertEqual(len(self.new()), 1)
+
+    def test_one_that_was_stored_before_names_told_both_sizes_is_found(self) -> None:
+        key = self.write().key
+        for name in (f"{key}mx.example,S=99", f"{key}mx.example", f"{key}old.example,S=9,W=99"):
+            for place in (f"new/{name}", f"cur/{name}:2,S"):
+                for part in ("tmp", "new", "cur"):
+                    os.makedirs(f"{self.path()}/{part}", exist_ok=True)
+                path = f"{self.path()}/{place}"
+                open(path, "w").close()
+                self.assertEqual(self.stored(self.write(repeated=True)), [None])
+                found = os.listdir(f"{self.path()}/new") + os.listdir(f"{self.path()}/cur")
+                self.assertEqual(found, [os.path.basename(path)])
+                os.unlink(path)
 
     def test_one_that_is_not_there_is_written(self) -> None:
         self.assertEqual(self.stored(self.write(repeated=True)), [None])
@@ -341,7 +371,7 @@ class Crashing(BatchCase):
             number += 1
             name = f"u{number}"
             writes = [self.write(name), self.write(name, queue_id="Q2")]
-            store = BatchStore("mx.example", 8)
+            store = BatchStore(settings())
             restore = self.crash_before(number)
             try:
                 store.store([MaildirFile(write) for write in writes])
@@ -351,10 +381,10 @@ class Crashing(BatchCase):
             finally:
                 restore()
             for octets in self.new(name) if os.path.exists(f"{self.path(name)}/new") else ():
-                self.assertEqual(octets, HEAD + MESSAGE, "a torn message shows")
+                self.assertEqual(octets, STORED, "a torn message shows")
             again = [self.write(name, queue_id=q, repeated=True) for q in (QUEUE_ID, "Q2")]
             self.assertEqual(self.stored(*again), [None, None], f"after call {number}")
-            self.assertEqual(self.new(name), [HEAD + MESSAGE] * 2, f"after call {number}")
+            self.assertEqual(self.new(name), [STORED] * 2, f"after call {number}")
         self.assertGreater(number, 20)
 
     def test_a_file_left_in_tmp_is_in_nobodys_way(self) -> None:

@@ -13,7 +13,7 @@ from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
 from postroom.delivery.maildir import message_key
 from postroom.delivery.spool import MemoryContent
-from tests.delivery.support import MESSAGE, files_in, open_descriptors, settings
+from tests.delivery.support import MESSAGE, as_lf, files_in, open_descriptors, settings
 
 
 class CommitterCase(TestCase):
@@ -46,7 +46,7 @@ class Delivering(CommitterCase):
         self.assertEqual([outcomes[0], outcomes[2]], [None, None])
         self.assertEqual(getattr(outcomes[1], "errno", None), errno.ENOTDIR)
         self.assertEqual(seen, [threading.main_thread()])
-        self.assertEqual(self.new(), [MESSAGE] * 2)
+        self.assertEqual(self.new(), [as_lf(MESSAGE)] * 2)
 
     async def test_what_gathers_while_it_works_shares_a_directory_sync(self) -> None:
         await self.committer.deliver([self.write(0)])

@@ -16,7 +16,7 @@ from postroom.errors import LOCAL_ERROR
 from postroom.interfaces import IChunkSource, ILocalAgent
 from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply, reply
-from tests.delivery.support import HEADER, MESSAGE, Chunks, box, files_in
+from tests.delivery.support import HEADER, MESSAGE, Chunks, as_lf, box, files_in
 from tests.delivery.test_transaction import make_room
 
 QUEUED = b"Received: from x\r\nReturn-Path: <old@x>\r\n" + MESSAGE
@@ -31,7 +31,6 @@ class AgentCase(TestCase):
             room.router,
             room.committer,
             room.spools,
-            room.quotas,
             room.queue.enqueue,
         )
         verifyObject(ILocalAgent, self.agent)
@@ -42,9 +41,12 @@ class AgentCase(TestCase):
         *chunks: bytes,
         deferred: bool = False,
         sender: str | None = "a@c.example",
+        **parameters: str,
     ) -> Reply | None:
         recipient = Rcpt(box(address))
-        message = NewMessage("Q1", box(sender) if sender else None, (recipient,), 1_763_812_987.5)
+        message = NewMessage(
+            "Q1", box(sender) if sender else None, (recipient,), 1_763_812_987.5, parameters
+        )
         source = Chunks(*(chunks or (QUEUED,)), deferred=deferred)
         return await self.agent.deliver_locally(message, recipient, source)
 
@@ -59,15 +61,15 @@ class Delivering(AgentCase):
         self.assertEqual(
             self.new("joe"),
             [
-                b"Return-Path: <a@c.example>\r\nX-Original-To: joe@here.example\r\n"
-                b"Delivered-To: joe@here.example\r\n"
-                b"Received: from x\r\n" + MESSAGE
+                b"Return-Path: <a@c.example>\nX-Original-To: joe@here.example\n"
+                b"Delivered-To: joe@here.example\n"
+                b"Received: from x\n" + as_lf(MESSAGE)
             ],
         )
 
     async def test_a_report_has_an_empty_return_path(self) -> None:
         await self.deliver("joe@here.example", sender=None)
-        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\r\n"))
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\n"))
 
     async def test_a_repetition_makes_no_second_copy(self) -> None:
         await self.deliver("joe@here.example")
@@ -83,7 +85,12 @@ class Delivering(AgentCase):
         for name, deferred in (("joe", False), ("ann", True)):
             answer = await self.deliver(f"{name}@here.example", *chunks, deferred=deferred)
             self.assertEqual(answer, DELIVERED)
-            self.assertTrue(self.new(name)[0].endswith(b"".join(chunks)))
+            self.assertTrue(self.new(name)[0].endswith(as_lf(b"".join(chunks))))
+
+    async def test_binary_content_is_stored_unchanged(self) -> None:
+        octets = HEADER + b"\0\n\r\r\n"
+        await self.deliver("joe@here.example", octets, BODY="BINARYMIME")
+        self.assertTrue(self.new("joe")[0].endswith(octets))
 
     async def test_who_is_not_local_is_left_to_the_relay(self) -> None:
         self.assertIsNone(await self.deliver("x@there.example"))

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import threading
 import time
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 
 from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite
 from postroom.delivery.maildir import message_key
@@ -17,8 +18,8 @@ from postroom.maildirs import usage
 from postroom.maildirs.usage import STALE_SECONDS, Quota
 from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply
-from tests.delivery.support import FACTS, MESSAGE, Threads, box, envelope, settings
-from tests.delivery.test_batch import BatchCase
+from tests.delivery.support import FACTS, MESSAGE, Threads, as_lf, box, envelope, settings
+from tests.delivery.test_batch import HEAD, BatchCase
 from tests.delivery.test_local_agent import AgentCase
 from tests.delivery.test_transaction import MessageCase, SessionCase
 from tests.filesystem import fail_calls
@@ -128,8 +129,8 @@ class AtCommit(BatchCase):
         fill(self.path())
         with usage.opened(self.path()) as root:
             usage.recount(root, self.QUOTA)
-        size = self.limited("Q1").size_octets
         self.assertEqual(self.stored(self.limited("Q1"), self.limited("Q2")), [None, None])
+        size = len(self.new()[0])  # of the file, not of the message as it came
         self.assertEqual(record(self.path()), f"100000S,3C\n0 0\n{2 * size} 2\n")
 
     def test_what_a_batch_holds_counts_within_it(self) -> None:
@@ -153,31 +154,109 @@ class AtCommit(BatchCase):
         self.assertIsNone(outcomes[1])
         self.assertFalse(os.path.exists(f"{self.path('free')}/maildirsize"))
 
-    def reply(self, text: str, age: float = 0) -> Reply:
-        """What a message hears by a record that says full."""
-        fill(self.path())
+    def reply(self, text: str, *sizes: int, age: float = 0) -> Reply | None:
+        """What a message hears in a Maildir with a record, and messages of some sizes."""
+        fill(self.path(), *sizes)
         with open(f"{self.path()}/maildirsize", "w") as file:
             file.write(text)
         then = time.time() - age
         os.utime(f"{self.path()}/maildirsize", (then, then))
-        store = BatchStore("mx.example", 8, FULL)
+        store = BatchStore(settings(over_quota="permanent"))
         self.addCleanup(store.close)
         made = MaildirFile(self.limited("Q1"))
         store.store([made])
+        if made.outcome is None:
+            os.unlink(f"{self.path()}/new/{made.new_name}")
+            return None
         assert isinstance(made.outcome, OverQuota)
         return made.outcome.reply
 
-    def test_the_refusal_is_final_only_if_the_record_is_certain(self) -> None:
+    def test_a_record_that_is_certain_is_believed(self) -> None:
         self.assertEqual(self.reply("100000S,3C\n5 3\n"), FULL)
-        self.assertEqual(self.reply("100000S,3C\n5 2\n5 1\n"), FULL_FOR_NOW)
-        self.assertEqual(self.reply("100000S,3C\n5 3\n", STALE_SECONDS + 60), FULL_FOR_NOW)
+        self.assertIsNone(self.reply("100000S,3C\n5 2\n", *[5] * 9))
 
-    def test_without_a_record_that_can_be_used_the_message_is_taken(self) -> None:
+    def test_nobody_is_refused_by_one_that_is_not(self) -> None:
+        for text, age in (
+            ("100000S,3C\n5 2\n5 1\n", 0),
+            ("100000S,3C\n5 3\n", STALE_SECONDS + 60),
+            ("100000S,2C\n5 3\n", 0),
+            ("nonsense", 0),
+        ):
+            self.assertIsNone(self.reply(text, 5, 5, age=age), text)
+            self.assertEqual(self.reply(text, 5, 5, 5, age=age), FULL, text)
+            os.unlink(f"{self.path()}/cur/2.x,S=5:2,S")
+
+    def test_nor_in_the_middle_of_a_batch(self) -> None:
         fill(self.path())
-        self.assertEqual(self.stored(self.limited("Q1")), [None])
         with open(f"{self.path()}/maildirsize", "w") as file:
-            file.write("7C\n7 7\n")
-        self.assertEqual(self.stored(self.limited("Q2")), [None])
+            file.write("100000S,3C\n5 1\n5 1\n")  # there is nothing by now
+        outcomes = self.stored(*(self.limited(f"Q{n}") for n in range(4)))
+        self.assertEqual(outcomes[:3], [None] * 3)
+        self.assertIsInstance(outcomes[3], OverQuota)
+
+    def test_a_maildir_without_a_record_is_counted_and_gets_one(self) -> None:
+        outcomes = self.stored(*(self.limited(f"Q{n}") for n in range(5)))
+        self.assertEqual(outcomes[:3], [None] * 3)
+        self.assertEqual([type(each) for each in outcomes[3:]], [OverQuota] * 2)
+        size = len(self.new()[0])
+        self.assertEqual(record(self.path()), f"100000S,3C\n0 0\n{3 * size} 3\n")
+        self.assertIsInstance(self.stored(self.limited("Q9"))[0], OverQuota)
+        self.assertEqual((len(self.new()), self.tmp()), (3, []))
+
+    def test_octets_count_as_the_file_has_them_up_to_the_last_one(self) -> None:
+        size = len(as_lf(HEAD + MESSAGE))
+        for octets, taken in ((size - 1, 0), (size, 1), (2 * size - 1, 1), (2 * size, 2)):
+            name = f"u{octets}"
+            writes = [
+                self.write(name, queue_id=f"Q{n}", quota=Quota(octets=octets)) for n in range(3)
+            ]
+            outcomes = self.stored(*writes)
+            self.assertEqual(outcomes.count(None), taken)
+            self.assertEqual(len(self.new(name)), taken)
+
+    def test_two_paths_to_one_maildir_fill_it_together(self) -> None:
+        fill(self.path())
+        os.symlink(self.path(), self.path("link"))
+        writes = [
+            self.write(name, queue_id=f"Q{n}", quota=self.QUOTA)
+            for n in range(3)
+            for name in ("u", "link")
+        ]
+        self.assertEqual(self.stored(*writes).count(None), 3)
+        self.assertEqual(len(self.new()), 3)
+        self.assertEqual(record(self.path()).splitlines()[-1].split()[1], "3")
+
+    def test_a_message_by_two_ways_needs_room_once(self) -> None:
+        quota = Quota(messages=1)
+        tagged = self.write(queue_id="Q1", quota=quota, folder=".none")
+        self.assertEqual(self.stored(self.limited("Q1", quota), tagged), [None, None])
+        self.assertIsInstance(self.stored(self.limited("Q2", quota))[0], OverQuota)
+
+    def test_whoever_counts_meanwhile_waits_and_no_message_is_forgotten(self) -> None:
+        fill(self.path())
+        counted: list[usage.Usage] = []
+
+        def count() -> None:
+            with usage.opened(self.path()) as root:
+                counted.append(usage.recount(root, self.QUOTA))
+
+        counting = threading.Thread(target=count)
+        true = os.rename
+
+        def rename(*args: Any, **kwargs: Any) -> None:
+            true(*args, **kwargs)
+            if not counting.is_alive() and not counted:
+                counting.start()
+                counting.join(0.2)  # it would be done by now, had it not to wait
+
+        self.patch(os, "rename", rename)
+        self.stored(self.limited("Q1"))
+        counting.join()
+        self.assertEqual(counted[0].messages, 1)
+        with usage.opened(self.path()) as root:
+            found = usage.read(root)
+        assert found is not None
+        self.assertEqual(found.usage, counted[0])
 
     def test_what_fails_does_not_count(self) -> None:
         self.stored(self.write(queue_id="Q0"))
@@ -223,6 +302,47 @@ class InSession(MessageCase):
             await self.send("joe@here.example", "ann@here.example")
         self.assertEqual(raised.exception.reply, FULL_FOR_NOW)
         self.assertEqual((self.queue.messages, self.new("joe"), self.new("ann")), ([], [], []))
+
+    async def test_a_fresh_account_takes_what_it_may_hold_however_many_come_at_once(self) -> None:
+        limits = AccountLimits(quota_octets=10_240, quota_messages=2)
+        for name in ("joe", "ann"):
+            limited(self.room, name, limits)
+        told: list[int] = []
+        for address in ("joe@here.example", "both@here.example", "away@here.example"):
+            sending = [
+                ensureDeferred(self.send_as(f"{address[0]}{number}", address))
+                for number in range(70)
+            ]
+            told += [answer for done in sending for answer in await done]
+        self.assertEqual((len(self.new("joe")), len(self.new("ann"))), (2, 2))
+        # Joe's own, but for two, and all that the group has no member with room for.
+        self.assertEqual(told[:70].count(452), 68)
+        self.assertEqual(told[70:140].count(452), 68)
+        self.assertEqual(told[140:], [250] * 70)  # what is also sent away waits for Joe
+        sizes = sum(map(len, self.new("joe")))
+        path = f"{self.root}/joe"  # type: ignore[attr-defined]
+        with usage.opened(path) as root:
+            found = usage.read(root)
+            assert found is not None
+            self.assertEqual((found.usage.octets, found.usage.messages), (sizes, 2))
+
+    async def send_as(self, queue_id: str, address: str) -> list[int]:
+        made = self.envelope(address)
+        made.id = queue_id
+        transaction = self.begin(made)
+        transaction.write(MESSAGE)
+        try:
+            return [answer.code for answer in await maybeDeferred(transaction.commit)]
+        except OverQuota as refusal:
+            return [refusal.reply.code]
+
+    async def test_one_message_that_is_larger_than_the_quota_is_refused(self) -> None:
+        limited(self.room, "joe", AccountLimits(quota_octets=5000))
+        with self.assertRaises(OverQuota):
+            await self.send("joe@here.example", octets=MESSAGE + b"x" * 5000)
+        self.assertEqual((self.new("joe"), self.queue.messages), ([], []))
+        await self.send("joe@here.example")
+        self.assertEqual(len(self.new("joe")), 1)
 
     async def test_beside_others_the_copy_for_who_is_full_waits_in_the_queue(self) -> None:
         self.full("joe")

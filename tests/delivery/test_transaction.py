@@ -47,6 +47,7 @@ from tests.delivery.support import (
     MemoryDirectory,
     MemoryQueue,
     Threads,
+    as_lf,
     box,
     envelope,
     files_in,
@@ -225,29 +226,34 @@ class Storing(MessageCase):
         (octets,) = self.new("joe")
         self.assertTrue(
             octets.startswith(
-                b"Return-Path: <a@client.example>\r\n"
-                b"X-Original-To: Joe+tag@here.example\r\n"
-                b"Delivered-To: joe@here.example\r\n"
-                b"Received: from client.example ([192.0.2.1])\r\n"
+                b"Return-Path: <a@client.example>\n"
+                b"X-Original-To: Joe+tag@here.example\n"
+                b"Delivered-To: joe@here.example\n"
+                b"Received: from client.example ([192.0.2.1])\n"
             )
         )
         self.assertIn(b"for <Joe+tag@here.example>", octets)
-        self.assertTrue(octets.endswith(MESSAGE))
+        self.assertTrue(octets.endswith(as_lf(MESSAGE)))
 
     async def test_older_return_paths_are_replaced_at_final_delivery_only(self) -> None:
         old = b"Return-Path: <old@x>\r\nX: y\r\nReturn-Path: <older@x>\r\n"
         await self.send("away@here.example", octets=old + MESSAGE)
         (octets,) = self.new("joe")
         self.assertEqual(octets.lower().count(b"return-path:"), 1)
-        self.assertTrue(octets.endswith(b"X: y\r\n" + MESSAGE))
+        self.assertTrue(octets.endswith(as_lf(b"X: y\r\n" + MESSAGE)))
         ((_, queued),) = self.queue.messages
         self.assertTrue(queued.startswith(b"Received: from client.example"))
         self.assertTrue(queued.endswith(old + MESSAGE))
 
     async def test_a_bare_body_is_kept_apart_from_the_trace_fields(self) -> None:
         await self.send("away@here.example", octets=b"Just this.\r\n")
-        for octets in (*self.new("joe"), self.queue.messages[0][1]):
-            self.assertTrue(octets.endswith(b"\r\n\r\nJust this.\r\n"))
+        self.assertTrue(self.new("joe")[0].endswith(b"\n\nJust this.\n"))
+        self.assertTrue(self.queue.messages[0][1].endswith(b"\r\n\r\nJust this.\r\n"))
+
+    async def test_binary_content_is_stored_unchanged(self) -> None:
+        octets = HEADER + b"\0\n\r\r\n"
+        await self.send("joe@here.example", octets=octets, BODY="BINARYMIME")
+        self.assertTrue(self.new("joe")[0].endswith(octets))
 
     async def test_several_recipients_are_not_named_to_each_other(self) -> None:
         await self.send("joe@here.example", "ann@here.example")
@@ -279,13 +285,13 @@ class Storing(MessageCase):
 
     async def test_the_null_sender_has_an_empty_return_path(self) -> None:
         await self.send("joe@here.example", sender=None)
-        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\r\n"))
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <>\n"))
 
     async def test_a_large_message_goes_through_the_spool(self) -> None:
         octets = b"Return-Path: <old@x>\r\n" + HEADER + b"x" * 998 + b"\r\n" + os.urandom(900_000)
         await self.send("joe@here.example", "x@there.example", octets=octets)
         (local,) = self.new("joe")
-        self.assertTrue(local.endswith(octets[len(b"Return-Path: <old@x>\r\n") :]))
+        self.assertTrue(local.endswith(as_lf(octets[len(b"Return-Path: <old@x>\r\n") :])))
         self.assertTrue(self.queue.messages[0][1].endswith(octets))
         self.assertEqual([path for path in open_descriptors() if "deleted" in path], [])
 
@@ -301,7 +307,7 @@ class OriginalRecipients(MessageCase):
     """Who is named in whose copy."""
 
     def named(self, octets: bytes) -> list[bytes]:
-        return re.findall(rb"^X-Original-To: (.*)\r$", octets, re.M)
+        return re.findall(rb"^X-Original-To: (.*?)\r?$", octets, re.M)
 
     async def test_a_copy_names_all_that_led_to_its_account_and_nobody_else(self) -> None:
         await self.send(
@@ -340,7 +346,8 @@ class LinesOfMailboxFiles(MessageCase):
             fields = b"X-Mailbox-Line: From a@b Sat Nov 22 14:03:07 2025\r\n"
             fields += b"X-Mailbox-Line: >From c\r\n"
             for stored in (self.new("joe")[-1], self.queue.messages[-1][1]):
-                self.assertTrue(stored.endswith(b"\r\n" + fields + MESSAGE), size)
+                wire = stored.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+                self.assertTrue(wire.endswith(b"\r\n" + fields + MESSAGE), size)
                 self.assertEqual(message_from_bytes(stored)["Subject"], "s")
 
     async def test_count_as_header(self) -> None:
@@ -407,7 +414,7 @@ class Forwarding(MessageCase):
 
     async def test_off_site_the_reverse_path_becomes_ours_and_the_copy_here_keeps_it(self) -> None:
         await self.send("away@here.example")
-        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <a@client.example>\r\n"))
+        self.assertTrue(self.new("joe")[0].startswith(b"Return-Path: <a@client.example>\n"))
         ((message, _),) = self.queue.messages
         assert message.sender is not None
         self.assertEqual(message.sender.domain, b"here.example")

@@ -81,6 +81,7 @@ def _file(octets: bytes) -> None:
         for session in sessions.found:
             assert document(session)["transcript"] is not None
             assert all(line.isprintable() for line in text_lines(session))
+        assert all(str(each).isprintable() for each in sessions.foreign)
 
 
 @cache

@@ -65,6 +65,11 @@ def lines(content: bytes) -> bytes:
     return content.replace(b"\r\n", b"\n")
 
 
+def as_sent(stored: bytes) -> bytes:
+    """Give a Maildir file with the line ends that the message had on its way."""
+    return re.sub(rb"(?<!\r)\n", b"\r\n", stored)
+
+
 class Folder:
     """Files that appear in a directory, such as ``new`` of a Maildir."""
 
@@ -76,13 +81,13 @@ class Folder:
 
     def contents(self) -> list[bytes]:
         """Give the contents of all files; one that is being written may be there in part."""
-        return [(self.path / name).read_bytes() for name in sorted(self._names())]
+        return [self._read(name) for name in sorted(self._names())]
 
     def arrived(self) -> list[bytes]:
         """Give the contents of files that were not there when this was last asked."""
         names = {name for name in self._names() if name not in self._known}
         self._known |= names
-        return [(self.path / name).read_bytes() for name in sorted(names)]
+        return [self._read(name) for name in sorted(names)]
 
     def wait(self, count: int = 1, seconds: float = 30) -> list[bytes]:
         """Wait for so many new files; give their contents, or those that came in time."""
@@ -90,8 +95,18 @@ class Folder:
         wait_until(lambda: found.extend(self.arrived()) or len(found) >= count, seconds)
         return found
 
+    def _read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
     def _names(self) -> Iterable[str]:
         try:
             return os.listdir(self.path)
         except FileNotFoundError:
             return ()
+
+
+class Inbox(Folder):
+    """``new`` of one of our Maildirs, read as IMAP gives it out: with CRLF."""
+
+    def _read(self, name: str) -> bytes:
+        return as_sent(super()._read(name))

@@ -13,7 +13,7 @@ from tests.interop import clients
 from tests.interop.certificates import make_certificates
 from tests.interop.clients import Login, Route
 from tests.interop.fixtures import new_folder, stopped_at_exit
-from tests.interop.mail import HARD, ODD, PLAIN, Folder, delivered
+from tests.interop.mail import HARD, ODD, PLAIN, Inbox, delivered
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
 _SETTINGS = """
@@ -50,7 +50,7 @@ class _ClientTests(TestCase):
 
     def setUp(self) -> None:
         self.daemon, self.authority = _server()
-        self.inbox = Folder(self.daemon.maildir(ANN) / "new")
+        self.inbox = Inbox(self.daemon.maildir(ANN) / "new")
 
     def tearDown(self) -> None:
         self.assertNotIn("Traceback", self.daemon.log())

@@ -14,7 +14,7 @@ from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.lmtp import DovecotLMTP
-from tests.interop.mail import HARD, PLAIN, Folder, delivered, lines, message
+from tests.interop.mail import HARD, PLAIN, Folder, Inbox, delivered, lines, message
 from tests.interop.peers import Exim, Postfix, SmtpSink
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
@@ -31,6 +31,7 @@ prdr:
        message = not this one
   accept
 """
+_BINARY = "[session]\nbinarymime = true\n"
 
 
 @cache
@@ -59,7 +60,7 @@ def _relay() -> Daemon:
         *("--hostname", "relay.test", "--relay-network", "127.0.0.0/8"),
         *_certificates().options,
         listeners=("mx", "submission"),
-        settings=f"[routes]\n{table}\n[retry]\nfirst_seconds = 1\njitter = 0\n",
+        settings=f"[routes]\n{table}\n[retry]\nfirst_seconds = 1\njitter = 0\n{_BINARY}",
     )
     daemon.add_account(ANN, PASSWORD)
     stopped_at_exit(daemon).start()
@@ -69,7 +70,7 @@ def _relay() -> Daemon:
 class _Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.relay = _relay()
-        self.inbox = Folder(self.relay.maildir(ANN) / "new")
+        self.inbox = Inbox(self.relay.maildir(ANN) / "new")
 
     def tearDown(self) -> None:
         self.assertNotIn("Traceback", self.relay.log())
@@ -231,7 +232,7 @@ class KeeperTests(SynchronousTestCase):
         with smtplib.SMTP("127.0.0.1", daemon.port, timeout=30) as smtp:
             smtp.sendmail("a@b.test", ["eve@keeper.test"], content)
         self.assertTrue(wait_until(partial(_received_by, "eve", content)))
-        self.assertEqual(Folder(daemon.maildir("eve@keeper.test") / "new").contents(), [])
+        self.assertEqual(Inbox(daemon.maildir("eve@keeper.test") / "new").contents(), [])
         self.assertNotIn("Traceback", daemon.log())
 
 
@@ -278,7 +279,10 @@ class PostroomTests(_Case):
 
     def test_binaryContentArrivesOctetForOctet(self) -> None:
         hop = Daemon(
-            new_folder("second"), "--hostname", "second.test", port=_ports["postroom.test"]
+            new_folder("second"),
+            *("--hostname", "second.test"),
+            port=_ports["postroom.test"],
+            settings=_BINARY,
         )
         hop.add_account("bob@postroom.test", PASSWORD)
         self.addCleanup(hop.stop)

@@ -17,7 +17,7 @@ from tests.interop import clients
 from tests.interop.certificates import make_certificates
 from tests.interop.clients import Route, program
 from tests.interop.fixtures import new_folder, stopped_at_exit
-from tests.interop.mail import HARD, PLAIN, Folder, delivered, lines
+from tests.interop.mail import HARD, PLAIN, Inbox, delivered, lines
 from tests.interop.peers import EXIM, Postfix
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
@@ -53,7 +53,7 @@ class _DaemonTests(TestCase):
 
     def setUp(self) -> None:
         self.daemon, self.authority = _server()
-        self.inbox = Folder(self.daemon.maildir(ANN) / "new")
+        self.inbox = Inbox(self.daemon.maildir(ANN) / "new")
         self._logged = len(self.daemon.log())
 
     def tearDown(self) -> None:

@@ -24,7 +24,7 @@ from tests.interop import clients
 from tests.interop.certificates import make_certificates
 from tests.interop.clients import Login, Route, program, run
 from tests.interop.fixtures import new_folder, stopped_at_exit
-from tests.interop.mail import PLAIN, Folder, delivered
+from tests.interop.mail import PLAIN, Inbox, delivered
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
 _SETTINGS = """
@@ -98,7 +98,7 @@ class LoginTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.place = place()
-        self.inbox = Folder(self.place.daemon.maildir(ANN) / "new")
+        self.inbox = Inbox(self.place.daemon.maildir(ANN) / "new")
         self.addCleanup(lambda: self.assertNotIn("Traceback", self.place.daemon.log()))
 
     def check(self, send: Any, mechanism: str, password: str = PASSWORD) -> None:

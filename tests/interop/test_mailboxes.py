@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import smtplib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from imaplib import IMAP4
 from itertools import chain
@@ -218,6 +220,18 @@ class Imports(MailboxesCase):
         again = self.read("Again")
         self.assertEqual(again, sorted(map(_ended, expected)))
 
+    def test_what_came_in_the_same_second_is_in_the_order_of_the_mbox(self) -> None:
+        source = new_folder("import") / "mbox"
+        first = b"From a@b.example Thu Jan  1 00:00:00 2026\n"
+        numbers = range(1, 41)
+        source.write_bytes(b"".join(first + b"Subject: %d\n\n" % number for number in numbers))
+        self.daemon.admin("mailbox", "import", ANN, str(source), "-m", "In")
+        with self.dovecot.session() as imap:
+            imap.select("In")
+            data = self.ok(imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])"))
+            found = [item[1].strip() for item in data if isinstance(item, tuple)]
+        self.assertEqual(found, [b"Subject: %d" % number for number in numbers])
+
     def test_flags_and_dates_come_along(self) -> None:
         source = new_folder("import") / "cur"
         source.mkdir()
@@ -314,6 +328,62 @@ class Quotas(MailboxesCase):
             smtp.ehlo()
             smtp.mail("a@remote.test", ["SIZE=200000"])
             self.assertEqual(smtp.rcpt(ANN)[0], 452)
+
+
+class FreshAccounts(SynchronousTestCase):
+    """Who never had mail holds what the quota allows, however many sessions bring it at once."""
+
+    def setUp(self) -> None:
+        self.daemon, _ = _servers()
+
+    def fresh(self, name: str) -> Path:
+        address = f"{name}@local.test"
+        self.daemon.admin("account", "add", address, "--password-stdin", stdin="horse-battery-1\n")
+        self.daemon.admin("quota", "set", address, "--size", "10k", "--messages", "2")
+        return self.daemon.maildir(address) / "new"
+
+    def send(self, address: str, size: int = 500) -> int:
+        """Send a message; gives the code of the first reply that is no success."""
+        with smtplib.SMTP("127.0.0.1", self.daemon.port, timeout=60) as smtp:
+            smtp.ehlo()
+            content = b"Subject: x\r\n\r\n" + b"x" * 60 + b"\r\n" * (size // 2)
+            for code, _ in (smtp.mail("a@remote.test"), smtp.rcpt(address), smtp.data(content)):
+                if code >= 400:
+                    return code
+            return 250
+
+    def send_many(self, address: str) -> Counter[int]:
+        with ThreadPoolExecutor(20) as threads:
+            return Counter(threads.map(self.send, [address] * 100))
+
+    def test_alone(self) -> None:
+        new = self.fresh("bob")
+        self.assertEqual(self.send_many("bob@local.test"), {250: 2, 452: 98})
+        self.assertEqual(len(list(new.iterdir())), 2)
+        (found,) = self.daemon_json("quota", "recount", "bob@local.test")
+        self.assertEqual(found["size_octets"], sum(p.stat().st_size for p in new.iterdir()))
+
+    def test_in_a_group_whose_other_member_has_room(self) -> None:
+        new = self.fresh("cat")
+        self.daemon.add_account("fay@local.test", "correct-horse-battery")
+        self.daemon.admin("alias", "add", "team@local.test", "cat@local.test", "fay@local.test")
+        self.assertEqual(self.send_many("team@local.test"), {250: 100})
+        self.assertEqual(len(list(new.iterdir())), 2)
+
+    def test_as_the_target_of_a_forward(self) -> None:
+        new = self.fresh("dan")
+        self.daemon.admin("alias", "add", "old-dan@local.test", "dan@local.test")
+        self.assertEqual(self.send_many("old-dan@local.test"), {250: 2, 452: 98})
+        self.assertEqual(len(list(new.iterdir())), 2)
+
+    def test_one_message_that_is_larger_than_the_quota(self) -> None:
+        new = self.fresh("eve")
+        self.assertEqual(self.send("eve@local.test", 30_000), 452)
+        self.assertEqual(self.send("eve@local.test"), 250)
+        self.assertEqual(len(list(new.iterdir())), 1)
+
+    def daemon_json(self, *words: str) -> Any:
+        return json.loads(self.daemon.admin(*words, "--json"))
 
 
 def _crlf(content: bytes) -> bytes:

@@ -16,7 +16,7 @@ from tests.daemon import Daemon, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
 from tests.interop.clients import Login, Route, send_with_smtplib, smtp_source
 from tests.interop.fixtures import new_folder, stopped_at_exit
-from tests.interop.mail import HARD, ODD, PLAIN, Folder, delivered, lines
+from tests.interop.mail import HARD, ODD, PLAIN, Inbox, delivered, lines
 from tests.interop.peers import Aiosmtpd, Exim, Postfix, SmtpSink, authenticator
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
@@ -81,7 +81,7 @@ def _context() -> ssl.SSLContext:
 class _HopTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.relay = _relay()
-        self.inbox = Folder(self.relay.maildir(ANN) / "new")
+        self.inbox = Inbox(self.relay.maildir(ANN) / "new")
 
     def tearDown(self) -> None:
         self.assertNotIn("Traceback", self.relay.log())
@@ -144,7 +144,7 @@ class PostroomTests(_HopTests):
         hop.start()
 
         class Received:
-            received = staticmethod(Folder(hop.maildir("bob@postroom.test") / "new").contents)
+            received = staticmethod(Inbox(hop.maildir("bob@postroom.test") / "new").contents)
 
         self.check(Received(), "postroom.test", [*HARD.values(), *ODD.values()])
 

@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.maildirs.names import FileName, new_base, size_in
+from postroom.maildirs.line_ends import Sizes
+from postroom.maildirs.names import FileName, crlf_size_in, new_base, size_fields, size_in
 
 
 class FileNames(SynchronousTestCase):
@@ -30,8 +31,14 @@ class FileNames(SynchronousTestCase):
         for name in ("1.M2.host", "x,S=", "x,S=5a", "x,S=-5", "x,W=5", "x,S=" + "9" * 30):
             self.assertIsNone(size_in(name), name)
 
+    def test_the_size_with_crlf_stands_beside_it(self) -> None:
+        self.assertEqual(crlf_size_in("1.M2.host,S=512,W=530:2,S"), 530)
+        for name in ("1.M2.host,S=512", "x,W=", "x,W=5a", "x,S=5", "x,W=" + "9" * 30):
+            self.assertIsNone(crlf_size_in(name), name)
+
     def test_no_two_new_names_are_the_same(self) -> None:
-        names = {new_base(5) for _ in range(1000)}
+        names = {new_base(size_fields(Sizes(5, 6))) for _ in range(1000)}
         self.assertEqual(len(names), 1000)
-        self.assertTrue(all(size_in(name) == 5 for name in names))
+        self.assertEqual({(size_in(name), crlf_size_in(name)) for name in names}, {(5, 6)})
+        self.assertTrue(all(name.endswith(",S=5,W=6") for name in names))
         self.assertFalse(any(set(name) & {"/", ":"} for name in names))

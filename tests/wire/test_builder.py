@@ -91,7 +91,8 @@ class CommandTests(SynchronousTestCase):
     def test_nothing_is_injected(self) -> None:
         for evil in ("a\r\nRSET", "a\nb", "a\rb", "a\0b", "a\x7fb", "\u2028", "ü", "\ud800"):
             for build in builds_with(evil):
-                self.assertRaises(LocalViolation, build)
+                error = self.assertRaises(LocalViolation, build)
+                self.assertIsInstance(error, ValueError)
 
     def test_nothing_that_is_missing_or_too_long(self) -> None:
         for build in (

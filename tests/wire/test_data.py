@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.wire import data
 from postroom.wire.data import (
     MEND_ALL,
     BareNewlineDecoder,
@@ -229,6 +230,20 @@ class MendingTests(SynchronousTestCase):
                 self.assertEqual(decoder.feed(b"\r" * 2**10), b"")
             self.assertEqual(decoder.raw_octets, 1 + 2**20 - 1)  # the last is held back
             self.assertEqual(got + decoder.feed(behind), content)
+
+    def test_of_a_longer_run_the_first_are_blanks_as_they_come(self) -> None:
+        self.patch(data, "LONGEST_RUN", 4)
+        for run in range(14):
+            end = b" " * (run - 4) + b"\r\n"
+            for behind, content in ((b"\nb", end + b"b"), (b"b", b" " * run + b"b")):
+                stream = b"a" + b"\r" * run + behind
+                for size in range(1, len(stream) + 1):
+                    text = data._Text(MEND_ALL)
+                    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+                    got = [text.feed(piece) for piece in pieces]
+                    self.assertEqual(b"".join(got), b"a" + content, (run, behind, size))
+                    for piece, mended_piece in zip(pieces, got, strict=True):
+                        self.assertLessEqual(len(mended_piece), len(piece) + 4 + 1)
 
     def test_a_long_run_of_crs_takes_linear_time(self) -> None:
         stream = b"\r" * 500_000 + b"x\n" + b"\r" * 500_000  # hours, if it were quadratic

@@ -2,7 +2,19 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.commands import Auth, Bdat, Command, Ehlo, Helo, Lhlo, Mail, Noop, Rcpt
+from postroom.wire.commands import (
+    Auth,
+    Bdat,
+    Command,
+    Ehlo,
+    Etrn,
+    Helo,
+    Lhlo,
+    Mail,
+    Noop,
+    Rcpt,
+    Xforward,
+)
 from postroom.wire.errors import SyntaxViolation
 from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.paths import Mailbox
@@ -64,6 +76,7 @@ ODD_GREETING: dict[bytes, Command] = {
     b"EHLO []": Ehlo(b"[]"),
     b"LHLO a..b": Lhlo(b"a..b"),
     b"EHLO -": Ehlo(b"-"),
+    b"XFORWARD HELO=b+FCro": Xforward({"HELO": b"b\xfcro"}),
     b"EHLO " + b"\xff" * 255: Ehlo(b"\xff" * 255),
 }
 DEVIATIONS = {
@@ -75,8 +88,11 @@ DEVIATIONS = {
     Tolerance.LONG_LOCAL_PARTS: {
         b"MAIL FROM:<" + b"x" * 200 + b"@b>": Mail(Mailbox(b"x" * 200, b"b"))
     },
-    Tolerance.DOMAIN_CHARACTERS: {b"MAIL FROM:<a@b_c>": Mail(Mailbox(b"a", b"b_c"))},
-    Tolerance.TRAILING_DOT: {b"RCPT TO:<a@b.>": Rcpt(AB)},
+    Tolerance.DOMAIN_CHARACTERS: {
+        b"MAIL FROM:<a@b_c>": Mail(Mailbox(b"a", b"b_c")),
+        b"ETRN @b_c": Etrn(b"b_c", b"@"),
+    },
+    Tolerance.TRAILING_DOT: {b"RCPT TO:<a@b.>": Rcpt(AB), b"ETRN b.c.": Etrn(b"b.c")},
 }
 NEVER = (
     *(b"MAIL FROM:", b"MAIL FROM: ", b"MAIL FROM:\t", b"MAIL FROM", b"MAIL", b"MAIL FROM: SIZE=5"),
@@ -91,7 +107,16 @@ NEVER = (
     *(b"MAIL FR OM:<a@b>", b"MAIL FROM<a@b>", b"MAIL <a@b>", b"MAIL a@b", b"MAIL TO:<a@b>"),
     *(b"MAIL FROM:<a @b>", b"MAIL FROM:<a@ b>", b"MAIL FROM:<a\t@b>", b'MAIL FROM:<"a\tb"@c>'),
     *(b"MAIL FROM:<a@b>\0", b"MAIL FROM:<a@b>\r", b"MAIL\x0bFROM:<a@b>", b"MAIL FROM:\xa0<a@b>"),
-    *(b"EHLO", b"EHLO ", b"EHLO \t", b"EHLO a\tb", b"EHLO a\0", b"EHLO \x7f", b'RCPT TO:a"@b'),
+    *(
+        b"EHLO",
+        b"EHLO ",
+        b"EHLO \t",
+        b"EHLO a\tb",
+        b"XFORWARD HELO=a+00",
+        b"EHLO a\0",
+        b"EHLO \x7f",
+        b'RCPT TO:a"@b',
+    ),
     *(b" MAIL FROM:<a@b>", b"\tMAIL FROM:<a@b>", b"BDAT  5", b"DATA x", b"MAILFROM:<a@b>"),
     b"EHLO " + b"x" * 256,
 )

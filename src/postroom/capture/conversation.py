@@ -86,6 +86,7 @@ _NEEDS: Final = {**EXTENSION_OF, CMD_BURL: "BURL", CMD_EXPN: None}
 _FREE_TEXT: Final = frozenset({CMD_EXPN, CMD_HELP, CMD_NOOP, CMD_VRFY})
 _CLEAR_AFTER_STARTTLS: Final = "clear text after STARTTLS"
 _CLEAR_WITHIN_TLS: Final = "clear text within TLS"
+_ENDS: Final = "the end of the content, for each recipient"  # RFC 2033 s4.2
 # What these replies ask for, also where the command that they are said to was not captured.
 _ASKED_FOR: Final = {REPLY_DATA_INPUT: IN_DATA, REPLY_AUTH_INPUT: IN_AUTH}
 
@@ -137,6 +138,10 @@ class Conversation:
         self._tell_tls(time)
         self._client.begin_within_tls()
         self._server.begin_within_tls()
+
+    def pass_over(self, time: float, octets: int) -> None:
+        """Take note of octets at the beginning of which nobody can say what they are."""
+        self._happens(time, f"[{octets} octets of which the beginning is not in the capture]")
 
     def hear(self, time: float, from_client: bool, octets: bytes) -> None:
         """Take what one side said, cut anywhere."""
@@ -311,8 +316,7 @@ class Conversation:
             self._await_end()
 
     def _await_end(self) -> None:
-        """Wait for what is said to the end of content: LMTP answers for each recipient."""
-        self._unanswered.extend([END] * (self._recipients if self._lmtp else 1))
+        self._unanswered.append(_ENDS if self._lmtp else END)
 
     def _tell_chunk(self, time: float, said: bytes) -> None:
         if self._chunk is None:
@@ -357,7 +361,12 @@ class Conversation:
     def _answered(self, entry: Entry, reply: Reply) -> str | None:
         """Say what a reply answers."""
         if self._unanswered:
-            return self._unanswered.popleft()
+            answered = self._unanswered.popleft()
+            if answered != _ENDS:
+                return answered
+            # Only now is it known how many recipients were accepted before.
+            self._unanswered.extendleft([END] * (self._recipients - 1))
+            return END
         if self._content is not None:
             # A server may refuse content early; a positive reply means that it saw an end.
             if reply.positive and self._certain:
@@ -389,7 +398,7 @@ class Conversation:
         self._recipients += reply.positive
 
     def _after_data(self, reply: Reply, _layer: SmtpLayer) -> None:
-        if self._content is None and END not in self._unanswered:
+        if self._content is None and END not in self._unanswered and _ENDS not in self._unanswered:
             accepted = reply.code == REPLY_DATA_INPUT
             self._client.state = IN_DATA if accepted else IN_COMMANDS
 

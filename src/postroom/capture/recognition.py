@@ -71,12 +71,14 @@ class Opening:
     Attributes:
         kind: what it is, None if that is not known yet.
         deliveries: what was said, to be read once it is known to be a session.
+        forgotten_octets: what was said before these, and is not kept.
     """
 
     def __init__(self, from_start: bool) -> None:
         """Begin before anything was said."""
         self.kind: Kind | None = None
         self.deliveries: list[Delivery] = []
+        self.forgotten_octets = 0
         self._octets = [0, 0]
         self._from_start = from_start
         self._heads = [b"", b""]
@@ -116,6 +118,7 @@ class Opening:
         if self._from_start:
             self.kind = Kind.OTHER
         else:
+            self.forgotten_octets = sum(self._octets) - len(self.deliveries[-1].octets)
             del self.deliveries[:-1]
 
     def finish(self) -> None:

@@ -161,10 +161,12 @@ class _Replay:
         self._peer = peer
         self._entries = entries
         self._last_code = 0
+        self._heard = True  # whether the server has had its say since something was sent
         self._responses_left_out = 0
         self._is_lmtp = False
         self._recipients = 0
-        self._owed = 0
+        self._ends = 0  # of contents, to which the server has said nothing yet
+        self._owed = 0  # replies to the end to which it has begun to reply
         self._over = False
 
     def steps(self) -> Iterator[Step]:
@@ -182,7 +184,7 @@ class _Replay:
         if self._peer.broken is not None:
             return  # as was said when it broke
         wanted = _asked_for(entry)
-        if wanted is not None and self._last_code != wanted:
+        if wanted is not None and self._heard and self._last_code != wanted:
             self._responses_left_out += entry.mode is Mode.RESPONSE
             yield Step("-", (f"[left out, for the server did not say {wanted}]",))
             return
@@ -192,13 +194,13 @@ class _Replay:
             self._peer.send(encode.QUIT)
             self._over = True
             return
+        self._heard = False
         broken = self._peer.send(entry.octets)
         yield Step("C", tuple(entry.lines))
         if broken is not None:
             yield Step("-", (f"[not sent, or not all of it: {broken}]",))
         self._is_lmtp = self._is_lmtp or command == CMD_LHLO
-        if _ends_content(entry):
-            self._owed = max(self._recipients, 1) if self._is_lmtp else 1
+        self._ends += _ends_content(entry)
 
     def _was_refused(self, position: int) -> bool:
         """Tell whether STARTTLS was refused, so that what follows it is in the capture."""
@@ -213,7 +215,7 @@ class _Replay:
             yield Step("-", (f"[nobody had asked for it, it is not waited for: {shown[0]}]",))
         elif entry.answers == RESPONSE and self._responses_left_out:
             self._responses_left_out -= 1
-        elif entry.answers == END and not self._owed:
+        elif entry.answers == END and not self._is_owed():
             yield Step("-", (f"[left out, for the server owes no reply: {shown[0]}]",))
         else:
             if entry.answers != END:
@@ -222,15 +224,21 @@ class _Replay:
             yield Step("S", shown, reply, reply is None or not _is_same(entry, reply))
             yield from self._go_on(entry.answers, reply)
 
+    def _is_owed(self) -> bool:
+        """Tell whether the server is still to reply to the end of content."""
+        if not self._owed and self._ends:
+            self._ends -= 1
+            self._owed = max(self._recipients, 1) if self._is_lmtp else 1
+        return self._owed > 0
+
     def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[Step]:
         """See what follows from a reply."""
-        self._last_code = reply.code if reply is not None else 0
+        self._heard, self._last_code = True, reply.code if reply is not None else 0
         if reply is None:
             yield self._closed()
         elif answers == END:
-            self._owed = (
-                self._recipients + 1 if reply.code == REPLY_RECIPIENTS_FOLLOW else self._owed - 1
-            )
+            follow = reply.code == REPLY_RECIPIENTS_FOLLOW  # one for each, and one for all
+            self._owed = self._recipients + 1 if follow else self._owed - 1
         elif answers == CMD_RCPT:
             self._recipients += reply.positive
         elif answers == CMD_MAIL:

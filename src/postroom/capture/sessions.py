@@ -159,7 +159,8 @@ class Sessions:
         else:
             stream.undecided.append(delivery)
             if self._decide(stream, delivery):
-                self._begin_session(stream, stream.undecided)
+                _tell_all(self._recognise(stream), stream.undecided)
+                stream.undecided.clear()
 
     def _settle(self, stream: _Stream, opening: Opening) -> None:
         """Begin a session, or note that there is none, once it is known."""
@@ -170,18 +171,14 @@ class Sessions:
             self.foreign.append(Foreign(*ends, opening.seen()))
             stream.foreign = True
         else:
-            self._begin_session(stream, opening.deliveries, opening.within_tls)
+            session = self._recognise(stream)
+            time = opening.deliveries[0].time
+            if opening.forgotten_octets:
+                session.conversation.pass_over(time, opening.forgotten_octets)
+            if opening.within_tls:
+                session.conversation.begin_within_tls(time)
+            _tell_all(session, opening.deliveries)
         stream.opening = None
-
-    def _begin_session(
-        self, stream: _Stream, deliveries: list[Delivery], within_tls: bool = False
-    ) -> None:
-        session = self._recognise(stream)
-        if within_tls:
-            session.conversation.begin_within_tls(deliveries[0].time)
-        for each in deliveries:
-            _tell(session, each)
-        deliveries.clear()
 
     def _decide(self, stream: _Stream, delivery: Delivery) -> bool:
         """Say whether this is SMTP for certain; give up on what cannot be."""
@@ -206,6 +203,11 @@ class Sessions:
         if stream.session is not None:
             session = stream.session
             session.conversation.end(session.ended, connection.reset, connection.unheard)
+
+
+def _tell_all(session: Session, deliveries: list[Delivery]) -> None:
+    for each in deliveries:
+        _tell(session, each)
 
 
 def _tell(session: Session, delivery: Delivery) -> None:

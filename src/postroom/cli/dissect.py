@@ -34,7 +34,7 @@ PROGRESS_PACKETS = 2000
     type=click.IntRange(1, 65535),
     multiple=True,
     metavar="PORT",
-    help="Take connections to this port for SMTP too; may be repeated.",
+    help="Take this port for one of SMTP too; may be repeated.",
 )
 @click.option(
     "--replay",
@@ -60,12 +60,16 @@ def command(
     timeout_seconds: float,
     as_json: bool,
 ) -> None:
-    """Show the SMTP sessions in FILE, a capture in pcap or pcapng format.
+    """Show the SMTP sessions in FILE, a capture in pcap or pcapng format, gzipped or not.
 
     Each session is a transcript of what client (C) and server (S) said, with times in seconds;
     what breaks the protocol is marked by !!. Content and secrets are told by their length alone.
 
-    Connections to ports 25, 465, 587 and 2525 are taken for SMTP, and others that begin like it.
+    A connection to port 25, 465, 587 or 2525 is a session if it begins like SMTP or TLS, one to any
+    other port if it begins like SMTP. What else was said on a port of SMTP is noted in one line.
+
+    The exit status is 1 if FILE is damaged or cut off, or if a replay did not come to its end; what
+    could be read or replayed is shown all the same.
     """
     server = _address(target) if target is not None else None
     sessions, damage = _read(path, ports, keep_octets=server is not None)

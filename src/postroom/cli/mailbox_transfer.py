@@ -4,11 +4,13 @@ An mbox holds one mailbox, a Maildir all of them. A directory of files ``NAME.mb
 export of all mailboxes makes, and an import of it reads.
 """
 
+import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 
@@ -18,8 +20,11 @@ from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
+    from postroom.accounts.mailbox.archives import Part
     from postroom.accounts.mailbox.messages import Mailbox
+    from postroom.accounts.mailbox.sources import MboxFile
     from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.line_ends import LineEnds
     from postroom.maildirs.usage import Quota
 
 _SUFFIX: Final = ".mbox"
@@ -44,24 +49,33 @@ def import_(
     """Take the messages of SOURCE into the account ADDRESS.
 
     SOURCE is an mbox file, a Maildir, a directory of files NAME.mbox, or - for an mbox on standard
-    input. What is there already is not taken twice: if it was interrupted, give the same command
-    again. The exit status is 1 if something was left out.
+    input. Files may be compressed by gzip, bzip2 or xz, or be in a zip. What is there already is
+    not taken twice: if it was interrupted, give the same command again. The exit status is 1 if
+    something was left out.
     """
+    from postroom.accounts.mailbox.sources import MboxFile, files_in
+    from postroom.maildirs.line_ends import LineEnds
+
     known, maildir = maildir_of(site, address)
     quota = None if over_quota else _quota(site, known)
+    target = _Target(maildir, mailbox, quota, LineEnds(site.settings.delivery.line_ends))
     path = Path(source)
     if source == "-":
-        reports = [_import_mbox(maildir, mailbox, sys.stdin.buffer, 0, quota)]
+        reports = _take_file(target, cast("io.BufferedIOBase", sys.stdin.buffer), 0, _STDIN)
     elif not path.exists():
         raise UserError(f"{source}: there is no such file or directory")
     elif not path.is_dir():
-        with path.open("rb") as file:
-            reports = [_import_mbox(maildir, mailbox, file, path.stat().st_size, quota, source)]
+        reports = _import_files(target, [MboxFile(path, mailbox)])
     elif (path / "cur").is_dir():
-        reports = list(_import_maildir(maildir, mailbox, path, quota))
+        reports = _import_maildir(target, path)
     else:
-        reports = list(_import_directory(maildir, mailbox, path, quota))
-    _print_reports(reports, "imported", as_json)
+        files = list(files_in(path, mailbox))
+        if not files:
+            raise UserError(
+                f"{source} is no Maildir, for it has no cur, and holds no file NAME.mbox"
+            )
+        reports = _import_files(target, files)
+    _print_reports(list(reports), "imported", as_json)
 
 
 @commands.command("export")
@@ -110,14 +124,33 @@ def export(
         for name in names:
             with opened_below(root, name) as opened:
                 if form == "maildir":
-                    reports.append(_export_maildir(opened, Path(target)))
+                    reports.append(_Named(*_export_maildir(opened, Path(target))))
                 else:
                     file = Path(target) / f"{opened.name}{_SUFFIX}" if mailbox is None else target
-                    reports.append(_export_mbox(opened, str(file), as_lf=as_lf))
+                    reports.append(_Named(*_export_mbox(opened, str(file), as_lf=as_lf)))
     _print_reports(reports, "exported", as_json, beside=target == "-")
 
 
-_Named = tuple[str, "Report"]
+_STDIN: Final = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What an import goes into."""
+
+    maildir: Path
+    mailbox: str
+    quota: "Quota | None"
+    line_ends: "LineEnds"
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What became of a mailbox, and the file that it was imported from, if that is an mbox."""
+
+    mailbox: str
+    report: "Report"
+    source: str = ""
 
 
 def _quota(site: Site, address: str) -> "Quota | None":
@@ -128,77 +161,105 @@ def _quota(site: Site, address: str) -> "Quota | None":
     return None if quota == NO_QUOTA else quota
 
 
-def _import_mbox(
-    maildir: Path,
-    mailbox: str,
-    file: IO[bytes],
-    size_octets: int,
-    quota: "Quota | None",
-    source: str = "standard input",
-) -> _Named:
-    from postroom.accounts.mailbox.messages import opened_mailbox
-    from postroom.accounts.mailbox.transfer import Intake, from_mbox
+def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Named]:
+    """Import files that may be mboxes; what is wrong with one does not keep the others waiting."""
+    for each in files:
+        if each.fault:
+            yield _faulty(each.mailbox, each.fault, str(each.path))
+            continue
+        try:
+            file = each.path.open("rb")
+        except OSError as error:
+            yield _faulty(each.mailbox, str(error.strerror), str(each.path))
+            continue
+        into = replace(target, mailbox=each.mailbox)
+        with file:
+            size = each.path.stat().st_size
+            yield from _take_file(into, file, size, str(each.path), target.mailbox)
+
+
+def _take_file(
+    target: _Target, file: io.BufferedIOBase, size_octets: int, source: str, above: str = ""
+) -> Iterator[_Named]:
+    """Import a file, which is an mbox or a zip of them.
+
+    Args:
+        target: where an mbox goes.
+        file: at its start.
+        size_octets: how long it is, if that is known.
+        source: its name.
+        above: the mailbox below which the files of a zip go, if there are several.
+    """
+    from postroom.accounts.mailbox.archives import opened_parts
+    from postroom.accounts.mailbox.sources import below, mailbox_of
+    from postroom.accounts.mailbox.transfer import Interrupted
 
     counting = _Counting(file)
-    with opened_mailbox(maildir, mailbox, make=True) as opened:
-        intake = Intake(opened, quota)
-        try:
-            with _progress(f"into {opened.name}", size_octets) as advance:
-                for incoming in from_mbox(counting):  # type: ignore[arg-type]  # it reads lines
-                    intake.take(incoming)
-                    advance(counting.taken())
-            intake.finish()
-        except UserError as error:
-            raise UserError(f"{source}: {error}") from error
-        except OSError as error:
-            raise _interrupted(intake.report, error) from error
-        return opened.name, intake.report
+    try:
+        with opened_parts(counting) as parts:
+            if not parts:
+                raise UserError("the zip holds no files")
+            for part in parts:
+                into, name = target, source
+                if part.name is not None:
+                    name = f"{source}: {part.name}"
+                if part.name is not None and len(parts) > 1:
+                    mailbox = below(above or target.mailbox, mailbox_of(part.name))
+                    into = replace(target, mailbox=mailbox)
+                with _progress(f"into {into.mailbox}", size_octets) as advance:
+                    yield _take_part(into, part, name, lambda: advance(counting.taken()))
+    except Interrupted:
+        raise
+    except UserError as error:
+        yield _faulty(target.mailbox, str(error), source)
 
 
-def _import_maildir(
-    maildir: Path, mailbox: str, source: Path, quota: "Quota | None"
-) -> Iterator[_Named]:
+def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], None]) -> _Named:
+    from postroom.accounts.mailbox.transfer import Interrupted, import_mbox
+
+    try:
+        mailbox, report = import_mbox(
+            target.maildir, target.mailbox, part.content(), target.quota, step, target.line_ends
+        )
+    except Interrupted:
+        raise
+    except UserError as error:
+        return _faulty(target.mailbox, str(error), source)
+    return _Named(mailbox, report, source)
+
+
+def _faulty(mailbox: str, fault: str, source: str) -> _Named:
+    """Report a file of which nothing was imported."""
+    from postroom.accounts.mailbox.transfer import Report
+
+    return _Named(mailbox, Report(fault=fault), source)
+
+
+def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
     from postroom.accounts.mailbox.folders import mailboxes_in, opened
     from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.accounts.mailbox.sources import below
     from postroom.accounts.mailbox.transfer import Report
     from postroom.maildirs.folders import parse_folder
 
-    if source.resolve() == maildir.resolve():
+    if source.resolve() == target.maildir.resolve():
         raise UserError(f"{source} is the Maildir of this very account")
     with opened(source) as root:
         for name in mailboxes_in(root):
-            target = _below(mailbox, name)
+            mailbox = below(target.mailbox, name)
             with opened_below(root, name) as origin:
                 try:
-                    parse_folder(target)
+                    parse_folder(mailbox)
                 except UserError as error:
                     every = [(entry.number, str(error)) for entry in origin.entries()]
-                    yield target, Report(failed=every)
+                    yield _Named(mailbox, Report(failed=every))
                     continue
-                with opened_mailbox(maildir, target, make=True) as opened_target:
-                    yield opened_target.name, _transfer(origin, opened_target, quota, "into")
+                with opened_mailbox(target.maildir, mailbox, make=True) as opened_target:
+                    report = _transfer(origin, opened_target, target.quota, "into")
+                    yield _Named(opened_target.name, report)
 
 
-def _import_directory(
-    maildir: Path, mailbox: str, source: Path, quota: "Quota | None"
-) -> Iterator[_Named]:
-    files = sorted(source.glob(f"*{_SUFFIX}"))
-    if not files:
-        raise UserError(f"{source} is no Maildir, for it has no cur, and holds no file NAME.mbox")
-    for path in files:
-        with path.open("rb") as file:
-            target = _below(mailbox, path.name.removesuffix(_SUFFIX))
-            yield _import_mbox(maildir, target, file, path.stat().st_size, quota, str(path))
-
-
-def _below(mailbox: str, name: str) -> str:
-    """Give the mailbox for a folder when all goes below another."""
-    if name == INBOX:
-        return mailbox
-    return name if mailbox.upper() == INBOX else f"{mailbox}.{name}"
-
-
-def _export_maildir(mailbox: "Mailbox", target: Path) -> _Named:
+def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
     from postroom.accounts.mailbox.messages import opened_mailbox
 
     if target.exists() and not (target / "cur").is_dir() and any(target.iterdir()):
@@ -210,21 +271,15 @@ def _export_maildir(mailbox: "Mailbox", target: Path) -> _Named:
 def _transfer(
     origin: "Mailbox", target: "Mailbox", quota: "Quota | None", preposition: str
 ) -> "Report":
-    from postroom.accounts.mailbox.transfer import Intake, from_mailbox
+    from postroom.accounts.mailbox.transfer import Intake, from_mailbox, take_all
 
     intake = Intake(target, quota)
-    try:
-        with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
-            for incoming in from_mailbox(origin):
-                intake.take(incoming)
-                advance(1)
-        intake.finish()
-    except OSError as error:
-        raise _interrupted(intake.report, error) from error
+    with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
+        take_all(intake, from_mailbox(origin), lambda: advance(1))
     return intake.report
 
 
-def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> _Named:
+def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> "tuple[str, Report]":
     from postroom.accounts.mailbox.transfer import to_mbox
 
     total = len(mailbox.entries())
@@ -260,20 +315,34 @@ def _new_file(target: str) -> Iterator[BinaryIO]:
         raise UserError(f"{target}: {error.strerror}") from error
 
 
-class _Counting:
+class _Counting(io.BufferedIOBase):
     """A file that counts the octets read."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._octets = 0
 
-    def readline(self, limit: int = -1) -> bytes:
-        line = self._file.readline(limit)
-        self._octets += len(line)
-        return line
+    def read(self, size: int | None = -1) -> bytes:
+        return self._counted(self._file.read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(self._file.read1(size))
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _counted(self, octets: bytes) -> bytes:
+        self._octets += len(octets)
+        return octets
 
     def taken(self) -> int:
-        """Give how many were read since this was asked last."""
+        """Return how many were read since this was asked last."""
         octets, self._octets = self._octets, 0
         return octets
 
@@ -293,39 +362,67 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda step: progress.advance(task, step)
 
 
-def _interrupted(report: "Report", error: OSError) -> UserError:
-    done = counted(report.done, "message")
-    return UserError(
-        f"{error.strerror} after {done}; mend that and give the same command again to go on"
-    )
-
-
 def _print_reports(
     reports: list[_Named], verb: str, as_json: bool, *, beside: bool = False
 ) -> None:
-    """Say what became of all; ``beside`` the result if that is on standard output."""
+    """Say what became of all; ``beside`` the result if that is on standard output.
+
+    Raises:
+        UserError: there was one file alone, and nothing of it was imported.
+    """
     from postroom.accounts.mailbox.transfer import OVER_QUOTA
 
+    faulty = [each for each in reports if each.report.fault]
+    if faulty and len(reports) == 1 and faulty[0].report.is_empty:
+        raise UserError(f"{faulty[0].source}: {faulty[0].report.fault}")
     if as_json:
-        document([_fields(name, report, verb) for name, report in reports])
-    for name, report in reports:
-        if not as_json:
-            present = f", {report.present} there already" if report.present else ""
-            line = f"{name}: {counted(report.done, 'message')} {verb}{present}"
-            click.echo(printable(line), err=beside)
-        for number, why in report.failed:
-            note(f"{name}: message {number} was left out: {why}")
-    failed = [why for _, report in reports for _, why in report.failed]
+        document([_fields(each, verb) for each in reports])
+    for each in reports:
+        if not as_json and not each.report.is_fault_alone:
+            click.echo(printable(_line(each, verb)), err=beside)
+        _print_notes(each)
+    failed = [why for each in reports for _, why in each.report.failed]
     if OVER_QUOTA in failed:
         note("'postroom quota set' raises the quota, --over-quota disregards it")
-    if failed:
+    if failed or faulty:
         raise click.exceptions.Exit(1)
 
 
-def _fields(name: str, report: "Report", verb: str) -> dict[str, Any]:
-    return {
-        "mailbox": name,
+def _line(named: _Named, verb: str) -> str:
+    report = named.report
+    present = f", {report.present} there already" if report.present else ""
+    return f"{named.mailbox}: {counted(report.done, 'message')} {verb}{present}"
+
+
+def _print_notes(named: _Named) -> None:
+    """Say what is not as it should be."""
+    report = named.report
+    for number, why in report.failed:
+        note(f"{named.mailbox}: message {number} was left out: {why}")
+    if report.doubts.count:
+        lines = counted(report.doubts.count, "line")
+        note(
+            f"{named.source}: {lines} only look{'s' if report.doubts.count == 1 else ''} like the"
+            " beginning of a message and stayed in the one before; the first is line"
+            f" {report.doubts.first_line}"
+        )
+    if report.fault:
+        rest = "" if report.is_empty else "; what comes before that was imported"
+        note(f"{named.source}: {report.fault}{rest}")
+
+
+def _fields(named: _Named, verb: str) -> dict[str, Any]:
+    report = named.report
+    fields: dict[str, Any] = {
+        "mailbox": named.mailbox,
         verb: report.done,
         "present": report.present,
         "failed": [{"message": number, "why": why} for number, why in report.failed],
     }
+    if named.source:
+        fields |= {
+            "source": named.source,
+            "doubtful_lines": report.doubts.count,
+            "fault": report.fault or None,
+        }
+    return fields

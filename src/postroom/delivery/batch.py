@@ -35,14 +35,15 @@ the same for each delivery of this message to this account.
                                   holds the lost pages for clean. The rest of the batch goes on
     sync of new/                  all of the batch in it fail, and are unlinked from new/; where
                                   that fails too it is state 3
-    the quota has no room         F is not begun; its caller gets `quotas.OverQuota`
+    the quota has no room         F is unlinked from tmp/; its caller gets `quotas.OverQuota`
     the folder was deleted        as for the sync of new/: the next attempt goes to the inbox
 
-``maildirsize`` gets one line for each Maildir of a batch, after the commit and unsynced: see
-`postroom.maildirs.usage` for why that is enough.
+The quota is asked in state 1, when the size of F is known. ``maildirsize`` gets one line for each
+Maildir of a batch, after the commit and unsynced (`postroom.maildirs.usage` says why that is
+enough); until then no other thread counts that Maildir.
 
-Who controls the input: nothing here looks at content, which is hostile; its size was limited
-before. Names come from `maildir`.
+Who controls the input: nothing here looks at content, which is hostile (`filling` does); its size
+was limited before. Names come from `maildir`.
 
 RFC 5321 s4.2.5, s6.1
 """
@@ -56,17 +57,17 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from postroom.delivery.filling import Body, Filler
 from postroom.delivery.maildir import Maildir, OpenMaildirs
-from postroom.delivery.quotas import FULL_FOR_NOW, BatchQuotas
-from postroom.delivery.spool import FileContent, write_all
+from postroom.delivery.quotas import BatchQuotas, full_reply
+from postroom.delivery.settings import DeliverySettings
 from postroom.interfaces import IContent
 from postroom.maildirs.directories import CREATE
-from postroom.maildirs.names import host_part
+from postroom.maildirs.line_ends import LineEnds, Sizes
+from postroom.maildirs.names import host_part, size_fields, size_in
 from postroom.maildirs.usage import Quota
-from postroom.wire.replies import Reply
 
-_NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
-_COPY_OCTETS: Final = 1 << 30
+_NOTHING: Final = Sizes(0, 0)
 
 Outcome = Exception | None
 """What became of a write: None if it is durable."""
@@ -85,6 +86,7 @@ class MaildirWrite:
         repeated: True if this very delivery may have been made before: it is looked for first.
         folder: directory of the folder that takes the file if it is there; empty for the inbox.
         quota: the account's; None if it has none.
+        binary: True if the content is no text: its line ends stay as they are.
     """
 
     maildir: str
@@ -95,12 +97,7 @@ class MaildirWrite:
     repeated: bool = False
     folder: str = ""
     quota: Quota | None = None
-
-    @property
-    def size_octets(self) -> int:
-        """The file's length."""
-        whole: int = len(self.head) + self.content.size_octets
-        return whole - sum(end - start for start, end in self.cuts) if self.cuts else whole
+    binary: bool = False
 
 
 class MaildirFile:
@@ -109,9 +106,10 @@ class MaildirFile:
     Attributes:
         write: what is to be written.
         outcome: valid when the batch is done.
+        sizes: valid from state 1.
     """
 
-    __slots__ = ("descriptor", "maildir", "new_name", "outcome", "tmp_name", "write")
+    __slots__ = ("descriptor", "maildir", "new_name", "outcome", "sizes", "tmp_name", "write")
 
     def __init__(self, write: MaildirWrite) -> None:
         """Begin in state 0."""
@@ -119,6 +117,7 @@ class MaildirFile:
         self.outcome: Outcome = None
         self.descriptor = -1
         self.maildir: Maildir | None = None
+        self.sizes = _NOTHING
         self.tmp_name = ""
         self.new_name = ""
 
@@ -126,11 +125,12 @@ class MaildirFile:
 class BatchStore:
     """Stores batches and keeps the Maildirs open in between. For one thread only."""
 
-    def __init__(self, hostname: str, cached_maildirs: int, full: Reply = FULL_FOR_NOW) -> None:
-        """Take what names are made of, and the reply for a full mailbox."""
-        self._full = full
-        self._maildirs = OpenMaildirs(cached_maildirs)
-        self._host = host_part(hostname)
+    def __init__(self, settings: DeliverySettings) -> None:
+        """Take what names are made of, the line ends, and the reply for a full mailbox."""
+        self._full = full_reply(settings)
+        self._maildirs = OpenMaildirs(settings.cached_maildirs)
+        self._filler = Filler(LineEnds(settings.line_ends))
+        self._host = host_part(settings.hostname)
         # time.unique.host, as for any Maildir; the unique part is random, so that a file which a
         # crash has left is never in the way of the same message's next attempt.
         self._tmp_prefix = f"R{secrets.token_hex(8)}Q"
@@ -142,31 +142,41 @@ class BatchStore:
         RFC 5321 s6.1
         """
         missing = [file for file in files if not (file.write.repeated and self._is_done(file))]
-        limited = [file for file in missing if file.write.quota is not None]
-        if limited:
-            quotas = BatchQuotas(self._full)
-            missing = [file for file in missing if _attempt(_admit(quotas), file)]
         written = [file for file in missing if _attempt(self._create, file)]
+        self._filler.forget()
+        limited = {file.write.maildir for file in written if file.write.quota is not None}
+        if limited:
+            with BatchQuotas(self._full, limited) as quotas:
+                admit = _admission(quotas)
+                renamed = self._commit([file for file in written if _attempt(admit, file)])
+                for maildir, size_octets in _stored_under_quota(renamed):
+                    quotas.note(maildir, size_octets, 1)
+        else:
+            self._commit(written)
+        self._maildirs.trim()
+
+    def _commit(self, written: Sequence[MaildirFile]) -> Sequence[MaildirFile]:
+        """State 1 to 4; gives those that came to state 3, whatever became of them then."""
         if len(written) > 1:
             _start_write_back(written)
         synced = [file for file in written if _attempt(_sync, file)]
         renamed = [file for file in synced if _attempt(self._rename, file)]
         _sync_directories(renamed)
-        if limited:
-            quotas.note(_stored_under_quota(renamed))
-        self._maildirs.trim()
+        return renamed
 
     def remove(self, files: Sequence[MaildirFile]) -> None:
         """Remove files from ``new/`` that `store` put there, unless their reader was faster."""
-        for file in files:
-            try:
-                new = self._maildirs.get_for(file.write.maildir, file.write.folder).new
-                os.unlink(self._name(file.write), dir_fd=new)
-            except OSError as error:
-                file.outcome = error
-                continue
-            if file.write.quota is not None:
-                BatchQuotas.note([(file.write.maildir, -file.write.size_octets)], -1)
+        limited = {file.write.maildir for file in files if file.write.quota is not None}
+        with BatchQuotas(self._full, limited) as quotas:
+            for file in files:
+                write = file.write
+                try:
+                    name = self._maildirs.get_for(write.maildir, write.folder).unlink_new(write.key)
+                except OSError as error:
+                    file.outcome = error
+                    continue
+                if write.quota is not None:
+                    quotas.note(write.maildir, -(size_in(name) or 0), -1)
         self._maildirs.trim()
 
     def close(self) -> None:
@@ -194,17 +204,15 @@ class BatchStore:
         name = f"{time}.{self._tmp_prefix}{next(self._counter)}.{self._host}"
         file.descriptor = os.open(name, CREATE, 0o600, dir_fd=file.maildir.tmp)
         file.tmp_name = name
-        _fill(file.descriptor, write)
+        body = Body(write.content, write.cuts, write.binary)
+        file.sizes = self._filler.fill(file.descriptor, write.head, body)
 
     def _rename(self, file: MaildirFile) -> None:
         """State 2 to 3. A file of that name is the same message: replacing it is as good."""
-        maildir, name = file.maildir, self._name(file.write)
+        maildir, name = file.maildir, f"{file.write.key}{self._host}{size_fields(file.sizes)}"
         if maildir is not None:
             os.rename(file.tmp_name, name, src_dir_fd=maildir.tmp, dst_dir_fd=maildir.new)
         file.new_name = name
-
-    def _name(self, write: MaildirWrite) -> str:
-        return f"{write.key}{self._host},S={write.size_octets}"
 
 
 def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
@@ -217,11 +225,15 @@ def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
     return True
 
 
-def _admit(quotas: BatchQuotas) -> Callable[[MaildirFile], None]:
+def _admission(quotas: BatchQuotas) -> Callable[[MaildirFile], None]:
+    """Make the step that asks the quota; a message for one inbox by two ways is asked for once."""
+    admitted: set[tuple[Maildir | None, str]] = set()
+
     def admit(file: MaildirFile) -> None:
         write = file.write
-        if write.quota is not None:
-            quotas.admit(write.maildir, write.quota, write.size_octets)
+        if write.quota is not None and (file.maildir, write.key) not in admitted:
+            quotas.admit(write.maildir, write.quota, file.sizes.octets)
+            admitted.add((file.maildir, write.key))
 
     return admit
 
@@ -262,11 +274,11 @@ def _sync_directories(files: Sequence[MaildirFile]) -> None:
 def _stored_under_quota(files: Iterable[MaildirFile]) -> Iterator[tuple[str, int]]:
     """Give Maildir and size of what was stored; a message for one inbox by two ways is one file."""
     stored = {
-        (file.maildir, file.new_name): file.write
+        (file.maildir, file.new_name): file
         for file in files
         if file.outcome is None and file.write.quota is not None
     }
-    return ((write.maildir, write.size_octets) for write in stored.values())
+    return ((file.write.maildir, file.sizes.octets) for file in stored.values())
 
 
 def _discard(file: MaildirFile, error: Exception) -> None:
@@ -285,60 +297,3 @@ def _discard(file: MaildirFile, error: Exception) -> None:
     except OSError:
         # The first error is the one to tell; what stays is state 1, 2 or 3 of the table.
         return
-
-
-def _fill(descriptor: int, write: MaildirWrite) -> None:
-    """Write the head and the content into a new file."""
-    content, cuts = write.content, write.cuts
-    pieces = content.in_memory()
-    if pieces is not None:
-        write_all(descriptor, [write.head, *(without(pieces, cuts) if cuts else pieces)])
-    elif isinstance(content, FileContent):
-        write_all(descriptor, [write.head])
-        start = 0
-        for cut_start, cut_end in (*cuts, (content.size_octets, content.size_octets)):
-            _copy(content.fileno, start, cut_start, descriptor)
-            start = cut_end
-    else:
-        write_all(descriptor, [write.head])
-        for piece in without(content.chunks(), cuts):
-            write_all(descriptor, [piece])
-
-
-def without(pieces: Iterable[bytes], cuts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    """Give pieces without what is cut out of them.
-
-    Args:
-        pieces: in order.
-        cuts: ``(start, end)`` in octets from the start of the first piece; in order, apart.
-    """
-    offset = 0
-    for piece in pieces:
-        at = 0
-        for start, end in cuts:
-            if start < offset + len(piece) and end > offset:
-                if start - offset > at:
-                    yield piece[at : start - offset]
-                at = end - offset
-        if at < len(piece):
-            yield piece[at:] if at else piece
-        offset += len(piece)
-
-
-def _copy(source: int, start: int, end: int, target: int) -> None:
-    """Append ``source[start:end]`` to a file, inside the kernel.
-
-    Raises:
-        OSError: the disk is full or failed, or the source is shorter than it was.
-    """
-    while start < end:
-        octets = min(end - start, _COPY_OCTETS)
-        try:
-            copied = os.copy_file_range(source, target, octets, offset_src=start)
-        except OSError as error:
-            if error.errno not in _NO_COPY_RANGE:
-                raise
-            copied = os.sendfile(target, source, start, octets)
-        if not copied:
-            raise OSError(errno.EIO, f"spool file ends at octet {start} instead of {end}")
-        start += copied

@@ -26,7 +26,6 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite, Outcome
-from postroom.delivery.quotas import full_reply
 from postroom.delivery.settings import DeliverySettings
 from postroom.threads import call_in_reactor
 
@@ -55,7 +54,7 @@ class Committer:
         self._batch_files = settings.batch_files
         self._batch_octets = settings.batch_octets
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._store = BatchStore(settings.hostname, settings.cached_maildirs, full_reply(settings))
+        self._store = BatchStore(settings)
         self._thread: threading.Thread | None = None
         self._stopped: Deferred[None] | None = None
 

@@ -24,12 +24,12 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
-from postroom.delivery.quotas import Quotas, quota_of
+from postroom.delivery.quotas import quota_of
 from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
 from postroom.delivery.trace import delivered_to_field, original_to_fields, return_path_field
-from postroom.delivery.wishes import Parameters, passed_on
+from postroom.delivery.wishes import Parameters, is_binary, passed_on
 from postroom.envelope import NewMessage, Recipient, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
@@ -65,7 +65,6 @@ class LocalAgent:
         router: Router,
         committer: Committer,
         spools: SpoolArea,
-        quotas: Quotas,
         enqueue: Enqueue,
     ) -> None:
         """Take what a `DeliveryRoom` has too, and where to queue what an alias sends away."""
@@ -73,7 +72,6 @@ class LocalAgent:
         self._router = router
         self._committer = committer
         self._spools = spools
-        self._quotas = quotas
         self._enqueue = enqueue
         self.hand_over: HandOver | None = None
 
@@ -144,9 +142,6 @@ class LocalAgent:
         content: IContent,
         scan: HeaderScan,
     ) -> None:
-        for account in route.accounts:
-            # What the committer says is final only where what is due has been counted.
-            await _now(self._quotas.refusal((account,), content.size_octets))
         head = return_path_field(message.sender) + original_to_fields((recipient.forward_path,))
         writes = [
             MaildirWrite(
@@ -158,6 +153,7 @@ class LocalAgent:
                 repeated=True,
                 folder=sub_address_folder(account.folder) if account.folder else "",
                 quota=quota_of(account),
+                binary=is_binary(message.parameters),
             )
             for account in route.accounts
         ]

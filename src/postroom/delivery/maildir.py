@@ -95,17 +95,29 @@ class Maildir:
         Raises:
             OSError: the answer is not known.
         """
-        if _holds(self.new, key):
+        if _find(self.new, key) is not None:
             os.fsync(self.new)
             return True
         cur = open_below("../cur", self.new)
         try:
-            if not _holds(cur, key):
+            if _find(cur, key) is None:
                 return False
             os.fsync(cur)
             return True
         finally:
             os.close(cur)
+
+    def unlink_new(self, key: str) -> str:
+        """Remove a message that no reader has taken yet; gives its file's name.
+
+        Raises:
+            OSError: it is not there.
+        """
+        name = _find(self.new, key)
+        if name is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+        os.unlink(name, dir_fd=self.new)
+        return name
 
     def close(self) -> None:
         """Close the descriptors; once."""
@@ -170,8 +182,9 @@ class OpenMaildirs:
             self._open.popitem()[1].close()
 
 
-def _holds(directory: int, key: str) -> bool:
-    return any(name.startswith(key) for name in os.listdir(directory))
+def _find(directory: int, key: str) -> str | None:
+    """Find a message's file, whatever sizes and flags its name tells; None if it is not there."""
+    return next((name for name in os.listdir(directory) if name.startswith(key)), None)
 
 
 def _open_folder(path: str, folder: str) -> int:

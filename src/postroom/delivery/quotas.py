@@ -7,25 +7,30 @@ Theory: there are two looks, and neither puts the disk before the reactor.
   (`postroom.maildirs.usage`), read, or counted if that is due, in a thread; it is kept for
   `FRESH_SECONDS`, so that most answers cost a look-up in a dict. An account without a quota costs
   a comparison. A recipient is refused when every account behind it is full.
-- At the commit `BatchQuotas` looks again, in the committer's thread: once a batch for each Maildir
-  that has a quota it reads the record, and after the batch it appends one line for all messages
-  together. So a size that was not announced, or was a lie, does not get past the quota. Nothing is
-  counted there, for all mail would wait: if the record is missing the message is taken, and if it
-  says "full" but is not to be trusted the refusal is a temporary one, and the next RCPT counts.
+- At the commit `BatchQuotas` looks again, in the committer's thread, when the files are written and
+  their sizes known: once a batch for each Maildir that has a quota it reads the record, and after
+  the batch it appends one line for all messages together. So neither a size that was not announced,
+  nor an address whose other members have room, nor many sessions at once get past the quota. A
+  Maildir without a record that settles the matter is counted there: mail waits for that, but once,
+  for a count makes the record.
 
 `DeliverySettings.over_quota` says whether a full mailbox is refused for now, 452, so that the
 sender's server tries again for some days, or for good, 552.
 
-Known limits: several processes that deliver to one Maildir may exceed its quota together, by what
-each has in its batch. After the mailbox was emptied mail is refused for `FRESH_SECONDS` more.
+Known limits: several processes that deliver to one Maildir, as Dovecot may beside us, may exceed
+its quota together, by what each has in its batch. After the mailbox was emptied mail is refused for
+`FRESH_SECONDS` more.
 
 RFC 3463 s3.3; RFC 1870 s6.3
 """
 
+import errno
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -48,6 +53,7 @@ CACHED_FIGURES: Final = 10_000
 
 FULL_FOR_NOW: Final = reply(452, "4.2.2", "Mailbox full, try again later")
 FULL: Final = reply(552, "5.2.2", "Mailbox full")
+_NOTHING: Final = Usage()
 
 
 class OverQuota(Refusal):
@@ -151,53 +157,89 @@ def _current(maildir: str, quota: Quota, more: Usage, now: float) -> Usage:
 
 
 class BatchQuotas:
-    """What the messages of one batch do to the Maildirs that have a quota. For one thread."""
+    """What the messages of one batch do to the Maildirs that have a quota. For one thread.
 
-    def __init__(self, full: Reply) -> None:
+    A context: the Maildirs are held from its beginning to its end, when what was noted is added to
+    their records. Two paths to one Maildir count as one.
+    """
+
+    def __init__(self, full: Reply, maildirs: Iterable[str]) -> None:
         """Begin before the batch.
 
         Args:
-            full: the reply when a Maildir is full beyond doubt.
+            full: the reply when a Maildir is full.
+            maildirs: paths of all those that have a quota.
         """
         self._full = full
-        self._records: dict[str, usage.Record | None] = {}
-        self._admitted: dict[str, Usage] = {}
+        self._maildirs = maildirs
+        self._tallies: dict[str, _Tally] = {}
+        self._places: dict[tuple[int, int], _Tally] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> "BatchQuotas":
+        """Hold the Maildirs."""
+        directories = []
+        for path in self._maildirs:
+            with suppress(OSError):
+                status = os.stat(path)
+                directories.append(status)
+                place = status.st_dev, status.st_ino
+                self._tallies[path] = self._places.setdefault(place, _Tally(path))
+        self._held.enter_context(usage.held(directories))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Append what was noted to the records, then let the Maildirs go."""
+        with self._held:
+            for tally in self._places.values():
+                if tally.noted != _NOTHING:
+                    with suppress(OSError), usage.opened(tally.path) as root:
+                        usage.append(root, tally.noted.octets, tally.noted.messages)
 
     def admit(self, maildir: str, quota: Quota, size_octets: int) -> None:
         """Make sure that a message has room beside those that were admitted before.
 
         Raises:
             OverQuota: it has not.
+            OSError: nobody can tell.
         """
-        more = self._admitted.get(maildir, Usage()).plus(size_octets, 1)
-        record = self._record(maildir)
-        if record is not None and record.quota == quota:
-            whole = record.usage.plus(more.octets, more.messages)
-            if not quota.holds(whole):
-                certain = record.is_certain(quota, more, time.time())
-                raise OverQuota(self._full if certain else FULL_FOR_NOW)
-        self._admitted[maildir] = more
+        tally = self._tallies.get(maildir)
+        if tally is None:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), maildir)
+        after = tally.admitted.plus(size_octets, 1)
+        if not quota.holds(tally.current(quota, after).plus(after.octets, after.messages)):
+            raise OverQuota(self._full)
+        tally.admitted = after
 
-    @staticmethod
-    def note(stored: Iterable[tuple[str, int]], messages: int = 1) -> None:
-        """Append what was stored to the records of its Maildirs.
+    def note(self, maildir: str, octets: int, messages: int) -> None:
+        """Note that a message was stored, or with negative figures that it was removed."""
+        tally = self._tallies.get(maildir)
+        if tally is not None:
+            tally.noted = tally.noted.plus(octets, messages)
 
-        Args:
-            stored: the Maildir and the size of each message; negative if it was removed.
-            messages: 1 for each, or -1.
-        """
-        sums: dict[str, Usage] = {}
-        for maildir, size_octets in stored:
-            sums[maildir] = sums.get(maildir, Usage()).plus(size_octets, messages)
-        for maildir, added in sums.items():
-            with suppress(OSError), usage.opened(maildir) as root:
-                usage.append(root, added.octets, added.messages)
 
-    def _record(self, maildir: str) -> "usage.Record | None":
-        if maildir not in self._records:
-            try:
-                with usage.opened(maildir) as root:
-                    self._records[maildir] = usage.read(root)
-            except OSError:
-                self._records[maildir] = None
-        return self._records[maildir]
+@dataclass(slots=True)
+class _Tally:
+    """A Maildir in a batch.
+
+    Attributes:
+        path: the Maildir's.
+        admitted: what may be stored.
+        noted: what was stored or removed.
+    """
+
+    path: str
+    admitted: Usage = _NOTHING
+    noted: Usage = _NOTHING
+    _found: tuple[Quota, Usage] | None = None
+
+    def current(self, quota: Quota, after: Usage) -> Usage:
+        """Give how full the Maildir was before the batch; counts it rather than call it full."""
+        if self._found is not None:
+            known, found = self._found
+            if known == quota and quota.holds(found.plus(after.octets, after.messages)):
+                return found
+        with usage.opened(self.path) as root:
+            found = usage.current(root, quota, after, time.time())
+        self._found = quota, found
+        return found

@@ -35,6 +35,7 @@ class DeliverySettings:
         batch_octets: how much content a batch may hold before no more is added to it.
         hands_over: True if another server keeps the mailboxes, and mail for accounts goes there.
         over_quota: what a full mailbox's mail gets: ``"temporary"``, 452, or ``"permanent"``, 552.
+        line_ends: what lines of text end with in Maildir files.
     """
 
     hostname: str
@@ -54,6 +55,7 @@ class DeliverySettings:
     batch_octets: int = 8_388_608
     hands_over: bool = False
     over_quota: Literal["temporary", "permanent"] = "temporary"
+    line_ends: Literal["lf", "crlf"] = "lf"
 
 
 @dataclass(frozen=True, slots=True)

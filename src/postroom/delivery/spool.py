@@ -100,7 +100,8 @@ class FileContent:
         while offset < self.size_octets:
             chunk = os.pread(self.fileno, min(CHUNK_OCTETS, self.size_octets - offset), offset)
             if not chunk:
-                raise OSError(f"spool file ends at octet {offset} of {self.size_octets}")
+                why = f"spool file ends at octet {offset} of {self.size_octets}"
+                raise OSError(errno.EIO, why)
             offset += len(chunk)
             yield chunk
 

@@ -55,6 +55,7 @@ from postroom.delivery.trace import (
 )
 from postroom.delivery.wishes import (
     held_until,
+    is_binary,
     notices_of_success,
     priority_of,
     traits_of,
@@ -398,6 +399,7 @@ class MessageDelivery:
             self._scan.return_paths,
             folder=sub_address_folder(account.folder) if account.folder else "",
             quota=quota_of(account),
+            binary=is_binary(envelope.mail.parameters),
         )
 
     def _check(

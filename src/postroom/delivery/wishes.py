@@ -17,7 +17,7 @@ from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.envelope import Action, Envelope, Notice, Recipient, Trait
 from postroom.wire.commands import Rcpt
-from postroom.wire.parameters import HOLDFOR, HOLDUNTIL, MT_PRIORITY, NOTIFY
+from postroom.wire.parameters import BODY, HOLDFOR, HOLDUNTIL, MT_PRIORITY, NOTIFY
 from postroom.wire.replies import Reply, reply
 
 Parameters = Mapping[str, str | None]
@@ -35,6 +35,11 @@ def held_until(parameters: Parameters, received_at: float) -> float | None:
         return None
     seconds = HOLDFOR.of(parameters)
     return received_at + seconds if seconds is not None else HOLDUNTIL.of(parameters)
+
+
+def is_binary(parameters: Parameters) -> bool:
+    """Tell whether a message's octets mean something beyond its lines. RFC 3030 s3."""
+    return bool(parameters) and BODY.of(parameters) == "BINARYMIME"
 
 
 def priority_of(parameters: Parameters, trusted: bool) -> int:

@@ -22,7 +22,7 @@ STALE_SECONDS: Final = 36 * 3600
 """Files in ``tmp/`` that are older belong to nobody: the age that maildir(5) names."""
 
 PARTS: Final = ("tmp", "cur", "new")
-CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _SWEPT_ENTRIES: Final = 1000
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

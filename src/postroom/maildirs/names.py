@@ -1,7 +1,7 @@
 """Names of the files in Maildirs.
 
     name   = base [ ":2," flags ]
-    base   = time "." unique "." host *( "," field )       field: S=octets, W=octets as CRLF
+    base   = time "." unique "." host *( "," field )       field: S=octets, W=octets with CRLF
     flags  = letters, each once, in order of ASCII
 
 Capital letters are the flags that every program knows (`FLAGS`); small ones are Dovecot's keywords,
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from postroom.maildirs.line_ends import Sizes
+
 FLAGS: Final = {
     "seen": "S",
     "answered": "R",
@@ -31,6 +33,7 @@ FLAGS: Final = {
 """The flags by the names that people know from IMAP; ``forwarded`` is IMAP's ``$Forwarded``."""
 
 _SIZE: Final = re.compile(r",S=([0-9]{1,18})(?=[,:]|$)")
+_CRLF_SIZE: Final = re.compile(r",W=([0-9]{1,18})(?=[,:]|$)")
 _counter = count()
 _PROCESS: Final = secrets.token_hex(6)
 
@@ -76,6 +79,17 @@ def size_in(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def crlf_size_in(name: str) -> int | None:
+    """Return the size with CRLF that a file's name tells; None if it does not."""
+    found = _CRLF_SIZE.search(name)
+    return int(found[1]) if found else None
+
+
+def size_fields(sizes: Sizes) -> str:
+    """Return the end of a base name that tells how large the message is, in Dovecot's order."""
+    return f",S={sizes.octets},W={sizes.crlf_octets}"
+
+
 def host_part(hostname: str) -> str:
     """Write a host name as it may stand in a file's name.
 
@@ -85,12 +99,11 @@ def host_part(hostname: str) -> str:
     return hostname.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
 
 
-def new_base(size_octets: int | None = None) -> str:
+def new_base(fields: str = "") -> str:
     """Make a base name that no other message has, here or on another host.
 
     Args:
-        size_octets: the file's length, if it is known already.
+        fields: what ends it, such as `size_fields`.
     """
     unique = f"M{time.time_ns() // 1000 % 1_000_000:06}P{os.getpid()}R{_PROCESS}Q{next(_counter)}"
-    size = "" if size_octets is None else f",S={size_octets}"
-    return f"{int(time.time())}.{unique}.{host_part(os.uname().nodename)}{size}"
+    return f"{int(time.time())}.{unique}.{host_part(os.uname().nodename)}{fields}"

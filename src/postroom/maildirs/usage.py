@@ -16,8 +16,9 @@ since it was counted, or is older than `STALE_SECONDS`: nobody is refused mail b
 that went wrong. Counting lists directories; it does not open a message.
 
 A lost change does no lasting harm, so the file is never synced. A Maildir that changes while it is
-counted is counted again, a few times; what changes between the last look and the renaming of the
-new file is missing from it until the next count.
+counted is counted again, a few times. Threads of one process keep out of each other's way (`held`):
+none counts a Maildir while another stores messages and notes them. What another process changes
+between the last look and the renaming of the new file is missing from it until the next count.
 
 Who controls the input: whoever may write into the Maildir; a file of any content makes a count.
 """
@@ -25,9 +26,10 @@ Who controls the input: whoever may write into the Maildir; a file of any conten
 import os
 import re
 import secrets
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +43,7 @@ FILE_OCTETS: Final = 5120
 STALE_SECONDS: Final = 15 * 60
 
 _COUNTS: Final = 3
+_LOCKS: Final = tuple(threading.RLock() for _ in range(64))
 _LIMIT: Final = re.compile(rb"([0-9]{1,18})([SC])")
 _CHANGE: Final = re.compile(rb" *(-?[0-9]{1,18}) +(-?[0-9]{1,18}) *")
 
@@ -130,6 +133,22 @@ def opened(path: str) -> Iterator[int]:
         os.close(root)
 
 
+@contextmanager
+def held(directories: Iterable[os.stat_result]) -> Iterator[None]:
+    """Keep other threads from counting some Maildirs until their changes are noted.
+
+    A thread may hold a Maildir twice. Several locks are always taken in the same order.
+
+    Args:
+        directories: of the Maildirs.
+    """
+    places = {hash((each.st_dev, each.st_ino)) % len(_LOCKS) for each in directories}
+    with ExitStack() as stack:
+        for place in sorted(places):
+            stack.enter_context(_LOCKS[place])
+        yield
+
+
 def read(root: int) -> Record | None:
     """Read a Maildir's record; None if there is none that can be used.
 
@@ -200,7 +219,11 @@ def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
     record = read(root)
     if record is not None and record.is_certain(quota, more, now):
         return record.usage
-    return recount(root, quota)
+    with held((os.fstat(root),)):
+        record = read(root)
+        if record is not None and record.is_certain(quota, more, now):
+            return record.usage  # another thread was faster
+        return recount(root, quota)
 
 
 def recount(root: int, quota: Quota) -> Usage:
@@ -209,6 +232,11 @@ def recount(root: int, quota: Quota) -> Usage:
     Raises:
         OSError: it cannot be counted. What cannot be written is left.
     """
+    with held((os.fstat(root),)):
+        return _recount(root, quota)
+
+
+def _recount(root: int, quota: Quota) -> Usage:
     before = _changes(root)
     for _ in range(_COUNTS):
         usage = count(root)

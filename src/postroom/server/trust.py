@@ -66,7 +66,7 @@ def _begin_anew(login: Login | None, server: "SMTPServerProtocol", facts: Sessio
 def xforward(server: "SMTPServerProtocol", command: Xforward) -> Reply:
     """XFORWARD: note for the log where the next message comes from."""
     words = [
-        f"{name.lower()}={value.decode('ascii')}"
+        f"{name.lower()}={value.decode('ascii', 'backslashreplace')}"
         for name, value in command.attributes.items()
         if value not in _UNKNOWN
     ]

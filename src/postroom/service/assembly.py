@@ -219,7 +219,7 @@ def assemble(
         # The queue needs the relay, the relay the agent, and the agent the queue.
         return queue.enqueue(message, content)
 
-    agent = LocalAgent(delivery, router, committer, area, quotas, enqueue)
+    agent = LocalAgent(delivery, router, committer, area, enqueue)
     if settings.delivery.lmtp is not None:
         agent.hand_over = handing_over(sender, Destination("", settings.delivery.lmtp))
     exits = Exits(sender, next_hops(settings), sources.directory, agent)

@@ -256,6 +256,12 @@ class DeliverySection(Section):
         (postroom quota).""",
         extra=Extra(rfc="RFC 3463 s3.3"),
     )
+    line_ends: Literal["lf", "crlf"] = _delivery(
+        "line_ends",
+        """What lines end with in Maildir files: LF, as every program that reads Maildirs expects,
+        or CRLF, as in the message that came. A binary message (BODY=BINARYMIME) keeps its octets
+        under both; files that are there already keep theirs.""",
+    )
 
 
 class LogSection(Section):

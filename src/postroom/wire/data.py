@@ -21,9 +21,9 @@ same way, unless the sender has declared it to be binary (RFC 3030 s3).
 
 The result does not depend on how the input is cut. Each piece is searched as a whole, by operations
 that run in C; a piece that needs no mending costs one look. At most four octets are held back from
-one piece to the next, and a run of CRs, however long, as its length.
-
-Known limit: a long run of CRs that turns out to be no line end comes out in one piece.
+one piece to the next, and a run of CRs as its length. Of a run of more than `LONGEST_RUN` only the
+last so many can belong to a line end; those before them become blanks as they come, so that no run
+makes a piece of many megabytes.
 
 Who controls the input: the peer, every octet, every border between pieces, every chunk's length.
 """
@@ -36,6 +36,9 @@ from postroom.wire.line_ends import only_crlf
 
 END: Final = b"\r\n.\r\n"
 STARTS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+LONGEST_RUN: Final = 1 << 20
+"""How many CRs can belong to one line end."""
+
 # CRs directly before an LF. Looked behind for, and possessive, so that a run is passed once.
 _CRS_BEFORE_LF: Final = re.compile(rb"(?<!\r)\r++\n")
 
@@ -123,16 +126,21 @@ class _Text:
         return data
 
     def _mend_line_ends(self, data: bytes) -> bytes:
-        rest = data.lstrip(b"\r")
+        if len(data) > LONGEST_RUN:
+            starts = range(0, len(data), LONGEST_RUN)
+            return b"".join(self._mend_line_ends(data[at : at + LONGEST_RUN]) for at in starts)
+        rest, blanks = data.lstrip(b"\r"), b""
         if self._crs:
             self._crs += len(data) - len(rest)
+            blanks = b" " * (self._crs - LONGEST_RUN)
+            self._crs -= len(blanks)
             if not rest:
-                return b""
+                return blanks
             data = (b"\r" if rest.startswith(b"\n") else b" " * self._crs) + rest
         kept = data.rstrip(b"\r")
         self._crs = len(data) - len(kept)
         kept = _CRS_BEFORE_LF.sub(b"\n", kept)
-        return kept.replace(b"\r", b" ").replace(b"\n", b"\r\n")
+        return blanks + kept.replace(b"\r", b" ").replace(b"\n", b"\r\n")
 
     def _note(self, flaw: Flaw) -> None:
         if self.flaw is None or _GRAVITY[flaw] < _GRAVITY[self.flaw]:

@@ -55,6 +55,7 @@ from postroom.wire.parameters import (
 from postroom.wire.paths import (
     DOMAIN,
     DOMAIN_OCTETS,
+    TOLERATED_DOMAIN,
     PathError,
     check_utf8,
     is_host_name,
@@ -355,11 +356,17 @@ def _bdat(argument: bytes, _: Syntax) -> Bdat:
     return Bdat(int(match[1]), match[2] is not None)
 
 
-def _etrn(argument: bytes, _: Syntax) -> Etrn:
+def _etrn(argument: bytes, syntax: Syntax) -> Etrn:
     """ETRN with a domain, "@" and a domain, or "#" and a queue's name. RFC 1985 s5."""
     option = argument[:1] if argument[:1] in (b"@", b"#") else b""
     node = argument[len(option) :]
-    well_formed = _QUEUE_NAME if option == b"#" else DOMAIN
+    well_formed = DOMAIN
+    if option == b"#":
+        well_formed = _QUEUE_NAME
+    elif Tolerance.DOMAIN_CHARACTERS in syntax.tolerate:
+        well_formed = TOLERATED_DOMAIN
+    if option != b"#" and Tolerance.TRAILING_DOT in syntax.tolerate:
+        node = node.removesuffix(b".")
     if well_formed.fullmatch(node) is None or len(node) > DOMAIN_OCTETS:
         raise _bad(501, "5.5.4", "Syntax: ETRN domain, @domain or #queue")
     return Etrn(node, option)
@@ -370,7 +377,7 @@ def _trusted(
 ) -> Callable[[bytes, Syntax], Command]:
     """XCLIENT and XFORWARD: attributes, each a name, "=", and a value in xtext."""
 
-    def parse(argument: bytes, _: Syntax) -> Command:
+    def parse(argument: bytes, syntax: Syntax) -> Command:
         attributes: dict[str, bytes] = {}
         for word in argument.split(b" "):
             match = _ATTRIBUTE.fullmatch(word)
@@ -381,7 +388,9 @@ def _trusted(
                 value = decode_xtext(match[2].decode("ascii"))
             except ValueError:
                 value = b"\0"
-            if _PRINTABLE.fullmatch(value) is None:
+            odd = name == "HELO" and Tolerance.ODD_GREETING in syntax.tolerate
+            fits = _CONTROL.search(value) is None if odd else _PRINTABLE.fullmatch(value)
+            if not fits:
                 raise _bad(501, "5.5.4", f"Bad {command.verb} value {_shown(word)}")
             attributes[name] = value
         return command(attributes)

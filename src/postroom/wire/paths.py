@@ -172,7 +172,16 @@ def parse_mailbox(octets: bytes, tolerate: Tolerances = ALL) -> Mailbox:
     match = _MAILBOX.fullmatch(octets)
     if match is None:
         return _parse_unusual_mailbox(octets, tolerate)
-    local, domain = match["local"], match["domain"]
+    return _mailbox_of(match, tolerate)
+
+
+def _mailbox_of(match: re.Match[bytes], tolerate: Tolerances) -> Mailbox:
+    """Return what the grammar has matched, if its parts are no longer than they may be.
+
+    Raises:
+        PathError: one is.
+    """
+    local, domain = match.groups()
     if len(local) > LOCAL_PART_OCTETS:
         _check_local_part_length(local, tolerate)
     if len(domain) > DOMAIN_OCTETS:
@@ -333,7 +342,18 @@ def parse_path(
         raise PathError("a path is written between < and >")
     if len(octets) > PATH_OCTETS:
         raise PathError(f"path longer than {PATH_OCTETS} octets")
-    inner = octets[1:-1]
+    match = _MAILBOX.fullmatch(octets, 1, len(octets) - 1)
+    if match is not None:
+        return _mailbox_of(match, tolerate)
+    return _parse_unusual_path(octets[1:-1], tolerate, postmaster)
+
+
+def _parse_unusual_path(inner: bytes, tolerate: Tolerances, postmaster: bool) -> Mailbox | None:
+    """Parse what stands between the brackets, if it is not just a mailbox of the grammar.
+
+    Raises:
+        PathError: what is wrong.
+    """
     if inner[:1] == b" " or inner[-1:] == b" ":
         _demand(Tolerance.BLANKS, tolerate, "blank inside the brackets")
         inner = inner.strip(b" ")

@@ -5,8 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from postroom.accounts.mailbox.messages import Gone, Mailbox, opened_below, opened_mailbox
+from postroom.accounts.mailbox.messages import (
+    Gone,
+    Mailbox,
+    opened_below,
+    opened_mailbox,
+    store_message,
+)
 from postroom.errors import UserError
+from postroom.maildirs.line_ends import LineEnds, Sizes
 from tests.accounts.mailbox.support import MaildirCase
 from tests.filesystem import RecordingDisk, fail_calls
 
@@ -247,3 +254,44 @@ class PowerCuts(MessagesCase):
 
     def lost_below(self, folder: str) -> list[str]:
         return [path for path in self.disk.unsynced() if path.startswith(f"{folder}/")]
+
+
+class Names(MessagesCase):
+    def copied(self, name: str, octets: bytes) -> str:
+        self.put(f"cur/{name}", octets, 9000)
+        with self.both() as (inbox, old):
+            inbox.copy(inbox.find(["4"]), old)
+        (copied,) = set(self.names(".Old/cur")) - {"9.z:2,S"}
+        return copied
+
+    def test_a_copy_tells_the_size_with_crlf_if_the_message_s_own_name_does(self) -> None:
+        self.assertRegex(self.copied("5.e,S=4,W=6:2,S", b"a\nb\n"), r"[^,]+,S=4,W=6:2,S$")
+
+    def test_and_otherwise_its_file_s_size_alone(self) -> None:
+        self.assertRegex(self.copied("5.e:2,S", b"a\r\nb\r\n"), r"[^,]+,S=6:2,S$")
+
+
+class Storing(MaildirCase):
+    def stored(self, line_ends: LineEnds, *chunks: bytes) -> tuple[bytes, Sizes]:
+        path = self.path.with_name(f"{self.path.name}-{line_ends.value}")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self.addCleanup(os.close, descriptor)
+        sizes = store_message(descriptor, chunks, line_ends)
+        return path.read_bytes(), sizes
+
+    def test_a_message_gets_the_line_ends_of_the_site(self) -> None:
+        crlf, lf = b"a\r\n\r\nb\r\n", b"a\n\nb\n"
+        for given in ((crlf,), (lf,), (b"a\r", b"\n\r\nb", b"\n")):
+            self.assertEqual(self.stored(LineEnds.LF, *given), (lf, Sizes(5, 8)))
+            self.assertEqual(self.stored(LineEnds.CRLF, *given), (crlf, Sizes(8, 8)))
+
+    def test_or_stays_as_it_is(self) -> None:
+        self.assertEqual(self.stored(LineEnds.KEPT, b"a\r\nb\n\r"), (b"a\r\nb\n\r", Sizes(6, 7)))
+
+    def test_a_source_that_fails_is_heard(self) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield b"a"
+            raise UserError("it ends here")
+
+        with open(self.mktemp(), "wb") as file:
+            self.assertRaises(UserError, store_message, file.fileno(), chunks(), LineEnds.LF)

@@ -74,6 +74,55 @@ class Texts(SynchronousTestCase):
         self.assertEqual(text.attachments, (Attachment("résumé.pdf", "application/pdf", 3),))
         self.assertTrue(text.is_whole)
 
+    def test_text_is_shown_unless_it_is_an_attachment(self) -> None:
+        def part(head: str, text: str) -> str:
+            return f"--b\n{head}\n\n{text}\n"
+
+        octets = "Content-Type: multipart/mixed; boundary=b\n\n" + "".join(
+            (
+                part('Content-Type: text/plain; name="a.txt"', "one"),
+                part('Content-Disposition: inline; filename="b.txt"', "two"),
+                part(
+                    "Content-Type: text/x-patch\nContent-Disposition: INLINE;\n filename=c", "three"
+                ),
+                part("Content-Disposition: attachment", "four"),
+                part("Content-Disposition: attachment;\n filename*0=d.t;\n filename*1=xt", "five"),
+                part("Content-Disposition: inline; filename=e\nContent-Type: image/png", "six"),
+            )
+        )
+        for each in (octets + "--b--\n", octets.replace("\n", "\r\n") + "--b--\r\n"):
+            text = text_of(each.encode())
+            self.assertEqual(text.body.split(), ["one", "two", "three"])
+            self.assertEqual(
+                [(each.name, each.content_type) for each in text.attachments],
+                [("", "text/plain"), ("d.txt", "text/plain"), ("e", "image/png")],
+            )
+            self.assertEqual(text.names, ("a.txt", "b.txt", "c", "d.txt", "e"))
+
+    def test_a_boundary_may_be_folded(self) -> None:
+        for parameter, boundary in (
+            ('\n boundary="x y"', "x y"),
+            ('\n\tboundary\n =\n "x y"', "x y"),
+            ('boundary="x\n y"', "x y"),
+            ('boundary="x\n\ty"', "x y"),
+            ('boundary="x\n\ty"', "x\ty"),
+            ('boundary="x\n y"', "xy"),
+            ('boundary="\n xy"', "xy"),
+            ('boundary*0="x ";\n boundary*1="y"', "x y"),
+            ("boundary*0*=us-ascii''x%20;\n boundary*1=y", "x y"),
+        ):
+            octets = (
+                f"Content-Type: multipart/mixed; {parameter}\n\n--{boundary}\n\none\n"
+                f"--{boundary}\nContent-Type: image/png\n\ntwo\n--{boundary}--\n"
+            )
+            for each in (octets, octets.replace("\n", "\r\n")):
+                text = text_of(each.encode())
+                self.assertEqual((text.body.strip(), len(text.attachments)), ("one", 1), octets)
+
+    def test_a_boundary_that_is_nowhere_is_none(self) -> None:
+        text = text_of(b'Content-Type: multipart/mixed; boundary="x\n y"\n\none\n')
+        self.assertEqual(len(text.attachments), 1)
+
     def test_charsets_that_are_none_do_no_harm(self) -> None:
         for name in (
             b"x-unknown",
@@ -136,7 +185,8 @@ class Searching(MaildirCase):
         super().setUp()
         self.put("cur/1.a:2,S", MIXED, 1000)
         self.put("cur/2.b:2,FS", b"From: Bob <bob@b.example>\nX-List: a  b\n\nHello\nworld\n", 2000)
-        self.put("new/3.c", b"From: BOB <x@x.example>\nSubject: Hello\n\n", 3000)
+        head = b"From: BOB <x@x.example>\nSubject: Hello\nContent-Disposition: inline; filename="
+        self.put("new/3.c", head + b"notes.txt\n\n", 3000)
 
     def found(self, **criteria: object) -> list[str]:
         self.left_out: list[Entry] = []
@@ -159,6 +209,7 @@ class Searching(MaildirCase):
             ({"texts": ["été", "two"]}, ["1.a"]),
             ({"texts": ["été", "nowhere"]}, []),
             ({"texts": ["résumé"]}, ["1.a"]),
+            ({"texts": ["notes.txt"]}, ["3.c"]),
             ({"with_flags": "S"}, ["1.a", "2.b"]),
             ({"with_flags": "S", "without_flags": "F"}, ["1.a"]),
             ({"since": 2000.0}, ["2.b", "3.c"]),

@@ -26,7 +26,7 @@ is not a file. What is not a regular file is never opened, only listed.
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ from postroom.errors import UserError
 from postroom.maildirs import usage
 from postroom.maildirs.directories import create_file, is_missing, make_parts, open_below, open_file
 from postroom.maildirs.folders import parse_folder
-from postroom.maildirs.names import FileName, new_base, size_in
+from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
+from postroom.maildirs.names import FileName, crlf_size_in, new_base, size_fields, size_in
 
 PARTS: Final = ("new", "cur")
 _TRIES: Final = 5
@@ -215,7 +216,7 @@ class Mailbox:
             if found is None:
                 self._put(now, target, now.base)
             elif not self._is_same(now, target, found):
-                self._put(now, target, new_base(now.size_octets))
+                self._put(now, target, _copy_base(now))
 
         moved, gone = self._each(entries, put)
         target.sync()
@@ -239,9 +240,7 @@ class Mailbox:
             Gone: some are not there any more; the others are copied.
             OSError: the disk.
         """
-        copied, gone = self._each(
-            entries, lambda now: self._put(now, target, new_base(now.size_octets))
-        )
+        copied, gone = self._each(entries, lambda now: self._put(now, target, _copy_base(now)))
         target.sync()
         usage.append(self.root, sum(each.size_octets for each in copied), len(copied))
         _complain(gone)
@@ -354,6 +353,26 @@ def opened_below(root: int, name: str, *, make: bool = False) -> Iterator[Mailbo
         mailbox.close()
 
 
+def store_message(descriptor: int, chunks: Iterable[bytes], line_ends: LineEnds) -> Sizes:
+    """Write a message into a new file, with the line ends that the site has in Maildirs.
+
+    Args:
+        descriptor: the file's, empty; it is not synced.
+        chunks: the message, with line ends of either kind.
+        line_ends: the setting's, or `LineEnds.KEPT` for a message that is not to be touched.
+
+    Returns:
+        What the file's name has to tell (`postroom.maildirs.names.size_fields`).
+
+    Raises:
+        OSError: the disk; or what ``chunks`` raises.
+    """
+    rewriting = Rewriting(line_ends)
+    with open(os.dup(descriptor), "wb") as file:
+        file.writelines(rewriting.all(chunks))
+    return rewriting.sizes
+
+
 def _complain(gone: Sequence[Entry]) -> None:
     if gone:
         names = ", ".join(entry.base for entry in gone)
@@ -364,6 +383,14 @@ def _counted(entry: Entry) -> int:
     """Give the size with which a message counts for the quota."""
     size = size_in(entry.file_name)
     return entry.size_octets if size is None else size
+
+
+def _copy_base(entry: Entry) -> str:
+    """Make a base name for a message's copy; it tells the CRLF size if the message's own does."""
+    crlf_octets = crlf_size_in(entry.file_name)
+    if crlf_octets is None:
+        return new_base(f",S={entry.size_octets}")
+    return new_base(size_fields(Sizes(entry.size_octets, crlf_octets)))
 
 
 def _write_copy(source: int, name: str, target: Mailbox, part: str) -> None:

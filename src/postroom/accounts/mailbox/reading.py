@@ -8,6 +8,10 @@ another counts as one. What is beyond the limits is left out, and `Text.is_whole
 Header fields may hold anything, in any charset or none; what is given here is text, but not safe to
 show on a terminal before its control characters are replaced.
 
+Text is shown unless it says that it is an attachment, whether or not it has a file name. Programs
+that fold long fields without looking fold within the quoted boundary of parts as well: what it was
+before shows in the body, where it stands on a line of its own.
+
 Known limit: of HTML only the text between the tags is given.
 
 Who controls the input: whoever sent the mail.
@@ -38,6 +42,7 @@ LINES: Final = 50_000
 PARTS: Final = 200
 FIELD_OCTETS: Final = 2000
 
+_FOLD: Final = re.compile(r"\r?\n([ \t]+)")
 _TAG: Final = re.compile(r"<[^<>]*>")  # a bracket ends the search, so it takes one pass
 _HIDDEN: Final = re.compile(r"<(style|script)\b[^<>]*>[^<]*</\1>", re.IGNORECASE)
 # Codecs of Python that are no charsets of mail; some take time that grows with the square.
@@ -91,12 +96,14 @@ class Text:
         body: the text parts together, line ends as LF.
         attachments: the other parts.
         is_whole: False if something was left out because of the limits.
+        names: the file names of all parts that have one.
     """
 
     fields: tuple[tuple[str, str], ...]
     body: str
     attachments: tuple[Attachment, ...]
     is_whole: bool
+    names: tuple[str, ...] = ()
 
 
 def summarise(file: BinaryIO) -> Summary:
@@ -124,15 +131,14 @@ def read_text(file: BinaryIO) -> Text:
         whole = whole and not lines.pop()
     cuts: list[None] = []
     message = _parse(b"\n".join(lines), cuts)
-    body, attachments = [], []
-    for part in message.walk():
-        if part.is_multipart():
-            continue
-        if part.get_content_maintype() == "text" and not part.get_filename():
-            body.append(_body_of(part))
-        else:
-            attachments.append(_attachment(part))
-    return Text(_fields(message), "\n".join(body), tuple(attachments), is_whole=whole and not cuts)
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    return Text(
+        _fields(message),
+        "\n".join(_body_of(part) for part in parts if _is_shown(part)),
+        tuple(_attachment(part) for part in parts if not _is_shown(part)),
+        whole and not cuts,
+        tuple(filter(None, map(_name_of, parts))),
+    )
 
 
 def text_of(value: Any) -> str:
@@ -160,6 +166,30 @@ class _TooManyParts(Exception):
     """The parser is to stop."""
 
 
+class _Part(Message):
+    """A message, or a part of one, whose boundary may be folded."""
+
+    def __init__(self, whole: bytes) -> None:
+        """Begin a part.
+
+        Args:
+            whole: the message that it is in.
+        """
+        super().__init__(_ShortFields())
+        self._whole = whole
+
+    def get_boundary(self, failobj: Any = None) -> Any:
+        """Return the boundary as it stands in the body."""
+        found = super().get_boundary(failobj)
+        if not isinstance(found, str) or not _FOLD.search(found):
+            return found
+        unfolded = [_FOLD.sub(between, found) for between in (" ", "", r"\1")]
+        for each in unfolded:
+            if b"\n--" + each.encode("utf-8", "surrogateescape") in self._whole:
+                return each
+        return unfolded[0]
+
+
 class _ShortFields(Compat32):
     """Cuts header fields before anybody looks at them."""
 
@@ -175,7 +205,7 @@ def _parse(octets: bytes, cuts: list[None]) -> "Message[str, str]":
     def make_part(policy: Any = None) -> "Message[str, str]":
         if len(made) == PARTS:
             raise _TooManyParts
-        made.append(Message(policy or _ShortFields()))
+        made.append(_Part(octets))
         return made[-1]
 
     parser = BytesFeedParser(make_part, policy=_ShortFields())
@@ -226,14 +256,22 @@ def _charset(part: "Message[str, str]") -> str:
     return "utf-8" if found.name in _NO_CHARSETS else found.name
 
 
+def _is_shown(part: "Message[str, str]") -> bool:
+    """Check whether a part is text to be read in its place, which is what it is without a word."""
+    disposition = part.get_content_disposition()
+    return part.get_content_maintype() == "text" and disposition in (None, "inline")
+
+
+def _name_of(part: "Message[str, str]") -> str:
+    return text_of(part.get_filename(""))
+
+
 def _attachment(part: "Message[str, str]") -> Attachment:
-    name = text_of(part.get_filename(""))
-    return Attachment(name, part.get_content_type(), len(_octets_of(part)))
+    return Attachment(_name_of(part), part.get_content_type(), len(_octets_of(part)))
 
 
 def searchable(file: BinaryIO) -> Iterator[str]:
-    """Give what people look for words in: the body of a message, and its attachments' names."""
+    """Yield what people look for words in: the body of a message, and the names of its parts."""
     text = read_text(file)
     yield text.body
-    for attachment in text.attachments:
-        yield attachment.name
+    yield from text.names

@@ -5,10 +5,11 @@ and gets its name afterwards. Files are synced and named in batches, as deliveri
 directory is synced once for many. Nothing is ever replaced.
 
 A message is not taken twice: its name says which it is. From a Maildir it keeps its own base name;
-from an mbox the name is made of the digest of its content, and a number that tells it from others
-with the same content in that file. So an import that was interrupted is gone on with by the same
-command, and one that was done adds nothing. A message that was moved into another mailbox since is
-taken again.
+from an mbox the name has the digest of its content, and a number that tells it from others with the
+same content in that file. Before them stands its place in the file, by which we and Dovecot put
+messages in order that came in the same second. So an import that was interrupted is gone on with by
+the same command, and one that was done adds nothing. A message that was moved into another mailbox
+since is taken again.
 
     state                                  after a crash     repair
     -------------------------------------  ----------------  -------------------------------------
@@ -28,17 +29,22 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import BinaryIO, Final
 
-from postroom.accounts.mailbox.mbox import read_mbox, write_message
-from postroom.accounts.mailbox.messages import Entry, Mailbox
+from postroom.accounts.mailbox.folders import mailboxes_in, opened
+from postroom.accounts.mailbox.mbox import Damaged, Doubts, read_mbox, write_message
+from postroom.accounts.mailbox.messages import Entry, Mailbox, opened_mailbox, store_message
 from postroom.errors import UserError
 from postroom.maildirs import usage
 from postroom.maildirs.directories import create_file
-from postroom.maildirs.names import FLAGS, FileName, host_part, new_base
+from postroom.maildirs.folders import directory_of, parse_folder
+from postroom.maildirs.line_ends import LineEnds, Sizes
+from postroom.maildirs.names import FLAGS, FileName, host_part, new_base, size_fields
 from postroom.maildirs.usage import Quota, Usage
 
 BATCH_FILES: Final = 64
@@ -48,6 +54,7 @@ OVER_QUOTA: Final = "it does not fit into the quota"
 
 # Names of other makers that are kept: no colon, slash or leading dot, nothing that needs quoting.
 _STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=%@\\-]{4,149}")
+_UNIQUE: Final = re.compile(r"[^.]*\.(?:M[0-9]+)?(I[0-9a-f]{16}N[0-9]+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,29 @@ class Report:
         done: how many were taken, or given out.
         present: how many were there already.
         failed: the number of each of the others, and what was wrong with it.
+        doubts: lines of the mbox that only look as if a message began there.
+        fault: what is wrong with the mbox as a whole; empty if nothing is.
     """
 
     done: int = 0
     present: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
+    doubts: Doubts = field(default_factory=Doubts)
+    fault: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no message was taken, and none was there already."""
+        return not self.done and not self.present
+
+    @property
+    def is_fault_alone(self) -> bool:
+        """True if there is nothing to say of single messages."""
+        return bool(self.fault) and self.is_empty and not self.failed
+
+
+class Interrupted(UserError):
+    """The disk failed; what was taken before stays."""
 
 
 class _Unreadable(Exception):
@@ -108,14 +133,23 @@ class Intake:
         report: what became of them so far.
     """
 
-    def __init__(self, mailbox: Mailbox, quota: Quota | None = None) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        quota: Quota | None = None,
+        report: Report | None = None,
+        line_ends: LineEnds = LineEnds.KEPT,
+    ) -> None:
         """Begin.
 
         Args:
             mailbox: open.
             quota: refuse what is over it; None to take all.
+            report: to be filled in; None to make one.
+            line_ends: what the files get; messages of a Maildir, which may be binary, keep theirs.
         """
-        self.report = Report()
+        self._line_ends = line_ends
+        self.report = Report() if report is None else report
         self._mailbox = mailbox
         self._quota = quota
         self._usage = Usage()
@@ -142,9 +176,9 @@ class Intake:
         tmp = self._mailbox.part("tmp")
         descriptor = create_file(temporary, tmp)
         try:
-            size, digest = _write(descriptor, incoming)
-            stem = stem or self._stem_of(incoming, digest)
-            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, size), size)
+            sizes, digest = _write(descriptor, incoming, self._line_ends)
+            stem, size = stem or self._stem_of(incoming, digest), sizes.octets
+            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, sizes), size)
             if not self._admit(incoming, stem, size):
                 raise _Unreadable
         except BaseException as error:
@@ -190,7 +224,7 @@ class Intake:
 
     def _stem_of(self, incoming: Incoming, digest: bytes) -> str:
         self._digests[digest] += 1
-        unique = f"I{digest.hex()}N{self._digests[digest]}"
+        unique = f"M{incoming.number:07}I{digest.hex()}N{self._digests[digest]}"
         received_at = time.time() if incoming.received_at is None else incoming.received_at
         return f"{int(received_at)}.{unique}.{host_part(os.uname().nodename)}"
 
@@ -207,13 +241,105 @@ class Intake:
         return True
 
 
-def from_mbox(file: BinaryIO) -> Iterator[Incoming]:
-    """Give the messages of an mbox, each to be read before the next.
+def import_mbox(
+    maildir: Path,
+    name: str,
+    file: BinaryIO,
+    quota: Quota | None = None,
+    step: Callable[[], None] = lambda: None,
+    line_ends: LineEnds = LineEnds.LF,
+) -> tuple[str, Report]:
+    """Take the messages of an mbox into a mailbox, which is made unless it is there.
+
+    A mailbox that was made for messages of which none could be taken is removed again.
+
+    Args:
+        maildir: the account's.
+        name: the mailbox, as somebody typed it.
+        file: the mbox, at its start.
+        quota: refuse what is over it; None to take all.
+        step: called after each message.
+        line_ends: what messages get in the Maildir.
+
+    Returns:
+        The name of the mailbox, and what became of the messages.
+
+    Raises:
+        UserError: it is no mbox, and nothing has been made.
+        Interrupted: the disk failed; what was taken before stays.
+    """
+    report = Report()
+    messages = from_mbox(file, report.doubts)
+    first = next(messages, None)
+    made = _missing(maildir, name)
+    try:
+        with opened_mailbox(maildir, name, make=True) as mailbox:
+            if first is not None:
+                intake = Intake(mailbox, quota, report, line_ends)
+                take_all(intake, chain((first,), messages), step)
+            return mailbox.name, report
+    finally:
+        if first is not None and report.is_empty:
+            _discard(maildir, made)
+
+
+def take_all(intake: Intake, messages: Iterable[Incoming], step: Callable[[], None]) -> None:
+    """Take messages, one after the other; the report says what became of them.
+
+    Raises:
+        Interrupted: the disk failed; what was taken before stays.
+    """
+    try:
+        try:
+            for incoming in messages:
+                intake.take(incoming)
+                step()
+        except Damaged as error:
+            intake.report.fault = f"it is damaged: {error}"
+        intake.finish()
+    except OSError as error:
+        done = intake.report.done
+        raise Interrupted(
+            f"{error.strerror} after {done} message{'' if done == 1 else 's'};"
+            " mend that and give the same command again to go on"
+        ) from error
+
+
+def _missing(maildir: Path, name: str) -> list[str]:
+    """List the directories that have to be made for a mailbox: its own, and the Maildir's."""
+    folder = parse_folder(name)
+    try:
+        with opened(maildir) as root:
+            known = mailboxes_in(root)
+    except FileNotFoundError:
+        return [directory_of(folder), "."]
+    return [] if name in known or folder in known else [directory_of(folder)]
+
+
+def _discard(maildir: Path, made: list[str]) -> None:
+    """Remove directories that were made for nothing, unless mail has come meanwhile."""
+    for directory in made:
+        path = maildir / directory
+        with suppress(OSError):
+            for part in ("tmp", "new", "cur"):
+                (path / part).rmdir()
+            for file in ("maildirfolder", usage.FILE):
+                (path / file).unlink(missing_ok=True)
+            path.rmdir()
+
+
+def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming]:
+    """Yield the messages of an mbox, each to be read before the next.
+
+    Args:
+        file: at its start.
+        doubts: gets the lines that only look like a beginning.
 
     Raises:
         UserError: it is no mbox.
+        Damaged: the file ends with this; what was given before is whole.
     """
-    for message in read_mbox(file):
+    for message in read_mbox(file, doubts):
         yield Incoming(
             message.number,
             message.received_at,
@@ -273,36 +399,39 @@ def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[],
     return report
 
 
-def _write(descriptor: int, incoming: Incoming) -> tuple[int, bytes]:
-    """Write a message into its file; gives its length and digest."""
+def _write(descriptor: int, incoming: Incoming, line_ends: LineEnds) -> tuple[Sizes, bytes]:
+    """Write a message into its file; return its sizes, and the digest of what came."""
     digest = hashlib.blake2b(digest_size=8)
     chunks = incoming.chunks()
-    size = 0
-    with open(os.dup(descriptor), "wb") as file:
+
+    def digested() -> Iterator[bytes]:
         while chunk := _next(chunks):
-            file.write(chunk)
             digest.update(chunk)
-            size += len(chunk)
-    if not size:
+            yield chunk
+
+    sizes = store_message(descriptor, digested(), line_ends)
+    if not sizes.octets:
         raise _Unreadable("it is empty")
     if incoming.received_at is not None:
         with suppress(OverflowError, OSError):
             os.utime(descriptor, (incoming.received_at, incoming.received_at))
-    return size, digest.digest()
+    return sizes, digest.digest()
 
 
 def _next(chunks: Iterator[bytes]) -> bytes:
     try:
         return next(chunks, b"")
+    except Damaged:
+        raise
     except OSError as error:
         raise _Unreadable(error.strerror or os.strerror(error.errno or errno.EIO)) from error
     except UserError as error:
         raise _Unreadable(str(error)) from error
 
 
-def _place(incoming: Incoming, stem: str, size: int) -> tuple[str, str]:
-    """Give the directory and the name of a message."""
-    base = f"{stem},S={size}"
+def _place(incoming: Incoming, stem: str, sizes: Sizes) -> tuple[str, str]:
+    """Return the directory and the name of a message."""
+    base = stem + size_fields(sizes)
     flags = "".join(sorted(set(incoming.flags) & set(FLAGS.values())))
     if incoming.is_new and not flags:
         return "new", base
@@ -312,5 +441,5 @@ def _place(incoming: Incoming, stem: str, size: int) -> tuple[str, str]:
 def _keys(base: str) -> tuple[str, ...]:
     """Give what a message that is there is known by: its stem, and the digest in it."""
     stem = base.partition(",")[0]
-    unique = stem.split(".", 2)[1:2]
-    return (stem, *(each for each in unique if each.startswith("I")))
+    found = _UNIQUE.match(stem)
+    return (stem, found[1]) if found else (stem,)
