@@ -8,7 +8,8 @@ the peer sees as 451 and the log as a failure (`postroom.errors.reply_for`).
 Extending Postroom is registering a zope adapter to one of these interfaces, or shipping a Twisted
 plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFactory` and
 `IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.legacy` adapts them to
-`ITransactionDelivery`.
+`ITransactionDelivery`. `postroom.delivery.esmtp_delivery` adapts an `ITransactionDelivery` to
+`IMessageDelivery`, for `twisted.mail.smtp.ESMTP`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -390,7 +391,7 @@ class IExtension(IPlugin):
     """An SMTP extension that Postroom does not have: an EHLO keyword and parameters of its own.
 
     The daemon finds it by ``twisted.plugin.getPlugins(IExtension)``; a program that embeds Postroom
-    gives it to `postroom.server.factory.ServerFactory.add_extension`. All methods are called on the
+    gives it to `postroom.server.listener.Listener.add_extension`. All methods are called on the
     reactor's thread, must not block, and never answer later.
 
     The parameters of a message that was accepted are kept in the queue with it, MAIL's in

@@ -15,6 +15,7 @@ GROUND = {
     "credentials",
     "database",
     "maildirs",
+    "later",
     "threads",
     "international",
 }
@@ -30,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "interfaces": {"wire", "errors", "envelope", "credentials"},
     "database": {"wire", "errors", "envelope", "interfaces"},
     "maildirs": {"wire", "errors", "envelope"},
+    "later": set(),
     "threads": set(),
     "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),

@@ -163,7 +163,7 @@ def lost(
     """Give what was accepted and did not arrive, and how often each number lies in a Maildir."""
     local: collections.Counter[int] = collections.Counter()
     for file in new.iterdir():
-        local[_number(file.read_bytes())] += 1
+        local[_number(file.read_bytes().replace(b"\n", b"\r\n"))] += 1  # stored with LF
     missing = [
         f"{number} to {recipient}"
         for number, recipients in accepted.items()

@@ -8,10 +8,12 @@ from email import message_from_bytes, policy
 from ipaddress import ip_network
 from typing import Any
 
+from twisted.cred.checkers import ANONYMOUS
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -550,8 +552,6 @@ class Realm(SynchronousTestCase):
         self.realm = MailRealm(make_room(self))
 
     def test_gives_a_delivery_for_each_session(self) -> None:
-        from twisted.cred.checkers import ANONYMOUS
-
         for avatar_id, may_relay in ((ANONYMOUS, False), (b"joe@here.example", True)):
             interface, avatar, logout = self.realm.requestAvatar(
                 avatar_id, FACTS, ITransactionDelivery
@@ -566,6 +566,15 @@ class Realm(SynchronousTestCase):
         facts = replace(FACTS, role="lmtp")
         _, avatar, _ = self.realm.requestAvatar(b"joe@here.example", facts, ITransactionDelivery)
         self.assertFalse(avatar.may_relay)
+
+    def test_gives_twisteds_server_what_it_asks_for(self) -> None:
+        for avatar_id in (ANONYMOUS, b"joe@here.example"):
+            interface, avatar, logout = self.realm.requestAvatar(
+                avatar_id, None, IMessageDeliveryFactory, IMessageDelivery
+            )
+            self.assertIs(interface, IMessageDelivery)
+            verifyObject(IMessageDelivery, avatar)
+            logout()
 
     def test_has_nothing_else(self) -> None:
         self.assertRaises(

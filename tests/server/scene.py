@@ -30,8 +30,9 @@ from postroom.interfaces import (
 )
 from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.connections import Connections
-from postroom.server.factory import ServerFactory, Surroundings
+from postroom.server.factory import ServerFactory
 from postroom.server.limits import Limits, ListenerSettings
+from postroom.server.listener import Environment
 from postroom.server.protocol import SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.commands import Rcpt
@@ -430,7 +431,7 @@ class Scene:
             tls,  # type: ignore[arg-type]
         )
         self.room_octets = 10**12
-        self.factory.around = Surroundings(
+        self.factory.listener.environment = Environment(
             has_room=lambda octets: octets <= self.room_octets,
             flush=self.world,
             now=lambda: NOW,
@@ -438,7 +439,7 @@ class Scene:
 
     def log_in_with(self, parts: LoginParts) -> None:
         """Have logins made with more than a portal."""
-        self.factory.authentication = Authentication(
+        self.factory.listener.authentication = Authentication(
             self.clock,
             self.portal,
             mechanisms_named(self.settings.mechanisms),

@@ -50,13 +50,13 @@ class ExtensionTests(SynchronousTestCase):
 
     def test_arguments_and_parameters_of_rcpt(self) -> None:
         scene = Scene()
-        scene.factory.add_extension(Extension())
+        scene.factory.listener.add_extension(Extension())
         peer = scene.connect()
         self.assertIn("XCOLOUR RED BLUE", peer.say("EHLO client.example").text)
         peer.say("MAIL FROM:<a@there.example>")
         self.assertEqual(peer.say("RCPT TO:<user@here.example> XCOLOUR").code, 250)
         self.assertEqual(peer.say("RCPT TO:<user@here.example> XCOLOUR=1").code, 501)
-        (recipient,) = peer.protocol.envelope.recipients
+        (recipient,) = peer.protocol.session.envelope.recipients
         self.assertEqual(recipient.rcpt.parameters, {"XCOLOUR": None})
 
     def test_it_takes_nothing_that_is_taken(self) -> None:
@@ -69,17 +69,17 @@ class ExtensionTests(SynchronousTestCase):
             Extension("XSHAPE", "a=b"),
         ):
             factory = Scene().factory
-            self.assertRaises(ValueError, factory.add_extension, wrong)
-            self.assertRaises(UserError, add_extension, factory, wrong)
+            self.assertRaises(ValueError, factory.listener.add_extension, wrong)
+            self.assertRaises(UserError, add_extension, factory.listener, wrong)
         factory = Scene().factory
-        factory.add_extension(Extension())
-        self.assertRaises(ValueError, factory.add_extension, Extension())
-        self.assertRaises(ValueError, factory.add_extension, Extension("XSHAPE"))
+        factory.listener.add_extension(Extension())
+        self.assertRaises(ValueError, factory.listener.add_extension, Extension())
+        self.assertRaises(ValueError, factory.listener.add_extension, Extension("XSHAPE"))
 
     def test_what_ehlo_cannot_say_is_our_fault_and_is_seen_at_the_start(self) -> None:
         factory = Scene().factory
         wrong = Extension(arguments="a\r\n250 b")
-        self.assertRaises(ValueError, factory.add_extension, wrong)
+        self.assertRaises(ValueError, factory.listener.add_extension, wrong)
 
     def test_a_parameter_that_cannot_be_read_by_a_fault_of_ours_is_451(self) -> None:
         def broken(_: str | None) -> bool:
@@ -88,7 +88,7 @@ class ExtensionTests(SynchronousTestCase):
         extension = Extension()
         extension._parameter = Parameter("XCOLOUR", "XCOLOUR", broken)
         scene = Scene()
-        scene.factory.add_extension(extension)
+        scene.factory.listener.add_extension(extension)
         peer = scene.connect()
         peer.say("EHLO client.example")
         peer.say("MAIL FROM:<a@there.example>")

@@ -6,12 +6,11 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.errors import Refusal
-from postroom.server.limits import Limits
-from postroom.server.reception import TOO_BIG, ChunkReception
+from postroom.server.incoming import IncomingChunks
 from postroom.wire.data import ChunkDecoder
 from postroom.wire.replies import reply
+from postroom.wire.session import Chunk
 from tests.server.scene import PATIENT, STORED, Peer, Scene, Stored, Transaction, World, settings
-from tests.server.test_reception import envelope_for_tests
 
 FULL = reply(452, "4.2.2", "Mailbox full")
 GONE = reply(550, "5.1.1", "Gone")
@@ -179,27 +178,25 @@ class SizeTests(SynchronousTestCase):
     """What counts is what is stored."""
 
     def test_mended_line_ends_count(self) -> None:
-        limits = replace(Limits(), message_octets=10)
-        for content, refused in ((b"a\n" * 3, False), (b"a\n" * 4, True), (b"\0" * 11, True)):
-            transaction = Transaction(World(), envelope_for_tests())
-            reception = ChunkReception(transaction, limits, ChunkDecoder())
-            reception.begin_chunk(len(content))
-            reception.feed(content)
-            reception.finish()
-            self.assertEqual(reception.refusal is TOO_BIG, refused)
+        limits = replace(PATIENT, message_octets=10)
+        for content, code in ((b"a\n" * 3, 250), (b"a\n" * 4, 552), (b"\0" * 11, 552)):
+            peer = Scene(settings(limits=limits)).in_transaction()
+            peer.send(b"BDAT %d LAST\r\n" % len(content) + content)
+            self.assertEqual(codes(peer), [code])
 
 
 class MemoryTests(SynchronousTestCase):
     """Nothing is kept of a chunk."""
 
     def test_chunks_of_one_octet_make_few_pieces(self) -> None:
-        world = World()
-        transaction = Transaction(world, envelope_for_tests())
-        reception = ChunkReception(transaction, Limits(), ChunkDecoder())
+        session = Scene().in_transaction().protocol.session
+        transaction = Transaction(World(), session.envelope)
+        incoming = IncomingChunks(session, transaction, ChunkDecoder())
         for octet in b"x\r\n\r\n" * 10_000:
-            reception.begin_chunk(1)
-            reception.feed(bytes([octet]))
-        reception.finish()
+            incoming.begin_chunk(Chunk(1, False))
+            incoming.feed(bytes([octet]))
+            incoming.end()
+        incoming.begin_chunk(Chunk(0, True))
         self.assertEqual(len(b"".join(transaction.chunks)), 50_000)
         self.assertLess(len(transaction.chunks), 5)
 

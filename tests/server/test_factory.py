@@ -90,7 +90,8 @@ class AdmissionTests(SynchronousTestCase):
         ):
             protocol = Scene().factory.buildProtocol(address)
             assert isinstance(protocol, SMTPServerProtocol)
-            self.assertEqual((protocol.facts.client, protocol.facts.client_port), (client, port))
+            facts = protocol.first_facts
+            self.assertEqual((facts.client, facts.client_port), (client, port))
 
 
 class OfferTests(SynchronousTestCase):
@@ -138,5 +139,5 @@ class OfferTests(SynchronousTestCase):
 
     def test_replies_are_made_once(self) -> None:
         factory, facts = Scene().factory, SessionFacts("mx", "192.0.2.1", 1)
-        offers = [factory.capabilities(facts, False, facts.client) for _ in range(2)]
+        offers = [factory.listener.capabilities(facts, False, facts.client) for _ in range(2)]
         self.assertIs(offers[0], offers[1])

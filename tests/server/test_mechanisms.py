@@ -27,6 +27,7 @@ from postroom.credentials import Knowledge, Offer, SASLSession, ScramKeys, Token
 from postroom.envelope import SessionFacts, TLSFacts
 from postroom.errors import Refusal, UserError
 from postroom.interfaces import IBearerToken, ILoginSecrets, IProvenUser, ISASLMechanism
+from postroom.later import now_or_later
 from postroom.server.authentication import (
     REJECTED,
     SERVER_BEGINS,
@@ -38,7 +39,6 @@ from postroom.server.authentication import (
 from postroom.server.sasl.available import OURS, mechanisms_named
 from postroom.server.sasl.mechanism import MALFORMED
 from postroom.server.sasl.scram import ScramSteps
-from postroom.server.verdicts import settled
 from postroom.wire.replies import Reply
 from tests.server.scene import HOSTNAME, PASSWORD, USER, Realm, World
 
@@ -106,7 +106,7 @@ class MechanismTestCase(SynchronousTestCase):
         """Send a response; gives a challenge, decoded, a login, or the reply that refuses."""
         line = None if octets is None else b64encode(octets)
         try:
-            outcome = settled(exchange.begin(line) if first else exchange.take(line))
+            outcome = now_or_later(exchange.begin(line) if first else exchange.take(line))
         except Refusal as refusal:
             return refusal.reply
         if isinstance(outcome, Reply):
@@ -414,7 +414,7 @@ class BearerTests(MechanismTestCase):
         for line in (b"*", b"AQ==", b"no base64!"):
             exchange = self.begin("XOAUTH2")
             self.send(exchange, b"user=x\1auth=Bearer bad\1\1", first=True)
-            refusal = self.assertRaises(Refusal, lambda: settled(exchange.take(line)))  # noqa: B023
+            refusal = self.assertRaises(Refusal, lambda: now_or_later(exchange.take(line)))  # noqa: B023
             self.assertIs(refusal.reply, REJECTED)
 
     def test_what_is_malformed(self) -> None:

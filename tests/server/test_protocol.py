@@ -89,9 +89,9 @@ class EnvelopeTests(SynchronousTestCase):
         peer.say("HELO client.example")
         for _ in range(2):
             peer.say(MAIL)
-            seen.append(peer.protocol.envelope)
+            seen.append(peer.protocol.session.envelope)
             peer.say("RSET")
-            self.assertIsNone(peer.protocol.envelope)
+            self.assertIsNone(peer.protocol.session.envelope)
         self.assertIsNot(seen[0], seen[1])
         self.assertNotEqual(seen[0].id, seen[1].id)
         self.assertEqual(seen[0].session.protocol, "SMTP")
@@ -268,7 +268,7 @@ class LoginTests(SynchronousTestCase):
         peer.say(WRONG)
         self.assertEqual(peer.say(MAIL).code, 250)
         self.assertEqual(peer.say("RCPT TO:<b@there.example>").code, 550)
-        self.assertIsNone(peer.protocol.facts.identity)
+        self.assertIsNone(peer.protocol.session.facts.identity)
 
     def test_a_login_takes_the_place_of_nobodys_delivery(self) -> None:
         scene = Scene()
@@ -408,7 +408,7 @@ class LateTests(SynchronousTestCase):
         scene.wait(301, peer)
         self.assertEqual(short(peer.hear()), (454, "4.7.0"))
         scene.world.held.popleft().deferred.callback(USER)
-        self.assertIsNone(peer.protocol.facts.identity)
+        self.assertIsNone(peer.protocol.session.facts.identity)
         self.assertEqual(peer.say(MAIL).code, 250)
         self.assertEqual(peer.say("RCPT TO:<b@there.example>").code, 550)
 
@@ -507,7 +507,7 @@ class PressureTests(SynchronousTestCase):
         peer.send(b"one\r\n")
         for part in (b"two\r\n", b"three\r\n"):
             peer.send(part)
-        transaction = peer.protocol.intake.reception._transaction
+        transaction = peer.protocol.session.incoming._transaction
         self.assertEqual(b"".join(transaction.chunks), b"one")
         self.assertEqual(peer.transport.producerState, "paused")
         scene.world.held.popleft().give()
@@ -581,7 +581,7 @@ class FlatTests(SynchronousTestCase):
     def test_content_of_many_megabytes_is_not_kept_here(self) -> None:
         scene = Scene(settings(limits=replace(PATIENT, message_octets=1_000_000_000)))
         peer = scene.in_content()
-        transaction = peer.protocol.intake.reception._transaction
+        transaction = peer.protocol.session.incoming._transaction
         chunk = (b"x" * 70 + b"\r\n") * 910
         for _ in range(200):
             peer.send(chunk)
@@ -609,4 +609,4 @@ class FlatTests(SynchronousTestCase):
         peer.send((RCPT + "\r\n").encode() * 100_000)
         self.assertEqual(peer.hear_all()[-1].code, 421)
         self.assertTrue(peer.closed)
-        self.assertEqual(len(cast(Any, peer.protocol).envelope.recipients), 1000)
+        self.assertEqual(len(cast(Any, peer.protocol).session.envelope.recipients), 1000)

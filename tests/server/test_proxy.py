@@ -43,7 +43,8 @@ class ProxyCase(SynchronousTestCase):
     def client(self, transport: Transport) -> tuple[str, int]:
         session = transport.protocol
         assert isinstance(session, SMTPServerProtocol), session
-        return session.facts.client, session.facts.client_port
+        facts = session.session.facts
+        return facts.client, facts.client_port
 
 
 class HeaderTests(ProxyCase):

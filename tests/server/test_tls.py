@@ -193,10 +193,10 @@ class StarttlsTests(SynchronousTestCase):
         peer = self.upgraded(Scene(), MAIL, RCPT)
         for line in (RCPT, "DATA", "STARTTLS", PLAIN):
             self.assertEqual(peer.say(line).code, 503, line)
-        self.assertEqual(peer.protocol.facts.helo, b"")
+        self.assertEqual(peer.protocol.session.facts.helo, b"")
         self.assertEqual(peer.say("EHLO within.example").code, 250)
         self.assertEqual(peer.say("DATA").code, 503)
-        facts = peer.protocol.facts
+        facts = peer.protocol.session.facts
         self.assertEqual((facts.helo, facts.tls.version), (b"within.example", "TLSv1.3"))
 
     def test_a_login_in_clear_is_forgotten_too(self) -> None:
@@ -204,7 +204,7 @@ class StarttlsTests(SynchronousTestCase):
         peer = self.upgraded(scene, PLAIN)
         self.assertEqual(scene.world.logouts, 1)
         peer.say("EHLO c")
-        self.assertIsNone(peer.protocol.facts.identity)
+        self.assertIsNone(peer.protocol.session.facts.identity)
         self.assertEqual(peer.say(MAIL).code, 250)
         self.assertEqual(peer.say("RCPT TO:<b@there.example>").code, 550)
         self.assertEqual(peer.say("RSET").code, 250)

@@ -14,7 +14,7 @@ class TrustTests(SynchronousTestCase):
 
     def parameters(self, peer: Peer, sent: str) -> Any:
         peer.say(f"MAIL FROM:<a@there.example> {sent}")
-        found = peer.protocol.envelope.mail.parameters
+        found = peer.protocol.session.envelope.mail.parameters
         peer.say("RSET")
         return found
 

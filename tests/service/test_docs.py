@@ -70,7 +70,7 @@ class ExtensionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.example = runpy.run_path(str(EXTENSION))
         self.scene = Scene(settings(role="submission"))
-        self.scene.factory.add_extension(self.example["extension"])
+        self.scene.factory.listener.add_extension(self.example["extension"])
 
     def log_in(self) -> Peer:
         peer = self.scene.connect(tls=True)
@@ -82,7 +82,7 @@ class ExtensionTests(SynchronousTestCase):
         peer = self.log_in()
         self.assertIn("XTENANT", peer.say("EHLO client.example").text)
         self.assertEqual(peer.say("MAIL FROM:<a@here.example> XTENANT=Blue SIZE=3").code, 250)
-        parameters = peer.protocol.envelope.mail.parameters
+        parameters = peer.protocol.session.envelope.mail.parameters
         self.assertEqual(parameters, {"XTENANT": "Blue", "SIZE": "3"})
         self.assertEqual(self.example["TENANT"].of(parameters), "blue")
         self.assertIsNone(self.example["TENANT"].of({}))
@@ -101,7 +101,7 @@ class ExtensionTests(SynchronousTestCase):
             settings(role="submission", extensions_off=["XTENANT"]),
         ):
             self.scene = Scene(listener)
-            self.scene.factory.add_extension(self.example["extension"])
+            self.scene.factory.listener.add_extension(self.example["extension"])
             peer = self.log_in()
             self.assertEqual(peer.say("MAIL FROM:<a@here.example> XTENANT=a").code, 555)
 
@@ -129,7 +129,7 @@ class MechanismTests(SynchronousTestCase):
         mechanism = example["shared_word"]
         verifyObject(ISASLMechanism, mechanism)
         secrets: Any = SimpleNamespace(knows=frozenset(Knowledge), scram_keys=None)
-        scene.factory.authentication = Authentication(
+        scene.factory.listener.authentication = Authentication(
             scene.clock, scene.portal, [mechanism], HOSTNAME, LoginParts(secrets)
         )
         for password, code in ((b"wrong", 535), (PASSWORD, 235)):

@@ -1,4 +1,4 @@
-"""The realm, and the whole table of adapters.
+"""The realms, and the whole table of adapters.
 
 A portal with this realm gives every session its `SessionDelivery`: logged in, it may write to any
 domain; anonymous, to local ones, and from the relay networks to any.
@@ -7,11 +7,18 @@ A portal with another realm may give avatars that provide Twisted's `IMessageDel
 `IMessageDeliveryFactory` instead; here they get adapters to `ITransactionDelivery`. Whoever has
 avatars of a third kind registers one adapter more.
 
+A site may replace our deliveries by its own (`SiteRealm`); they too get here by adapters.
+
+The other way round, `twisted.mail.smtp.ESMTP` asks a portal for `IMessageDelivery`. This realm has
+it, and any `ITransactionDelivery` gets an adapter to it: so ESMTP delivers to our Maildirs and our
+queue.
+
 `twisted.mail.smtp` is a large module that only such avatars need: it is imported with the first of
 them.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS
@@ -24,7 +31,7 @@ from postroom.delivery.inquiries import DirectoryInquiries
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
 from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import SessionFacts
-from postroom.interfaces import IInquiries, ITransactionDelivery
+from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 
 
 @implementer(IRealm)
@@ -46,28 +53,77 @@ class MailRealm:
         avatarId: object,  # noqa: N803  # cred passes it by this name
         mind: object,
         *interfaces: type[Interface],
-    ) -> tuple[type[Interface], SessionDelivery, Callable[[], None]]:
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
         """Make a session's avatar.
 
         Args:
             avatarId: what the checker gave; cred's ``ANONYMOUS`` for a session without login.
-            mind: the session's `SessionFacts`.
-            interfaces: `ITransactionDelivery` must be among them.
+            mind: the session's `SessionFacts`; only `ITransactionDelivery` needs it.
+            interfaces: `ITransactionDelivery` or `IMessageDelivery` must be among them; if both
+                are, the former is given.
 
         Raises:
-            NotImplementedError: it is not; cred asks for this exception.
+            NotImplementedError: neither is; cred asks for this exception.
 
         RFC 4954 s4
         """
+        user = _name_of(avatarId)
+        if ITransactionDelivery in interfaces:
+            if not isinstance(mind, SessionFacts):
+                raise TypeError("the mind of a mail session is its SessionFacts")
+            return ITransactionDelivery, self._delivery_for(mind, user), _logout
+        if IMessageDelivery in interfaces:
+            from postroom.delivery.esmtp_delivery import ESMTPDelivery
+
+            # ESMTP has no mind: what is known of the session comes with each message.
+            avatar = ESMTPDelivery(lambda facts: self._delivery_for(facts, user), user)
+            return IMessageDelivery, avatar, _logout
+        raise NotImplementedError("this realm has only ITransactionDelivery and IMessageDelivery")
+
+    def _delivery_for(self, facts: SessionFacts, user: str | None) -> SessionDelivery:
+        if user is None or self._submission is None:
+            return SessionDelivery(self._room, facts, user)
+        return SubmittedDelivery(self._room, facts, user, self._submission)
+
+
+@implementer(IRealm)
+class SiteRealm:
+    """Gives every session the site's own delivery, whoever has logged in or not."""
+
+    def __init__(self, make_delivery: Callable[[], ITransactionDelivery]) -> None:
+        """Take what returns the delivery of a session."""
+        self._make_delivery = make_delivery
+
+    def requestAvatar(
+        self,
+        avatarId: object,  # noqa: N803  # cred passes it by this name
+        mind: object,
+        *interfaces: type[Interface],
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
+        """Make a session's avatar; see `MailRealm.requestAvatar`.
+
+        Raises:
+            NotImplementedError: `ITransactionDelivery` is not among the interfaces.
+        """
         if ITransactionDelivery not in interfaces:
             raise NotImplementedError("this realm has only ITransactionDelivery")
-        if not isinstance(mind, SessionFacts):
-            raise TypeError("the mind of a mail session is its SessionFacts")
-        user = _name_of(avatarId)
-        if user is None or self._submission is None:
-            return ITransactionDelivery, SessionDelivery(self._room, mind, user), _logout
-        submitted = SubmittedDelivery(self._room, mind, user, self._submission)
-        return ITransactionDelivery, submitted, _logout
+        delivery, user = self._make_delivery(), _name_of(avatarId)
+        if user is None or IIdentified.providedBy(delivery):
+            return ITransactionDelivery, delivery, _logout
+        return ITransactionDelivery, _IdentifiedAvatar(delivery, user), _logout
+
+
+@implementer(IIdentified)
+class _IdentifiedAvatar:
+    """Stands for a delivery that does not know itself who has logged in."""
+
+    def __init__(self, delivery: ITransactionDelivery, user: str) -> None:
+        self.delivery = delivery
+        self._user = user
+
+    def identity(self) -> str:
+        """See `IIdentified`."""
+        return self._user
 
 
 def _name_of(avatar_id: object) -> str | None:
@@ -93,6 +149,15 @@ def _adapt_factory(factory: Any) -> Any:
     return LegacyDelivery(factory.getMessageDelivery)
 
 
+def _adapt_for_esmtp(delivery: Any) -> Any:
+    from postroom.delivery.esmtp_delivery import ESMTPDelivery
+
+    identified = IIdentified.providedBy(delivery)
+    return ESMTPDelivery(lambda _: delivery, delivery.identity() if identified else None)
+
+
 registerAdapter(DirectoryInquiries, SessionDelivery, IInquiries)
 registerAdapter(_adapt_delivery, IMessageDelivery, ITransactionDelivery)
 registerAdapter(_adapt_factory, IMessageDeliveryFactory, ITransactionDelivery)
+registerAdapter(attrgetter("delivery"), _IdentifiedAvatar, ITransactionDelivery)
+registerAdapter(_adapt_for_esmtp, ITransactionDelivery, IMessageDelivery)

@@ -1,6 +1,6 @@
-"""What a session is offered, and what is barred in it: one table over its situation.
+"""What a session is offered, and what is barred in it: one table over its context.
 
-A `Situation` is all that an offer depends on, so that sessions in the same one share one
+A `OfferContext` is all that an offer depends on, so that sessions in the same one share one
 `Capabilities`. `_EXTENSIONS` says for each EHLO keyword what follows it, or that it is not offered;
 `_barred` which verbs are refused whatever the phase. Extensions of plugins come after ours.
 """
@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from postroom.interfaces import IExtension
 from postroom.server.limits import ListenerSettings
-from postroom.server.trust import NOT_ALLOWED
 from postroom.wire.commands import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES
 from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import Reply, reply
@@ -28,6 +27,7 @@ from postroom.wire.session import (
 )
 from postroom.wire.state import NO_RECIPIENTS
 
+NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for you")
 SPEAK_LMTP: Final = reply(500, "5.5.1", "This is LMTP, send LHLO")
 SPEAK_SMTP: Final = reply(500, "5.5.1", "This is SMTP, send EHLO")
 NO_RECIPIENTS_OF_LMTP: Final = reply(503, "5.5.1", "No valid recipients")
@@ -37,7 +37,7 @@ _ARGUMENTS: Final = re.compile(r"[\x20-\x7e]{0,400}")
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class OfferContext:
     """What an offer depends on.
 
     Attributes:
@@ -63,10 +63,10 @@ class Situation:
     hour: int = 0
 
 
-_Offer = Callable[[ListenerSettings, Situation], str | None]
+_Offer = Callable[[ListenerSettings, OfferContext], str | None]
 
 
-def _always(_: ListenerSettings, __: Situation) -> str:
+def _always(_: ListenerSettings, __: OfferContext) -> str:
     return ""
 
 
@@ -74,9 +74,9 @@ def _only(condition: bool, arguments: str = "") -> str | None:
     return arguments if condition else None
 
 
-def _holds(settings: ListenerSettings, situation: Situation) -> str | None:
+def _holds(settings: ListenerSettings, context: OfferContext) -> str | None:
     """future-release maximum interval and date-time. RFC 4865 s3."""
-    until = time.gmtime(situation.hour * 3600 + settings.hold_seconds)
+    until = time.gmtime(context.hour * 3600 + settings.hold_seconds)
     text = f"{settings.hold_seconds} {time.strftime('%Y-%m-%dT%H:%M:%SZ', until)}"
     return _only(settings.role == "submission" and settings.hold_seconds > 0, text)
 
@@ -97,28 +97,28 @@ _EXTENSIONS: Final[Mapping[str, _Offer]] = {
     "RRVS": _always,  # RFC 7293 s3.1
     "PRDR": lambda settings, _: _only(settings.prdr and settings.role != "lmtp"),  # draft-hall-prdr
     "LIMITS": lambda settings, _: f"RCPTMAX={settings.limits.recipients}",  # RFC 9422 s3
-    "REQUIRETLS": lambda _, situation: _only(situation.tls),  # RFC 8689 s2
-    "STARTTLS": lambda _, situation: _only(situation.can_start_tls),  # RFC 3207 s4
-    "AUTH": lambda _, situation: _only(
-        bool(situation.mechanisms), " ".join(situation.mechanisms)
+    "REQUIRETLS": lambda _, context: _only(context.tls),  # RFC 8689 s2
+    "STARTTLS": lambda _, context: _only(context.can_start_tls),  # RFC 3207 s4
+    "AUTH": lambda _, context: _only(
+        bool(context.mechanisms), " ".join(context.mechanisms)
     ),  # RFC 4954 s3
     "VRFY": _always,  # RFC 5321 s3.5.2
     "EXPN": lambda settings, _: _only(settings.expn),  # RFC 5321 s3.5.2
-    "ETRN": lambda _, situation: _only(situation.may_flush),  # RFC 1985 s4
-    "XCLIENT": lambda _, situation: _only(
-        situation.may_xclient, " ".join(XCLIENT_ATTRIBUTES)
+    "ETRN": lambda _, context: _only(context.may_flush),  # RFC 1985 s4
+    "XCLIENT": lambda _, context: _only(
+        context.may_xclient, " ".join(XCLIENT_ATTRIBUTES)
     ),  # Postfix
-    "XFORWARD": lambda _, situation: _only(
-        situation.may_xforward, " ".join(XFORWARD_ATTRIBUTES)
+    "XFORWARD": lambda _, context: _only(
+        context.may_xforward, " ".join(XFORWARD_ATTRIBUTES)
     ),  # Postfix
     "HELP": _always,  # RFC 5321 s4.1.1.8
 }
 
 
 def make_capabilities(
-    settings: ListenerSettings, situation: Situation, others: Sequence[IExtension]
+    settings: ListenerSettings, context: OfferContext, others: Sequence[IExtension]
 ) -> Capabilities:
-    """Work out what is offered in a situation.
+    """Work out what is offered in a context.
 
     RFC 5321 s4.1.1.1
     """
@@ -126,13 +126,13 @@ def make_capabilities(
         keyword: arguments
         for keyword, offer in _EXTENSIONS.items()
         if keyword not in settings.extensions_off
-        and (arguments := offer(settings, situation)) is not None
+        and (arguments := offer(settings, context)) is not None
     }
     mail: dict[str, Parameter[Any]] = dict(MAIL_PARAMETERS)
     rcpt: dict[str, Parameter[Any]] = dict(RCPT_PARAMETERS)
     for other in others:
         keyword = other.keyword()
-        arguments = other.arguments(settings.role, situation.tls, situation.authenticated)
+        arguments = other.arguments(settings.role, context.tls, context.authenticated)
         if arguments is not None and keyword not in settings.extensions_off:
             extensions[keyword] = arguments
             mail |= {each.keyword: each for each in other.mail_parameters()}
@@ -141,7 +141,7 @@ def make_capabilities(
     return Capabilities(
         settings.hostname,
         extensions,
-        _barred(settings, situation),
+        _barred(settings, context),
         settings.tolerate,
         mail,
         rcpt,
@@ -149,24 +149,24 @@ def make_capabilities(
     )
 
 
-def _barred(settings: ListenerSettings, situation: Situation) -> dict[str, Reply]:
+def _barred(settings: ListenerSettings, context: OfferContext) -> dict[str, Reply]:
     barred: dict[str, Reply] = {}
     if settings.role == "lmtp":
         barred.update(dict.fromkeys(("EHLO", "HELO"), SPEAK_LMTP))  # RFC 2033 s4.1
     else:
         barred["LHLO"] = SPEAK_SMTP
-    if not situation.may_xclient:
+    if not context.may_xclient:
         barred["XCLIENT"] = NOT_ALLOWED
-    if not situation.may_xforward:
+    if not context.may_xforward:
         barred["XFORWARD"] = NOT_ALLOWED
-    if situation.tls:
+    if context.tls:
         barred["STARTTLS"] = TLS_ACTIVE
-    if situation.authenticated:
+    if context.authenticated:
         barred["AUTH"] = AUTH_DONE
-    elif not situation.may_log_in and settings.mechanisms:
+    elif not context.may_log_in and settings.mechanisms:
         barred["AUTH"] = AUTH_NEEDS_TLS
-    if settings.role == "submission" and not situation.authenticated:
-        if situation.may_log_in:
+    if settings.role == "submission" and not context.authenticated:
+        if context.may_log_in:
             barred["MAIL"] = AUTH_FIRST
         else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
             verbs = ("MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "ETRN")

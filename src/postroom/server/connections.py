@@ -114,11 +114,10 @@ class Connections:
         count = self._handshakes[key] = self._handshakes.get(key, 0) + 1
         return count
 
-    def move(self, session: Session, before: str, after: str) -> None:
-        """Count a session for another peer than before."""
-        if session in self._sessions:
-            self._count(peer_key(before), -1)
-            self._count(peer_key(after), 1)
+    def move(self, before: str, after: str) -> None:
+        """Count a session that is open for another peer than before."""
+        self._count(peer_key(before), -1)
+        self._count(peer_key(after), 1)
 
     def _count(self, key: str, more: int) -> None:
         count = self._by_peer.get(key, 0) + more

@@ -9,23 +9,21 @@ Who controls the input: the peer.
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from postroom.envelope import Envelope, Recipient, new_queue_id
 from postroom.interfaces import ITransactionDelivery
+from postroom.later import chain
 from postroom.server.authentication import Login
-from postroom.server.reception import TOO_BIG
-from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK, settled, then
+from postroom.server.incoming import TOO_BIG
+from postroom.server.session import TOO_MANY_RECIPIENTS, Session
+from postroom.server.verdicts import RECIPIENT_OK, SENDER_OK
 from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.parameters import BY, HOLDFOR, HOLDUNTIL, MT_PRIORITY, SOLICIT
 from postroom.wire.paths import POSTMASTER, Mailbox
 from postroom.wire.replies import Reply, reply
 
-if TYPE_CHECKING:
-    from postroom.server.protocol import SMTPServerProtocol
-
 _ROUTING: Final = re.compile(rb"[%!@]")
-TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
 NO_ROOM: Final = reply(452, "4.3.1", "Insufficient system storage, try again later")
 UNSOLICITED: Final = reply(550, "5.7.1", "No such solicitation here")
 HELD_TOO_LONG: Final = reply(501, "5.5.4", "Cannot hold a message for so long")
@@ -36,61 +34,59 @@ NO_DOMAIN: Final = reply(501, "5.1.3", "Bad recipient address: no @ in the addre
 PRIORITY_CHANGED: Final = reply(250, "2.3.6", "Ok, but the priority is 0")
 
 
-def mail(server: "SMTPServerProtocol", command: Mail) -> object:
+def mail(session: Session, command: Mail) -> object:
     """MAIL: check what it declares, log in as nobody if nobody has, ask the delivery.
 
     RFC 5321 s4.1.1.2
     """
     sender = command.reverse_path
     if sender is not None and not sender.domain:
-        completed = _completed(sender, server)
-        if completed is None or not server.factory.completes_sender(server.facts):
+        completed = _completed(sender, session)
+        if completed is None or not session.listener.completes_sender(session.facts):
             return NO_SENDER_DOMAIN
         command = replace(command, reverse_path=completed)
     for keyword in command.parameters:
         check = _CHECKS.get(keyword)
-        refusal = check(server, command) if check is not None else None
+        refusal = check(session, command) if check is not None else None
         if refusal is not None:
             return refusal
-    if not server.factory.around.has_room(command.size_octets):
+    if not session.listener.environment.has_room(command.size_octets):
         return NO_ROOM
-    if server.delivery is None:
-        nobody = server.factory.authentication.anonymous(server.facts)
-        return then(settled(nobody), _mail_of_nobody, server, command)
-    return _mail_with(server.delivery, server, command)
+    if session.delivery is None:
+        nobody = session.listener.authentication.anonymous(session.facts)
+        return chain(nobody, _mail_of_nobody, session, command)
+    return _mail_with(session.delivery, session, command)
 
 
-def _mail_of_nobody(login: Login, server: "SMTPServerProtocol", command: Mail) -> object:
-    return _mail_with(server.take_delivery(login), server, command)
+def _mail_of_nobody(login: Login, session: Session, command: Mail) -> object:
+    return _mail_with(session.use_delivery(login), session, command)
 
 
-def _mail_with(
-    delivery: ITransactionDelivery, server: "SMTPServerProtocol", command: Mail
-) -> object:
-    trusted = _only_what_is_trusted(server, command) if command.parameters else command
+def _mail_with(delivery: ITransactionDelivery, session: Session, command: Mail) -> object:
+    trusted = _only_what_is_trusted(session, command) if command.parameters else command
     accepted = (
         SENDER_OK if trusted.parameters is command.parameters else _accepted(trusted, command)
     )
-    envelope = Envelope(new_queue_id(), server.facts, trusted)
-    verdict = settled(delivery.validate_sender(envelope))
-    return then(verdict, _sender_judged, server, envelope, accepted)
+    envelope = Envelope(new_queue_id(), session.facts, trusted)
+    verdict = delivery.validate_sender(envelope)
+    return chain(verdict, _sender_judged, session, envelope, accepted)
 
 
 def _sender_judged(
-    refusal: Reply | None, server: "SMTPServerProtocol", envelope: Envelope, accepted: Reply
+    refusal: Reply | None, session: Session, envelope: Envelope, accepted: Reply
 ) -> Reply:
     if refusal is not None and not refusal.positive:
         return refusal
-    server.envelope = envelope
+    session.begin_transaction(envelope)
     return accepted
 
 
-def _only_what_is_trusted(server: "SMTPServerProtocol", command: Mail) -> Mail:
+def _only_what_is_trusted(session: Session, command: Mail) -> Mail:
     """Take from a stranger what only somebody who has logged in may ask for.
 
     RFC 4954 s5; RFC 6710 s4.1
     """
-    if server.facts.identity is not None:
+    if session.facts.identity is not None:
         return command
     parameters = dict(command.parameters)
     if parameters.get("AUTH", "<>") != "<>":
@@ -105,26 +101,26 @@ def _accepted(trusted: Mail, sent: Mail) -> Reply:
     return PRIORITY_CHANGED if changed else SENDER_OK
 
 
-def rcpt(server: "SMTPServerProtocol", command: Rcpt) -> object:
+def rcpt(session: Session, command: Rcpt) -> object:
     """RCPT: ask the delivery where the mail would go. RFC 5321 s4.1.1.3."""
-    envelope, delivery = server.open_transaction()
-    if len(envelope.recipients) >= server.limits.recipients:
+    envelope, delivery = session.transaction()
+    if len(envelope.recipients) >= session.listener.settings.limits.recipients:
         return TOO_MANY_RECIPIENTS
     address = command.forward_path
     if not address.domain:
         if address.local_part != POSTMASTER:
-            completed = _completed(address, server)
+            completed = _completed(address, session)
             if completed is None:
                 return NO_DOMAIN
             command = replace(command, forward_path=completed)
-    elif address.is_literal and _is_own_literal(address, server):
-        completed = _completed(address, server) or address
+    elif address.is_literal and _is_own_literal(address, session):
+        completed = _completed(address, session) or address
         command = replace(command, forward_path=completed)
-    route = settled(delivery.validate_recipient(envelope, command))
-    return then(route, _recipient_judged, envelope, command)
+    route = delivery.validate_recipient(envelope, command)
+    return chain(route, _recipient_judged, envelope, command)
 
 
-def _is_own_literal(address: Mailbox, server: "SMTPServerProtocol") -> bool:
+def _is_own_literal(address: Mailbox, session: Session) -> bool:
     """Tell whether an address literal means this host, and the local part no other one.
 
     ``ann%elsewhere.example@[192.0.2.25]`` is the oldest way to have a host relay.
@@ -133,12 +129,12 @@ def _is_own_literal(address: Mailbox, server: "SMTPServerProtocol") -> bool:
     """
     if _ROUTING.search(address.local_part) is not None:
         return False
-    return server.is_own_address(address.literal_address)
+    return session.is_own_address(address.literal_address)
 
 
-def _completed(address: Mailbox, server: "SMTPServerProtocol") -> Mailbox | None:
+def _completed(address: Mailbox, session: Session) -> Mailbox | None:
     """Return an address with the site's own domain; None if that is not known."""
-    origin = server.factory.settings.origin
+    origin = session.listener.settings.origin
     return Mailbox(address.local_part, origin.encode("ascii")) if origin else None
 
 
@@ -149,18 +145,20 @@ def _recipient_judged(route: object, envelope: Envelope, command: Rcpt) -> Reply
     return RECIPIENT_OK
 
 
-def _check_size(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+def _check_size(session: Session, command: Mail) -> Reply | None:
     """RFC 1870 s6.1: over the limit for good."""
-    return TOO_BIG if command.size_octets > server.limits.message_octets else None
+    return (
+        TOO_BIG if command.size_octets > session.listener.settings.limits.message_octets else None
+    )
 
 
-def _check_hold(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+def _check_hold(session: Session, command: Mail) -> Reply | None:
     """RFC 4865 s4, s5.2: no longer than was offered, not into the past, not beyond BY."""
     until = HOLDUNTIL.of(command.parameters)
-    now = server.factory.around.now()
+    now = session.listener.environment.now()
     seconds = HOLDFOR.of(command.parameters) if until is None else until - now
     assert seconds is not None  # one of the two is why this is called
-    if seconds > server.factory.settings.hold_seconds:
+    if seconds > session.listener.settings.hold_seconds:
         return HELD_TOO_LONG
     if seconds <= 0:
         return HELD_FOR_NOTHING
@@ -168,14 +166,14 @@ def _check_hold(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
     return HELD_PAST_DELIVERY if by is not None and by.seconds < seconds else None
 
 
-def _check_solicitation(server: "SMTPServerProtocol", command: Mail) -> Reply | None:
+def _check_solicitation(session: Session, command: Mail) -> Reply | None:
     """RFC 3865 s2: mail of a kind that nobody here wants."""
-    unwanted = server.factory.unwanted_solicitations
+    unwanted = session.listener.unwanted_solicitations
     asked = SOLICIT.of(command.parameters) or ()
     return UNSOLICITED if any(word.lower() in unwanted for word in asked) else None
 
 
-_CHECKS: Final[dict[str, Callable[["SMTPServerProtocol", Mail], Reply | None]]] = {
+_CHECKS: Final[dict[str, Callable[[Session, Mail], Reply | None]]] = {
     "SIZE": _check_size,
     "HOLDFOR": _check_hold,
     "HOLDUNTIL": _check_hold,

@@ -1,17 +1,14 @@
-"""What an extension point answered, made ready for the session.
+"""The replies to a message, made of the results of its recipients.
 
-An answer may come at once or later, as a value, a `Deferred` or a coroutine; it may be raised. Here
-all of these become one of two: a value now, or a Deferred. An answer that is known already never
-costs a turn of the reactor.
+SMTP has one reply for a message, LMTP one for each of its recipients, and PRDR both.
 """
 
 from collections.abc import Callable, Sequence
-from types import CoroutineType
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-
+from postroom.envelope import Envelope
+from postroom.wire.parameters import PRDR
 from postroom.wire.replies import Reply, reply
 
 OK: Final = reply(250, "2.0.0", "Ok")
@@ -20,47 +17,27 @@ RECIPIENT_OK: Final = reply(250, "2.1.5", "Ok")
 RESPONSES_FOLLOW: Final = reply(353, None, "Responses for recipients follow")
 PARTLY_FAILED: Final = reply(451, "4.3.0", "Some recipients failed for now, try again later")
 
+Verdict = Reply | Sequence[Reply]
+"""One reply, or a result for each recipient of a message."""
 
-Spread = Callable[[Reply | Sequence[Reply]], Sequence[Reply]]
-"""Makes the replies to a message of the verdict on it: one for all recipients, or one for each."""
+PerRecipientReplies = Callable[[Verdict], Sequence[Reply]]
+"""Makes the replies to a message of the verdict on it."""
 
 
-def settled(answer: object) -> object:
-    """Give the value of an answer, or a Deferred if there is none yet.
+def per_recipient_replies(role: str, envelope: Envelope) -> PerRecipientReplies | None:
+    """Return what makes several replies of the verdict on a message; None for a single reply.
 
-    Raises:
-        Exception: what the answer failed with, if it has failed already.
+    RFC 2033 s4.2
     """
-    if answer is None or isinstance(answer, Reply):  # for asking the next costs ten times more
-        return answer
-    if not isinstance(answer, Deferred):
-        if not isinstance(answer, CoroutineType):
-            return answer
-        answer = Deferred.fromCoroutine(answer)
-    if not answer.called or answer.paused:
-        return answer
-    outcome: list[Any] = []
-    answer.addBoth(outcome.append)
-    if not outcome:  # it waits for another Deferred
-        return answer.addCallback(lambda _: _raise_or_give(outcome[0]))
-    return _raise_or_give(outcome[0])
-
-
-def then(answer: object, step: Callable[..., object], *args: object) -> object:
-    """Take one more step with an answer, now or when it comes."""
-    if answer is not None and isinstance(answer, Deferred):
-        return answer.addCallback(step, *args)
-    return step(answer, *args)
-
-
-def _raise_or_give(outcome: object) -> object:
-    if isinstance(outcome, Failure):
-        outcome.raiseException()
-    return outcome
+    if role == "lmtp":
+        return partial(for_lmtp, len(envelope.recipients))
+    if PRDR.keyword in envelope.mail.parameters:
+        return partial(for_prdr, len(envelope.recipients))
+    return None
 
 
 def one_for_all(results: Sequence[Reply]) -> Reply:
-    """Fold the results of the recipients into the one reply that SMTP has for them.
+    """Return the one reply that SMTP has for the results of all recipients.
 
     The peer's next step follows from it, so the rule is: nothing may be lost, a copy too many may
     arise. All alike: that result. Any temporary failure: 451, and the peer sends again. Else the
@@ -76,16 +53,16 @@ def one_for_all(results: Sequence[Reply]) -> Reply:
     return next((failure for failure in failures if failure.temporary), failures[0])
 
 
-def for_lmtp(recipients: int, verdict: Reply | Sequence[Reply]) -> Sequence[Reply]:
-    """Give one reply for each recipient, in the order of RCPT.
+def for_lmtp(recipients: int, verdict: Verdict) -> Sequence[Reply]:
+    """Return one reply for each recipient, in the order of RCPT.
 
     RFC 2033 s4.2
     """
     return [verdict] * recipients if isinstance(verdict, Reply) else verdict
 
 
-def for_prdr(recipients: int, verdict: Reply | Sequence[Reply]) -> Sequence[Reply]:
-    """Give 353, a reply for each recipient, and one for the message: taken if anybody got it.
+def for_prdr(recipients: int, verdict: Verdict) -> Sequence[Reply]:
+    """Return 353, a reply for each recipient, and one for the message: taken if anybody got it.
 
     It is described in draft-hall-prdr, and Exim has it.
     """

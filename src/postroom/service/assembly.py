@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.portal import Portal
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
@@ -48,8 +48,9 @@ from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
 from postroom.queue.store import SqlQueueStore
 from postroom.server.connections import Connections
-from postroom.server.factory import ImplicitTLSFactory, ServerFactory, Surroundings
+from postroom.server.factory import ImplicitTLSFactory, ServerFactory
 from postroom.server.limits import Limits
+from postroom.server.listener import Environment
 from postroom.server.proxy import ProxyFactory
 from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
@@ -179,6 +180,7 @@ def assemble(
     storage: Storage,
     limits: Limits,
     checkers: Sequence[ICredentialsChecker],
+    site_realm: IRealm | None = None,
 ) -> Rooms:
     """Put the rooms together.
 
@@ -188,6 +190,7 @@ def assemble(
         storage: opened.
         limits: the server's, cut to what the process may have.
         checkers: further sources of logins.
+        site_realm: gives sessions their deliveries in place of ours; None for ours.
 
     Raises:
         UserError: the certificates that the client is to trust cannot be read, or a source of
@@ -229,7 +232,7 @@ def assemble(
     sending = SendingLimits(sources.directory, counts)
     room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
     senders = Senders(sources.directory, router, delivery)
-    realm = MailRealm(room, SubmissionRules(settings.submitting(), senders))
+    realm = site_realm or MailRealm(room, SubmissionRules(settings.submitting(), senders))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
@@ -268,9 +271,9 @@ def make_listeners(
         policy = settings.listener(listen.role, limits, rooms.first_domain)
         parts = rooms.logins.parts
         sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        sessions.around = Surroundings(has_room=rooms.space.has_room, flush=rooms.queue)
+        sessions.listener.environment = Environment(rooms.space.has_room, rooms.queue)
         for extension in extensions:
-            add_extension(sessions, extension)
+            add_extension(sessions.listener, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)
         factory: IProtocolFactory = sessions
         if speaks_tls:

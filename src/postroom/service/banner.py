@@ -32,6 +32,17 @@ def _others(settings: Settings) -> str:
     return f"Mail for other domains, from {senders}, goes to {way}"
 
 
+def _destinations(settings: Settings, domains: Sequence[str]) -> Iterator[str]:
+    """Say where mail goes."""
+    if settings.delivery.site_object is not None:
+        yield f"All mail goes to {settings.delivery.site_object}"
+        return
+    more = f" and {len(domains) - _DOMAINS_SHOWN} more" if len(domains) > _DOMAINS_SHOWN else ""
+    shown = ", ".join(domains[:_DOMAINS_SHOWN]) + more
+    yield f"Mail for {shown} goes to Maildirs below {settings.mail_root()}"
+    yield _others(settings)
+
+
 def banner(
     settings: Settings,
     config: Path | None,
@@ -50,10 +61,7 @@ def banner(
     """
     yield f"Postroom {__version__} is {settings.hostname}"
     yield "Listening on " + ", ".join(_listening(listeners))
-    more = f" and {len(domains) - _DOMAINS_SHOWN} more" if len(domains) > _DOMAINS_SHOWN else ""
-    shown = ", ".join(domains[:_DOMAINS_SHOWN]) + more
-    yield f"Mail for {shown} goes to Maildirs below {settings.mail_root()}"
-    yield _others(settings)
+    yield from _destinations(settings, domains)
     for number, identity in enumerate(certificates.identities):
         which = "The certificate is" if number == 0 else "A further certificate is"
         yield f"{which} {identity.source}, until {identity.expires_at:%Y-%m-%d}"

@@ -6,7 +6,7 @@ from twisted.plugin import getPlugins
 
 from postroom.errors import UserError
 from postroom.interfaces import IExtension
-from postroom.server.factory import ServerFactory
+from postroom.server.listener import Listener
 
 
 def find_extensions() -> Sequence[IExtension]:
@@ -14,14 +14,14 @@ def find_extensions() -> Sequence[IExtension]:
     return sorted(getPlugins(IExtension), key=lambda extension: extension.keyword())
 
 
-def add_extension(factory: ServerFactory, extension: IExtension) -> None:
+def add_extension(listener: Listener, extension: IExtension) -> None:
     """Have a listener offer an extension.
 
     Raises:
         UserError: it takes a name that is taken, or has one that cannot be sent.
     """
     try:
-        factory.add_extension(extension)
+        listener.add_extension(extension)
     except ValueError as error:
         where = type(extension).__module__
         raise UserError(f"a plugin cannot be used: {error} ({where})") from error

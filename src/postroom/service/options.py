@@ -69,6 +69,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
                 "tls-certificate",
                 "tls-key",
                 "max-message-size",
+                "delivery",
             )
         ),
     ]

@@ -166,6 +166,14 @@ class DeliverySection(Section):
         each under its account's own address.""",
         extra=Extra(example="lmtp+unix:/run/dovecot/lmtp", rfc="RFC 2033 s4"),
     )
+    site_object: str | None = setting(
+        None,
+        """A delivery of the site's own, "package.module:object", which gets the mail of all
+        sessions in place of Maildirs and queue: an object that is, or is adapted to, an
+        ITransactionDelivery, IMessageDelivery or IMessageDeliveryFactory; or a class or function
+        without arguments that returns one for each session. Logins are checked as ever.""",
+        extra=Extra(option="delivery", example="mysite.mail:delivery"),
+    )
 
     sub_address_separator: str = _delivery(
         "sub_address_separator",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.certificates.challenges import Challenges
+from postroom.delivery.avatars import SiteRealm
 from postroom.errors import UserError
 from postroom.service.acme import acme_settings, listen_for_http_01
 from postroom.service.assembly import IServiceReactor, assemble, make_listeners
@@ -26,6 +27,7 @@ from postroom.service.options import Options
 from postroom.service.renewal import Renewal
 from postroom.service.settings import Settings
 from postroom.service.signals import stop_once
+from postroom.service.site_delivery import load_site_realm
 from postroom.service.state import Owner
 from postroom.service.storage import open_storage
 from postroom.service.tls import CertificateWatch, load_files, load_own
@@ -75,6 +77,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     settings, owner = options.settings, options.owner
     if options.of_twistd("chroot"):
         raise UserError("--chroot is not supported: paths would change after they were opened")
+    realm = _site_realm(options)
     observer = _observer(options, owner)
     challenges = Challenges()
     certificates = load_files(settings, challenges.find)
@@ -84,7 +87,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         limits = settings.limits.as_limits(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
-        rooms = assemble(reactor, settings, storage, limits, options.checkers)
+        rooms = assemble(reactor, settings, storage, limits, options.checkers, realm)
         listeners = make_listeners(reactor, settings, rooms, limits, certificates)
         for listener in listeners:
             bind(listener)
@@ -102,6 +105,20 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     config = Path(options["config"]).absolute() if options["config"] else None
     service.banner = list(banner(settings, config, storage.domains, listeners, certificates))
     return service
+
+
+def _site_realm(options: Options) -> SiteRealm | None:
+    """Return what gives sessions the site's own delivery, if there is one.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    name = options.settings.delivery.site_object
+    if name is None:
+        return None
+    given = options["delivery"] is not None
+    place = f"--delivery {name}" if given else f"{options['config']}: delivery.site_object = {name}"
+    return load_site_realm(name, place)
 
 
 def _renewal(

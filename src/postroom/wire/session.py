@@ -174,22 +174,22 @@ class ServerSession:
         in_transaction: True while an envelope is open.
         verb: the verb of the last line, as far as it had one; empty before, for responses and for
             content.
-        astray: True if the last line was no command, and the one before it a DATA that was refused:
-            a client that sends its content all the same.
+        content_after_refusal: True if the last line was no command, and the one before it a DATA
+            that was refused: a client that sends its content all the same.
 
     RFC 5321 s4.1.4, s4.3.2; RFC 3207 s4.2
     """
 
     __slots__ = (
         *("_mail", "_pending", "_steps", "_syntax", "_table"),
-        *("astray", "capabilities", "extended", "in_transaction", "phase", "verb"),
+        *("content_after_refusal", "capabilities", "extended", "in_transaction", "phase", "verb"),
     )
 
     def __init__(self, capabilities: Capabilities, phase: Phase = Phase.GREETING) -> None:
         """Begin in GREETING, or in HELLO after STARTTLS."""
         self._pending: str | None = None
         self._mail: Mail | None = None
-        self.extended = self.astray = False
+        self.extended = self.content_after_refusal = False
         self.verb = ""
         tolerant = Tolerance.MISSING_GREETING in capabilities.tolerate
         self._table = STEPS_WITHOUT_GREETING if tolerant else STEPS
@@ -259,7 +259,7 @@ class ServerSession:
         """
         word = line.partition(b" ")[0].decode("ascii", "replace").upper()
         known = word if word in VERBS else ""
-        self.astray, self.verb = self.verb == "DATA" and not known, known
+        self.content_after_refusal, self.verb = self.verb == "DATA" and not known, known
         if self.phase is Phase.TURNED_AWAY:
             return NO_SERVICE
         if refusal is BAD_CHUNK and self.extended and "CHUNKING" in self._syntax.offered:

@@ -44,7 +44,7 @@ class XclientTests(SynchronousTestCase):
         self.assertEqual(peer.say(CLIENT).code, 220)
         peer.say("EHLO client.example")
         peer.say("MAIL FROM:<a@there.example>")
-        facts = peer.protocol.envelope.session
+        facts = peer.protocol.session.envelope.session
         self.assertEqual(
             (facts.client, facts.client_port, facts.helo, facts.identity),
             ("198.51.100.7", 1025, b"client.example", None),
@@ -59,7 +59,7 @@ class XclientTests(SynchronousTestCase):
         ):
             peer = self.connect()
             self.assertEqual(peer.say(f"XCLIENT ADDR={sent}").code, 220)
-            self.assertEqual(peer.protocol.facts.client, client)
+            self.assertEqual(peer.protocol.session.facts.client, client)
 
     def test_what_a_client_may_is_what_its_address_may(self) -> None:
         peer = self.connect(clear_text_auth_networks=[ip_network("198.51.100.0/24")])
@@ -95,9 +95,9 @@ class XclientTests(SynchronousTestCase):
     def test_nobody_is_logged_in_any_longer(self) -> None:
         peer = self.connect(clear_text_auth_networks=PROXY)
         peer.say("AUTH PLAIN AHVzZXJAaGVyZS5leGFtcGxlAGNvcnJlY3QgaG9yc2U=")
-        self.assertIsNotNone(peer.protocol.facts.identity)
+        self.assertIsNotNone(peer.protocol.session.facts.identity)
         peer.say(CLIENT)
-        self.assertIsNone(peer.protocol.facts.identity)
+        self.assertIsNone(peer.protocol.session.facts.identity)
         self.assertEqual(self.scene.world.logouts, 1)
 
     def test_a_login_at_the_proxy_is_one_here(self) -> None:
@@ -109,12 +109,12 @@ class XclientTests(SynchronousTestCase):
             peer.say("EHLO client.example")
             self.assertEqual(peer.say("MAIL FROM:<user@here.example>").code, 250)
             self.assertEqual(peer.say("RCPT TO:<b@there.example>").code, 250)
-            self.assertEqual(peer.protocol.envelope.session.identity, "user@here.example")
+            self.assertEqual(peer.protocol.session.envelope.session.identity, "user@here.example")
 
     def test_a_user_whom_nobody_knows_is_none(self) -> None:
         peer = self.connect(role="submission")
         self.assertEqual(peer.say(f"{CLIENT} LOGIN=stranger").code, 535)
-        self.assertEqual(peer.protocol.facts.client, "192.0.2.1")
+        self.assertEqual(peer.protocol.session.facts.client, "192.0.2.1")
         self.assertEqual(peer.say("MAIL FROM:<a@there.example>").code, 530)
 
 
@@ -128,9 +128,9 @@ class XforwardTests(SynchronousTestCase):
         peer.say("XFORWARD NAME=client.example ADDR=198.51.100.7 HELO=[UNAVAILABLE]")
         peer.say("XFORWARD PROTO=ESMTP")
         peer.say("MAIL FROM:<a@there.example>")
-        facts = peer.protocol.envelope.session
+        facts = peer.protocol.session.envelope.session
         self.assertEqual(facts.forwarded, "name=client.example addr=198.51.100.7 proto=ESMTP")
         self.assertEqual(facts.client, "192.0.2.1")
         peer.say("RSET")
         peer.say("MAIL FROM:<a@there.example>")
-        self.assertEqual(peer.protocol.envelope.session.forwarded, "")
+        self.assertEqual(peer.protocol.session.envelope.session.forwarded, "")

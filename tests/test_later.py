@@ -1,27 +1,27 @@
-"""Tests for `postroom.server.verdicts`."""
+"""Tests for `postroom.later`."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.server.verdicts import settled, then
+from postroom.later import chain, now_or_later
 
 
-class SettledTests(SynchronousTestCase):
-    """Tests for `settled`."""
+class NowOrLaterTests(SynchronousTestCase):
+    """Tests for `now_or_later`."""
 
     def test_what_is_known_is_given_at_once(self) -> None:
         async def coroutine() -> str:
             return "x"
 
         for answer in ("x", succeed("x"), coroutine(), succeed(None).addCallback(lambda _: "x")):
-            self.assertEqual(settled(answer), "x")
+            self.assertEqual(now_or_later(answer), "x")
 
     def test_what_has_failed_is_raised_and_logged_nowhere(self) -> None:
         async def coroutine() -> str:
             raise ValueError
 
         for answer in (fail(ValueError()), coroutine()):
-            self.assertRaises(ValueError, settled, answer)
+            self.assertRaises(ValueError, now_or_later, answer)
 
     def test_what_is_not_known_stays_a_deferred(self) -> None:
         later: Deferred[str] = Deferred()
@@ -31,14 +31,14 @@ class SettledTests(SynchronousTestCase):
 
         chained = succeed(None).addCallback(lambda _: later)
         for answer in (Deferred(), coroutine(), chained):
-            self.assertIsInstance(settled(answer), Deferred)
+            self.assertIsInstance(now_or_later(answer), Deferred)
 
     def test_an_answer_asked_for_within_its_own_callback_comes_later(self) -> None:
         inner: list[object] = []
         answer: Deferred[str] = Deferred()
 
         def ask(value: str) -> str:
-            inner.append(settled(answer))
+            inner.append(now_or_later(answer))
             return value
 
         answer.addCallback(ask)
@@ -47,13 +47,13 @@ class SettledTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(inner[0]), "x")
 
 
-class ThenTests(SynchronousTestCase):
-    """Tests for `then`."""
+class ChainTests(SynchronousTestCase):
+    """Tests for `chain`."""
 
     def test_now_or_later(self) -> None:
-        self.assertEqual(then("a", str.replace, "a", "b"), "b")
+        self.assertEqual(chain("a", str.replace, "a", "b"), "b")
         later: Deferred[str] = Deferred()
-        result = then(later, str.replace, "a", "b")
+        result = chain(later, str.replace, "a", "b")
         later.callback("a")
         assert isinstance(result, Deferred)
         self.assertEqual(self.successResultOf(result), "b")

@@ -14,64 +14,56 @@ adds to the log, until the next message is over.
 Who controls the input: a listed peer, whose values `wire` has decoded and found printable.
 """
 
-from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from postroom.envelope import SessionFacts
+from postroom.later import chain
 from postroom.server.authentication import Login
-from postroom.server.verdicts import OK, settled, then
+from postroom.server.session import Session
+from postroom.server.verdicts import OK
 from postroom.wire.commands import TEMPORARILY_UNAVAILABLE, UNAVAILABLE, Xclient, Xforward
 from postroom.wire.replies import Reply, reply
 
-if TYPE_CHECKING:
-    from postroom.server.protocol import SMTPServerProtocol
-
-NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for you")
 BAD_ADDRESS: Final = reply(501, "5.5.4", "Bad address or port")
 _UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)
 
 
-def xclient(server: "SMTPServerProtocol", command: Xclient) -> object:
+def xclient(session: Session, command: Xclient) -> object:
     """XCLIENT: be the proxy for somebody else from now on; the answer is a greeting."""
-    old, said = server.facts, command.attributes
+    old, said = session.facts, command.attributes
     try:
         client = _address(said["ADDR"]) if "ADDR" in said else old.client
         port = _port(said["PORT"]) if "PORT" in said else old.client_port
+        destination = _address(said["DESTADDR"]) if "DESTADDR" in said else None
     except ValueError:
         return BAD_ADDRESS
-    if "DESTADDR" in said:
-        try:
-            destination = _address(said["DESTADDR"])
-        except ValueError:
-            return BAD_ADDRESS
-        server.destination = destination
     facts = SessionFacts(old.role, client, port)
     login = said.get("LOGIN", UNAVAILABLE)
     if login in _UNKNOWN:
-        return _begin_anew(None, server, facts)
-    vouched = settled(server.factory.authentication.vouched(login, facts))
-    return then(vouched, _begin_anew, server, facts)
+        return _restart(None, session, facts, destination)
+    vouched = session.listener.authentication.vouched(login, facts)
+    return chain(vouched, _restart, session, facts, destination)
 
 
-def _begin_anew(login: Login | None, server: "SMTPServerProtocol", facts: SessionFacts) -> Reply:
-    refusal: Reply | None = server.factory.change_client(server, facts.client)
+def _restart(
+    login: Login | None, session: Session, facts: SessionFacts, destination: str | None
+) -> Reply:
+    refusal = session.listener.change_client(session.facts.client, facts.client)
     if refusal is not None:
         return refusal
-    server.begin_as(facts, login)
-    greeting: Reply = server.factory.greeting
-    return greeting
+    session.restart_as(facts, login, destination)
+    return session.listener.greeting
 
 
-def xforward(server: "SMTPServerProtocol", command: Xforward) -> Reply:
+def xforward(session: Session, command: Xforward) -> Reply:
     """XFORWARD: note for the log where the next message comes from."""
     words = [
         f"{name.lower()}={value.decode('ascii', 'backslashreplace')}"
         for name, value in command.attributes.items()
         if value not in _UNKNOWN
     ]
-    before = (server.facts.forwarded,) if server.facts.forwarded else ()
-    server.facts = replace(server.facts, forwarded=" ".join((*before, *words)))
+    session.forward_for(" ".join(words))
     return OK
 
 

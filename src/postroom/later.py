@@ -1,0 +1,60 @@
+"""Answers that are there now, or come later.
+
+An extension point may answer at once or later, as a value, a `Deferred` or a coroutine, and it may
+raise. Here all of these become one of two: a value now, or a Deferred. An answer that is known
+already never costs a turn of the reactor, nor a Deferred.
+"""
+
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+
+def now_or_later(answer: object) -> object:
+    """Return the value of an answer, or a Deferred if there is none yet.
+
+    Raises:
+        Exception: what the answer failed with, if it has failed already.
+    """
+    if answer is None:  # the most frequent answer; each question asked costs as much as the last
+        return answer
+    if not isinstance(answer, Deferred):
+        if not isinstance(answer, CoroutineType):
+            return answer
+        answer = Deferred.fromCoroutine(answer)
+    if not answer.called or answer.paused:
+        return answer
+    outcome: list[Any] = []
+    answer.addBoth(outcome.append)
+    if not outcome:  # it waits for another Deferred
+        return answer.addCallback(lambda _: _value_of(outcome[0]))
+    return _value_of(outcome[0])
+
+
+def chain(answer: object, step: Callable[..., object], *args: object) -> object:
+    """Call a function with an answer and further arguments, now or when the answer comes.
+
+    Args:
+        answer: as an extension point gave it.
+        step: the function.
+        args: what it gets besides the answer.
+
+    Returns:
+        What the function returns, or a Deferred of it.
+
+    Raises:
+        Exception: what the answer has failed with already, or the function raises now.
+    """
+    known = now_or_later(answer)
+    if isinstance(known, Deferred):
+        return known.addCallback(step, *args)
+    return step(known, *args)
+
+
+def _value_of(outcome: object) -> object:
+    if isinstance(outcome, Failure):
+        outcome.raiseException()
+    return outcome
