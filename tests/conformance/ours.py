@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from postroom.testing.conformance.catalogue import Environment, Requirement, shipped
+from postroom.testing.conformance.catalogue import Requirement, Surroundings, shipped
 from postroom.testing.conformance.examination import (
     OCTETS_APART,
     begins_with_greeting,
@@ -17,7 +17,7 @@ from postroom.testing.transcript import Dialogue
 from tests.dialogue import MemoryConversation, listener_of
 from tests.server.scene import LOCAL_DOMAIN, PASSWORD, USER, Scene
 
-SURROUNDINGS = Environment(
+SURROUNDINGS = Surroundings(
     LOCAL_DOMAIN,
     recipient=f"user@{LOCAL_DOMAIN}",
     other=f"other@{LOCAL_DOMAIN}",
