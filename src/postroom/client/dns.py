@@ -48,10 +48,10 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from postroom.client.names import is_domain
 from postroom.client.settings import DNSSettings, Server
 from postroom.errors import Refusal
 from postroom.interfaces import IResolver
+from postroom.wire.paths import is_domain
 from postroom.wire.replies import reply
 
 _RECORDS: Final = 100

@@ -24,8 +24,8 @@ from pydantic.fields import FieldInfo
 
 from postroom.certificates.model import ClientCertificates
 from postroom.client.model import SmartHost
-from postroom.client.names import is_domain
 from postroom.service.relay_host import parse_relay_host
+from postroom.wire.paths import is_domain
 
 Network = IPv4Network | IPv6Network
 _DNS_SERVER: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?")

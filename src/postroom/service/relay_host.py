@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from postroom.client.model import SmartHost, TLSMode
-from postroom.client.names import is_domain
+from postroom.wire.paths import is_domain
 from postroom.wire.ports import SMTP_PORT, SMTPS_PORT
 
 _PORTS: Final = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "lmtp": 24}
