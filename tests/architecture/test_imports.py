@@ -10,6 +10,7 @@ from tests.architecture.sources import Import, Module, imports, modules, parse
 GROUND = {
     "wire",
     "errors",
+    "settings",
     "interfaces",
     "envelope",
     "credentials",
@@ -25,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),
     "wire": set(),
     "errors": {"wire"},
+    "settings": {"wire", "errors"},
     "envelope": {"wire"},
     "credentials": {"envelope", "errors"},
     "interfaces": {"wire", "errors", "envelope", "credentials"},
