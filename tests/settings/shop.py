@@ -37,7 +37,7 @@ class Till:
     owner: str
     limit_cents: int = setting(500, "The most that is taken.", ge=1, le=1000, option="limit")
     wait_seconds: float = setting(1, "How long it is waited.", gt=0, le=60)
-    opened: bool = setting(False, "Whether it is open.")
+    opened: bool = setting(False, "Whether it is open.", shown_default="by day")
     pairs: Even = setting(2, "Gloves.", le=10)
     letter: Letter = setting("a", "Its name.")
 
@@ -69,7 +69,7 @@ class Shop:
 
     till: Till = table(Till, owner="nobody")
     door: Door = part(Door)
-    fruits: frozenset[Fruit] = setting(frozenset(Fruit), "What is sold.", shown_default="all")
+    fruits: frozenset[Fruit] = setting(frozenset(Fruit), "What is sold.")
     best: Fruit = setting(Fruit.PEAR, "What is praised.")
     posters: Sequence[Poster] = setting((), "On the wall.", allowed="tables of picture and text")
 

@@ -43,6 +43,8 @@ class TextTests(SynchronousTestCase):
             "# Allowed: a whole number from 1.\n#width = 1\n",
             '# Its plan.\n# Allowed: a path. Default: none.\n#door_plan = "/plan"\n',
             '#best = "pear"\n',
+            '#fruits = ["apple", "pear"]\n',
+            "# Whether it is open.\n# Allowed: true or false. Default: by day.\n#opened = false\n",
             "# Allowed: tables of picture and text. Default: none.\n#posters = []\n",
             "\n[shop.till]\n# What is paid.\n\n",
             "\n[signs]\n# What they say.\n# Allowed: a table of a domain name",
@@ -63,5 +65,5 @@ class TextTests(SynchronousTestCase):
             "| Allowed: a whole number from 1 to 1000\n| Default: ``500``\n| Option: ``--limit``\n",
             text,
         )
-        self.assertIn("| Default: all\n", text)
+        self.assertIn("| Default: by day\n", text)
         self.assertIn("| Default: ``/plan``\n| Source: RFC 1 s2\n", text.replace('"', ""))

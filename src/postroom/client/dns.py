@@ -160,7 +160,7 @@ class Resolver:
     def _from_hosts_file(self, host: str) -> Sequence[str]:
         if self._settings.hosts_file is None:
             return ()
-        found = searchFileForAll(FilePath(self._settings.hosts_file), host.encode("ascii"))
+        found = searchFileForAll(FilePath(str(self._settings.hosts_file)), host.encode("ascii"))
         return cast(Sequence[str], found)
 
     async def _find(self, name: str, kind: RdataType) -> _Answer:

@@ -81,7 +81,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     storage = open_storage(settings, owner)
     try:
         load_own(certificates, owner)
-        limits = settings.limits.as_limits(
+        limits = settings.limits.capped(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
         rooms = assemble(reactor, settings, storage, limits, options.checkers)

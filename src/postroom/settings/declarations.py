@@ -69,12 +69,12 @@ class Declaration:
         return settings
 
 
+_DECLARATIONS: Final[dict[type[Any], Sequence[Declaration]]] = {}
+
+
 def tables(kind: type[Any]) -> Mapping[str, str]:
     """Return what each table below a dataclass is for, by name and in order."""
     return dict(_tables(kind, ""))
-
-
-_DECLARATIONS: Final[dict[type[Any], Sequence[Declaration]]] = {}
 
 
 def _tables(kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -123,7 +123,7 @@ def choices(annotation: Any) -> Sequence[str]:
 
 
 def type_text(annotation: Any) -> str:
-    """Say in words what may be written for a type."""
+    """Describe in words what may be written for a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         words = [mark.words for mark in arguments[1:] if isinstance(mark, Parsed)]

@@ -156,7 +156,7 @@ def _make(
 
 
 class _Errors:
-    """Says in a line each what pydantic found wrong."""
+    """Writes a line for each error that pydantic found."""
 
     def __init__(self, kind: type[Any], origin: Origin) -> None:
         self._known = {item.key: item for item in declarations(kind)}

@@ -18,6 +18,8 @@ def toml_value(value: object) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, frozenset):
+        return "[" + ", ".join(sorted(toml_value(item) for item in value)) + "]"
     if isinstance(value, Mapping):
         items = ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items())
         return "{ " + items + " }"
