@@ -85,7 +85,7 @@ class Script:
         return ClientSettings(
             "us.example",
             tls=self._tls(),
-            ca_file=ca_file,
+            ca_file=Path(ca_file),
             chunking=Chunking(given.get("chunking", "large")),
             prdr=given.get("prdr") != "no",
             eight_bit_anyway=given.get("eight_bit_anyway") != "no",

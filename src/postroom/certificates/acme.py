@@ -16,8 +16,6 @@ import datetime
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import requests
@@ -32,10 +30,9 @@ from josepy.jwk import JWK, JWKEC
 from postroom import __version__
 from postroom.certificates.challenges import Challenges
 from postroom.certificates.identity import Identity, parse_chain, parse_key, read, write_private
+from postroom.certificates.model import HTTP_01, TLS_ALPN_01, ACMESettings
 from postroom.errors import UserError
 
-HTTP_01: Final = "http-01"
-TLS_ALPN_01: Final = "tls-alpn-01"
 REQUEST_SECONDS: Final = 30
 ORDER_SECONDS: Final = 180
 _POLL_SECONDS: Final = 1.0
@@ -45,37 +42,6 @@ _TROUBLE: Final = (
     *(errors.Error, requests.RequestException, JOSEError, ValueError, OSError),
     *(KeyError, AttributeError, TypeError),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ACMESettings:
-    """Where a certificate is ordered, and for whom.
-
-    Attributes:
-        directory: the address of the server's directory.
-        domains: the names, at least one.
-        folder: where account and certificate are kept; made if it is missing.
-        contact: mail addresses.
-        ca_file: what the server's own certificate is checked by; None for the usual authorities.
-        challenge: ``"http-01"`` or ``"tls-alpn-01"``.
-    """
-
-    directory: str
-    domains: tuple[str, ...]
-    folder: Path
-    contact: tuple[str, ...] = ()
-    ca_file: Path | None = None
-    challenge: str = HTTP_01
-
-    @property
-    def certificate(self) -> Path:
-        """The file of key and certificate."""
-        return self.folder / "certificate.pem"
-
-    @property
-    def account_key(self) -> Path:
-        """The file of the account's key."""
-        return self.folder / "account.pem"
 
 
 class _TLSALPN01Response(acme_challenges.KeyAuthorizationChallengeResponse):

@@ -123,7 +123,7 @@ def self_signed(site: Site, names: tuple[str, ...], yes: bool, as_json: bool) ->
 
 
 def _name(text: str) -> str:
-    from postroom.service.declarations import parse_domain
+    from postroom.settings.values import parse_domain
 
     try:
         return parse_domain(text)

@@ -45,7 +45,7 @@ from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.sending import SendingLimits
-from postroom.delivery.settings import DeliverySettings, Network
+from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import (
     delivered_to_field,
@@ -71,6 +71,7 @@ from postroom.interfaces import (
     ITransactionDelivery,
 )
 from postroom.maildirs.folders import sub_address_folder
+from postroom.settings.values import Network
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox

@@ -21,11 +21,11 @@ from postroom.certificates.store import (
     Source,
     StoreSettings,
 )
-from postroom.service.declarations import Listen
+from postroom.service.listen import Listen
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.state import Owner
-from postroom.service.tls_sections import TLSSection
+from postroom.service.tls_section import TLSSection
 
 SELF_SIGNED: Final = "self-signed.pem"
 ACME_FOLDER: Final = "acme"

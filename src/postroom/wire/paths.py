@@ -374,6 +374,18 @@ def _parse_unusual_path(inner: bytes, tolerate: Tolerances, postmaster: bool) ->
     return parse_mailbox(inner, tolerate)
 
 
+def is_domain(name: str) -> bool:
+    """Check whether DNS may know a host or a domain by a name, in ASCII without a final dot.
+
+    Names with underscores exist, and names with hyphens at the ends of labels, though the grammar
+    of SMTP has none.
+
+    RFC 1035 s2.3.4; RFC 2181 s11
+    """
+    octets = name.encode("ascii", "replace")
+    return len(octets) <= DOMAIN_OCTETS and TOLERATED_DOMAIN.fullmatch(octets) is not None
+
+
 def is_host_name(octets: bytes) -> bool:
     """Tell whether octets are a domain or an address literal, as a host should name itself.
 
