@@ -33,7 +33,7 @@ class ExampleTests(SynchronousTestCase):
     def test_every_setting_is_documented(self) -> None:
         text = toml_text()
         for item in declarations(Settings):
-            self.assertIn(item.setting.paragraph.split()[0], text)
+            self.assertIn(item.setting["paragraph"].split()[0], text)
             name = item.key.rpartition(".")[2]
             self.assertTrue(f"\n#{name} = " in text or f"\n[{item.key}]" in text, item.key)
 

@@ -100,12 +100,12 @@ class CompletenessTests(SynchronousTestCase):
 
     def test_each_setting_has_a_paragraph(self) -> None:
         for item in declarations(Settings):
-            self.assertRegex(item.setting.paragraph, r"^[A-Z].*\.$", item.key)
+            self.assertRegex(item.setting["paragraph"], r"^[A-Z].*\.$", item.key)
 
     def test_each_source_has_the_form_of_docstrings(self) -> None:
         for item in declarations(Settings):
-            if item.setting.rfc is not None:
-                self.assertIsNotNone(WELL_FORMED.fullmatch(item.setting.rfc), item.key)
+            if "rfc" in item.setting:
+                self.assertIsNotNone(WELL_FORMED.fullmatch(item.setting["rfc"]), item.key)
 
 
 class FileTests(Files):

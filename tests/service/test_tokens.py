@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertIn(why, str(self.assertRaises(UserError, self.make, **settings)))
 
     def test_a_missing_package_is_named(self) -> None:
-        present = sys.modules["treq"]
+        present = import_module("treq")
         sys.modules["treq"] = None  # type: ignore[assignment]  # this is how imports are forbidden
         self.addCleanup(sys.modules.__setitem__, "treq", present)
         error = self.assertRaises(UserError, self.make, introspection_url="https://x.example")

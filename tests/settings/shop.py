@@ -35,10 +35,10 @@ class Till:
     """
 
     owner: str
-    limit_cents: int = setting(500, "The most that is taken.", ge=1, le=1000, option="limit")
-    wait_seconds: float = setting(1, "How long it is waited.", gt=0, le=60)
+    limit_cents: int = setting(500, "The most that is taken.", within=(1, 1000), option="limit")
+    wait_seconds: float = setting(1, "How long it is waited.", above=0, most=60)
     opened: bool = setting(False, "Whether it is open.", shown_default="by day")
-    pairs: Even = setting(2, "Gloves.", le=10)
+    pairs: Even = setting(2, "Gloves.", most=10)
     letter: Letter = setting("a", "Its name.")
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Till:
 class Door:
     """How people come in."""
 
-    width: int = setting(1, "In metres.", ge=1)
+    width: int = setting(1, "In metres.", within=(1, 9))
     key: Literal["brass", "steel"] = setting("brass", "Its metal.")
     key_file: FilePath | None = setting(None, "Its plan.", key="shop.door_plan", example="/plan")
 

@@ -40,7 +40,7 @@ class TextTests(SynchronousTestCase):
             "# A town.\n\n# What it is called.\n"
             '# Allowed: a domain name such as "example.org".\n#name = "town.example"\n',
             '#plan = "/plan"\n\n[shop]\n# The shop.\n\n# In metres.\n'
-            "# Allowed: a whole number from 1.\n#width = 1\n",
+            "# Allowed: a whole number from 1 to 9.\n#width = 1\n",
             '# Its plan.\n# Allowed: a path. Default: none.\n#door_plan = "/plan"\n',
             '#best = "pear"\n',
             '#fruits = ["apple", "pear"]\n',

@@ -48,44 +48,38 @@ class GuardSettings:
         1.0,
         """How long the refusal of a wrong login takes at least, counted from the client's line, so
         that the time it took to find out tells nothing.""",
-        ge=0,
-        le=60,
+        within=(0, 60),
     )
     failures_before_delay: int = setting(
         3,
         """Failures of a name, or from an address, after which each further one doubles
         refusal_seconds.""",
-        ge=0,
-        le=1_000_000,
+        within=(0, 1_000_000),
     )
     longest_delay_seconds: float = setting(
-        30.0, "How long a refusal takes at most by such doubling.", ge=0, le=240
+        30.0, "How long a refusal takes at most by such doubling.", within=(0, 240)
     )
     failures_of_account: int = setting(
         20,
         """Failures of one name that lock it out, except for those who have lately logged in with it
         from the same address.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     failures_of_address: int = setting(
         50,
         "Failures from one IPv4 address or one IPv6 /64 that lock it out.",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
-    forget_seconds: float = setting(3600.0, "How long a failure counts.", ge=1, le=2_592_000)
+    forget_seconds: float = setting(3600.0, "How long a failure counts.", within=(1, 2_592_000))
     lockout_seconds: float = setting(
         900.0,
         """How long a lock-out lasts; "postroom lockout clear" ends it earlier.""",
-        ge=1,
-        le=2_592_000,
+        within=(1, 2_592_000),
     )
     remembered: int = setting(
         100_000,
         "How many names and addresses are counted at once. The oldest are forgotten first.",
-        ge=100,
-        le=100_000_000,
+        within=(100, 100_000_000),
     )
 
 

@@ -72,8 +72,7 @@ class Forms:
         ITERATIONS,
         """How often the keys of SCRAM-SHA-256 are hashed. Clients have to do the same at each
         login.""",
-        ge=4096,
-        le=MOST_ITERATIONS,
+        within=(4096, MOST_ITERATIONS),
         rfc="RFC 7677 s4",
     )
 

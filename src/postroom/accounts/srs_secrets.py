@@ -41,14 +41,12 @@ class Rotation:
         90,
         """After how many days a new secret signs rewritten addresses; the old one is known for
         lifetime_days more. 0 keeps one for ever.""",
-        ge=0,
-        le=36_500,
+        within=(0, 36_500),
     )
     lifetime_days: int = setting(
         21,
         "How long mail to a rewritten address is passed on to the original sender.",
-        ge=1,
-        le=1000,
+        within=(1, 1000),
     )
 
 

@@ -41,7 +41,7 @@ def _in_force(settings: "Settings") -> dict[str, Any]:
     values = {}
     for declaration in declarations(type(settings)):
         value = declaration.value(settings)
-        if declaration.setting.secret and isinstance(value, dict):
+        if declaration.setting.get("secret") and isinstance(value, dict):
             value = dict.fromkeys(value, "***")
         values[declaration.key] = _plain(value)
     return values

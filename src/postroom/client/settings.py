@@ -67,35 +67,37 @@ LineOctets = Annotated[
 class Timeouts:
     """How long a remote server may take. RFC 5321 asks for no less than the defaults."""
 
-    connect_seconds: float = setting(30, "Until the TCP connection stands.", gt=0, le=86_400)
-    greeting_seconds: float = setting(300, "Until 220.", gt=0, le=86_400, rfc="RFC 5321 s4.5.3.2.1")
-    handshake_seconds: float = setting(60, "For the TLS handshake.", gt=0, le=86_400)
+    connect_seconds: float = setting(30, "Until the TCP connection stands.", above=0, most=86_400)
+    greeting_seconds: float = setting(
+        300, "Until 220.", above=0, most=86_400, rfc="RFC 5321 s4.5.3.2.1"
+    )
+    handshake_seconds: float = setting(60, "For the TLS handshake.", above=0, most=86_400)
     command_seconds: float = setting(
         300,
         "For every command but DATA.",
-        gt=0,
-        le=86_400,
+        above=0,
+        most=86_400,
         rfc="RFC 5321 s4.5.3.2.2, s4.5.3.2.3",
     )
     data_seconds: float = setting(
-        120, "From DATA to 354.", gt=0, le=86_400, rfc="RFC 5321 s4.5.3.2.4"
+        120, "From DATA to 354.", above=0, most=86_400, rfc="RFC 5321 s4.5.3.2.4"
     )
     content_seconds: float = setting(
         180,
         "For each piece of content, of at most 256 KiB, to be sent.",
-        gt=0,
-        le=86_400,
+        above=0,
+        most=86_400,
         rfc="RFC 5321 s4.5.3.2.5",
     )
     final_dot_seconds: float = setting(
         600,
         "From the end of the content to its reply. Less than 600 makes duplicates.",
-        gt=0,
-        le=86_400,
+        above=0,
+        most=86_400,
         rfc="RFC 5321 s4.5.3.2.6",
     )
     idle_seconds: float = setting(
-        5, "How long a connection without work is kept for the next message.", gt=0, le=86_400
+        5, "How long a connection without work is kept for the next message.", above=0, most=86_400
     )
 
     def by_phase(self) -> Mapping[Phase, float]:
@@ -183,38 +185,31 @@ class ClientSettings:
         has none here.""",
         example=["192.0.2.25"],
     )
-    port: int = setting(SMTP_PORT, "The port of hosts found by MX records.", ge=1, le=65_535)
-    connections: int = setting(500, "Outgoing connections in all.", ge=1, le=100_000)
+    port: int = setting(SMTP_PORT, "The port of hosts found by MX records.", within=(1, 65_535))
+    connections: int = setting(500, "Outgoing connections in all.", within=(1, 100_000))
     connections_per_destination: int = setting(
-        20,
-        "Connections to one destination: a domain, or a relay host.",
-        ge=1,
-        le=10_000,
+        20, "Connections to one destination: a domain, or a relay host.", within=(1, 10_000)
     )
     messages_per_connection: int = setting(
-        100, "Messages after which a connection ends.", ge=1, le=1_000_000
+        100, "Messages after which a connection ends.", within=(1, 1_000_000)
     )
     recipients_per_transaction: int = setting(
         100,
         "Recipients sent at once. More follow in further transactions of the same connection.",
-        ge=1,
-        le=100_000,
+        within=(1, 100_000),
         rfc="RFC 5321 s4.5.3.1.8",
     )
     hosts_per_domain: int = setting(
-        10, "How many hosts of a domain's MX records are looked at.", ge=1, le=1000
+        10, "How many hosts of a domain's MX records are looked at.", within=(1, 1000)
     )
     addresses_per_host: int = setting(
-        5, "How many addresses of each host are tried.", ge=1, le=1000
+        5, "How many addresses of each host are tried.", within=(1, 1000)
     )
     tries: int = setting(
-        10,
-        "Addresses tried in all before a message waits for its next attempt.",
-        ge=1,
-        le=1000,
+        10, "Addresses tried in all before a message waits for its next attempt.", within=(1, 1000)
     )
     dead_host_seconds: float = setting(
-        60, "How long a host that did not answer is passed over.", ge=0, le=86_400
+        60, "How long a host that did not answer is passed over.", within=(0, 86_400)
     )
     chunking: Chunking = setting(
         Chunking.LARGE,
@@ -240,7 +235,7 @@ class ClientSettings:
         as they are, which nearly all hosts take. For hosts that refuse them, set 998: what is
         longer then goes on in a line that begins with a blank, never within a character of UTF-8,
         and signatures of such a message break. Binary content is never changed.""",
-        le=1_000_000,
+        most=1_000_000,
         rfc="RFC 5321 s4.5.3.1.6",
     )
     extensions: Mapping[str, ForeignExtension] = field(default_factory=dict)
@@ -260,20 +255,18 @@ class DNSSettings:
         example=["192.0.2.53", "[2001:db8::53]:5353"],
         shown_default="those of the system",
     )
-    timeout_seconds: float = setting(3, "How long a server may take for each answer.", gt=0, le=60)
-    rounds: int = setting(
-        2, "How often all servers are asked in turn before a look-up fails.", ge=1, le=100
+    timeout_seconds: float = setting(
+        3, "How long a server may take for each answer.", above=0, most=60
     )
-    cache_entries: int = setting(10_000, "How many answers are kept.", ge=0, le=10_000_000)
+    rounds: int = setting(
+        2, "How often all servers are asked in turn before a look-up fails.", within=(1, 100)
+    )
+    cache_entries: int = setting(10_000, "How many answers are kept.", within=(0, 10_000_000))
     longest_ttl_seconds: float = setting(
-        3600, "How long an answer is kept at most.", ge=0, le=604_800
+        3600, "How long an answer is kept at most.", within=(0, 604_800)
     )
     longest_negative_ttl_seconds: float = setting(
-        300,
-        'How long "there is none" is kept at most.',
-        ge=0,
-        le=604_800,
-        rfc="RFC 2308 s5",
+        300, 'How long "there is none" is kept at most.', within=(0, 604_800), rfc="RFC 2308 s5"
     )
     hosts_file: FilePath | None = setting(
         Path("/etc/hosts"), "Addresses that are known without DNS, in the form of /etc/hosts."

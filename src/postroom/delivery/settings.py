@@ -37,58 +37,43 @@ class DeliverySettings:
         262_144,
         """Content up to this size is kept in memory while it arrives. What is larger goes into an
         unnamed file in the state directory.""",
-        ge=0,
-        le=1_073_741_824,
+        within=(0, 1_073_741_824),
     )
     header_octets: int = setting(
         262_144,
         "The largest header section that is accepted. A message with more gets 552.",
-        ge=4096,
-        le=1_073_741_824,
+        within=(4096, 1_073_741_824),
     )
     header_lines: int = setting(
         5000,
         "The most lines in a header section. A message with more gets 552.",
-        ge=100,
-        le=10_000_000,
+        within=(100, 10_000_000),
     )
     received_fields: int = setting(
         100,
         "A message with so many Received fields is in a loop, and gets 554.",
-        ge=100,
-        le=10_000,
+        within=(100, 10_000),
         rfc="RFC 5321 s6.3",
     )
-    alias_depth: int = setting(10, "How many aliases may lead to one another.", ge=1, le=100)
+    alias_depth: int = setting(10, "How many aliases may lead to one another.", within=(1, 100))
     alias_targets: int = setting(
-        1000,
-        "How many addresses the aliases of one recipient may lead to.",
-        ge=1,
-        le=100_000,
+        1000, "How many addresses the aliases of one recipient may lead to.", within=(1, 100_000)
     )
     cached_routes: int = setting(
-        10_000,
-        "For how many recipients the route of their mail is cached.",
-        ge=0,
-        le=10_000_000,
+        10_000, "For how many recipients the route of their mail is cached.", within=(0, 10_000_000)
     )
     cached_maildirs: int = setting(
-        128,
-        "How many Maildirs are kept open, at two open files each.",
-        ge=1,
-        le=100_000,
+        128, "How many Maildirs are kept open, at two open files each.", within=(1, 100_000)
     )
     batch_files: int = setting(
         64,
         "How many messages are written into Maildirs before their directories are synced.",
-        ge=1,
-        le=10_000,
+        within=(1, 10_000),
     )
     batch_octets: int = setting(
         8_388_608,
         "How much content a batch of such messages may hold before no more are added to it.",
-        ge=1,
-        le=1_073_741_824,
+        within=(1, 1_073_741_824),
     )
     hands_over: bool = False
     over_quota: Literal["temporary", "permanent"] = setting(

@@ -42,27 +42,25 @@ class Schedule:
     RFC 5321 s4.5.4.1
     """
 
-    first_seconds: float = setting(300, "From the first attempt to the second.", ge=1, le=86_400)
+    first_seconds: float = setting(300, "From the first attempt to the second.", within=(1, 86_400))
     factor: float = setting(
-        2.0, "How many times as long each step is as the one before.", ge=1, le=100
+        2.0, "How many times as long each step is as the one before.", within=(1, 100)
     )
     longest_seconds: float = setting(
-        7200, "No step is longer than this; the longest one repeats.", ge=1, le=604_800
+        7200, "No step is longer than this; the longest one repeats.", within=(1, 604_800)
     )
     lifetime_seconds: float = setting(
         5 * 86_400,
         """The age at which a message is returned to its sender, if it has had a fair number of
         attempts.""",
-        ge=0,
-        le=31_536_000,
+        within=(0, 31_536_000),
         rfc="RFC 5321 s4.5.4.1",
     )
     jitter: float = setting(
         0.1,
         """Each step is longer or shorter by up to this share of it, so that messages that failed
         together are not tried again together.""",
-        ge=0,
-        le=0.9,
+        within=(0, 0.9),
     )
 
     def __post_init__(self) -> None:

@@ -20,38 +20,33 @@ class RelaySettings:
     hostname: str
     schedule: Schedule = field(default_factory=Schedule)
     per_destination: int = 20
-    in_all: int = setting(500, "Messages that are sent at the same time.", ge=1, le=100_000)
+    in_all: int = setting(500, "Messages that are sent at the same time.", within=(1, 100_000))
     fetched: int = setting(
         2000,
         """How many recipients may be fetched from the store and not finished at the same time. What
         waits beyond them costs no memory.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     memory_octets: int = setting(
         64 * 1024 * 1024,
         "How much content of messages just accepted is kept in memory until it is sent.",
-        ge=0,
-        le=68_719_476_736,
+        within=(0, 68_719_476_736),
     )
     memory_messages: int = setting(
         20_000,
         "How many messages just accepted may be under way or wait in memory.",
-        ge=0,
-        le=10_000_000,
+        within=(0, 10_000_000),
     )
     stop_seconds: float = 30.0
     delay_report_seconds: float = setting(
         4 * 3600,
         """The age at which the sender of a message is told, once for each recipient, that it is
         delayed, unless NOTIFY forbids it. 0 for never.""",
-        ge=0,
-        le=31_536_000,
+        within=(0, 31_536_000),
     )
     reports_per_sender_hour: int = setting(
         100,
         """How many reports one address gets in an hour. Beyond them reports of failure come later,
         and all others never.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )

@@ -9,13 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 from postroom.settings.declaring import setting
-from postroom.settings.values import (
-    LOOPBACK,
-    Addresses,
-    DomainName,
-    Networks,
-    Parsed,
-)
+from postroom.settings.values import LOOPBACK, Addresses, DomainName, Networks, Parsed
 from postroom.wire.tolerance import ALL, Tolerances
 from postroom.wire.values import read_solicitations
 
@@ -65,8 +59,7 @@ def parse_solicitation(text: str) -> str:
 
 Keyword = Annotated[str, Parsed(parse_keyword, 'an EHLO keyword such as "CHUNKING"')]
 MechanismName = Annotated[
-    str,
-    Parsed(parse_mechanism, 'the name of a SASL mechanism such as "PLAIN" or "SCRAM-SHA-256"'),
+    str, Parsed(parse_mechanism, 'the name of a SASL mechanism such as "PLAIN" or "SCRAM-SHA-256"')
 ]
 Solicitation = Annotated[str, Parsed(parse_solicitation, 'a keyword such as "net.example:ADV"')]
 
@@ -79,21 +72,18 @@ class Limits:
         300,
         """How long a client may take from a reply to its next whole command. Octets that complete
         no command do not extend it. RFC 5321 asks for at least 300.""",
-        ge=1,
-        le=86_400,
+        within=(1, 86_400),
         rfc="RFC 5321 s4.5.3.2.7",
     )
     handshake_timeout_seconds: float = setting(
         30,
         "How long a TLS handshake may take. A client that has not completed it by then is cut off.",
-        ge=1,
-        le=3600,
+        within=(1, 3600),
     )
     data_timeout_seconds: float = setting(
         180,
         "How long a client may be silent while it sends content.",
-        ge=1,
-        le=86_400,
+        within=(1, 86_400),
         rfc="RFC 5321 s4.5.3.2.5",
     )
     data_minimum_rate: int = setting(
@@ -102,27 +92,23 @@ class Limits:
         passed and while more than four fifths of limits.connections are in use. It ends the
         sessions of clients that hold a connection with a trickle. On a calm server a slow line
         may take its time. 0 never ends a session for its rate.""",
-        ge=0,
-        le=1_000_000_000,
+        within=(0, 1_000_000_000),
     )
     verdict_timeout_seconds: float = setting(
         300,
         "How long a look-up or a delivery may take before the client gets 451.",
-        ge=1,
-        le=86_400,
+        within=(1, 86_400),
     )
     stress_timeout_seconds: float = setting(
         10,
         """Replaces command_timeout_seconds while more than four fifths of limits.connections are in
         use.""",
-        ge=1,
-        le=86_400,
+        within=(1, 86_400),
     )
     message_octets: int = setting(
         52_428_800,
         "The largest message that is accepted. EHLO offers it as SIZE.",
-        ge=65_536,
-        le=4_294_967_296,
+        within=(65_536, 4_294_967_296),
         option="max-message-size",
         rfc="RFC 1870 s4; RFC 5321 s4.5.3.1.7",
     )
@@ -130,57 +116,49 @@ class Limits:
         0,
         """The longest line of content, CRLF not counted. 0 accepts lines of any length, as long as
         the message is within message_octets. client.text_line_octets folds them on the way out.""",
-        ge=0,
-        le=1_000_000_000,
+        within=(0, 1_000_000_000),
         rfc="RFC 5321 s4.5.3.1.6",
     )
     recipients: int = setting(
         1000,
         """How many recipients a transaction may have; further ones get 452. As many again do so
         without counting as failed commands.""",
-        ge=100,
-        le=1_000_000,
+        within=(100, 1_000_000),
         rfc="RFC 5321 s4.5.3.1.8",
     )
     errors_before_delay: int = setting(
         10,
         """How many commands may fail since the last accepted message before each further failure
         costs the client a second.""",
-        ge=0,
-        le=1_000_000,
+        within=(0, 1_000_000),
     )
     errors: int = setting(
         20,
         "Failed commands since the last accepted message after which the session ends with 421.",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     idle_commands: int = setting(
         100,
         """Commands between two messages that move no mail (NOOP, RSET, VRFY, EHLO) after which the
         session ends with 421.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     connections: int = setting(
         10_000,
         """Connections in all, over all listeners; further ones get 421. At start it is lowered to
         what the limit on open files allows.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     handshakes_per_minute: int = setting(
         600,
         """TLS handshakes with one IPv4 address or one IPv6 /64 in a minute. Beyond them STARTTLS
         gets 454, and a connection that would begin with TLS is closed.""",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
     connections_per_address: int = setting(
         50,
         "Connections from one IPv4 address or one IPv6 /64; further ones get 421.",
-        ge=1,
-        le=1_000_000,
+        within=(1, 1_000_000),
     )
 
     def capped(self, connections: int | None) -> "Limits":
@@ -325,8 +303,7 @@ class ListenerSettings:
         2_592_000,
         """How long a submitted message may ask to be held before it is sent. 0 offers no
         FUTURERELEASE.""",
-        ge=0,
-        le=31_557_600,
+        within=(0, 31_557_600),
         rfc="RFC 4865 s3",
     )
     synchronised: bool = setting(
@@ -341,8 +318,7 @@ class ListenerSettings:
         """How long a client that session.synchronised concerns has to wait for the greeting. A few
         seconds catch more of those that talk first. What it has sent before its connection was
         accepted counts in any case.""",
-        ge=0,
-        le=60,
+        within=(0, 60),
     )
     unsynchronised_networks: Networks = setting(
         (),

@@ -27,12 +27,12 @@ from postroom.settings.declarations import Declaration, declarations
 from postroom.settings.writing import default_text
 
 _BY_OPTION = {
-    item.setting.option: item for item in declarations(Settings) if item.setting.option is not None
+    item.setting["option"]: item for item in declarations(Settings) if "option" in item.setting
 }
 
 
 def _help(declaration: Declaration) -> str:
-    return f"{declaration.setting.paragraph} [default: {default_text(declaration)}]"
+    return f"{declaration.setting['paragraph']} [default: {default_text(declaration)}]"
 
 
 def _octets(value: str | bytes) -> bytes:

@@ -34,7 +34,7 @@ class TokensSection:
         rfc="RFC 7517 s5",
     )
     refresh_seconds: float = setting(
-        3600.0, "How long keys are used before they are read again.", ge=60, le=2_592_000
+        3600.0, "How long keys are used before they are read again.", within=(60, 2_592_000)
     )
     introspection_url: str = setting(
         "",
@@ -55,7 +55,7 @@ class TokensSection:
         "A certificate (PEM) that is trusted for these URLs instead of the system's.",
         example="/etc/ssl/certs/internal.pem",
     )
-    timeout_seconds: float = setting(10.0, "How long a request may take.", gt=0, le=240)
+    timeout_seconds: float = setting(10.0, "How long a request may take.", above=0, most=240)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +94,18 @@ class AccountsSection:
         60.0,
         """How long answers of sql, ldap and system are remembered. The other sources notice changes
         by themselves within a second.""",
-        ge=0,
-        le=86_400,
+        within=(0, 86_400),
     )
     negative_cache_seconds: float = setting(
         10.0,
         "How long it is remembered that sql, ldap or system do not know a name.",
-        ge=0,
-        le=86_400,
+        within=(0, 86_400),
     )
     look_up_seconds: float = setting(
         10.0,
         "How long a source may take for an answer before it counts as down.",
-        gt=0,
-        le=300,
+        above=0,
+        most=300,
     )
     static: StaticSettings = table(StaticSettings)
     passwd_file: PasswdSettings = table(PasswdSettings)

@@ -128,8 +128,7 @@ class Settings:
         30.0,
         """How long running transactions may take to finish when the daemon is told to stop. Idle
         sessions get 421 at once.""",
-        ge=0,
-        le=3600,
+        within=(0, 3600),
         rfc="RFC 5321 s3.8",
     )
     routes: Mapping[DomainName, RelayHost] = setting(

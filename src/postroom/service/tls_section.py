@@ -71,8 +71,7 @@ class TLSSection:
         10.0,
         """How often the files of certificates are checked for changes; new ones are used at once.
         SIGHUP checks at once.""",
-        ge=1,
-        le=86_400,
+        within=(1, 86_400),
     )
     acme: ACMESettings = table(ACMESettings)
 

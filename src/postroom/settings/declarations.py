@@ -55,12 +55,13 @@ class Declaration:
     def allowed(self) -> str:
         """What its value may be, in words: its type and its range."""
         declared = self.setting
-        text = declared.allowed or type_text(self.annotation)
-        if declared.ge is not None:
-            text += f" from {declared.ge}"
-        elif declared.gt is not None:
-            text += f" above {declared.gt}"
-        return text if declared.le is None else f"{text} to {declared.le}"
+        text = declared.get("allowed") or type_text(self.annotation)
+        if "within" in declared:
+            least, most = declared["within"]
+            return f"{text} from {least} to {most}"
+        above = f" above {declared['above']}" if "above" in declared else ""
+        most_words = f" to {declared['most']}" if "most" in declared else ""
+        return text + above + most_words
 
     def value(self, settings: object) -> Any:
         """Return its value in an instance of the dataclass at the top."""
@@ -101,7 +102,7 @@ def _settings(kind: type[Any], prefix: str, path: tuple[str, ...]) -> Iterator[D
             inner = prefix if what.is_part else f"{prefix}{item.name}."
             yield from _settings(what.kind, inner, here)
         else:
-            key = what.key or prefix + item.name
+            key = what.get("key") or prefix + item.name
             annotation = _without_none(annotations[item.name])
             yield Declaration(key, here, annotation, default_of(item), what)
 

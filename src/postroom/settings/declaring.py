@@ -22,7 +22,7 @@ Who controls the input: nobody but us.
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Final, Required, TypedDict, TypeVar, Unpack, cast
 
 T = TypeVar("T")
 _KEY: Final = "postroom.settings"
@@ -32,9 +32,9 @@ class Details(TypedDict, total=False):
     """What a declaration says beside type, default and paragraph; all of it may be left out.
 
     Attributes:
-        ge: the least value.
-        gt: a value that is too small, where there is no least one.
-        le: the largest value.
+        within: the least value and the largest.
+        above: a value that is too small, where there is no least one.
+        most: the largest value, where there is no least one.
         allowed: what its value may be, in words, where type and range do not say it.
         option: the name of the command line's option for it, without dashes.
         example: shown where the default would say nothing.
@@ -44,9 +44,9 @@ class Details(TypedDict, total=False):
         key: its whole name in the file, where that is not the table's name, a dot, and the field's.
     """
 
-    ge: float
-    gt: float
-    le: float
+    within: tuple[float, float]
+    above: float
+    most: float
     allowed: str
     option: str
     example: object
@@ -56,21 +56,10 @@ class Details(TypedDict, total=False):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What was declared of a setting: its paragraph, and its `Details`."""
+class Setting(Details):
+    """All that was declared of a setting beside its type and its default."""
 
-    paragraph: str
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    allowed: str | None = None
-    option: str | None = None
-    example: object = None
-    shown_default: str | None = None
-    rfc: str | None = None
-    secret: bool = False
-    key: str | None = None
+    paragraph: Required[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +93,7 @@ def setting(default: T, paragraph: str, **details: Unpack[Details]) -> T:
     Returns:
         A field of a dataclass; to a type checker, the default.
     """
-    metadata = {_KEY: Setting(" ".join(paragraph.split()), **details)}
+    metadata = {_KEY: _described(paragraph, details)}
     if isinstance(default, dict):
         copy = cast(Callable[[], T], default.copy)
         return field(default_factory=copy, metadata=metadata)
@@ -113,8 +102,11 @@ def setting(default: T, paragraph: str, **details: Unpack[Details]) -> T:
 
 def computed(make: Callable[[], T], paragraph: str, **details: Unpack[Details]) -> T:
     """Declare a setting like `setting` does, whose default ``make`` finds out on this machine."""
-    declaration = Setting(" ".join(paragraph.split()), **details)
-    return field(default_factory=make, metadata={_KEY: declaration})
+    return field(default_factory=make, metadata={_KEY: _described(paragraph, details)})
+
+
+def _described(paragraph: str, details: Details) -> Setting:
+    return {**details, "paragraph": " ".join(paragraph.split())}
 
 
 def table(kind: Callable[..., T], **given: object) -> T:

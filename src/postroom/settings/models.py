@@ -45,7 +45,8 @@ def _model(name: str, tree: _Tree) -> type[BaseModel]:
 
 def _field(declaration: Declaration) -> tuple[Any, Any]:
     declared = declaration.setting
-    limits = Field(ge=declared.ge, gt=declared.gt, le=declared.le)
+    least, most = declared.get("within", (None, declared.get("most")))
+    limits = Field(ge=least, gt=declared.get("above"), le=most)
     # The limits come last, or what reads a type of ours would replace their check.
     return Annotated[checked_type(declaration.annotation), limits], None
 

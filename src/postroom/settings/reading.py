@@ -170,7 +170,7 @@ class _Errors:
         declaration = self._known.get(key)
         if declaration is None:
             return self._unknown(".".join(location), error["input"])
-        option = declaration.setting.option if key in self._origin.overrides else None
+        option = declaration.setting.get("option") if key in self._origin.overrides else None
         place = f"--{option}" if option else f"{self._origin.source}: {key}"
         item = "".join([f"[{rest[0]}]", *(f".{step}" for step in rest[1:])]) if rest else ""
         allowed = declaration.allowed.removeprefix(LIST_WORDS) if rest else declaration.allowed

@@ -34,23 +34,23 @@ def _is_empty(value: object) -> bool:
 
 def default_text(declaration: Declaration) -> str:
     """Return what holds when nobody sets a setting, in words or as TOML."""
-    if declaration.setting.shown_default is not None:
-        return declaration.setting.shown_default
+    if "shown_default" in declaration.setting:
+        return declaration.setting["shown_default"]
     default = declaration.default
     return "none" if _is_empty(default) and default != "" else toml_value(default)
 
 
 def _shows_default(declaration: Declaration) -> bool:
-    return declaration.setting.shown_default is None and not _is_empty(declaration.default)
+    return "shown_default" not in declaration.setting and not _is_empty(declaration.default)
 
 
 def _remarks(declaration: Declaration) -> Iterator[str]:
     setting = declaration.setting
-    yield setting.paragraph
+    yield setting["paragraph"]
     default = "" if _shows_default(declaration) else f" Default: {default_text(declaration)}."
     yield f"Allowed: {declaration.allowed}.{default}"
-    if setting.rfc is not None:
-        yield setting.rfc
+    if "rfc" in setting:
+        yield setting["rfc"]
 
 
 def toml_entry(declaration: Declaration) -> str:
@@ -60,7 +60,7 @@ def toml_entry(declaration: Declaration) -> str:
         for remark in _remarks(declaration)
         for line in textwrap.wrap(remark, _WIDTH, break_long_words=False, break_on_hyphens=False)
     ]
-    value, example = declaration.default, declaration.setting.example
+    value, example = declaration.default, declaration.setting.get("example")
     if not _shows_default(declaration) and example is not None:
         value = example
     comment = "\n".join(f"# {line}" for line in lines)
@@ -99,11 +99,11 @@ def _rst_entry(declaration: Declaration) -> str:
     default = default_text(declaration)
     lines = [
         f"| Allowed: {declaration.allowed}",
-        f"| Default: {default if setting.shown_default else f'``{default}``'}",
+        f"| Default: {default if 'shown_default' in setting else f'``{default}``'}",
     ]
-    if setting.option is not None:
-        lines.append(f"| Option: ``--{setting.option}``")
-    if setting.rfc is not None:
-        lines.append(f"| Source: {setting.rfc}")
-    paragraph = textwrap.fill(setting.paragraph, _WIDTH)
+    if "option" in setting:
+        lines.append(f"| Option: ``--{setting['option']}``")
+    if "rfc" in setting:
+        lines.append(f"| Source: {setting['rfc']}")
+    paragraph = textwrap.fill(setting["paragraph"], _WIDTH)
     return f"\n{title}\n{'-' * len(title)}\n\n{paragraph}\n\n" + "\n".join(lines) + "\n"

@@ -61,9 +61,7 @@ class PasswdSettings:
     """The source "passwd_file": a file of users as Dovecot reads it."""
 
     path: FilePath | None = setting(
-        None,
-        "The file. It is read again when it changes.",
-        example="/etc/postroom/passwd",
+        None, "The file. It is read again when it changes.", example="/etc/postroom/passwd"
     )
     default_domain: DomainName | None = setting(
         None,
@@ -204,9 +202,7 @@ class LDAPSettings:
         example="(&(objectClass=nisMailAlias)(cn={user}))",
     )
     target_attribute: str = setting(
-        "rfc822MailMember",
-        "The attribute of an alias's targets.",
-        key="accounts.ldap.alias_target",
+        "rfc822MailMember", "The attribute of an alias's targets.", key="accounts.ldap.alias_target"
     )
     attributes: LDAPAttributes = table(LDAPAttributes)
     check: Check = setting(
@@ -233,7 +229,7 @@ class SystemSettings:
         shown_default="the oldest local domain",
     )
     least_uid: int = setting(
-        1000, "Users with a uid below this have no mailbox.", ge=1, le=4_294_967_294
+        1000, "Users with a uid below this have no mailbox.", within=(1, 4_294_967_294)
     )
     service: PAMService = setting("postroom", "The PAM service: a file in /etc/pam.d.")
     maildir: str = _maildir()
