@@ -1,7 +1,7 @@
 """What a server offers: its reply to EHLO, or LHLO, as a client reads it.
 
-Who controls the input: the remote server. A line or a number that is none is passed over, for a
-host that cannot write its limits may take mail all the same.
+Who controls the input: the remote server. A malformed line or number is skipped: a host that cannot
+write its limits may accept mail all the same.
 """
 
 import re
@@ -24,7 +24,7 @@ _LIMIT_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """How much a host takes before it refuses; 0 for what it does not say.
+    """How much a host accepts before it refuses; 0 for what it does not state.
 
     Attributes:
         messages: MAIL commands in one session.
@@ -44,7 +44,7 @@ NO_LIMITS: Final = HostLimits()
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the last EHLO offered.
+    """What a host offered in reply to the last EHLO.
 
     Attributes:
         extensions: keyword in upper case to its parameters, in one string.
@@ -57,7 +57,7 @@ class Capabilities:
     limits: HostLimits = NO_LIMITS
 
     def __contains__(self, keyword: str) -> bool:
-        """Tell whether an extension was offered; the keyword in upper case."""
+        """Return whether an extension was offered; the keyword must be in upper case."""
         return keyword in self.extensions
 
     @property
@@ -84,7 +84,7 @@ NO_CAPABILITIES: Final = Capabilities()
 
 
 def capabilities_of(reply: Reply) -> Capabilities:
-    """Read the reply to EHLO; a line that is no keyword is passed over.
+    """Parse the reply to EHLO; a line that is no keyword is skipped.
 
     RFC 5321 s4.1.1.1; RFC 9422 s3
     """
@@ -95,7 +95,7 @@ def capabilities_of(reply: Reply) -> Capabilities:
 
 
 def read_limits(text: str) -> HostLimits:
-    """Read the parameters of LIMITS.
+    """Parse the parameters of LIMITS.
 
     The whole is ignored if it breaks the grammar, a limit alone if its value is no number.
 

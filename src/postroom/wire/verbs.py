@@ -1,4 +1,5 @@
-"""The verbs of SMTP, each once: those that a server may hear, whether this one takes them or not.
+"""The verbs of SMTP, each once: those that a server may receive, whether this one accepts them or
+not.
 
 The parsers, the session tables, the packet view and the builder all name verbs by these constants.
 """
