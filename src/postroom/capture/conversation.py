@@ -1,23 +1,23 @@
-"""One session as it was heard: who said what when, and what was wrong with it.
+"""One captured session: who sent what when, and which rules it broke.
 
-Theory. Each side is a stream that `wire.stream` cuts into pieces; a `Side` keeps its state and
-what is not complete yet. Replies answer commands in order (RFC 2920 s3.2), so a queue of what is
-unanswered is all the matching there is, as in `wire.client_session`; but where a session there ends
-at the first offence, this one notes it and listens on. A reply also settles what one side alone
-cannot tell: 354 that content follows, 334 a response, 220 to STARTTLS a handshake.
+Theory. Each side is a stream that `wire.stream` cuts into pieces; a `Side` keeps its state and its
+incomplete octets. Replies answer commands in order (RFC 2920 s3.2), so a queue of unanswered
+commands is enough to match them, as in `wire.client_session`. A session there ends at the first
+violation; this one records it and continues. A reply also decides what one side alone cannot show:
+after 354 content follows, after 334 a response, after 220 to STARTTLS a handshake.
 
-After a hole in the capture nothing is certain. What is unanswered is then forgotten, and offences
-that only a whole session can prove are not held against anybody. The same holds for a capture of
-one direction alone, which is only known at its end: such offences are then taken back.
+After a gap in the capture nothing is certain. Unanswered commands are then forgotten, and
+violations that only a whole session can prove are not reported. The same holds for a capture of one
+direction alone, which is known only at its end: such violations are then withdrawn.
 
-*TLS.* What comes after STARTTLS, or after a side has begun TLS, and is no record of TLS is read as
-the command or reply that it is, and blamed: it is what an attacker puts in, or what a server says
-that has no certificate.
+*TLS.* Octets after STARTTLS, or after a side has started TLS, that are no TLS record are read as a
+command or reply and reported as a violation. An attacker may have injected them, or the server has
+no certificate.
 
-*Secrets.* What follows the mechanism of AUTH, every response, every challenge, the arguments of
-BURL, and any line that is no command in a session where one of those may have been, are told by
-their length alone. A reply that repeats a response is told without it. `Entry.octets` has what was
-said, for a replay; nothing that prints may look at it.
+*Secrets.* Some texts are shown by their length alone: what follows the mechanism of AUTH, every
+response and challenge, the arguments of BURL, and any line that is no command in a session that may
+have had one of those. A reply that repeats a response is shown without it. `Entry.octets` holds
+what was sent, for a replay; nothing that prints may read it.
 
 Who controls the input: both peers, every octet. What is kept of a line is bounded.
 """
@@ -92,19 +92,19 @@ _ASKED_FOR: Final = {REPLY_DATA_INPUT: IN_DATA, REPLY_AUTH_INPUT: IN_AUTH}
 
 
 class Conversation:
-    """What was heard of one session.
+    """One captured session.
 
     Attributes:
-        entries: in the order in which they were heard.
+        entries: in the order of the capture.
         extensions: of the last EHLO, keyword to parameters.
         mechanisms: of each AUTH, in order, each with the code of the last reply to it.
         tls: True once TLS began.
         complete: False if the capture began late, has holes, or has one direction only.
-        unheard: the side of which the capture has nothing, "client" or "server", if there is one.
+        unheard: the side that is missing in the capture, "client" or "server", if there is one.
     """
 
     def __init__(self, complete: bool = True, keep_octets: bool = False) -> None:
-        """Begin before the greeting, or within a session of which the beginning is missing.
+        """Create a session, whole or with its beginning missing.
 
         Args:
             complete: whether the connection's beginning was captured.
@@ -134,17 +134,17 @@ class Conversation:
         self._suppositions: list[tuple[Entry, str]] = []
 
     def begin_within_tls(self, time: float) -> None:
-        """Take note that the capture began when TLS had."""
+        """Record that TLS was active when the capture started."""
         self._tell_tls(time)
         self._client.begin_within_tls()
         self._server.begin_within_tls()
 
     def pass_over(self, time: float, octets: int) -> None:
-        """Take note of octets at the beginning of which nobody can say what they are."""
+        """Record octets at the beginning that cannot be identified."""
         self._happens(time, f"[{octets} octets of which the beginning is not in the capture]")
 
     def hear(self, time: float, from_client: bool, octets: bytes) -> None:
-        """Take what one side said, cut anywhere."""
+        """Accept what one side sent, cut anywhere."""
         side = self._client if from_client else self._server
         for view, piece, state in side.pieces(octets):
             self._tell(time, from_client, view, piece, state)
@@ -190,7 +190,7 @@ class Conversation:
             entry.said.append(said)
 
     def _suppose(self, entry: Entry, violation: str) -> None:
-        """Blame somebody for what only both directions can prove."""
+        """Record a violation that only a capture of both directions can prove."""
         entry.blame(violation)
         self._suppositions.append((entry, violation))
 
@@ -227,7 +227,7 @@ class Conversation:
             self._starttls = self._starttls_waits = True
 
     def _is_unknown(self, layer: SmtpLayer) -> bool:
-        """Tell whether a line may be content of which the beginning is missing.
+        """Return whether a line may be content of which the beginning is missing.
 
         So is what follows it then, whatever it looks like, until the server says something or a
         dot ends it.
@@ -250,11 +250,11 @@ class Conversation:
             self._be_in_step()
 
     def _be_in_step(self) -> None:
-        """Know from here on that what the client says are commands."""
+        """Record that what the client sends from here on are commands."""
         self._in_step, self._unknown = True, None
 
     def _check_turn(self, entry: Entry) -> None:
-        """See whether it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
+        """Check that it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
         if not (self._unanswered and self._certain):
             return
         before = self._unanswered[-1]
@@ -266,7 +266,7 @@ class Conversation:
             self._suppose(entry, "pipelined, which was not offered")
 
     def _check_offer(self, entry: Entry, layer: SmtpLayer, verb: str) -> None:
-        """See whether what a command uses was offered. RFC 5321 s2.2.1, s4.1.1.11."""
+        """Check that the extensions of a command were offered. RFC 5321 s2.2.1, s4.1.1.11."""
         if not self._certain:
             return
         needed = _NEEDS.get(verb)
@@ -359,7 +359,7 @@ class Conversation:
         return [self._secrets.taken_out_of(printable(line.removesuffix(b"\r"))) for line in lines]
 
     def _answered(self, entry: Entry, reply: Reply) -> str | None:
-        """Say what a reply answers."""
+        """Return what a reply answers."""
         if self._unanswered:
             answered = self._unanswered.popleft()
             if answered != _ENDS:
@@ -439,7 +439,7 @@ class Conversation:
             self._await_tls()
 
     def lose(self, time: float, from_client: bool, octets: int) -> None:
-        """Take note of a hole in the capture."""
+        """Record a gap in the capture."""
         who = "client" if from_client else "server"
         self._happens(time, f"[{octets} octets of the {who} are not in the capture]")
         self.complete = self._certain = self._starttls_waits = False
@@ -450,7 +450,7 @@ class Conversation:
         side.lose(octets)
 
     def end(self, time: float, reset: bool, unheard: str | None = None) -> None:
-        """Take note that no more will be heard.
+        """Record that the session or the capture ended.
 
         Args:
             time: when.
@@ -466,7 +466,7 @@ class Conversation:
                 entry.violations = [each for each in entry.violations if each != violation]
 
     def _tell_rest(self, time: float, violation: str | None) -> None:
-        """Show what was said and does not end."""
+        """Add entries for what is incomplete at the end."""
         for side, speaker in ((self._client, "C"), (self._server, "S")):
             if side.rest:
                 entry = self._add(time, speaker, side.state.mode, side.rest)

@@ -1,8 +1,8 @@
-"""What a connection to a port of SMTP is: SMTP, TLS, or something else.
+"""Decides whether a connection to an SMTP port carries SMTP, TLS, or something else.
 
 Anybody may listen on any port, and anybody may connect to one: a web browser, a scanner, a secure
-shell that was moved. So a connection is a session once one side has begun like SMTP or like TLS,
-and none once both have begun otherwise.
+shell that was moved. So a connection is a session once one side has started like SMTP or TLS. It is
+none once both have started otherwise.
 
 Where the beginning is missing, the capture may begin within a message. Then it is a session once
 any segment begins like SMTP or TLS.
@@ -34,7 +34,7 @@ _word = re.compile(rb"[A-Za-z]{1,8}").fullmatch
 
 
 class Kind(Enum):
-    """What one side's first octets are."""
+    """The protocol that one side's first octets show."""
 
     SMTP = "SMTP"
     TLS = "TLS"
@@ -66,16 +66,16 @@ def kind_of(head: bytes, from_client: bool, from_start: bool) -> Kind | None:
 
 
 class Opening:
-    """What was said on a connection before it was known what it is.
+    """The octets of a connection whose protocol is not yet known.
 
     Attributes:
-        kind: what it is, None if that is not known yet.
-        deliveries: what was said, to be read once it is known to be a session.
-        forgotten_octets: what was said before these, and is not kept.
+        kind: the protocol, None if it is not known yet.
+        deliveries: the octets, to be read once it is known to be a session.
+        forgotten_octets: how many octets came before these and were dropped.
     """
 
     def __init__(self, from_start: bool) -> None:
-        """Begin before anything was said."""
+        """Create an opening without octets."""
         self.kind: Kind | None = None
         self.deliveries: list[Delivery] = []
         self.forgotten_octets = 0
@@ -85,7 +85,7 @@ class Opening:
         self._kinds: list[Kind | None] = [None, None]
 
     def take(self, delivery: Delivery) -> None:
-        """Take what was said next."""
+        """Accept the next octets."""
         self.deliveries.append(delivery)
         self._octets[delivery.from_client] += len(delivery.octets)
         if delivery.lost:
@@ -110,7 +110,7 @@ class Opening:
             self.kind = kind
 
     def _give_up(self) -> None:
-        """Bound what is kept.
+        """Drop the oldest octets beyond the bound.
 
         SMTP does not begin with that much. Where the beginning is missing, what comes next may
         still show what it is.
@@ -122,7 +122,7 @@ class Opening:
             del self.deliveries[:-1]
 
     def finish(self) -> None:
-        """Take note that nothing more was said."""
+        """Record that the connection ended."""
         # Of each packet a capture may have no more than its beginning.
         codes = (each for each in self.deliveries if not each.from_client and _code(each.octets))
         self.kind = Kind.SMTP if any(codes) else Kind.OTHER

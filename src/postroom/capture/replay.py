@@ -1,12 +1,13 @@
-"""A captured session once more: the client's side is sent to a server, whose replies are compared.
+"""Replays a captured session: sends the client's side to a server and compares the replies.
 
-What the client said in one go is sent in one go, and as many replies are waited for as the first
-server gave, but for those that nobody had asked for (421 of a server that goes down, say). What the
-second server does not ask for is left out: content without 354, a response without 334. Unless it
-was refused, what follows STARTTLS is nowhere in the capture, so the replay ends before it.
+What the client sent in one segment is sent in one segment. Then the replay waits for as many
+replies as the first server gave, except unsolicited ones (such as 421 from a server that shuts
+down). What the second server does not request is left out: content without 354, a response without
+334. The replay ends before a STARTTLS that was accepted, because the capture has nothing readable
+behind it.
 
-A server may go down whenever it likes. What it said before is heard even when nothing can be sent
-to it any more.
+A server may close at any time. What it sent before is read even when nothing can be sent to it any
+more.
 
 Everything is sent as it was captured, secrets included: a session with AUTH in clear text logs in
 at the server that it is replayed to.
@@ -45,13 +46,13 @@ LINE_OCTETS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a replay.
+    """One step of a replay.
 
     Attributes:
-        speaker: "C" or "S", or "-" for what is said about the replay.
+        speaker: "C" or "S", or "-" for a remark about the replay.
         lines: what was captured, as it may be shown.
-        heard: the reply that came now, None where none was waited for.
-        differs: True if its code or its enhanced code is another one.
+        heard: the reply of this replay, None where none was due.
+        differs: True if its code or enhanced code differs from the captured one.
         cut_short: True for the last step of a replay that did not come to the session's end.
     """
 
@@ -63,11 +64,11 @@ class Step:
 
 
 class _Peer:
-    """The server, on a blocking socket.
+    """The connection to the server, a blocking socket.
 
     Attributes:
         broken: why no more can be sent, None as long as it can.
-        lost: why no more can be heard, None if the server has only closed.
+        lost: why no more can be read, None if the server has only closed.
     """
 
     def __init__(self, host: str, port: int, timeout_seconds: float) -> None:
@@ -84,7 +85,7 @@ class _Peer:
         self._socket.close()
 
     def send(self, octets: bytes) -> str | None:
-        """Send; returns why that cannot be done. What was said before can still be heard."""
+        """Send octets; return why that fails, or None. Earlier replies can still be read."""
         try:
             self._socket.sendall(octets)
         except OSError as error:
@@ -152,7 +153,7 @@ def replay(session: Session, host: str, port: int, timeout_seconds: float) -> It
 
 
 class _Replay:
-    """How far a replay has come.
+    """The progress of a replay.
 
     A server owes one reply to the end of content, but in LMTP and PRDR one for each recipient that
     it has accepted: which need not be those that the first server accepted.
@@ -204,7 +205,7 @@ class _Replay:
         self._ends += _ends_content(entry)
 
     def _was_refused(self, position: int) -> bool:
-        """Tell whether STARTTLS was refused, so that what follows it is in the capture."""
+        """Return whether STARTTLS was refused, so that what follows it is in the capture."""
         later = self._entries[position:]
         replies = (each for each in later if each.speaker == "S" and each.answers == CMD_STARTTLS)
         reply = next(replies, None)
@@ -226,14 +227,14 @@ class _Replay:
             yield from self._go_on(entry.answers, reply)
 
     def _is_owed(self) -> bool:
-        """Tell whether the server is still to reply to the end of content."""
+        """Return whether the server still owes a reply to the end of content."""
         if not self._owed and self._ends:
             self._ends -= 1
             self._owed = max(self._recipients, 1) if self._is_lmtp else 1
         return self._owed > 0
 
     def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[Step]:
-        """See what follows from a reply."""
+        """Yield the steps that follow from a reply."""
         self._heard, self._last_code = True, reply.code if reply is not None else 0
         if reply is None:
             yield self._closed()
@@ -249,7 +250,7 @@ class _Replay:
             yield Step("-", ("[TLS would begin here, unlike in the capture]",), cut_short=True)
 
     def _more_of_what_is_owed(self) -> Iterator[Step]:
-        """Hear what this server says for more recipients than the first one accepted."""
+        """Read the replies for recipients that only this server accepted."""
         while self._owed and self._is_lmtp:
             reply = self._peer.hear()
             if reply is None:
@@ -258,7 +259,7 @@ class _Replay:
             yield Step("-", (f"[for a recipient that was not accepted before: {reply}]",))
 
     def _last_words(self) -> Iterator[Step]:
-        """Hear what the server said before it could not be sent any more to."""
+        """Read what the server sent before sending to it failed."""
         while (reply := self._peer.hear()) is not None:
             yield Step("-", (f"[said besides: {reply}]",))
         yield self._closed()
@@ -279,7 +280,7 @@ def _command(entry: Entry) -> str | None:
 
 
 def _ends_content(entry: Entry) -> bool:
-    """Tell whether the server answers this for each recipient in LMTP. RFC 2033 s4.2."""
+    """Return whether the server answers this for each recipient in LMTP. RFC 2033 s4.2."""
     if entry.mode is Mode.CONTENT:
         return True
     command = _view(entry).parsed if entry.mode is Mode.COMMANDS else None
@@ -292,7 +293,7 @@ def _is_same(entry: Entry, reply: Reply) -> bool:
 
 
 def _asked_for(entry: Entry) -> int | None:
-    """Say which reply must have come before something is sent; None for a command or a chunk."""
+    """Return the reply code that must come before this is sent; None for commands and chunks."""
     if entry.mode is Mode.CONTENT:
         return REPLY_DATA_INPUT
     return REPLY_AUTH_INPUT if entry.mode is Mode.RESPONSE else None

@@ -1,11 +1,11 @@
-"""SMTP sessions among the connections of a capture.
+"""Finds the SMTP sessions among the connections of a capture.
 
-A connection to a port of SMTP is one if SMTP or TLS is spoken on it (see `recognition`). One on
-which nothing was said is none: a scan of the ports, a probe of a balancer.
+A connection to an SMTP port is one if it carries SMTP or TLS (see `recognition`). One without any
+octets is none: a port scan, or a balancer's probe.
 
-A connection to any other port is one if its server says a reply first and its client then greets
-with EHLO, HELO or LHLO. Until that is known what is heard of it waits; it is a line or two. Other
-traffic is forgotten at once.
+A connection to any other port is one if its server sends a reply first and its client then greets
+with EHLO, HELO or LHLO. Until that is known its octets, a line or two, are kept. Other traffic is
+dropped at once.
 
 Who controls the input: whoever made the capture.
 """
@@ -30,8 +30,8 @@ class Session:
         client: who opened the connection.
         server: whom it was opened to.
         began: when, in seconds since 1970.
-        ended: when the last thing was heard.
-        conversation: what was said.
+        ended: when the last octets came.
+        conversation: what was sent.
     """
 
     number: int
@@ -44,12 +44,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A connection to a port of SMTP that is no session.
+    """A connection to an SMTP port that is no session.
 
     Attributes:
         client: who opened it.
         server: whom it was opened to.
-        seen: what was said, in one line.
+        seen: what was sent, in one line.
     """
 
     client: Endpoint
@@ -62,10 +62,10 @@ class Foreign:
 
 @dataclass(slots=True)
 class _Stream:
-    """A connection that is followed; without a session as long as it may be something else.
+    """A connection that is tracked; it has a session once it is known to be SMTP.
 
     Attributes:
-        opening: what was said at first, on a port of SMTP.
+        opening: its first octets, on an SMTP port.
         undecided: the same, on any other port.
     """
 
@@ -78,15 +78,15 @@ class _Stream:
 
 
 class Sessions:
-    """Takes the segments of a capture, gives the sessions in it.
+    """Turns the segments of a capture into sessions.
 
     Attributes:
         found: so far, in the order in which they began to be SMTP.
-        foreign: connections to ports of SMTP that turned out to be something else.
+        foreign: connections to SMTP ports that turned out to be something else.
     """
 
     def __init__(self, ports: Collection[int] = (), keep_octets: bool = False) -> None:
-        """Begin with none.
+        """Create a reader without sessions.
 
         Args:
             ports: to be taken for SMTP besides `SMTP_PORTS`.
@@ -99,7 +99,7 @@ class Sessions:
         self._streams: dict[frozenset[Endpoint], _Stream] = {}
 
     def take(self, segment: Segment) -> None:
-        """Take the next segment."""
+        """Accept the next segment."""
         key = frozenset((segment.source, segment.destination))
         stream = self._streams.get(key)
         opens = segment.syn and segment.acknowledged is None
@@ -118,13 +118,13 @@ class Sessions:
             del self._streams[key]  # one of the many of a scan
 
     def finish(self) -> None:
-        """Take note of the end of the capture."""
+        """Record the end of the capture."""
         for stream in self._streams.values():
             self._finish(stream)
         self._streams.clear()
 
     def _begin(self, segment: Segment) -> _Stream | None:
-        """Follow a new connection, once it is clear who the client is."""
+        """Track a new connection, once it is clear who the client is."""
         source, destination = segment.source, segment.destination
         if segment.syn:
             is_client = segment.acknowledged is None
@@ -163,7 +163,7 @@ class Sessions:
                 stream.undecided.clear()
 
     def _settle(self, stream: _Stream, opening: Opening) -> None:
-        """Begin a session, or note that there is none, once it is known."""
+        """Start a session, or record that there is none, once that is known."""
         if opening.kind is None:
             return
         if opening.kind is Kind.OTHER:
@@ -181,7 +181,7 @@ class Sessions:
         stream.opening = None
 
     def _decide(self, stream: _Stream, delivery: Delivery) -> bool:
-        """Say whether this is SMTP for certain; give up on what cannot be."""
+        """Return whether this is certainly SMTP; drop a connection that cannot be."""
         layer = SmtpLayer(delivery.octets, is_response=not delivery.from_client)
         if delivery.from_client and layer.command in GREETINGS:
             return True

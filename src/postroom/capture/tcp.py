@@ -1,11 +1,11 @@
-"""TCP streams put together from captured segments.
+"""Reassembles TCP streams from captured segments.
 
-Theory. Each direction knows the number of the octet that it expects next. A segment that begins
-there is delivered; what begins earlier was sent before, and only what is new of it counts; what
-begins later waits. A hole is lost for good once the receiver has acknowledged what lies behind it
-(it got what the capture did not), once too much waits behind it, or at the end.
+Theory. Each direction knows the number of the octet that it expects next. A segment that starts
+there is delivered. Of one that starts earlier only the new octets are used, since the others are a
+retransmission. One that starts later waits. A gap is final once the receiver has acknowledged
+octets behind it (it got what the capture did not), once too much waits behind it, or at the end.
 
-Of octets that were sent twice and differently the first are taken, as most receivers do.
+Of octets that were sent twice and differently the first are used, as most receivers do.
 
 Who controls the input: both peers and whoever made the capture. What waits is bounded.
 """
@@ -23,12 +23,12 @@ _WAITING_SEGMENTS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Octets in their order, or the news that some are missing.
+    """Octets of a stream in order, or a gap in it.
 
     Attributes:
-        time: when they could be read.
-        from_client: whose they are.
-        octets: what was said; empty where `lost` is not 0.
+        time: when they became readable.
+        from_client: True if the client sent them.
+        octets: what was sent; empty where `lost` is not 0.
         lost: how many octets the capture lacks at this place.
     """
 
@@ -39,7 +39,7 @@ class Delivery:
 
 
 class _Direction:
-    """What one side has sent."""
+    """One direction of a connection."""
 
     def __init__(self, from_client: bool) -> None:
         self.from_client = from_client
@@ -101,7 +101,7 @@ class _Direction:
             yield from self._catch_up(time)
 
     def acknowledge(self, time: float, number: int) -> Iterator[Delivery]:
-        """Take note that the other side has got everything before a number."""
+        """Record that the other side acknowledged everything before a sequence number."""
         if self.expected is None:
             self.expected = number
         if self.acknowledged is None or self._distance(number) > self._distance(self.acknowledged):
@@ -110,7 +110,7 @@ class _Direction:
             yield from self._give_up(time)
 
     def _is_past(self, sequence: int) -> bool:
-        """Tell whether the receiver has got what lies before a number."""
+        """Return whether the receiver has everything before a sequence number."""
         got = self.acknowledged
         return got is not None and self._distance(got) >= self._distance(sequence)
 
@@ -124,7 +124,7 @@ class _Direction:
                 yield Delivery(time, self.from_client, b"", missing - self.ended)
 
     def _distance(self, sequence: int) -> int:
-        """Give how far a number lies ahead of the expected one; negative for behind."""
+        """Return how far a sequence number is ahead of the expected one; negative if behind."""
         assert self.expected is not None
         return (sequence - self.expected + 2**31) % 2**32 - 2**31
 
@@ -133,14 +133,14 @@ class Connection:
     """One TCP connection.
 
     Attributes:
-        client: who opened it, or seems to have.
+        client: the side that opened it, or probably did.
         server: the other one.
         from_start: False if the capture began within the connection.
-        reset: True if a side reset it.
+        reset: True if either side reset it.
     """
 
     def __init__(self, client: Endpoint, server: Endpoint, from_start: bool) -> None:
-        """Begin with nothing said."""
+        """Create a connection without octets."""
         self.client = client
         self.server = server
         self.from_start = from_start
@@ -167,7 +167,7 @@ class Connection:
         return None if server.seen else "server"
 
     def take(self, segment: Segment) -> Iterator[Delivery]:
-        """Take a segment of this connection; give what can be read now."""
+        """Accept a segment of this connection; yield what can be read now."""
         self._time = segment.time
         mine, other = self._said if segment.source == self.client else self._said[::-1]
         yield from mine.take(segment)
@@ -176,7 +176,7 @@ class Connection:
         self.reset = self.reset or segment.rst
 
     def finish(self) -> Iterator[Delivery]:
-        """Give what is left at the end of the capture."""
+        """Yield what is left at the end of the capture."""
         for each in self._said:
             if each.expected is not None:
                 yield from each.finish(self._time)

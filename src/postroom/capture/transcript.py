@@ -1,6 +1,6 @@
-"""A session for people, as lines, and for programs, as one JSON value.
+"""Writes a session as lines for people, or as one JSON value for programs.
 
-Both are made of what may be shown: no secret is in an `Entry` but in its octets.
+Neither shows a secret: an `Entry` has secrets only in its octets.
 """
 
 import time
@@ -15,7 +15,7 @@ _SPEAKERS: Final = {"C": "client", "S": "server", "-": None}
 
 
 def text_lines(session: Session) -> Iterator[str]:
-    """Give a session's transcript: a heading, and every line with its time, offences below it."""
+    """Yield a session's transcript: a heading, then each line with its time and violations."""
     talk = session.conversation
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.began))
     seconds = session.ended - session.began
@@ -28,7 +28,7 @@ def text_lines(session: Session) -> Iterator[str]:
 
 
 def _facts(talk: Conversation) -> Iterator[tuple[str, str]]:
-    """Give what is to be known before one reads."""
+    """Yield the facts of the heading."""
     if talk.unheard is not None:
         yield "capture", f"nothing of what the {talk.unheard} said"
     elif not talk.complete:
@@ -47,7 +47,7 @@ def _facts(talk: Conversation) -> Iterator[tuple[str, str]]:
 
 
 def content_sizes(talk: Conversation) -> list[int]:
-    """Give the size of each content and of each chunk, in octets as sent."""
+    """Return the size of each content and of each chunk, in octets as sent."""
     return [entry.size_octets for entry in talk.entries if entry.size_octets is not None]
 
 
@@ -61,7 +61,7 @@ def _entry_lines(entry: Entry, began: float) -> Iterator[str]:
 
 
 def document(session: Session) -> dict[str, Any]:
-    """Give a session as a value for JSON."""
+    """Return a session as a value for JSON."""
     talk = session.conversation
     return {
         "session": session.number,

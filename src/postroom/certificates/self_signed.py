@@ -1,8 +1,8 @@
 """The certificate that we sign ourselves.
 
-It is made anew when it has run out, names another host, or cannot be read. It protects against
-those who only listen, which is what STARTTLS between mail servers promises; clients that log in
-need a real one. Its key is of RSA, which every host can use, however old.
+It is replaced when it has expired, names another host, or cannot be read. It protects against
+eavesdroppers, which is all that STARTTLS between mail servers promises; clients that log in need a
+certificate of an authority. Its key is RSA, which even old hosts support.
 """
 
 import datetime

@@ -1,8 +1,8 @@
-"""Has a dialogue with a server, over whatever the server is reached by.
+"""Runs a dialogue with a server, in memory or through a socket.
 
 A `Conversation` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
-in one way (`Cut`), and raises `Mismatch` where the server does something else. It knows a server as
-a `Line`: in memory (tests of our own), or through a socket (`conformance.sockets`).
+in one way (`Cut`), and raises `Mismatch` where the server does something else. It reaches a server
+through a `Line`: in memory (tests of our own), or through a socket (`conformance.sockets`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from postroom.wire.replies import Reply
 
 
 class Cut(Enum):
-    """How what the client sends is cut into segments."""
+    """The way in which the client's octets are cut into segments."""
 
     LINES = "line by line"
     GROUPS = "all that comes before a reply is waited for at once"
@@ -38,21 +38,21 @@ class Silence(Exception):
 
 
 class Mismatch(AssertionError):
-    """The server did something else than the dialogue says."""
+    """The server did not do what the dialogue says."""
 
 
 class _OverEarly(Exception):
-    """The server may close here, and has."""
+    """The server has closed where it may."""
 
 
 class Line(Protocol):
-    """A connection to a server, its greeting unread."""
+    """A connection to a server, with its greeting unread."""
 
     def send(self, octets: bytes) -> None:
-        """Send a segment; what a server that has closed does not take is dropped."""
+        """Send a segment; drop it if the server has closed."""
 
     def hear(self) -> Reply:
-        """Give the next reply.
+        """Return the next reply.
 
         Raises:
             Silence: none came in time, or something that is none.
@@ -66,13 +66,13 @@ class Line(Protocol):
         """
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait for some seconds."""
 
     def closes(self) -> bool:
-        """Tell whether the server has closed, or does so presently."""
+        """Return whether the server has closed, or closes shortly."""
 
     def leftovers(self, *, closed: bool, within: bool) -> Sequence[Reply]:
-        """Give the replies that came unasked, at the end.
+        """Return the unsolicited replies, at the end.
 
         Args:
             closed: the server was seen to close.
@@ -83,11 +83,11 @@ class Line(Protocol):
         """
 
     def lose(self) -> None:
-        """End the connection from this side."""
+        """Close the connection from this side."""
 
 
 class Conversation:
-    """One conversation.
+    """One run of a dialogue with a server.
 
     Attributes:
         checks_enhanced: compare enhanced status codes; False for a server that gives none.
@@ -96,7 +96,7 @@ class Conversation:
     checks_enhanced = True
 
     def __init__(self, dialogue: Dialogue, line: Line, cut: Cut = Cut.GROUPS) -> None:
-        """Take what to say, to whom, and in which segments."""
+        """Store the dialogue, the connection, and how to cut segments."""
         self.dialogue = dialogue
         self.line = line
         self.cut = cut
@@ -105,7 +105,7 @@ class Conversation:
         self._last_code = ""
 
     def run(self) -> None:
-        """Go through the dialogue.
+        """Run the dialogue.
 
         Raises:
             Mismatch: where the server differs from it.
@@ -175,7 +175,7 @@ class Conversation:
         self._last_code = str(reply.code)
 
     def wrong_form(self, reply: Reply, step: Expect) -> str | None:
-        """Say what is wrong with any such reply; for those who know more of the server."""
+        """Return the fault of a reply; for subclasses that know more about the server."""
         return None
 
     def _start_tls(self, step: StartTLS) -> None:

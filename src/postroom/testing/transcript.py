@@ -113,7 +113,7 @@ class Expect:
     or_closed: bool = False
 
     def mismatch(self, reply: Reply) -> str | None:
-        """Say how a reply differs from what is expected; None if it does not."""
+        """Return how a reply differs from what is expected; None if it does not."""
         if not any(_fits(code, str(reply.code)) for code in self.code.split("/")):
             return f"expected {self.code}, got {reply}"
         if self.enhanced is not None and not _fits_enhanced(self.enhanced, reply.enhanced):
@@ -158,7 +158,7 @@ def _fits_enhanced(pattern: str, enhanced: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A scripted server says these octets."""
+    """A scripted server sends these octets."""
 
     line: int
     octets: bytes
@@ -166,7 +166,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Time passes."""
+    """The run waits for some seconds."""
 
     line: int
     seconds: float
@@ -232,7 +232,7 @@ class Dialogue:
 
 
 def unescape(text: str) -> bytes:
-    r"""Give the octets of a text with escapes: ``a\r\n`` is four characters and three octets.
+    r"""Return the octets of a text with escapes: ``a\r\n`` is five characters and three octets.
 
     Raises:
         ValueError: a backslash that escapes nothing.
@@ -288,7 +288,7 @@ class _Reading:
         self._reply_lines: tuple[str, ...] = ()
 
     def take(self, number: int, line: str) -> None:
-        """Take one line."""
+        """Parse one line."""
         if line == "afresh":
             self.dialogue.steps.clear()
             return
@@ -310,7 +310,7 @@ class _Reading:
             self._note(key, rest, times)
 
     def _note(self, key: str, rest: str, times: int) -> None:
-        """Take a line that is no step."""
+        """Parse a line that is no step."""
         if key == "with":
             self.dialogue.settings.update(dict(word.split("=", 1) for word in rest.split()))
         elif key == "envelope":
@@ -324,7 +324,7 @@ class _Reading:
             raise ValueError(f"unknown key {key!r}")
 
     def _qualify(self, key: str, text: str) -> None:
-        """Say more of the reply that was expected last."""
+        """Add a condition to the reply that was expected last."""
         steps = self.dialogue.steps
         if not steps or not isinstance(steps[-1], Expect):
             raise ValueError(f"{key} without a reply before it")

@@ -1,5 +1,4 @@
-"""The verbs of SMTP, each once: those that a server may receive, whether this one accepts them or
-not.
+"""The verbs of SMTP, each once, including those that this server does not accept.
 
 The parsers, the session tables, the packet view and the builder all name verbs by these constants.
 """

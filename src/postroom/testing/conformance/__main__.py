@@ -1,7 +1,7 @@
-"""``python -m postroom.testing.conformance``: tries a server, whoever's it is.
+"""``python -m postroom.testing.conformance``: tries any SMTP server.
 
-It sends mail to the recipients named. Ends with status 0 if every MUST was kept, 1 if one was not,
-2 if the server could not be tried.
+It sends mail to the recipients named. The exit status is 0 if every MUST was kept, 1 if one was
+not, 2 if the server could not be tried.
 """
 
 import json
@@ -26,7 +26,7 @@ class Place(click.ParamType[tuple[str, int]]):
     def convert(
         self, value: str, param: click.Parameter | None, context: click.Context | None
     ) -> tuple[str, int]:
-        """Take it apart."""
+        """Split the argument into host and port."""
         host, colon, port = value.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
@@ -57,7 +57,7 @@ class Place(click.ParamType[tuple[str, int]]):
 @click.option("--verbose", "-v", is_flag=True, help="Show what was kept, too.")
 @click.pass_context
 def main(context: click.Context, /, place: tuple[str, int], **options: object) -> None:
-    """Have the dialogues of the RFCs with the server at HOST:PORT, and count what it keeps."""
+    """Try the dialogues of the RFCs with the server at HOST:PORT, and count what it keeps."""
     implicit, timeout = bool(options["implicit_tls"]), float(str(options["timeout"]))
     examination = Examination(
         lambda: SocketLine(place, tls=implicit, timeout_seconds=timeout),
@@ -119,7 +119,7 @@ def _line(requirement: Requirement, verdict: str, why: str) -> str:
 
 
 def as_json(results: Sequence[Result]) -> dict[str, dict[str, str]]:
-    """Give results by the requirements' names."""
+    """Return results by the requirements' names."""
     return {
         each.requirement.name: {"verdict": each.verdict.value, "why": each.why} for each in results
     }

@@ -1,4 +1,4 @@
-"""Has the dialogues with one server, and says what became of each."""
+"""Tries the dialogues with one server, and reports the result of each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ OCTETS_APART = 1_500
 
 
 class Verdict(Enum):
-    """What became of a requirement."""
+    """Whether a requirement is kept."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A requirement and what became of it.
+    """The result for one requirement.
 
     Attributes:
         requirement: which.
@@ -38,7 +38,7 @@ class Result:
 
 
 class Access(Enum):
-    """How a server is reached."""
+    """The way to reach a server."""
 
     CLEAR = "in clear text"
     STARTTLS = "through STARTTLS"
@@ -50,7 +50,7 @@ _EHLO = b"EHLO client.example\r\n"
 
 
 def through_starttls(dialogue: Dialogue) -> Dialogue:
-    """Give the dialogue as it is had after STARTTLS."""
+    """Return the dialogue as it runs after STARTTLS."""
     hello = _HELLO.get(dialogue.notes.get("role", ""), _EHLO)
     before: list[Step] = [
         Send(0, hello),
@@ -63,17 +63,17 @@ def through_starttls(dialogue: Dialogue) -> Dialogue:
 
 
 def begins_with_greeting(dialogue: Dialogue) -> bool:
-    """Tell whether the dialogue is about the greeting."""
+    """Return whether the dialogue is about the greeting."""
     return bool(dialogue.steps) and isinstance(dialogue.steps[0], Expect)
 
 
 def octets_of(dialogue: Dialogue) -> int:
-    """Give how much a client sends in a dialogue."""
+    """Return how many octets a client sends in a dialogue."""
     return sum(len(step.octets) for step in dialogue.steps if isinstance(step, Send))
 
 
 def lacking(requirement: Requirement, extensions: Mapping[str, str]) -> str:
-    """Give the first of what a requirement needs that is not offered; empty if there is none."""
+    """Return the first extension that a requirement needs and is not offered; empty for none."""
     for need in requirement.extensions:
         keyword, _, word = need.partition("=")
         if keyword not in extensions or word not in ("", *extensions[keyword].split()):
@@ -82,14 +82,13 @@ def lacking(requirement: Requirement, extensions: Mapping[str, str]) -> str:
 
 
 class Examination:
-    """What one server makes of the dialogues.
+    """Tries the dialogues with one server.
 
     Attributes:
         role: the server's.
         implicit: TLS begins with the connection.
-        starttls: every dialogue that can be had over TLS is, by STARTTLS; else only those that
-            must be.
-        user: somebody is known who can log in.
+        starttls: every dialogue that can run over TLS does, by STARTTLS; else only those that must.
+        user: an account is known that can log in.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Examination:
         starttls: bool = False,
         user: bool = False,
     ) -> None:
-        """Take what opens a connection."""
+        """Store the function that opens a connection."""
         self._connect = connect
         self.role = role
         self.implicit = implicit
@@ -110,7 +109,7 @@ class Examination:
         self._extensions: dict[Access, Mapping[str, str]] = {}
 
     def extensions(self, access: Access) -> Mapping[str, str]:
-        """Ask what the server offers; EHLO keyword to arguments, nothing if it offers no TLS.
+        """Return what the server offers: EHLO keyword to arguments; empty if it lacks TLS.
 
         Raises:
             Silence: it does not speak SMTP.
@@ -149,7 +148,7 @@ class Examination:
         return Access.STARTTLS if tls else Access.CLEAR
 
     def examine(self, requirements: Iterable[Requirement]) -> Iterator[Result]:
-        """Go through requirements for this kind of server."""
+        """Try the requirements for this kind of server."""
         for each in requirements:
             if each.role == self.role:
                 yield self._examine(each)
@@ -194,7 +193,7 @@ class Examination:
         return (Verdict.NOT_OFFERED, lacks) if lacks else None
 
     def _have(self, dialogue: Dialogue, access: Access, cut: Cut) -> str:
-        """Have one dialogue; say what differed."""
+        """Run one dialogue; return what differed."""
         try:
             line = self._connect()
         except OSError as error:
