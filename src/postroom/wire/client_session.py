@@ -16,11 +16,12 @@ Content goes in one of two ways: after DATA and 354, with the final dot, or in c
 its BDAT and answered (RFC 3030 s2). The last chunk takes the place of the final dot. A chunk that
 is refused ends the transaction: the client reads the replies that are still due and sends RSET.
 
-Invariants: - A reply that answers nothing ends the session (`ReplyViolation`), unless it is
-negative: a server may say 421 at any time, or refuse content before its end. - What was learnt
-before STARTTLS is dropped by replacement: `secured` returns a new session, and refuses if the
-server has said more than its 220 (RFC 3207 s4.2, CVE-2021-38371 and its kin). - The same octets
-give the same answers however they are cut into segments.
+Invariants:
+- A reply that answers nothing ends the session (`ReplyViolation`), unless it is negative: a server
+  may send 421 at any time, or refuse content before its end.
+- What was learnt before STARTTLS is dropped by replacement: `secured` returns a new session, and
+  refuses if the server has sent more than its 220 (RFC 3207 s4.2, CVE-2021-38371 and the like).
+- The same octets give the same answers however they are cut into segments.
 
 Who controls the input: the remote server, every octet of it.
 """

@@ -9,11 +9,17 @@ RFC (or PRDR, which is a draft) and section, a letter that tells requirements of
 the level, and the requirement in one line. Notes below it state for which servers the dialogue is:
 
 - ``needs: SIZE AUTH=PLAIN`` the EHLO keywords (with a word that their line has) without which the
-requirement is void; ``user`` is somebody who can log in; - ``over: tls`` or ``over: clear`` only
-there; - ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that
-accepts mail for its domain from anybody; - ``with:`` settings that the server must have: such a
-dialogue is tried with Postroom alone; - ``ours:`` settings that turn on what Postroom does not
-offer by default; - ``deviation:`` we do something else, and why.
+  requirement is void; ``user`` is an account that can log in;
+- ``over: tls`` or ``over: clear`` only there;
+- ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that
+  accepts mail for its domain from anybody;
+- ``with:`` settings that the server must have: such a dialogue is tried with Postroom
+  alone;
+- ``ours:`` settings that turn on what Postroom does not offer by default;
+- ``strict: blanks`` what a server must not tolerate to keep this, by the names of
+  `postroom.wire.tolerance`: a matter of form, in which many servers are tolerant. Ours keeps it
+  only where ``session.tolerate`` lacks these names;
+- ``deviation:`` we do something else, and why.
 
 ``$NAME`` stands for what differs from server to server: see `Surroundings`.
 """
@@ -119,6 +125,11 @@ class Requirement:
     def needs_user(self) -> bool:
         """True if somebody must be known who can log in."""
         return "user" in self.dialogue.notes.get("needs", "").split()
+
+    @property
+    def strict(self) -> tuple[str, ...]:
+        """What a server must not tolerate to keep this, by the names of `wire.tolerance`."""
+        return tuple(self.dialogue.notes.get("strict", "").split())
 
     @property
     def over(self) -> str:
