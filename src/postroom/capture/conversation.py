@@ -16,8 +16,8 @@ no certificate.
 
 *Secrets.* Some texts are shown by their length alone: what follows the mechanism of AUTH, every
 response and challenge, the arguments of BURL, and any line that is no command in a session that may
-have had one of those. A reply that repeats a response is shown without it. `Entry.octets` holds
-what was sent, for a replay; nothing that prints may read it.
+have had one of those. A reply that repeats a response is shown without it.
+`ConversationEntry.octets` holds what was sent, for a replay; nothing that prints may read it.
 
 Who controls the input: both peers, every octet. What is kept of a line is bounded.
 """
@@ -31,7 +31,7 @@ from postroom.capture.entries import (
     NOTHING,
     RESPONSE,
     ContentRun,
-    Entry,
+    ConversationEntry,
     Secrets,
     Side,
     mechanism_name,
@@ -110,7 +110,7 @@ class Conversation:
             complete: whether the connection's beginning was captured.
             keep_octets: keep what was said, for a replay.
         """
-        self.entries: list[Entry] = []
+        self.entries: list[ConversationEntry] = []
         self.extensions: dict[str, str] = {}
         self.mechanisms: list[tuple[str, int | None]] = []
         self.tls = False
@@ -126,12 +126,12 @@ class Conversation:
         self._secrets = Secrets()
         self._may_hold_secrets = not complete
         self._content: ContentRun | None = None
-        self._chunk: Entry | None = None
-        self._unknown: Entry | None = None
+        self._chunk: ConversationEntry | None = None
+        self._unknown: ConversationEntry | None = None
         self._unknown_octets = 0
         self._in_step = complete
         self._starttls = self._starttls_waits = False
-        self._suppositions: list[tuple[Entry, str]] = []
+        self._suppositions: list[tuple[ConversationEntry, str]] = []
 
     def begin_within_tls(self, time: float) -> None:
         """Record that TLS was active when the capture started."""
@@ -170,7 +170,7 @@ class Conversation:
                 self.tls = False
             self._tell_line(entry, layer, from_client)
 
-    def _tell_line(self, entry: Entry, layer: SmtpLayer, from_client: bool) -> None:
+    def _tell_line(self, entry: ConversationEntry, layer: SmtpLayer, from_client: bool) -> None:
         if from_client and self._starttls_waits:
             self._suppose(entry, _CLEAR_AFTER_STARTTLS)
         for error in layer.errors:
@@ -179,17 +179,19 @@ class Conversation:
             self._check_turn(entry)
         _TELLS[layer.mode](self, entry, layer)
 
-    def _add(self, time: float, speaker: str, mode: Mode | None, said: bytes = b"") -> Entry:
-        entry = Entry(time, speaker, mode, [])
+    def _add(
+        self, time: float, speaker: str, mode: Mode | None, said: bytes = b""
+    ) -> ConversationEntry:
+        entry = ConversationEntry(time, speaker, mode, [])
         self.entries.append(entry)
         self._keep(entry, said)
         return entry
 
-    def _keep(self, entry: Entry, said: bytes) -> None:
+    def _keep(self, entry: ConversationEntry, said: bytes) -> None:
         if self._keeps and said:
             entry.said.append(said)
 
-    def _suppose(self, entry: Entry, violation: str) -> None:
+    def _suppose(self, entry: ConversationEntry, violation: str) -> None:
         """Record a violation that only a capture of both directions can prove."""
         entry.blame(violation)
         self._suppositions.append((entry, violation))
@@ -199,7 +201,7 @@ class Conversation:
 
     # What the client says.
 
-    def _tell_command(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_command(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         verb = layer.command
         if verb is None or verb not in SMTP_COMMANDS:
             self._unanswered.append("what is no command")
@@ -253,7 +255,7 @@ class Conversation:
         """Record that what the client sends from here on are commands."""
         self._in_step, self._unknown = True, None
 
-    def _check_turn(self, entry: Entry) -> None:
+    def _check_turn(self, entry: ConversationEntry) -> None:
         """Check that it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
         if not (self._unanswered and self._certain):
             return
@@ -265,7 +267,7 @@ class Conversation:
         elif "PIPELINING" not in self.extensions:
             self._suppose(entry, "pipelined, which was not offered")
 
-    def _check_offer(self, entry: Entry, layer: SmtpLayer, verb: str) -> None:
+    def _check_offer(self, entry: ConversationEntry, layer: SmtpLayer, verb: str) -> None:
         """Check that the extensions of a command were offered. RFC 5321 s2.2.1, s4.1.1.11."""
         if not self._certain:
             return
@@ -281,7 +283,7 @@ class Conversation:
                 if needed not in self.extensions:
                     self._suppose(entry, f"parameter {keyword}, but {needed} was not offered")
 
-    def _tell_auth(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_auth(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
         mechanism, blank, initial = bytes(layer.args or b"").partition(b" ")
         self._secrets.remember(initial)
@@ -292,7 +294,7 @@ class Conversation:
         if self._certain and offered and name not in offered:
             entry.blame(f"mechanism {name} was not offered")
 
-    def _tell_response(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_response(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
         self._unanswered.append(RESPONSE)
         said = bytes(layer.raw).rstrip(b"\r\n")
@@ -331,7 +333,7 @@ class Conversation:
 
     # What the server says.
 
-    def _tell_reply(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_reply(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._be_in_step()
         reply = layer.parsed
         if not isinstance(reply, Reply):
@@ -358,7 +360,7 @@ class Conversation:
         lines = lines[:-1] if lines[-1] == b"" else lines
         return [self._secrets.taken_out_of(printable(line.removesuffix(b"\r"))) for line in lines]
 
-    def _answered(self, entry: Entry, reply: Reply) -> str | None:
+    def _answered(self, entry: ConversationEntry, reply: Reply) -> str | None:
         """Return what a reply answers."""
         if self._unanswered:
             answered = self._unanswered.popleft()
@@ -379,7 +381,7 @@ class Conversation:
                 self._suppose(entry, "a reply to nothing")
         return None
 
-    def _is_clear(self, entry: Entry) -> bool:
+    def _is_clear(self, entry: ConversationEntry) -> bool:
         return not {_CLEAR_AFTER_STARTTLS, _CLEAR_WITHIN_TLS}.isdisjoint(entry.violations)
 
     def _after_any(self, _reply: Reply, _layer: SmtpLayer) -> None:
@@ -476,7 +478,7 @@ class Conversation:
                 side.forget_rest()
 
 
-_TELLS: Final[dict[Mode, Callable[[Conversation, Entry, SmtpLayer], None]]] = {
+_TELLS: Final[dict[Mode, Callable[[Conversation, ConversationEntry, SmtpLayer], None]]] = {
     Mode.COMMANDS: Conversation._tell_command,
     Mode.RESPONSE: Conversation._tell_response,
     Mode.REPLIES: Conversation._tell_reply,

@@ -49,7 +49,7 @@ _LINES: Final = frozenset({Mode.COMMANDS, Mode.RESPONSE, Mode.HANDSHAKE, Mode.RE
 
 
 @dataclass(slots=True)
-class Entry:
+class ConversationEntry:
     """One command, reply, response or run of content, or an event.
 
     Attributes:
@@ -183,7 +183,7 @@ class ContentRun:
     The violations and their order do not depend on how the content was cut.
     """
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: ConversationEntry) -> None:
         """Start right after 354, with an entry that may have violations already."""
         self.entry = entry
         self._blamed = list(entry.violations)

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from postroom.capture.conversation import Conversation
 from postroom.capture.files import Endpoint, Segment
-from postroom.capture.recognition import GREETINGS, Kind, Opening
-from postroom.capture.tcp import Connection, Delivery
+from postroom.capture.recognition import GREETINGS, Opening, StreamKind
+from postroom.capture.tcp import StreamPart, TcpConnection
 from postroom.wire.layer import SMTP_MIN_HEADER_LEN, SmtpLayer, is_smtp_payload
 from postroom.wire.ports import SMTP_PORTS
 
 
 @dataclass(slots=True)
-class Session:
+class CapturedSession:
     """One SMTP session.
 
     Attributes:
@@ -61,7 +61,7 @@ class Foreign:
 
 
 @dataclass(slots=True)
-class _Stream:
+class _TrackedConnection:
     """A connection that is tracked; it has a session once it is known to be SMTP.
 
     Attributes:
@@ -69,11 +69,11 @@ class _Stream:
         undecided: the same, on any other port.
     """
 
-    connection: Connection
+    connection: TcpConnection
     began: float
     opening: Opening | None
-    session: Session | None = None
-    undecided: list[Delivery] = field(default_factory=list)
+    session: CapturedSession | None = None
+    undecided: list[StreamPart] = field(default_factory=list)
     foreign: bool = False
 
 
@@ -92,11 +92,11 @@ class Sessions:
             ports: to be taken for SMTP besides `SMTP_PORTS`.
             keep_octets: keep what was said, for a replay.
         """
-        self.found: list[Session] = []
+        self.found: list[CapturedSession] = []
         self.foreign: list[Foreign] = []
         self._ports = frozenset((*SMTP_PORTS, *ports))
         self._keep = keep_octets
-        self._streams: dict[frozenset[Endpoint], _Stream] = {}
+        self._streams: dict[frozenset[Endpoint], _TrackedConnection] = {}
 
     def take(self, segment: Segment) -> None:
         """Accept the next segment."""
@@ -123,7 +123,7 @@ class Sessions:
             self._finish(stream)
         self._streams.clear()
 
-    def _begin(self, segment: Segment) -> _Stream | None:
+    def _begin(self, segment: Segment) -> _TrackedConnection | None:
         """Track a new connection, once it is clear who the client is."""
         source, destination = segment.source, segment.destination
         if segment.syn:
@@ -136,19 +136,21 @@ class Sessions:
             return None
         client, server = (source, destination) if is_client else (destination, source)
         opening = Opening(segment.syn) if server.port in self._ports else None
-        return _Stream(Connection(client, server, segment.syn), segment.time, opening)
+        return _TrackedConnection(TcpConnection(client, server, segment.syn), segment.time, opening)
 
-    def _recognise(self, stream: _Stream) -> Session:
+    def _recognise(self, stream: _TrackedConnection) -> CapturedSession:
         connection = stream.connection
         conversation = Conversation(connection.from_start, self._keep)
         number = len(self.found) + 1
         began = stream.began
-        session = Session(number, connection.client, connection.server, began, began, conversation)
+        session = CapturedSession(
+            number, connection.client, connection.server, began, began, conversation
+        )
         self.found.append(session)
         stream.session = session
         return session
 
-    def _hear(self, stream: _Stream, delivery: Delivery) -> None:
+    def _hear(self, stream: _TrackedConnection, delivery: StreamPart) -> None:
         if stream.foreign:
             return
         if stream.session is not None:
@@ -162,11 +164,11 @@ class Sessions:
                 _tell_all(self._recognise(stream), stream.undecided)
                 stream.undecided.clear()
 
-    def _settle(self, stream: _Stream, opening: Opening) -> None:
+    def _settle(self, stream: _TrackedConnection, opening: Opening) -> None:
         """Start a session, or record that there is none, once that is known."""
         if opening.kind is None:
             return
-        if opening.kind is Kind.OTHER:
+        if opening.kind is StreamKind.OTHER:
             ends = stream.connection.client, stream.connection.server
             self.foreign.append(Foreign(*ends, opening.seen()))
             stream.foreign = True
@@ -180,7 +182,7 @@ class Sessions:
             _tell_all(session, opening.deliveries)
         stream.opening = None
 
-    def _decide(self, stream: _Stream, delivery: Delivery) -> bool:
+    def _decide(self, stream: _TrackedConnection, delivery: StreamPart) -> bool:
         """Return whether this is certainly SMTP; drop a connection that cannot be."""
         layer = SmtpLayer(delivery.octets, is_response=not delivery.from_client)
         if delivery.from_client and layer.command in GREETINGS:
@@ -191,7 +193,7 @@ class Sessions:
             stream.undecided.clear()
         return False
 
-    def _finish(self, stream: _Stream) -> None:
+    def _finish(self, stream: _TrackedConnection) -> None:
         if stream.foreign:
             return
         connection = stream.connection
@@ -205,12 +207,12 @@ class Sessions:
             session.conversation.end(session.ended, connection.reset, connection.unheard)
 
 
-def _tell_all(session: Session, deliveries: list[Delivery]) -> None:
+def _tell_all(session: CapturedSession, deliveries: list[StreamPart]) -> None:
     for each in deliveries:
         _tell(session, each)
 
 
-def _tell(session: Session, delivery: Delivery) -> None:
+def _tell(session: CapturedSession, delivery: StreamPart) -> None:
     session.ended = delivery.time
     if delivery.lost:
         session.conversation.lose(delivery.time, delivery.from_client, delivery.lost)

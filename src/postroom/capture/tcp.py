@@ -22,7 +22,7 @@ _WAITING_SEGMENTS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class StreamPart:
     """Octets of a stream in order, or a gap in it.
 
     Attributes:
@@ -49,7 +49,7 @@ class _Direction:
         self._waiting: dict[int, bytes] = {}
         self._waiting_octets = 0
 
-    def take(self, segment: Segment) -> Iterator[Delivery]:
+    def take(self, segment: Segment) -> Iterator[StreamPart]:
         self.seen = True
         begins = (segment.sequence + segment.syn) % 2**32  # the SYN has a number of its own
         if self.expected is None:
@@ -59,7 +59,7 @@ class _Direction:
             yield from self._add(segment.time, begins, segment.payload)
         self.ended = self.ended or segment.fin
 
-    def _add(self, time: float, sequence: int, payload: bytes) -> Iterator[Delivery]:
+    def _add(self, time: float, sequence: int, payload: bytes) -> Iterator[StreamPart]:
         ahead = self._distance(sequence)
         if ahead > 0:
             held = self._waiting.get(sequence, b"")
@@ -75,12 +75,12 @@ class _Direction:
             yield self._deliver(time, payload)
             yield from self._catch_up(time)
 
-    def _deliver(self, time: float, octets: bytes) -> Delivery:
+    def _deliver(self, time: float, octets: bytes) -> StreamPart:
         assert self.expected is not None
         self.expected = (self.expected + len(octets)) % 2**32
-        return Delivery(time, self.from_client, octets)
+        return StreamPart(time, self.from_client, octets)
 
-    def _catch_up(self, time: float) -> Iterator[Delivery]:
+    def _catch_up(self, time: float) -> Iterator[StreamPart]:
         """Deliver what waited for what has come."""
         while self._waiting:
             sequence = min(self._waiting, key=self._distance)
@@ -92,15 +92,15 @@ class _Direction:
             if payload[-ahead:]:
                 yield self._deliver(time, payload[-ahead:])
 
-    def _give_up(self, time: float) -> Iterator[Delivery]:
+    def _give_up(self, time: float) -> Iterator[StreamPart]:
         """Count the octets before the first that waits as lost, and go on behind them."""
         if self._waiting:
             sequence = min(self._waiting, key=self._distance)
-            yield Delivery(time, self.from_client, b"", self._distance(sequence))
+            yield StreamPart(time, self.from_client, b"", self._distance(sequence))
             self.expected = sequence
             yield from self._catch_up(time)
 
-    def acknowledge(self, time: float, number: int) -> Iterator[Delivery]:
+    def acknowledge(self, time: float, number: int) -> Iterator[StreamPart]:
         """Record that the other side acknowledged everything before a sequence number."""
         if self.expected is None:
             self.expected = number
@@ -114,14 +114,14 @@ class _Direction:
         got = self.acknowledged
         return got is not None and self._distance(got) >= self._distance(sequence)
 
-    def finish(self, time: float) -> Iterator[Delivery]:
+    def finish(self, time: float) -> Iterator[StreamPart]:
         """Deliver what still waits, and count what never came."""
         while self._waiting:
             yield from self._give_up(time)
         if self.acknowledged is not None:
             missing = self._distance(self.acknowledged)
             if missing > 1:  # one alone is the FIN, seen or not
-                yield Delivery(time, self.from_client, b"", missing - self.ended)
+                yield StreamPart(time, self.from_client, b"", missing - self.ended)
 
     def _distance(self, sequence: int) -> int:
         """Return how far a sequence number is ahead of the expected one; negative if behind."""
@@ -129,7 +129,7 @@ class _Direction:
         return (sequence - self.expected + 2**31) % 2**32 - 2**31
 
 
-class Connection:
+class TcpConnection:
     """One TCP connection.
 
     Attributes:
@@ -166,7 +166,7 @@ class Connection:
             return "client"
         return None if server.seen else "server"
 
-    def take(self, segment: Segment) -> Iterator[Delivery]:
+    def take(self, segment: Segment) -> Iterator[StreamPart]:
         """Accept a segment of this connection; yield what can be read now."""
         self._time = segment.time
         mine, other = self._said if segment.source == self.client else self._said[::-1]
@@ -175,7 +175,7 @@ class Connection:
             yield from other.acknowledge(segment.time, segment.acknowledged)
         self.reset = self.reset or segment.rst
 
-    def finish(self) -> Iterator[Delivery]:
+    def finish(self) -> Iterator[StreamPart]:
         """Yield what is left at the end of the capture."""
         for each in self._said:
             if each.expected is not None:

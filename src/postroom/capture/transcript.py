@@ -1,6 +1,6 @@
 """Writes a session as lines for people, or as one JSON value for programs.
 
-Neither shows a secret: an `Entry` has secrets only in its octets.
+Neither shows a secret: an `ConversationEntry` has secrets only in its octets.
 """
 
 import time
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from postroom.capture.conversation import Conversation
-from postroom.capture.entries import Entry
-from postroom.capture.sessions import Session
+from postroom.capture.entries import ConversationEntry
+from postroom.capture.sessions import CapturedSession
 
 _SPEAKERS: Final = {"C": "client", "S": "server", "-": None}
 
 
-def text_lines(session: Session) -> Iterator[str]:
+def text_lines(session: CapturedSession) -> Iterator[str]:
     """Yield a session's transcript: a heading, then each line with its time and violations."""
     talk = session.conversation
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.began))
@@ -51,7 +51,7 @@ def content_sizes(talk: Conversation) -> list[int]:
     return [entry.size_octets for entry in talk.entries if entry.size_octets is not None]
 
 
-def _entry_lines(entry: Entry, began: float) -> Iterator[str]:
+def _entry_lines(entry: ConversationEntry, began: float) -> Iterator[str]:
     moment = f"{entry.time - began:10.3f}  "
     for line in entry.lines:
         yield f"{moment}{entry.speaker}: {line}"
@@ -60,7 +60,7 @@ def _entry_lines(entry: Entry, began: float) -> Iterator[str]:
         yield f"{' ' * len(moment)}!! {violation}"
 
 
-def document(session: Session) -> dict[str, Any]:
+def document(session: CapturedSession) -> dict[str, Any]:
     """Return a session as a value for JSON."""
     talk = session.conversation
     return {
@@ -79,7 +79,7 @@ def document(session: Session) -> dict[str, Any]:
     }
 
 
-def _entry_document(entry: Entry, began: float) -> dict[str, Any]:
+def _entry_document(entry: ConversationEntry, began: float) -> dict[str, Any]:
     return {
         "at": round(entry.time - began, 6),
         "from": _SPEAKERS[entry.speaker],

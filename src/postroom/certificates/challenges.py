@@ -71,7 +71,7 @@ def challenge_identity(name: str, digest: bytes) -> Identity:
     return Identity([sign(key, (name,), now, until, extension)], key, "tls-alpn-01")
 
 
-class _Answer(Resource):
+class _ChallengeResource(Resource):
     """Answers the current tokens of http-01, and nothing else."""
 
     isLeaf = True
@@ -97,7 +97,7 @@ def http_site(challenges: Challenges) -> Site:
 
     RFC 8555 s8.3
     """
-    site = Site(_Answer(challenges), timeout=_HTTP_SECONDS)
+    site = Site(_ChallengeResource(challenges), timeout=_HTTP_SECONDS)
     site.displayTracebacks = False
     site.noisy = False
     return site

@@ -70,7 +70,7 @@ def sign(
         key: its key.
         names: the host names.
         now: from when on it is valid, less a day: a peer's clock may be behind ours.
-        until: when it runs out.
+        until: when it expires.
         extensions: critical ones besides the usual.
 
     RFC 5280 s4.2.1.6

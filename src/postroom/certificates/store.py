@@ -50,7 +50,7 @@ _log = Logger(namespace="postroom.tls")
 Signature = tuple[object, ...]
 
 
-class Source(Protocol):
+class CertificateSource(Protocol):
     """A place from which one certificate is loaded."""
 
     @property
@@ -146,7 +146,7 @@ class ACMESource:
 
 @dataclass(slots=True)
 class _Slot:
-    source: Source
+    source: CertificateSource
     identity: Identity | None = None
     seen: Signature = ()
 
@@ -160,7 +160,7 @@ class StoreSettings:
         client_ca: who may sign clients' certificates; PEM.
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[CertificateSource]
     client_ca: Path | None = None
 
 
@@ -177,7 +177,7 @@ class CertificateStore:
         self._listeners: list[ListenerTLS] = []
         self._warned_on: datetime.date | None = None
 
-    def load(self, now: datetime.datetime, wanted: Callable[[Source], bool]) -> None:
+    def load(self, now: datetime.datetime, wanted: Callable[[CertificateSource], bool]) -> None:
         """Read sources for the first time.
 
         Args:
@@ -253,7 +253,7 @@ class CertificateStore:
             if fresh is None or (old is not None and fresh.chain == old.chain):
                 return
             if fresh.expires_at <= now and (old is None or old.expires_at > now):
-                raise UserError(f"{fresh.source}: ran out on {fresh.expires_at:%Y-%m-%d}")
+                raise UserError(f"{fresh.source}: expired on {fresh.expires_at:%Y-%m-%d}")
             self._serve(self._identities_with(slot, fresh), self._authorities)
         except UserError as error:
             stays = f"; the one until {old.expires_at:%Y-%m-%d} stays in use" if old else ""
@@ -312,11 +312,11 @@ class CertificateStore:
             if left > min(datetime.timedelta(days=WARNING_DAYS), life / 3) - late:
                 continue
             until, days = f"{identity.expires_at:%Y-%m-%d}", left.days
-            when = f"runs out on {until}, in {days} days" if days >= 0 else f"ran out on {until}"
+            when = f"expires on {until}, in {days} days" if days >= 0 else f"expired on {until}"
             yield f"The certificate {identity.source} {when}: {_REMEDIES[slot.source.origin]}"
 
 
-def _load(source: Source, now: datetime.datetime) -> Identity | None:
+def _load(source: CertificateSource, now: datetime.datetime) -> Identity | None:
     """Load a source at the start; one that can be ordered again never prevents the start."""
     try:
         return source.load(now)

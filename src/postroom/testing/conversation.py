@@ -1,8 +1,9 @@
 """Runs a dialogue with a server, in memory or through a socket.
 
-A `Conversation` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
+A `DialogueRun` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
 in one way (`Cut`), and raises `Mismatch` where the server does something else. It reaches a server
-through a `Line`: in memory (tests of our own), or through a socket (`conformance.sockets`).
+through a `DialogueConnection`: in memory (for our own tests), or through a socket
+(`conformance.sockets`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from typing import Protocol
 
 from postroom.testing.transcript import (
     Closed,
-    Connection,
     Dialogue,
     Expect,
+    OpenConnection,
     Say,
     Send,
     StartTLS,
@@ -45,7 +46,7 @@ class _OverEarly(Exception):
     """The server has closed where it may."""
 
 
-class Line(Protocol):
+class DialogueConnection(Protocol):
     """A connection to a server, with its greeting unread."""
 
     def send(self, octets: bytes) -> None:
@@ -86,7 +87,7 @@ class Line(Protocol):
         """Close the connection from this side."""
 
 
-class Conversation:
+class DialogueRun:
     """One run of a dialogue with a server.
 
     Attributes:
@@ -95,7 +96,7 @@ class Conversation:
 
     checks_enhanced = True
 
-    def __init__(self, dialogue: Dialogue, line: Line, cut: Cut = Cut.GROUPS) -> None:
+    def __init__(self, dialogue: Dialogue, line: DialogueConnection, cut: Cut = Cut.GROUPS) -> None:
         """Store the dialogue, the connection, and how to cut segments."""
         self.dialogue = dialogue
         self.line = line
@@ -138,7 +139,7 @@ class Conversation:
         elif isinstance(step, Closed) and not step.by_client:
             self._close(step)
         else:
-            assert isinstance(step, Closed | Say | Connection)
+            assert isinstance(step, Closed | Say | OpenConnection)
             raise self.mismatch(step.line, "this is for a scripted server")
 
     def _flush(self) -> None:

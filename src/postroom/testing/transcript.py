@@ -189,7 +189,7 @@ class StartTLS:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class OpenConnection:
     """The client opens a connection to this address."""
 
     line: int
@@ -197,7 +197,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class ExpectedMessage:
     """A message that must have been stored.
 
     Attributes:
@@ -209,7 +209,7 @@ class Storage:
     envelope: str | None
 
 
-Step = Send | Expect | Wait | Closed | StartTLS | Say | Connection
+Step = Send | Expect | Wait | Closed | StartTLS | Say | OpenConnection
 
 
 @dataclass(slots=True)
@@ -228,7 +228,7 @@ class Dialogue:
     settings: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    storage: list[Storage] = field(default_factory=list)
+    storage: list[ExpectedMessage] = field(default_factory=list)
 
 
 def unescape(text: str) -> bytes:
@@ -316,7 +316,7 @@ class _Reading:
         elif key == "envelope":
             self._envelope = rest
         elif key == "stored":
-            self.dialogue.storage += [Storage(unescape(rest), self._envelope)] * times
+            self.dialogue.storage += [ExpectedMessage(unescape(rest), self._envelope)] * times
             self._envelope = None
         elif key in _NOTES:
             self.dialogue.notes[key] = rest
@@ -367,5 +367,5 @@ _STEPS: Final[dict[str, Callable[[int, str], Step]]] = {
     "C-raw": lambda number, text: Send(number, unescape(text)),
     "S-raw": lambda number, text: Say(number, unescape(text)),
     "wait": lambda number, text: Wait(number, float(text)),
-    "connection": Connection,
+    "connection": OpenConnection,
 }

@@ -21,7 +21,7 @@ the level, and the requirement in one line. Notes below it state for which serve
   only where ``session.tolerate`` lacks these names;
 - ``deviation:`` we do something else, and why.
 
-``$NAME`` stands for what differs from server to server: see `Surroundings`.
+``$NAME`` stands for what differs from server to server: see `ServerUnderTest`.
 """
 
 import re
@@ -42,7 +42,7 @@ _VARIABLE: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ServerUnderTest:
     """The facts about a server that dialogues use.
 
     Attributes:
@@ -172,7 +172,7 @@ def requirements_of(text: str, variables: Mapping[str, str]) -> Iterator[Require
         )
 
 
-def shipped(surroundings: Surroundings) -> list[Requirement]:
+def shipped(server: ServerUnderTest) -> list[Requirement]:
     """Return the requirements that come with Postroom, in the order of RFC and section.
 
     Raises:
@@ -182,7 +182,7 @@ def shipped(surroundings: Surroundings) -> list[Requirement]:
     found: dict[str, Requirement] = {}
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         try:
-            for each in requirements_of(file.read_text("utf-8"), surroundings.variables()):
+            for each in requirements_of(file.read_text("utf-8"), server.variables()):
                 if each.name in found:
                     raise TranscriptError(f"{each.name} is there twice")
                 found[each.name] = each

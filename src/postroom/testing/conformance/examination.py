@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from postroom.testing.conformance.catalogue import Requirement
-from postroom.testing.conversation import Conversation, Cut, Line, Mismatch, Silence
+from postroom.testing.conversation import Cut, DialogueConnection, DialogueRun, Mismatch, Silence
 from postroom.testing.transcript import Dialogue, Expect, Send, StartTLS, Step, Wait
 
 LONGEST_WAIT_SECONDS = 2.0
@@ -13,7 +13,7 @@ OCTETS_APART = 1_500
 """Of a dialogue that sends more, only whole groups are sent."""
 
 
-class Verdict(Enum):
+class Compliance(Enum):
     """Whether a requirement is kept."""
 
     KEPT = "kept"
@@ -33,7 +33,7 @@ class Result:
     """
 
     requirement: Requirement
-    verdict: Verdict
+    verdict: Compliance
     why: str = ""
 
 
@@ -93,7 +93,7 @@ class Examination:
 
     def __init__(
         self,
-        connect: Callable[[], Line],
+        connect: Callable[[], DialogueConnection],
         role: str = "mx",
         *,
         implicit: bool = False,
@@ -168,29 +168,29 @@ class Examination:
         for cut in cuts:
             why = self._have(dialogue, access, cut)
             if why:
-                return Result(requirement, Verdict.BROKEN, why)
-        return Result(requirement, Verdict.KEPT)
+                return Result(requirement, Compliance.BROKEN, why)
+        return Result(requirement, Compliance.KEPT)
 
-    def _obstacle(self, requirement: Requirement, access: Access) -> tuple[Verdict, str] | None:
+    def _obstacle(self, requirement: Requirement, access: Access) -> tuple[Compliance, str] | None:
         dialogue = requirement.dialogue
         if dialogue.settings:
-            return Verdict.NOT_TRIED, "needs settings"
+            return Compliance.NOT_TRIED, "needs settings"
         if requirement.over == "clear" and access is Access.IMPLICIT:
-            return Verdict.NOT_TRIED, "is about clear text"
+            return Compliance.NOT_TRIED, "is about clear text"
         if any(isinstance(s, Wait) and s.seconds > LONGEST_WAIT_SECONDS for s in dialogue.steps):
-            return Verdict.NOT_TRIED, "takes long"
+            return Compliance.NOT_TRIED, "takes long"
         if requirement.needs_user and not self.user:
-            return Verdict.NOT_TRIED, "needs a user"
+            return Compliance.NOT_TRIED, "needs a user"
         try:
             extensions = self.extensions(access)
         except Silence as silence:
             if access is not Access.STARTTLS:
                 raise
-            return Verdict.BROKEN, str(silence)
+            return Compliance.BROKEN, str(silence)
         if access is Access.STARTTLS and not extensions:
-            return Verdict.NOT_OFFERED, "STARTTLS"
+            return Compliance.NOT_OFFERED, "STARTTLS"
         lacks = lacking(requirement, extensions)
-        return (Verdict.NOT_OFFERED, lacks) if lacks else None
+        return (Compliance.NOT_OFFERED, lacks) if lacks else None
 
     def _have(self, dialogue: Dialogue, access: Access, cut: Cut) -> str:
         """Run one dialogue; return what differed."""
@@ -198,7 +198,7 @@ class Examination:
             line = self._connect()
         except OSError as error:
             return f"no connection: {error}"
-        conversation = Conversation(dialogue, line, cut)
+        conversation = DialogueRun(dialogue, line, cut)
         conversation.checks_enhanced = "ENHANCEDSTATUSCODES" in self.extensions(access)
         try:
             conversation.run()

@@ -1,4 +1,4 @@
-"""A `Line` to a server through a blocking socket.
+"""A `DialogueConnection` to a server through a blocking socket.
 
 Who controls the input: the server, every octet; the length is bounded.
 """
@@ -18,7 +18,7 @@ from postroom.wire.reply_reader import ReplyReader
 _LINE_OCTETS = 100_000
 
 
-class SocketLine:
+class SocketConnection:
     """A connection to a server."""
 
     def __init__(
