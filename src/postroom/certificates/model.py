@@ -1,4 +1,4 @@
-"""The TLS policy of a listener, as plain values."""
+"""What the settings choose of TLS: plain values."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -35,7 +35,7 @@ def stored_revision(connection: Connection) -> str | None:
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrade a database to the newest schema, from any older one or from none.
+    """Upgrade a database to the newest schema, from any revision or from none.
 
     Raises:
         UserError: it was made by a newer Postroom, is damaged, or cannot be written.
