@@ -33,7 +33,7 @@ from typing import Final
 
 from postroom.wire import encode
 from postroom.wire.errors import LocalViolation, ReplyViolation
-from postroom.wire.offers import NO_CAPABILITIES, capabilities_of
+from postroom.wire.offers import NO_HOST_CAPABILITIES, host_capabilities
 from postroom.wire.replies import Reply
 from postroom.wire.reply_reader import ReplyReader
 
@@ -45,7 +45,7 @@ _2YZ, _2YZ_3YZ, _354, _NOTHING = range(200, 300), range(200, 400), range(354, 35
 
 
 class Phase(Enum):
-    """What a client waits for, with its wording, its time limit and its success codes.
+    """What a client waits for: how to say it, how long, and what success is.
 
     The time is that of RFC 5321 s4.5.3.2 where it names one.
 
@@ -74,7 +74,7 @@ class Phase(Enum):
     IDLE = ("while idle", 10.0, _NOTHING)
 
     def __init__(self, phrase: str, timeout_seconds: float, success: range) -> None:
-        """Store the columns of the table as attributes."""
+        """Spread the table's line."""
         self.phrase = phrase
         self.timeout_seconds = timeout_seconds
         self.success = success
@@ -270,7 +270,7 @@ class ClientSession:
     def __init__(self, state: State = State.CONNECTED) -> None:
         """Create a session, by default one that waits for the greeting."""
         self.state = state
-        self.capabilities = NO_CAPABILITIES
+        self.capabilities = NO_HOST_CAPABILITIES
         self.transaction: Transaction | None = None
         self._awaited = deque([Phase.GREETING] if state is State.CONNECTED else [])
         self._reader = ReplyReader()
@@ -360,7 +360,7 @@ class ClientSession:
         if reply.code < 400 or (phase is Phase.FINAL_DOT and self.state is State.CONTENT):
             self.state = _STEPS.get((self.state, phase), self.state)
         if phase is Phase.EHLO and reply.code < 400:
-            self.capabilities = capabilities_of(reply)
+            self.capabilities = host_capabilities(reply)
         return phase
 
     def command(self, phase: Phase, line: bytes) -> bytes:

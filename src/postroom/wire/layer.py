@@ -42,7 +42,7 @@ from postroom.wire.grammar import (
     parse_command,
 )
 from postroom.wire.line_ends import only_crlf
-from postroom.wire.offers import capabilities_of
+from postroom.wire.offers import host_capabilities
 from postroom.wire.once import computed_once
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import ENHANCED, Reply
@@ -353,7 +353,7 @@ class SmtpLayer:
         if self.reply_code != REPLY_OK:
             return {}
         parsed = self.parsed
-        return capabilities_of(parsed).extensions if isinstance(parsed, Reply) else {}
+        return host_capabilities(parsed).extensions if isinstance(parsed, Reply) else {}
 
     @computed_once
     def content(self) -> memoryview | None:

@@ -43,7 +43,7 @@ NO_LIMITS: Final = HostLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
+class HostCapabilities:
     """What a host offered in reply to the last EHLO.
 
     Attributes:
@@ -80,10 +80,10 @@ class Capabilities:
         return int(words[0]) if words and _NUMBER.fullmatch(words[0]) else 0
 
 
-NO_CAPABILITIES: Final = Capabilities()
+NO_HOST_CAPABILITIES: Final = HostCapabilities()
 
 
-def capabilities_of(reply: Reply) -> Capabilities:
+def host_capabilities(reply: Reply) -> HostCapabilities:
     """Parse the reply to EHLO; a line that is no keyword is skipped.
 
     RFC 5321 s4.1.1.1; RFC 9422 s3
@@ -91,7 +91,7 @@ def capabilities_of(reply: Reply) -> Capabilities:
     matches = (_EHLO_LINE.fullmatch(line.rstrip(" ")) for line in reply.text[1:])
     extensions = {match[1].upper(): match[2] or "" for match in matches if match}
     limits = extensions.get("LIMITS")
-    return Capabilities(extensions, read_limits(limits) if limits else NO_LIMITS)
+    return HostCapabilities(extensions, read_limits(limits) if limits else NO_LIMITS)
 
 
 def read_limits(text: str) -> HostLimits:
