@@ -15,7 +15,7 @@ LETS_ENCRYPT: Final = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 class Profile(Enum):
-    """How old a client may be."""
+    """The versions and suites of TLS that a listener offers, by the age of its clients."""
 
     COMPATIBLE = "compatible"
     INTERMEDIATE = "intermediate"
@@ -23,7 +23,7 @@ class Profile(Enum):
 
 
 class ClientCertificates(Enum):
-    """Whether a listener wants clients to show certificates."""
+    """Whether a listener requests client certificates."""
 
     NONE = "none"
     ASK = "ask"
@@ -32,10 +32,10 @@ class ClientCertificates(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ListenerPolicy:
-    """What is a listener's own.
+    """The TLS policy of one listener.
 
     Attributes:
-        name: tells it from all others.
+        name: unique among the listeners.
         client_certificates: whether it wants them.
         profile: versions and suites.
     """
