@@ -34,8 +34,8 @@ from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import reply
 from tests.delivery.support import MESSAGE, box, envelope
-from tests.delivery.test_submission import make_senders
-from tests.delivery.test_transaction import make_room
+from tests.delivery.test_submission import make_permission
+from tests.delivery.test_transaction import make_services
 from tests.interop.mail import HARD, ODD, delivered
 
 SENDER = "sender@remote.test"
@@ -64,10 +64,10 @@ class OverTCP(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.room = make_room(self)
-        self.queue: Any = self.room.queue
-        senders, _ = make_senders()
-        realm = MailRealm(self.room, SubmissionRules(SubmissionSettings(), senders))
+        self.services = make_services(self)
+        self.queue: Any = self.services.queue
+        permission, _ = make_permission()
+        realm = MailRealm(self.services, SubmissionRules(SubmissionSettings(), permission))
         logins = InMemoryUsernamePasswordDatabaseDontUse()
         logins.addUser(JOE.encode(), PASSWORD.encode())
         self.portal = Portal(realm, [AllowAnonymousAccess(), logins])

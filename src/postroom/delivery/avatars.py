@@ -29,7 +29,7 @@ from zope.interface import Interface, implementer
 
 from postroom.delivery.inquiries import DirectoryInquiries
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
-from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
+from postroom.delivery.transaction import DeliveryServices, SessionDelivery
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 
@@ -38,14 +38,16 @@ from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 class MailRealm:
     """Gives sessions their deliveries."""
 
-    def __init__(self, room: DeliveryRoom, submission: SubmissionRules | None = None) -> None:
+    def __init__(
+        self, services: DeliveryServices, submission: SubmissionRules | None = None
+    ) -> None:
         """Take what all deliveries share.
 
         Args:
-            room: for every session.
+            services: for every session.
             submission: what the mail of those who have logged in is judged by; None for nothing.
         """
-        self._room = room
+        self._services = services
         self._submission = submission
 
     def requestAvatar(
@@ -82,8 +84,8 @@ class MailRealm:
 
     def _delivery_for(self, facts: SessionFacts, user: str | None) -> SessionDelivery:
         if user is None or self._submission is None:
-            return SessionDelivery(self._room, facts, user)
-        return SubmittedDelivery(self._room, facts, user, self._submission)
+            return SessionDelivery(self._services, facts, user)
+        return SubmittedDelivery(self._services, facts, user, self._submission)
 
 
 @implementer(IRealm)
@@ -138,15 +140,15 @@ def _logout() -> None:
 
 
 def _adapt_delivery(delivery: Any) -> Any:
-    from postroom.delivery.legacy import LegacyDelivery
+    from postroom.delivery.twisted_adapter import TwistedDelivery
 
-    return LegacyDelivery(lambda: delivery)
+    return TwistedDelivery(lambda: delivery)
 
 
 def _adapt_factory(factory: Any) -> Any:
-    from postroom.delivery.legacy import LegacyDelivery
+    from postroom.delivery.twisted_adapter import TwistedDelivery
 
-    return LegacyDelivery(factory.getMessageDelivery)
+    return TwistedDelivery(factory.getMessageDelivery)
 
 
 def _adapt_for_esmtp(delivery: Any) -> Any:

@@ -33,9 +33,9 @@ class DirectoryInquiries:
 
     def __init__(self, delivery: SessionDelivery) -> None:
         """Take the session's delivery, which says who asks."""
-        self._router: Router = delivery.room.router
+        self._router: Router = delivery.services.router
         self._user = delivery.identity()
-        self._default_domain = delivery.room.settings.postmaster_domain
+        self._default_domain = delivery.services.settings.postmaster_domain
 
     def verify(self, text: bytes) -> "Deferred[Mailbox | Reply | None]":
         """See `IInquiries.verify`.

@@ -18,18 +18,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.maildir import message_key
+from postroom.delivery.message_options import Parameters, is_binary, passed_on
 from postroom.delivery.quotas import quota_of
 from postroom.delivery.routing import Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
 from postroom.delivery.trace import delivered_to_field, original_to_fields, return_path_field
-from postroom.delivery.wishes import Parameters, is_binary, passed_on
 from postroom.envelope import NewMessage, Recipient, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
@@ -67,7 +66,7 @@ class LocalAgent:
         spools: SpoolArea,
         enqueue: Enqueue,
     ) -> None:
-        """Take what a `DeliveryRoom` has too, and where to queue what an alias sends away."""
+        """Take what a `DeliveryServices` has too, and where to queue what an alias sends away."""
         self._settings = settings
         self._router = router
         self._committer = committer
@@ -178,7 +177,7 @@ class LocalAgent:
         """
         assert self.hand_over is not None
         separator = self._settings.sub_address_separator
-        addresses = tuple(address_of(account, separator) for account in route.accounts)
+        addresses = tuple(account.delivery_address(separator) for account in route.accounts)
         rcpts = _rcpts(addresses, passed_on(Recipient(recipient, route), route))
         replies = await self.hand_over(replace(message, recipients=rcpts), source)
         failed = [

@@ -32,19 +32,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite, Outcome
 from postroom.delivery.committer import Committer
 from postroom.delivery.completion import Completion
 from postroom.delivery.copies import Copies
 from postroom.delivery.expansion import Route
-from postroom.delivery.full import full_recipients, key_of, reached_by_others
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.mailbox_lines import MailboxLines
 from postroom.delivery.maildir import message_key
+from postroom.delivery.message_options import (
+    held_until,
+    is_binary,
+    notices_of_success,
+    priority_of,
+    traits_of,
+    wants_success,
+)
+from postroom.delivery.over_quota_replies import full_recipients, key_of, reached_by_others
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
-from postroom.delivery.sending import SendingLimits
+from postroom.delivery.sending_limits import SendingLimits
 from postroom.delivery.settings import DeliverySettings, Network
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import (
@@ -52,14 +59,6 @@ from postroom.delivery.trace import (
     original_to_fields,
     received_field,
     return_path_field,
-)
-from postroom.delivery.wishes import (
-    held_until,
-    is_binary,
-    notices_of_success,
-    priority_of,
-    traits_of,
-    wants_success,
 )
 from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
 from postroom.errors import LOCAL_ERROR, reply_for
@@ -89,7 +88,7 @@ _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryRoom:
+class DeliveryServices:
     """What the deliveries of all sessions share.
 
     Attributes:
@@ -117,25 +116,25 @@ class DeliveryRoom:
 class SessionDelivery:
     """The avatar: what one session, logged in or not, may do with mail."""
 
-    def __init__(self, room: DeliveryRoom, facts: SessionFacts, user: str | None) -> None:
+    def __init__(self, services: DeliveryServices, facts: SessionFacts, user: str | None) -> None:
         """Decide once whether this session may write to other domains.
 
         Args:
-            room: shared.
+            services: shared.
             facts: the session's.
             user: who has logged in, None for an anonymous session.
         """
-        self._room = room
+        self._services = services
         self._user = user
         self._completion: Completion | None = None
         self.may_relay = facts.role != "lmtp" and (
-            user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
+            user is not None or is_within(facts.client, tuple(services.settings.relay_networks))
         )
 
     @property
-    def room(self) -> DeliveryRoom:
+    def services(self) -> DeliveryServices:
         """What all deliveries share."""
-        return self._room
+        return self._services
 
     def identity(self) -> str | None:
         """See `IIdentified`."""
@@ -146,16 +145,16 @@ class SessionDelivery:
 
         RFC 1870 s6.1
         """
-        if self._user is None or self._room.sending is None:
+        if self._user is None or self._services.sending is None:
             return None
-        return self._room.sending.check_size(self._user, envelope.mail.size_octets)
+        return self._services.sending.check_size(self._user, envelope.mail.size_octets)
 
     def validate_recipient(self, envelope: Envelope, rcpt: Rcpt) -> "Resolved | Deferred[Resolved]":
         """Find the recipient's route; see `ITransactionDelivery` and `Router.resolve`.
 
         RFC 5321 s3.6.2, s7.9
         """
-        resolved = self._room.router.resolve(rcpt.forward_path)
+        resolved = self._services.router.resolve(rcpt.forward_path)
         if isinstance(resolved, Deferred):
             return resolved.addCallback(self._permit, envelope.mail.size_octets, rcpt)
         return self._permit(resolved, envelope.mail.size_octets, rcpt)
@@ -166,9 +165,9 @@ class SessionDelivery:
         Raises:
             Refusal: 451 4.7.1, the account has sent enough today.
         """
-        if self._user is None or self._room.sending is None:
+        if self._user is None or self._services.sending is None:
             return self._begin(envelope)
-        return self._room.sending.begin(self._user, envelope, lambda: self._begin(envelope))
+        return self._services.sending.begin(self._user, envelope, lambda: self._begin(envelope))
 
     def _begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
         copies = Copies.of(envelope)
@@ -180,14 +179,14 @@ class SessionDelivery:
         return Deferred.fromCoroutine(self._begin_forwarding(envelope, copies))
 
     async def _begin_forwarding(self, envelope: Envelope, copies: Copies) -> IDeliveryTransaction:
-        sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
+        sender = await self._services.router.forwarding_sender(envelope.mail.reverse_path)
         return self._message_delivery(envelope, copies, sender)
 
     def _message_delivery(
         self, envelope: Envelope, copies: Copies, forwarding_sender: Mailbox | None
     ) -> "MessageDelivery":
         return MessageDelivery(
-            self._room, envelope, copies, forwarding_sender, self.may_relay, self._completion
+            self._services, envelope, copies, forwarding_sender, self.may_relay, self._completion
         )
 
     def _permit(
@@ -205,9 +204,9 @@ class SessionDelivery:
             return NOT_A_WRITER
         if not resolved.accounts or resolved.queued or resolved.forwarded:
             return resolved
-        if self._room.settings.hands_over:  # whose quotas are known there alone
+        if self._services.settings.hands_over:  # whose quotas are known there alone
             return resolved
-        full = self._room.quotas.refusal(resolved.accounts, size_octets)
+        full = self._services.quotas.refusal(resolved.accounts, size_octets)
         if isinstance(full, Deferred):
             return full.addCallback(lambda answer: resolved if answer is None else answer)
         return resolved if full is None else full
@@ -273,7 +272,7 @@ class MessageDelivery:
 
     def __init__(
         self,
-        room: DeliveryRoom,
+        services: DeliveryServices,
         envelope: Envelope,
         copies: Copies,
         forwarding_sender: Mailbox | None,
@@ -283,23 +282,23 @@ class MessageDelivery:
         """Begin before the content.
 
         Args:
-            room: shared.
+            services: shared.
             envelope: complete.
             copies: who gets one.
             forwarding_sender: the reverse-path of what is forwarded off-site.
             trusted: True if the session may relay.
             completion: what is added to the header; None for nothing.
         """
-        self._room = room
+        self._services = services
         self._envelope = envelope
         self._copies = copies
         self._forwarding_sender = forwarding_sender
         self._completion = completion
-        self._spool = room.spools.new_spool()
+        self._spool = services.spools.new_spool()
         self._mailbox_lines: MailboxLines | None = MailboxLines()
-        self._scan = HeaderScan(room.settings)
+        self._scan = HeaderScan(services.settings)
         self._in_header = True
-        self._received_at = room.now()
+        self._received_at = services.now()
         self._trusted = trusted
         self._held_until = held_until(envelope.mail.parameters, self._received_at)
 
@@ -359,7 +358,7 @@ class MessageDelivery:
         return result
 
     def _store(self, content: IContent) -> "Deferred[Sequence[Reply]]":
-        envelope, settings = self._envelope, self._room.settings
+        envelope, settings = self._envelope, self._services.settings
         only = envelope.recipients[0].rcpt.forward_path if len(envelope.recipients) == 1 else None
         received = received_field(
             envelope.session,
@@ -380,7 +379,7 @@ class MessageDelivery:
         writes = [self._write_for(account, received, content) for account in self._copies.accounts]
         # The usual message has Maildirs only, and one Deferred is all it costs.
         if not (self._copies.queued or self._copies.forwarded):
-            stored = self._room.committer.deliver(writes)
+            stored = self._services.committer.deliver(writes)
             return stored.addCallback(self._check, writes, PrefixedContent(received, content))
         return Deferred.fromCoroutine(
             self._store_and_queue(writes, PrefixedContent(received, content))
@@ -413,7 +412,7 @@ class MessageDelivery:
         self, writes: Sequence[MaildirWrite], content: IContent
     ) -> Sequence[Reply]:
         queueing = Deferred.fromCoroutine(self._queue_copies(content))
-        outcomes = await self._room.committer.deliver(writes) if writes else ()
+        outcomes = await self._services.committer.deliver(writes) if writes else ()
         try:
             await queueing
         except Exception:
@@ -494,7 +493,7 @@ class MessageDelivery:
     def _rcpt_of(self, account: Account) -> Rcpt:
         """Give RCPT for an account's copy, with what was asked for about its recipient."""
         key = key_of(account)
-        address = address_of(account, self._room.settings.sub_address_separator)
+        address = account.delivery_address(self._services.settings.sub_address_separator)
         return Rcpt(address, self._copies.parameters.get(key, {}))
 
     def _enqueue(
@@ -505,7 +504,7 @@ class MessageDelivery:
         content: IContent,
     ) -> "Deferred[None]":
         message = self._message(queue_id, sender, recipients)
-        return maybeDeferred(self._room.queue.enqueue, message, content)
+        return maybeDeferred(self._services.queue.enqueue, message, content)
 
     def _message(
         self, queue_id: str, sender: Mailbox | None, recipients: tuple[Rcpt, ...]
@@ -540,7 +539,9 @@ class MessageDelivery:
         message = self._message(envelope.id, envelope.mail.reverse_path, ())
         for notices in notices_of_success(envelope, have).values():
             try:
-                await maybeDeferred(self._room.queue.notify, message, self._scan.section, notices)
+                await maybeDeferred(
+                    self._services.queue.notify, message, self._scan.section, notices
+                )
             except Exception:
                 _log.failure("{id}: a report of success could not be queued", id=envelope.id)
         return self._replies()
@@ -548,7 +549,7 @@ class MessageDelivery:
     async def _withdraw(self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite]) -> None:
         stored = [w for w, outcome in zip(writes, outcomes, strict=True) if outcome is None]
         if stored:
-            await self._room.committer.withdraw(stored)
+            await self._services.committer.withdraw(stored)
 
     def _replies(self) -> Sequence[Reply]:
         return [queued_as(self._envelope.id)] * len(self._envelope.recipients)

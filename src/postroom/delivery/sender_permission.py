@@ -26,7 +26,7 @@ from postroom.wire.paths import Mailbox
 _KEPT: Final = 10_000
 
 
-class Senders:
+class SenderPermission:
     """Says whose an address is."""
 
     def __init__(self, directory: IDirectory, router: Router, settings: DeliverySettings) -> None:

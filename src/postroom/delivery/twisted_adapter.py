@@ -1,6 +1,6 @@
 """Runs deliveries that were written for `twisted.mail.smtp`, unchanged.
 
-`LegacyDelivery` calls an `IMessageDelivery` the way that `twisted.mail.smtp.SMTP` does: the same
+`TwistedDelivery` calls an `IMessageDelivery` the way that `twisted.mail.smtp.SMTP` does: the same
 methods in the same order with the same kinds of arguments. It is kinder in five ways. Every method
 may return a Deferred, also those whose result Twisted takes at once (`receivedHeader`, the callable
 that makes the message, `lineReceived`). ``resp`` of an `SMTPServerError` may be text or octets
@@ -40,7 +40,7 @@ MakeMessage = Callable[[], Any]
 """What `IMessageDelivery.validateTo` gives: a callable that makes an `IMessage`."""
 
 
-class LegacyAddress(smtp.Address):
+class TwistedAddress(smtp.Address):
     """An `Address` made from a mailbox that was parsed already.
 
     Twisted's own parser knows no address literals, and would give a recipient without a domain the
@@ -69,7 +69,7 @@ def _dequoted(token: bytes) -> bytes:
     return smtp.Address.dequotebs.sub(rb"\1", token)
 
 
-class LegacyProtocol:
+class TwistedProtocol:
     """What deliveries read from the ``protocol`` of a `User`.
 
     Attributes:
@@ -101,7 +101,7 @@ class _Peer:
 
 
 @implementer(ITransactionDelivery)
-class LegacyDelivery:
+class TwistedDelivery:
     """Adapts an `IMessageDelivery`."""
 
     def __init__(self, get_delivery: Callable[[], Any], host: bytes = smtp.DNSNAME) -> None:
@@ -130,7 +130,7 @@ class LegacyDelivery:
         return Deferred.fromCoroutine(self._begin(envelope))
 
     async def _validate_sender(self, envelope: Envelope) -> Reply | None:
-        sender = LegacyAddress(envelope.mail.reverse_path, self._host)
+        sender = TwistedAddress(envelope.mail.reverse_path, self._host)
         try:
             self._delivery = await maybeDeferred(self._get_delivery)
             helo = _helo(envelope.session)
@@ -153,8 +153,8 @@ class LegacyDelivery:
         return make
 
     def _user(self, envelope: Envelope, path: Mailbox) -> smtp.User:
-        protocol = LegacyProtocol(envelope.session, self._host, self._delivery)
-        address = LegacyAddress(path, self._host)
+        protocol = TwistedProtocol(envelope.session, self._host, self._delivery)
+        address = TwistedAddress(path, self._host)
         user = smtp.User(address, _helo(envelope.session), protocol, self._origin)
         # User makes a plain Address of it, with the faults of that.
         user.dest = address
@@ -177,7 +177,7 @@ class LegacyDelivery:
             for copy in copies:
                 copy.lose()
             raise Refusal(_refusal(error)) from None
-        return LegacyTransaction(copies)
+        return TwistedTransaction(copies)
 
 
 class _Copy:
@@ -202,7 +202,7 @@ class _Copy:
 
 
 @implementer(IDeliveryTransaction)
-class LegacyTransaction:
+class TwistedTransaction:
     """Feeds the lines of one message to an `IMessage` for each recipient."""
 
     def __init__(self, copies: Sequence[_Copy]) -> None:
