@@ -18,6 +18,7 @@ GROUND = {
     "maildirs",
     "later",
     "threads",
+    "batching",
     "international",
 }
 ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
@@ -34,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "maildirs": {"wire", "errors", "envelope"},
     "later": set(),
     "threads": set(),
+    "batching": {"threads"},
     "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
