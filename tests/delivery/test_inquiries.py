@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 import postroom.delivery.avatars  # noqa: F401  it registers the adapter
 from postroom.delivery.inquiries import UNCLEAR
 from postroom.delivery.routing import DIRECTORY_DOWN, DISABLED, UNKNOWN_USER
-from postroom.delivery.transaction import SessionDelivery
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import Account, Alias, Domain, DomainKind, RelayRecipient, Writers
 from postroom.interfaces import IInquiries
 from tests.delivery.support import FACTS, box

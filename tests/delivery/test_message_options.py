@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.trace import received_field
-from postroom.delivery.transaction import SessionDelivery
 from postroom.envelope import Action, Envelope, Notice, Recipient, Trait
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import parse_mailbox

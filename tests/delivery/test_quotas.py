@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite
 from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import FRESH_SECONDS, FULL, FULL_FOR_NOW, OverQuota, Quotas
-from postroom.delivery.transaction import DeliveryServices, SessionDelivery
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import AccountLimits
 from postroom.maildirs import usage
 from postroom.maildirs.usage import STALE_SECONDS, Quota

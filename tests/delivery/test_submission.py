@@ -315,7 +315,7 @@ class DeliveryTests(SynchronousTestCase):
     def judge(self, sender: str | None, login: object = JOE.encode(), **changes: bool) -> Any:
         permission, _ = make_permission()
         rules = SubmissionRules(SubmissionSettings(**changes), permission)
-        realm = MailRealm(FakeRoom(), rules)  # type: ignore[arg-type]
+        realm = MailRealm(FakeServices(), rules)  # type: ignore[arg-type]
         facts = replace(FACTS, role="submission")
         _, avatar, _ = realm.requestAvatar(login, facts, ITransactionDelivery)
         verifyObject(ITransactionDelivery, avatar)
@@ -346,15 +346,17 @@ class DeliveryTests(SynchronousTestCase):
         self.patch(submission.SessionDelivery, "begin", lambda *_: inner)
         permission, _ = make_permission()
         rules = SubmissionRules(SubmissionSettings(), permission)
-        delivery = SubmittedDelivery(FakeRoom(), FACTS, JOE, rules)  # type: ignore[arg-type]
+        delivery = SubmittedDelivery(FakeServices(), FACTS, JOE, rules)  # type: ignore[arg-type]
         message: Any = delivery.begin(envelope(("x@there.example", None)))
         self.assertRaises(Refusal, message.write, b"From: a\r\nFrom: b\r\n\r\n")
-        self.patch(submission.SessionDelivery, "begin", lambda *_: succeed(inner))
+        begun: Deferred[IDeliveryTransaction] = Deferred()
+        self.patch(submission.SessionDelivery, "begin", lambda *_: begun)
         later: Any = delivery.begin(envelope(("x@there.example", None)))
+        begun.callback(inner)
         self.assertIsInstance(self.successResultOf(later), SubmittedMessage)
 
 
-class FakeRoom:
+class FakeServices:
     """What an avatar looks at before there is a message."""
 
     settings = settings()

@@ -23,19 +23,19 @@ from postroom.delivery.expansion import Route
 from postroom.delivery.headers import TOO_MANY_HOPS
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
-from postroom.delivery.settings import SubmissionSettings
-from postroom.delivery.spool import SpoolArea
-from postroom.delivery.srs import Rewriting
-from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
-from postroom.delivery.transaction import (
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import (
     LITERAL_ELSEWHERE,
     NOT_A_WRITER,
     OWNER_CHANGED,
     RELAYING_DENIED,
-    DeliveryServices,
-    DiscardedMessage,
     SessionDelivery,
 )
+from postroom.delivery.settings import SubmissionSettings
+from postroom.delivery.spool import SpoolArea
+from postroom.delivery.srs import Rewriting
+from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
+from postroom.delivery.transaction import DiscardedMessage
 from postroom.envelope import Account, Alias, Domain, Envelope, NewMessage, Writers
 from postroom.errors import NO_SPACE, Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery

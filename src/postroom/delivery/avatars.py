@@ -28,8 +28,9 @@ from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
 from postroom.delivery.inquiries import DirectoryInquiries
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
-from postroom.delivery.transaction import DeliveryServices, SessionDelivery
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 

@@ -21,6 +21,7 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.envelope import Account
 from postroom.errors import Refusal
 from postroom.interfaces import IDirectory
+from postroom.later import chain, result_of
 from postroom.wire.paths import Mailbox
 
 _KEPT: Final = 10_000
@@ -75,8 +76,7 @@ class SenderPermission:
             self._accounts[user] = account
             if len(self._accounts) > _KEPT:
                 self._accounts.popitem(last=False)
-        answer = self._judge(user, account, sender)
-        return answer if isinstance(answer, bool) else await answer
+        return await result_of(self._judge(user, account, sender))
 
     def _judge(
         self, user: str, account: Account | None, sender: Mailbox
@@ -88,10 +88,7 @@ class SenderPermission:
         listed = () if account is None else account.senders
         if address in listed or f"@{sender.domain_key}" in listed:
             return True
-        route = self._router.resolve(sender)
-        if isinstance(route, Deferred):
-            return route.addCallback(_is_only_for, account)
-        return _is_only_for(route, account)
+        return chain(self._router.resolve(sender), _is_only_for, account)
 
     def _without_tag(self, address: str) -> str:
         local, _, domain = address.rpartition("@")

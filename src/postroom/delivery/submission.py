@@ -18,11 +18,13 @@ from zope.interface import implementer
 from postroom.delivery.authors import AuthorScan
 from postroom.delivery.completion import Completion
 from postroom.delivery.sender_permission import SenderPermission
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.settings import SubmissionSettings
-from postroom.delivery.transaction import DeliveryServices, SessionDelivery
 from postroom.envelope import Envelope, SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import IDeliveryTransaction
+from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
 NOT_YOUR_ADDRESS: Final = reply(553, "5.7.1", "You may not send as this address")
@@ -67,19 +69,14 @@ class SubmittedDelivery(SessionDelivery):
         if not settings.own_senders:
             return super().validate_sender(envelope)
         allowed = self._rules.permission.may_send_as(self._login, sender)
-        if isinstance(allowed, Deferred):
-            return allowed.addCallback(self._sender_judged, envelope)
-        return self._sender_judged(allowed, envelope)
+        return chain(allowed, self._sender_judged, envelope)
 
     def _sender_judged(self, allowed: bool, envelope: Envelope) -> Any:
         return super().validate_sender(envelope) if allowed else NOT_YOUR_ADDRESS
 
     def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
         """Have the header looked at on its way; see `ITransactionDelivery`."""
-        begun = super().begin(envelope)
-        if isinstance(begun, Deferred):
-            return begun.addCallback(self._watched)
-        return self._watched(begun)
+        return chain(super().begin(envelope), self._watched)
 
     def _watched(self, transaction: IDeliveryTransaction) -> IDeliveryTransaction:
         scan = AuthorScan(self._services.settings.header_octets)
@@ -135,10 +132,9 @@ class SubmittedMessage:
         try:
             for author in self._scan.authors():
                 allowed = self._rules.permission.may_send_as(self._user, author)
-                if not (await allowed if isinstance(allowed, Deferred) else allowed):
+                if not await result_of(allowed):
                     raise Refusal(NOT_YOUR_NAME)
         except BaseException:
             self._transaction.abort()
             raise
-        stored = self._transaction.commit()
-        return await stored if isinstance(stored, Deferred) else stored
+        return await result_of(self._transaction.commit())

@@ -36,11 +36,11 @@ from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
 from postroom.delivery.sender_permission import SenderPermission
 from postroom.delivery.sending_limits import SendingLimits
+from postroom.delivery.services import DeliveryServices
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
-from postroom.delivery.transaction import DeliveryServices
 from postroom.envelope import NewMessage
 from postroom.interfaces import IChunkSource, IContent, IExtension
 from postroom.queue.files import files_of
