@@ -34,13 +34,14 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postroom.envelope import Action, NewMessage, Notice, Trait, new_queue_id
 from postroom.interfaces import IChunkSource, IContent
+from postroom.later import result_of
 from postroom.queue.model import Report
 from postroom.wire.commands import Rcpt
+from postroom.wire.fields import field_pattern
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import BODY, BY, ENVID, HOLDFOR, ORCPT, RET
 from postroom.wire.paths import Mailbox
@@ -56,8 +57,9 @@ _CHUNK_OCTETS: Final = 256 * 1024
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _UNCLEAN = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+_MESSAGE_ID_FIELD = field_pattern("message-id")
 # msg-id without its folding and quoting: enough to quote one that is sound.    RFC 5322 s3.6.4
-_MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(<[!-;=?-~]{1,250}>)[ \t]*\r$", re.I | re.M)
+_MESSAGE_ID = re.compile(rb"[ \t]*(<[!-;=?-~]{1,250}>)[ \t]*\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,7 @@ async def read_original(source: IChunkSource, header_only: bool = False) -> Orig
     octets = b""
     index = 0
     while len(octets) <= RETURNED_OCTETS and (whole or b"\r\n\r\n" not in octets):
-        piece = source.chunk(index)
-        piece = await piece if isinstance(piece, Deferred) else piece
+        piece = await result_of(source.chunk(index))
         if not piece:
             break
         octets += piece
@@ -321,11 +322,12 @@ def _thread(original: Original) -> list[str]:
 
     RFC 3834 s3.1.5
     """
-    found = _MESSAGE_ID.search(_header(original.octets))
-    if found is None:
-        return []
-    message_id = found[1].decode("ascii")
-    return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
+    for _, value in _MESSAGE_ID_FIELD.findall(_header(original.octets)):
+        found = _MESSAGE_ID.fullmatch(value)
+        if found is not None:
+            message_id = found[1].decode("ascii")
+            return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
+    return []
 
 
 _SUBJECTS: Final = {
