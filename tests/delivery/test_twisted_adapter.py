@@ -186,6 +186,24 @@ class AWholeTransaction(TwistedCase):
         self.now(transaction.write(b"Hello\r\n"))
         self.assertEqual(self.delivery.messages[0].lines[1:], [b"", b"Hello"])
 
+    def test_mbox_lines_above_the_header_become_fields(self) -> None:
+        line = b"From joe@example.org Sat Nov 22 14:03:07 2025"
+        for content, expected in (
+            (b"%b\r\nSubject: a\r\n\r\nb\r\n" % line, [b"Subject: a", b"", b"b"]),
+            (b"%b\r\nno header\r\n" % line, [b"", b"no header"]),
+            (b"%b\r\nFr" % line, [b"", b"Fr"]),
+        ):
+            for size in (1, 7, 1000):
+                self.delivery = Delivery()
+                transaction = self.begun("u@here.example")
+                for start in range(0, len(content), size):
+                    self.now(transaction.write(content[start : start + size]))
+                self.assertEqual(self.now(transaction.commit()), [DELIVERED])
+                self.assertEqual(
+                    self.delivery.messages[0].lines,
+                    [b"Received: by us", b"X-Mailbox-Line: " + line, *expected],
+                )
+
     def test_a_delivery_may_have_no_received_header(self) -> None:
         self.delivery.header = None
         self.begun("u@here.example")

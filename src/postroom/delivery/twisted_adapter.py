@@ -26,9 +26,11 @@ from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postroom.delivery.mailbox_lines import MailboxLines
 from postroom.envelope import Envelope, SessionFacts
 from postroom.errors import LOCAL_ERROR, Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.later import chain
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
@@ -209,10 +211,12 @@ class TwistedTransaction:
         """Begin before the first line."""
         self._copies = copies
         self._partial: list[bytes] = []
+        self._mailbox_lines = MailboxLines()
         self._begun = False
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Cut lines and give them to all; waits where a message answers with a Deferred."""
+        chunk = self._mailbox_lines.feed(chunk)
         self._partial.append(chunk)
         if b"\n" not in chunk:
             return None
@@ -230,9 +234,9 @@ class TwistedTransaction:
             copy.lose()
 
     async def _commit(self) -> Sequence[Reply]:
-        rest = b"".join(self._partial)
+        rest = b"".join((*self._partial, self._mailbox_lines.end()))
         if rest:
-            waiting = self._feed([rest])
+            waiting = self._feed(rest.split(b"\r\n"))
             if waiting is not None:
                 await waiting
         endings = [
@@ -255,31 +259,35 @@ class TwistedTransaction:
             # As Twisted: a body without a header gets an empty line before it, for our Received.
             if lines[0] and b":" not in lines[0]:
                 lines.insert(0, b"")
-        waiting = [
-            (copy, answer)
-            for copy in self._copies
-            for line in lines
-            for answer in self._give(copy, line)
-        ]
+        waiting = []
+        for copy in self._copies:
+            for line in lines:
+                answer = self._give(copy, line)
+                if answer is not None:
+                    waiting.append((copy, answer))
         return Deferred.fromCoroutine(self._wait(waiting)) if waiting else None
 
-    def _give(self, copy: _Copy, line: bytes) -> "Sequence[Deferred[Any]]":
-        """Give a line to one message; gives back the Deferred that it answers with, if any."""
+    def _give(self, copy: _Copy, line: bytes) -> "Deferred[None] | None":
+        """Pass a line to one message; return what it waits for, if anything."""
         if copy.message is None:
-            return ()
+            return None
         try:
             answer = copy.message.lineReceived(line)
+            return None if answer is None else chain(answer, _nothing)
         except Exception as error:
             copy.fail(error)
-            return ()
-        return (answer,) if isinstance(answer, Deferred) else ()
+            return None
 
-    async def _wait(self, waiting: "Sequence[tuple[_Copy, Deferred[Any]]]") -> None:
+    async def _wait(self, waiting: "Sequence[tuple[_Copy, Deferred[None]]]") -> None:
         for copy, answer in waiting:
             try:
                 await answer
             except Exception as error:
                 copy.fail(error)
+
+
+def _nothing(_: object) -> None:
+    """Drop what a message answered to a line: it means nothing."""
 
 
 def _helo(facts: SessionFacts) -> tuple[bytes, bytes]:
