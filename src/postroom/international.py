@@ -59,7 +59,7 @@ def _ascii_label(label: str) -> str:
 
 
 def local_key(local_part: bytes) -> bytes:
-    """Give a local part in the form in which it is compared.
+    """Return a local part in the form in which it is compared.
 
     Args:
         local_part: without quotes; UTF-8 if it is not ASCII.
@@ -95,7 +95,7 @@ def _folded(character: str) -> str | None:
 
 
 def address_key(local_part: bytes, domain: str) -> str:
-    """Give an address in the form in which directories keep it.
+    """Return an address in the form in which directories keep it.
 
     Args:
         local_part: as sent.

@@ -18,7 +18,7 @@ _log = Logger()
 def call_in_reactor(
     reactor: IReactorFromThreads, call: Callable[..., object], *arguments: Any
 ) -> None:
-    """Have the reactor's thread call something; never raises for a wake-up that failed."""
+    """Call a function in the reactor's thread; a wake-up that fails is logged, never raised."""
     try:
         reactor.callFromThread(call, *arguments)
     except OSError as error:

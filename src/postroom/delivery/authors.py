@@ -43,14 +43,14 @@ class AuthorScan:
     """
 
     def __init__(self, limit_octets: int) -> None:
-        """Begin before the first octet; a header section may not be longer than the limit."""
+        """Start before the first octet, with the longest header section that is accepted."""
         self._limit = limit_octets
         self._head: bytearray | None = bytearray()
         self._first_line: int | None = 0
         self._fields: list[tuple[bytes, bytes]] = []
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the content.
+        """Read the next piece of the content.
 
         Raises:
             Refusal: 550 5.6.0 several From or Sender fields, 552 5.3.4 too much header.
@@ -70,7 +70,7 @@ class AuthorScan:
             raise Refusal(TOO_LARGE)
 
     def end(self) -> None:
-        """Say that the content is over.
+        """Finish: the content is over.
 
         Raises:
             Refusal: as `feed`.
@@ -79,7 +79,7 @@ class AuthorScan:
             self._finish(bytes(self._head) + b"\r\n")
 
     def authors(self) -> Sequence[Mailbox]:
-        """Give everybody whom From and Sender name, after the header section has ended.
+        """Return everybody whom From and Sender name, after the header section has ended.
 
         Raises:
             Refusal: 550 5.7.1, a field cannot be read with certainty.

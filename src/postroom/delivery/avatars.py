@@ -37,12 +37,12 @@ from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 
 @implementer(IRealm)
 class MailRealm:
-    """Gives sessions their deliveries."""
+    """Makes the deliveries of sessions."""
 
     def __init__(
         self, services: DeliveryServices, submission: SubmissionRules | None = None
     ) -> None:
-        """Take what all deliveries share.
+        """Create the realm.
 
         Args:
             services: for every session.
@@ -91,10 +91,10 @@ class MailRealm:
 
 @implementer(IRealm)
 class SiteRealm:
-    """Gives every session the site's own delivery, whoever has logged in or not."""
+    """Returns the site's own delivery for every session, with or without a login."""
 
     def __init__(self, make_delivery: Callable[[], ITransactionDelivery]) -> None:
-        """Take what returns the delivery of a session."""
+        """Create the realm with a function that returns the delivery of a session."""
         self._make_delivery = make_delivery
 
     def requestAvatar(

@@ -107,6 +107,6 @@ class Committer:
 
 
 def _answer(jobs: Sequence[_Job]) -> None:
-    """Tell who waits for the jobs of a batch. In the reactor's thread."""
+    """Fire the Deferreds of a batch. In the reactor's thread."""
     for job in jobs:
         job.done.callback([file.outcome for file in job.files])

@@ -45,7 +45,7 @@ class HeaderScan:
     """
 
     def __init__(self, settings: DeliverySettings) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._settings = settings
         self._head: bytearray | None = None
         self.body_at = 0
@@ -61,7 +61,7 @@ class HeaderScan:
         return not self.section.isascii()
 
     def feed(self, chunk: bytes) -> bool:
-        """Take the next piece of the content.
+        """Read the next piece of the content.
 
         Returns:
             True if the header section ended in it: no further piece is of interest.
@@ -85,7 +85,7 @@ class HeaderScan:
         return False
 
     def end(self) -> None:
-        """Say that the content is over, though its header section is not.
+        """Finish: the content is over, though its header section has not ended.
 
         Raises:
             Refusal: as `feed`.

@@ -33,7 +33,7 @@ class DirectoryInquiries:
     """Asks the routing for a session; an adapter of its delivery."""
 
     def __init__(self, delivery: SessionDelivery) -> None:
-        """Take the session's delivery, which says who asks."""
+        """Create the adapter of a session's delivery, which knows who asks."""
         self._router: Router = delivery.services.router
         self._user = delivery.identity()
         self._default_domain = delivery.services.settings.postmaster_domain

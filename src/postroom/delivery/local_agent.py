@@ -47,7 +47,7 @@ HandOver = Callable[[NewMessage, IChunkSource], Awaitable[Sequence[Reply]]]
 
 @implementer(ILocalAgent)
 class LocalAgent:
-    """Takes mail from the queue into Maildirs, or to the server that keeps the mailboxes.
+    """Delivers mail from the queue to Maildirs, or to the server that keeps the mailboxes.
 
     Attributes:
         hand_over: gives mail for accounts to another server; None for Maildirs.
@@ -61,7 +61,7 @@ class LocalAgent:
         spools: SpoolArea,
         enqueue: Enqueue,
     ) -> None:
-        """Take what a `DeliveryServices` has too, and where to queue what an alias sends away."""
+        """Create it from parts of `DeliveryServices`; ``enqueue`` queues what aliases send away."""
         self._settings = settings
         self._router = router
         self._committer = committer
@@ -155,7 +155,7 @@ class LocalAgent:
         source: IChunkSource,
         content: IContent,
     ) -> None:
-        """Give the message to another server; accounts that it refuses alone are tried alone.
+        """Send the message to another server; retry apart the accounts that it refuses alone.
 
         Raises:
             Refusal: it refused all of them.
@@ -204,5 +204,5 @@ class LocalAgent:
 
 
 def _rcpts(addresses: tuple[Mailbox, ...], parameters: Parameters) -> tuple[Rcpt, ...]:
-    """Give what stands for a recipient that an alias leads away from. RFC 3461 s5.2.7."""
+    """Return the recipients that an alias puts in place of one. RFC 3461 s5.2.7."""
     return tuple(Rcpt(address, parameters) for address in addresses)

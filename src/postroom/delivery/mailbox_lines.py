@@ -38,14 +38,14 @@ class MailboxLines:
     __slots__ = ("_found", "_held", "_in_line", "over")
 
     def __init__(self) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._held = b""
         self._in_line = False
         self._found = False
         self.over = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next piece of the content.
+        """Convert the next piece of the content.
 
         Returns:
             What takes its place; empty while it cannot be told.

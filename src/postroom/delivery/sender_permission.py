@@ -28,7 +28,7 @@ _KEPT: Final = 10_000
 
 
 class SenderPermission:
-    """Says whose an address is."""
+    """Knows who may send as which address."""
 
     def __init__(self, directory: IDirectory, router: Router, settings: DeliverySettings) -> None:
         """Make it.
@@ -46,7 +46,7 @@ class SenderPermission:
         self._accounts: OrderedDict[str, Account | None] = OrderedDict()
 
     def may_send_as(self, user: str, sender: Mailbox) -> "bool | Deferred[bool]":
-        """Say whether somebody may send as an address.
+        """Return whether an account may send as an address.
 
         Args:
             user: who has logged in, by the account's first address; a bare name, which a source of
@@ -98,7 +98,7 @@ class SenderPermission:
 
 
 def _is_only_for(route: object, account: Account | None) -> bool:
-    """Say whether what a route leads to is an account, and nothing but what the account does."""
+    """Return whether a route leads to an account, and nowhere but where the account's mail goes."""
     if route is DIRECTORY_DOWN:
         raise Refusal(DIRECTORY_DOWN)
     if account is None or not isinstance(route, Route) or route.foreign or route.queued:

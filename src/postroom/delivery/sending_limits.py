@@ -34,14 +34,14 @@ class SendingLimits:
     """Holds those who have logged in to the limits of their accounts."""
 
     def __init__(self, directory: IDirectory, counts: ISendingCounts) -> None:
-        """Take where limits are said, and where messages are counted."""
+        """Create it from where limits are set and where messages are counted."""
         self._directory = directory
         self._counts = counts
         self._revision: int | None = None
         self._limits: OrderedDict[str, AccountLimits] = OrderedDict()
 
     def check_size(self, user: str, size_octets: int) -> "Reply | Deferred[Reply | None] | None":
-        """Say whether a message may have the size that it is announced with.
+        """Check the size that MAIL announces against the account's limit.
 
         Args:
             user: who has logged in.
@@ -121,7 +121,7 @@ class SizedMessage:
     """A message that may not grow beyond a size."""
 
     def __init__(self, transaction: IDeliveryTransaction, largest_octets: int) -> None:
-        """Begin before the content."""
+        """Create it, before the content."""
         self._transaction = transaction
         self._left = largest_octets
 

@@ -65,7 +65,7 @@ class SessionDelivery:
         return self._user
 
     def validate_sender(self, envelope: Envelope) -> "Reply | Deferred[Reply | None] | None":
-        """Take any sender, for which ones are fit is a matter of policy, but no message too large.
+        """Accept any sender; refuse a message that is larger than the account may send.
 
         RFC 1870 s6.1
         """
@@ -133,7 +133,7 @@ class SessionDelivery:
 
 
 def _has_changed_owner(route: Route, rcpt: Rcpt) -> bool:
-    """Say whether an address is an account's that got it after the sender last knew it.
+    """Return whether an address went to another account after the sender last knew it.
 
     Of aliases nobody knows how old they are, nor of the accounts of some sources.
 
@@ -153,7 +153,7 @@ def _has_changed_owner(route: Route, rcpt: Rcpt) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_within(client: str, networks: tuple[Network, ...]) -> bool:
-    """Say whether a client's address lies in one of the networks; a local socket lies in none."""
+    """Return whether a client's address lies in one of the networks; a local socket is in none."""
     if not networks:
         return False
     try:

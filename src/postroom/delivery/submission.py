@@ -51,7 +51,7 @@ class SubmittedDelivery(SessionDelivery):
     def __init__(
         self, services: DeliveryServices, facts: SessionFacts, user: str, rules: SubmissionRules
     ) -> None:
-        """Take who has logged in, and the rules."""
+        """Create the avatar of a user, with the rules."""
         super().__init__(services, facts, user)
         self._login = user
         self._rules = rules
@@ -75,7 +75,7 @@ class SubmittedDelivery(SessionDelivery):
         return super().validate_sender(envelope) if allowed else NOT_YOUR_ADDRESS
 
     def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        """Have the header looked at on its way; see `ITransactionDelivery`."""
+        """Check the authors in the header on the way; see `ITransactionDelivery`."""
         return chain(super().begin(envelope), self._watched)
 
     def _watched(self, transaction: IDeliveryTransaction) -> IDeliveryTransaction:
@@ -94,7 +94,7 @@ class SubmittedMessage:
         user: str,
         rules: SubmissionRules,
     ) -> None:
-        """Begin before the content."""
+        """Create it, before the content."""
         self._transaction = transaction
         self._scan = scan
         self._user = user

@@ -75,7 +75,7 @@ class DiscardedMessage:
     """A message all of whose recipients are aliases for ``discard:``: nothing is kept of it."""
 
     def __init__(self, envelope: Envelope) -> None:
-        """Begin with nothing, and keep to it."""
+        """Create it; nothing will be stored."""
         self._envelope = envelope
         self._octets = 0
 
@@ -106,7 +106,7 @@ class MessageTransaction:
         trusted: bool = False,
         completion: Completion | None = None,
     ) -> None:
-        """Begin before the content.
+        """Create it, before the content.
 
         Args:
             services: shared.
@@ -310,7 +310,7 @@ class MessageTransaction:
         return [refused.get(place, each) for place, each in enumerate(replies)]
 
     def _rcpt_of(self, account: Account) -> Rcpt:
-        """Give RCPT for an account's copy, with what was asked for about its recipient."""
+        """Return RCPT for an account's copy, with the parameters of its recipient."""
         key = key_of(account)
         address = account.delivery_address(self._services.settings.sub_address_separator)
         return Rcpt(address, self._copies.parameters.get(key, {}))
@@ -342,7 +342,7 @@ class MessageTransaction:
         )
 
     def _stored(self, outcomes: Sequence[Outcome]) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
-        """Give the replies, once those are told of success who asked for it."""
+        """Return the replies, once the reports of success that were asked for are queued."""
         envelope = self._envelope
         if not self._trusted or envelope.mail.reverse_path is None:
             return self._replies()

@@ -50,7 +50,7 @@ class TwistedAddress(smtp.Address):
     """
 
     def __init__(self, path: Mailbox | None, host: bytes) -> None:
-        """Take a path; None for the null sender, whose parts are empty."""
+        """Create it from a path; None for the null sender, whose parts are empty."""
         self.local, self.domain = b"", b""
         if path is not None:
             octets = bytes(path)
@@ -59,7 +59,7 @@ class TwistedAddress(smtp.Address):
         self.addrstr = b"<" + bytes(self) + b">"
 
     def dequote(self, addr: object) -> bytes:
-        """Take the quoting off an address, as `Address.dequote` promises."""
+        """Remove the quoting from an address, as `Address.dequote` promises."""
         octets = addr if isinstance(addr, bytes) else str(addr).encode("ascii")
         tokens = [token for token in self.tstring.split(octets) if token]
         return b"".join(_dequoted(token) for token in tokens)
@@ -107,7 +107,7 @@ class TwistedDelivery:
     """Adapts an `IMessageDelivery`."""
 
     def __init__(self, get_delivery: Callable[[], Any], host: bytes = smtp.DNSNAME) -> None:
-        """Take where the delivery comes from; it is asked once for each message.
+        """Create it with the source of the delivery, which is asked once for each message.
 
         Args:
             get_delivery: `IMessageDeliveryFactory.getMessageDelivery`, or what always gives the
@@ -190,12 +190,12 @@ class _Copy:
         self.failed: Reply | None = None
 
     def fail(self, error: Exception) -> None:
-        """Go on without this recipient."""
+        """Note that this recipient failed; the others go on."""
         self.failed = _refusal(error)
         self.lose()
 
     def lose(self) -> None:
-        """Tell the message that the rest of it is not coming; it must be told once at most."""
+        """Call the message's `connectionLost`, once at most: the rest of it is not coming."""
         message, self.message = self.message, None
         if message is None:
             return
@@ -208,7 +208,7 @@ class TwistedTransaction:
     """Feeds the lines of one message to an `IMessage` for each recipient."""
 
     def __init__(self, copies: Sequence[_Copy]) -> None:
-        """Begin before the first line."""
+        """Create it, before the first line."""
         self._copies = copies
         self._partial: list[bytes] = []
         self._mailbox_lines = MailboxLines()
@@ -225,11 +225,11 @@ class TwistedTransaction:
         return self._feed(lines)
 
     def commit(self) -> "Deferred[Sequence[Reply]]":
-        """Tell all messages that they are whole, and wait for them."""
+        """End all messages, and wait for them."""
         return Deferred.fromCoroutine(self._commit())
 
     def abort(self) -> None:
-        """Tell all messages that the rest is not coming."""
+        """Break all messages off."""
         for copy in self._copies:
             copy.lose()
 

@@ -80,7 +80,7 @@ class ReportContent:
     """A report's content, in memory."""
 
     def __init__(self, octets: bytes) -> None:
-        """Take the whole of it."""
+        """Create it from all octets."""
         starts = range(0, len(octets), _CHUNK_OCTETS)
         self._pieces = tuple(octets[start : start + _CHUNK_OCTETS] for start in starts)
         self.size_octets = len(octets)
@@ -119,12 +119,12 @@ async def read_original(source: IChunkSource, header_only: bool = False) -> Orig
 
 
 def header_of(octets: bytes) -> Original:
-    """Give what a report returns of a message whose content begins so, without its body."""
+    """Return what a report returns of a message whose content starts so, without its body."""
     return Original(_header(octets[:RETURNED_OCTETS]), False)
 
 
 def returns_header_only(message: NewMessage, notices: Sequence[Notice]) -> bool:
-    """Say whether a report returns no more than the header.
+    """Return whether a report returns no more than the header.
 
     RFC 3461 s4.3; RFC 8689 s5
     """
@@ -137,7 +137,7 @@ def returns_header_only(message: NewMessage, notices: Sequence[Notice]) -> bool:
 
 
 def _header(octets: bytes) -> bytes:
-    """Give the header; if its end is not in sight, the lines that are."""
+    """Return the header; if its end is not there, the whole lines that are."""
     header, blank, _ = octets.partition(b"\r\n\r\n")
     if not blank:
         header, _, _ = octets.rpartition(b"\r\n")
@@ -206,7 +206,7 @@ def _clean(original: Original) -> Original:
 
 
 def is_international(message: NewMessage, notices: Sequence[Notice]) -> bool:
-    """Say whether a report has to speak of what is not ASCII. RFC 6533 s4."""
+    """Return whether a report has to quote what is not ASCII. RFC 6533 s4."""
     if message.sender is not None and not message.sender.is_ascii:
         return True
     if "SMTPUTF8" not in message.parameters:
@@ -239,7 +239,7 @@ class _Words:
         return "message/rfc822" if whole else "text/rfc822-headers"
 
     def clean(self, text: str) -> str:
-        """Give text without anything that could end a line or move a cursor."""
+        """Return text without anything that could end a line or move a cursor."""
         if not self.utf8:
             return _printable(text)
         return "".join(each if each.isprintable() else "?" for each in text)
@@ -410,7 +410,7 @@ def _status(
 
 
 def _envelope_id(message: NewMessage) -> list[str]:
-    """Give the sender's own name for the transaction back. RFC 3464 s2.2.1."""
+    """Return the field with the sender's own name for the transaction. RFC 3464 s2.2.1."""
     envelope_id = ENVID.of(message.parameters)
     if not envelope_id:
         return []
@@ -433,7 +433,7 @@ def _wishes(message: NewMessage) -> list[str]:
 
 
 def _answer(answer: Reply) -> str:
-    """Give a reply on one line, as much of it as is told."""
+    """Return a reply on one line, cut to what a report quotes."""
     text = _printable(str(answer))
     return text if len(text) <= _REPLY_CHARACTERS else text[:_REPLY_CHARACTERS] + " ..."
 
