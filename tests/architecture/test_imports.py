@@ -1,6 +1,7 @@
 """Who may import whom."""
 
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -82,6 +83,11 @@ def is_allowed(importer: Module, found: Import) -> bool:
     )
 
 
+def _module_of(target: str, names: set[str]) -> str | None:
+    """Find the module that an imported name is, or is in."""
+    return next((name for name in (target, target.rpartition(".")[0]) if name in names), None)
+
+
 class ImportTests(SynchronousTestCase):
     """Tests for the edges between rooms."""
 
@@ -105,13 +111,26 @@ class ImportTests(SynchronousTestCase):
             for found in imports(module)
             if not is_within(found.target, "postroom.wire")
             and found.target.split(".")[0] not in sys.stdlib_module_names
-            # The binding to scapy, which nothing else imports.
-            and (module.name, found.target.split(".")[0]) != ("postroom.wire.scapy", "scapy")
         ]
         self.assertEqual(foreign, [])
 
+    def test_no_modules_import_each_other_in_a_circle(self) -> None:
+        names = {module.name for module in modules()}
+        graph = {
+            module.name: {
+                target
+                for found in imports(module)
+                if (target := _module_of(found.target, names)) not in {None, module.name}
+            }
+            for module in modules()
+        }
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            self.fail(" imports ".join(reversed(error.args[1])))
+
     def test_nothing_imports_the_binding_to_scapy(self) -> None:
-        binding = "postroom.wire.scapy"
+        binding = "postroom.capture.scapy"
         importers = {
             module.name
             for module in modules()

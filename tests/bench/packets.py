@@ -17,11 +17,11 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw, split_layers
 
-import postroom.wire.scapy
+import postroom.capture.scapy
+from postroom.capture.scapy import SMTP
 from postroom.wire.builder import SmtpBuilder
 from postroom.wire.layer import SmtpLayer
 from postroom.wire.ports import SMTP_PORTS
-from postroom.wire.scapy import SMTP
 
 _PARAMETERS = {"SIZE": "4096", "BODY": "8BITMIME"}
 PAYLOADS = (
@@ -114,7 +114,7 @@ def main() -> None:
                 unbind()
             seconds[name] = min(seconds[name], best(work, packets))
             if work is by_scapy_raw:
-                postroom.wire.scapy.bind()
+                postroom.capture.scapy.bind()
     for name, each in seconds.items():
         ratio = seconds["scapy's frame, Raw, naive split"] / each
         print(f"{name:36}{1 / each:12,.0f} packets/s{ratio:9.1f} times scapy")

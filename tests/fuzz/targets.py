@@ -51,7 +51,8 @@ from postroom.wire.paths import (
     parse_mailbox,
     parse_path,
 )
-from postroom.wire.replies import Reply, ReplyReader, reply
+from postroom.wire.replies import Reply, reply
+from postroom.wire.reply_reader import ReplyReader
 from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
 from postroom.wire.tolerance import NONE
@@ -386,7 +387,7 @@ TARGETS: Final[dict[str, Target]] = {
     **dict.fromkeys((f"values.{read.__name__}" for read in READERS), _read_value),
     "grammar.parse_command": _parse_command,
     "replies.reply": _reply,
-    "replies.ReplyReader": _reply_reader,
+    "reply_reader.ReplyReader": _reply_reader,
     "data.DotDecoder": _dot_decoder,
     "data.BareNewlineDecoder": _dot_decoder,
     "data.ChunkDecoder": _chunk_decoder,

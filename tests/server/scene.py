@@ -37,7 +37,8 @@ from postroom.server.protocol import SMTPServerProtocol
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
-from postroom.wire.replies import Reply, ReplyReader, reply
+from postroom.wire.replies import Reply, reply
+from postroom.wire.reply_reader import ReplyReader
 
 HOSTNAME = "mx.here.example"
 LOCAL_DOMAIN = "here.example"

@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.wire.codes import ENHANCED_CODES, REPLY_CODES, reply_code_description
 from postroom.wire.errors import ReplyViolation
-from postroom.wire.replies import LINE_OCTETS, Reply, ReplyReader, reply
+from postroom.wire.replies import LINE_OCTETS, Reply, reply
+from postroom.wire.reply_reader import ReplyReader
 
 CODES = st.integers(200, 599)
 TEXTS = st.lists(

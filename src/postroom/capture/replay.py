@@ -34,7 +34,8 @@ from postroom.wire.codes import (
 from postroom.wire.commands import Bdat
 from postroom.wire.errors import ReplyViolation
 from postroom.wire.layer import SmtpLayer
-from postroom.wire.replies import Reply, ReplyReader
+from postroom.wire.replies import Reply
+from postroom.wire.reply_reader import ReplyReader
 from postroom.wire.stream import Mode
 from postroom.wire.verbs import CMD_LHLO, CMD_MAIL, CMD_RCPT, CMD_STARTTLS
 

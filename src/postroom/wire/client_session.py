@@ -33,7 +33,8 @@ from typing import Final
 from postroom.wire import encode
 from postroom.wire.errors import LocalViolation, ReplyViolation
 from postroom.wire.offers import NO_CAPABILITIES, capabilities_of
-from postroom.wire.replies import Reply, ReplyReader
+from postroom.wire.replies import Reply
+from postroom.wire.reply_reader import ReplyReader
 
 REPLY_LINE_OCTETS: Final = 4096
 """The longest reply line that is read; some servers pass the 512 of RFC 5321 s4.5.3.1.5."""

@@ -3,12 +3,7 @@
 `RemoteViolation` is the peer's fault, `LocalViolation` ours; nothing else leaves `postroom.wire`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from postroom.wire.replies import Reply
+from postroom.wire.replies import Reply
 
 
 class RemoteViolation(Exception):

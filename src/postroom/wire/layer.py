@@ -44,7 +44,8 @@ from postroom.wire.line_ends import only_crlf
 from postroom.wire.offers import capabilities_of
 from postroom.wire.once import computed_once
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
-from postroom.wire.replies import ENHANCED, Reply, ReplyReader
+from postroom.wire.replies import ENHANCED, Reply
+from postroom.wire.reply_reader import ReplyReader
 from postroom.wire.stream import (
     IN_COMMANDS,
     IN_REPLIES,

@@ -1,12 +1,11 @@
-"""Replies: what the server says, and what the client hears.
+"""Replies: what a server says.
 
 A `Reply` is an immutable value that knows its own bytes. The constant replies of the server are
 module-level values and are rendered once; only a reply whose text is made on the spot is rendered
 on the path of a command. Rendering is where the rules of the wire are kept, whatever text comes
 in: no CR, LF, NUL or other control octet, no line over 512 octets.
 
-Who controls the input: the server's own text, which may quote a peer's octets; on the client side
-the remote server, whose every octet is hostile.
+Who controls the input: the server's own text, which may quote a peer's octets.
 """
 
 import re
@@ -14,21 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from postroom.wire.errors import ReplyViolation
-
 LINE_OCTETS = 512
 """The longest reply line, CRLF included (RFC 5321 s4.5.3.1.5)."""
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
-# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
-# Reply-code = %x32-35 %x30-35 %x30-39                              RFC 5321 s4.2
-# The second digit is taken up to 9: the first digit alone decides (s4.2.1), and 59x is seen.
-REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
 
 # status-code = class "." subject "." detail                        RFC 3463 s2
 ENHANCED: Final = r"([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2}))(?: |$)"
-_enhanced = re.compile(ENHANCED)
 
 
 @dataclass(frozen=True)
@@ -92,62 +84,3 @@ def _printable(line: str) -> str:
 
 def _cut(line: str, room: int) -> list[str]:
     return [line[i : i + room] for i in range(0, len(line), room)] or [""]
-
-
-class ReplyReader:
-    """Reads replies, line by line, as a client.
-
-    Bad input is said to be bad at once: a line without a code, a code that changes within a reply,
-    a NUL or a bare CR, more lines or octets than a server has any reason to send. The connection is
-    of no use after that, for nothing tells which reply belongs to which command.
-
-    RFC 5321 s4.2, s4.2.1
-    """
-
-    def __init__(self, max_lines: int = 100, max_octets: int = 32_768) -> None:
-        """Begin before a reply; the limits hold for one reply."""
-        self._max_lines = max_lines
-        self._max_octets = max_octets
-        self._lines: list[str] = []
-        self._octets = 0
-        self._code = 0
-
-    @property
-    def within(self) -> bool:
-        """True while a multi-line reply has begun and not ended."""
-        return bool(self._lines)
-
-    def feed(self, line: bytes) -> Reply | None:
-        """Take one line, without its CRLF.
-
-        Returns:
-            The reply if this was its last line, else None.
-
-        Raises:
-            ReplyViolation: the peer does not speak SMTP; close the connection.
-        """
-        match = REPLY_LINE.fullmatch(line)
-        if match is None:
-            raise ReplyViolation("a line that is no reply", line)
-        code, separator, text = int(match[1]), match[2], match[3] or b""
-        if self._lines and code != self._code:
-            raise ReplyViolation(f"code {code} within a reply of code {self._code}", line)
-        self._code = code
-        self._lines.append(text.decode("ascii", "replace"))
-        self._octets += len(line)
-        if len(self._lines) > self._max_lines or self._octets > self._max_octets:
-            raise ReplyViolation("a reply without end", line[:80])
-        if separator == b"-":
-            return None
-        lines, self._lines, self._octets = self._lines, [], 0
-        return _with_enhanced(code, lines)
-
-
-def _with_enhanced(code: int, lines: list[str]) -> Reply:
-    """Take the enhanced code off the lines if the first has one of the right class."""
-    match = _enhanced.match(lines[0])
-    if match is None or match[1][0] != str(code)[0]:
-        return Reply(code, tuple(lines))
-    enhanced, prefix = match[1], match[1] + " "
-    text = tuple("" if line == enhanced else line.removeprefix(prefix) for line in lines)
-    return Reply(code, text, enhanced)

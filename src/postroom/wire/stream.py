@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from postroom.wire.data import END, STARTS_OF_END
 from postroom.wire.grammar import BDAT_ARGUMENT
-from postroom.wire.replies import REPLY_LINE
+from postroom.wire.reply_reader import REPLY_LINE
 from postroom.wire.verbs import CMD_AUTH, CMD_BDAT, CMD_DATA, CMD_STARTTLS, SMTP_COMMANDS
 
 

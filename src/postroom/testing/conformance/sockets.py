@@ -12,7 +12,8 @@ from functools import cache
 
 from postroom.testing.conversation import Silence
 from postroom.wire.errors import ReplyViolation
-from postroom.wire.replies import Reply, ReplyReader
+from postroom.wire.replies import Reply
+from postroom.wire.reply_reader import ReplyReader
 
 _LINE_OCTETS = 100_000
 

@@ -1,6 +1,6 @@
 """SMTP as a layer of scapy (extra ``capture``): ``pkt[SMTP]`` on ports 25, 465, 587 and 2525.
 
-    >>> import postroom.wire.scapy
+    >>> import postroom.capture.scapy
     >>> packet = IP() / TCP(dport=25) / SMTP(SmtpBuilder().mail_from("a@b.example").build())
     >>> packet[SMTP].view.command, bytes(packet[SMTP].mailfrom)
     ('MAIL', b'a@b.example')
@@ -9,8 +9,6 @@ Importing the module binds the layer. Its one field is the payload, so that what
 built again octet by octet; everything else is asked of `SmtpLayer`, by `SMTP.view` or by the names
 of `SMTP_FIELD_NAMES`, but for ``command``, which scapy has taken for something else: that is
 `SMTP.verb`.
-
-This is the only module of `postroom.wire` that needs more than the standard library.
 """
 
 from typing import Any

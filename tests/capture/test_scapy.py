@@ -10,10 +10,10 @@ from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap, wrpcap
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire import scapy as binding
+from postroom.capture import scapy as binding
+from postroom.capture.scapy import SMTP
 from postroom.wire.builder import SmtpBuilder
 from postroom.wire.ports import SMTP_PORTS
-from postroom.wire.scapy import SMTP
 from postroom.wire.stream import IN_DATA
 
 MAIL = SmtpBuilder().mail_from("a@b.example", SIZE="5").rcpt_to("c@d.example").build()
@@ -78,6 +78,6 @@ class BindingTests(SynchronousTestCase):
         self.assertEqual(run.stdout, "False False\n")
 
     def test_without_scapy_the_extra_is_named(self) -> None:
-        code = "import sys; sys.modules['scapy'] = None; import postroom.wire.scapy"
+        code = "import sys; sys.modules['scapy'] = None; import postroom.capture.scapy"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         self.assertIn("needs scapy: pip install 'postroom[capture]'", run.stderr)
