@@ -19,6 +19,9 @@ GROUND = {
     "later",
     "threads",
     "international",
+    "networks",
+    "direct_socket",
+    "tls",
 }
 ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
 
@@ -35,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "later": set(),
     "threads": set(),
     "international": {"wire"},
+    "networks": set(),
+    "direct_socket": set(),
+    "tls": {"envelope"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
     "capture": {"wire", "errors"},

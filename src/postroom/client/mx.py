@@ -26,8 +26,8 @@ from twisted.internet.defer import DeferredList
 from twisted.python.failure import Failure
 
 from postroom.client.failures import reply_of
+from postroom.client.forbidden_networks import may_connect
 from postroom.client.model import Destination, SmartHost
-from postroom.client.networks import may_connect
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Target
 from postroom.errors import Refusal

@@ -54,13 +54,14 @@ from postroom.client.delivery import Delivery, Usage
 from postroom.client.failures import HostFailed, TLSFailed
 from postroom.client.introduction import introduce
 from postroom.client.model import TLSMode
-from postroom.client.outlet import Outlet
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target
 from postroom.client.terms import Hop
-from postroom.client.tls import ClientContexts, check_name, facts_of
+from postroom.client.tls import ClientContexts, check_name
+from postroom.direct_socket import DirectSocket
 from postroom.envelope import TLSFacts
 from postroom.errors import LOCAL_ERROR, Refusal
+from postroom.tls import handshake_error, tls_facts
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.errors import LocalViolation, RemoteViolation
@@ -172,7 +173,7 @@ class Connection(Protocol):
         assert transport is not None
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._outlet = Outlet(transport)
+        self._direct = DirectSocket(transport)
         self._arm()
         self._check_deadline()
         hostname = self._around.settings.hostname.encode("ascii")
@@ -213,7 +214,7 @@ class Connection(Protocol):
             return
         phase = self._phase
         if phase is Phase.HANDSHAKE:
-            self._end(HostFailed(self._no_tls(_openssl_words(reason))))
+            self._end(HostFailed(self._no_tls(handshake_error(reason))))
         else:
             self._end(HostFailed(failures.lost(self._remote, phase)))
 
@@ -228,7 +229,7 @@ class Connection(Protocol):
         if handshake is None:
             return
         self.secure = True
-        self.tls = facts_of(connection)
+        self.tls = tls_facts(connection)
         self._arm()
         handshake.callback(None)
 
@@ -262,7 +263,7 @@ class Connection(Protocol):
         self._upgrading = self.policy.tls is TLSMode.OPPORTUNISTIC
         self._arm()
         creator = self._around.contexts.creator(self.target.name, self._verified)
-        cast(ITLSTransport, self._outlet.shared()).startTLS(creator)
+        cast(ITLSTransport, self._direct.transport()).startTLS(creator)
         await self._handshake
 
     def _no_tls(self, why: str) -> Reply:
@@ -449,7 +450,7 @@ class Connection(Protocol):
         self._arm()
 
     def _stream_content(self, delivery: Delivery) -> None:
-        consumer = cast(IConsumer, self._outlet.shared())
+        consumer = cast(IConsumer, self._direct.transport())
         source, encoder = delivery.attempt.outgoing.source, delivery.encoder()
         seven_bit_for = self._remote if delivery.seven_bit else None
         stream = ContentStream(consumer, source, encoder, seven_bit_for, self._arm)
@@ -518,7 +519,7 @@ class Connection(Protocol):
     # The end.
 
     def _send(self, octets: bytes) -> None:
-        self._outlet.write(octets)
+        self._direct.write(octets)
 
     def _say_goodbye(self) -> None:
         """Send QUIT if nothing is unanswered, and close when it is answered."""
@@ -575,13 +576,6 @@ class Connection(Protocol):
             self._delivery.keep_replies()
         self._forget()
         self._owner.ended(self, attempt, failure)
-
-
-def _openssl_words(reason: Failure) -> str:
-    """Say in OpenSSL's last words why a handshake failed."""
-    if isinstance(reason.value, SSL.Error) and reason.value.args and reason.value.args[0]:
-        return str(reason.value.args[0][-1][-1])
-    return str(reason.getErrorMessage())
 
 
 class _ConnectionFactory(ClientFactory):

@@ -25,7 +25,6 @@ from twisted.internet.ssl import (
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from postroom.envelope import TLSFacts
 from postroom.errors import UserError
 
 _PEM_END = b"-----END CERTIFICATE-----"
@@ -89,15 +88,6 @@ def check_name(connection: SSL.Connection, name: str) -> str | None:
     except (CertificateError, ValueError) as error:  # of a name that no certificate can have
         return f"the certificate cannot be checked: {error}"
     return None
-
-
-def facts_of(connection: SSL.Connection) -> TLSFacts:
-    """Describe a connection whose handshake is done."""
-    return TLSFacts(
-        connection.get_protocol_version_name(),
-        connection.get_cipher_name() or "",
-        connection.get_cipher_bits() or 0,
-    )
 
 
 def _is_address(name: str) -> bool:

@@ -23,8 +23,6 @@ Who controls the input: the peer, envelope and content; the directory, paths and
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -45,7 +43,7 @@ from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import OverQuota, Quotas, quota_of
 from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.sending import SendingLimits
-from postroom.delivery.settings import DeliverySettings, Network
+from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import PrefixedContent, SpoolArea
 from postroom.delivery.trace import (
     delivered_to_field,
@@ -71,6 +69,7 @@ from postroom.interfaces import (
     ITransactionDelivery,
 )
 from postroom.maildirs.folders import sub_address_folder
+from postroom.networks import in_networks
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox
@@ -129,7 +128,7 @@ class SessionDelivery:
         self._user = user
         self._completion: Completion | None = None
         self.may_relay = facts.role != "lmtp" and (
-            user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
+            user is not None or in_networks(facts.client, tuple(room.settings.relay_networks))
         )
 
     @property
@@ -230,18 +229,6 @@ def _is_somebody_new(route: Route, rcpt: Rcpt) -> bool:
         and address in (account.address, *account.addresses)
         for account in route.accounts
     )
-
-
-@lru_cache(maxsize=4096)
-def is_within(client: str, networks: tuple[Network, ...]) -> bool:
-    """Say whether a client's address lies in one of the networks; a local socket lies in none."""
-    if not networks:
-        return False
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
 
 
 @implementer(IDeliveryTransaction)

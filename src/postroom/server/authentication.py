@@ -51,7 +51,7 @@ from postroom.interfaces import (
     ITransactionDelivery,
 )
 from postroom.server.sasl.mechanism import REJECTED
-from postroom.server.tls import channel_binding
+from postroom.tls import channel_binding
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import AUTH_FIRST
 

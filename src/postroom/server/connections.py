@@ -5,7 +5,7 @@ session's time-out costs an assignment and not a timer.
 """
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -175,17 +175,3 @@ def peer_key(client: str) -> str:
     except ValueError:
         return client
     return client if address.version == 4 else str(IPv6Network((address, 64), strict=False))
-
-
-def in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
-    """Tell whether an address lies in one of the networks; a name lies in none."""
-    return bool(networks) and _in_networks(client, networks)
-
-
-@lru_cache(maxsize=4096)
-def _in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    return any(address in network for network in networks)

@@ -22,18 +22,18 @@ differs in how it moves octets:
 Who controls the input: the peer, every octet and every chunk border.
 """
 
-from socket import MSG_DONTWAIT, MSG_PEEK, socket
 from typing import Final, cast
 
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
     IPushProducer,
-    ISystemHandle,
     ITCPTransport,
 )
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
+
+from postroom.direct_socket import DirectSocket
 
 _CR: Final = 0x0D
 
@@ -87,7 +87,7 @@ class LineStream(LineReceiver):
     _dropped = 0  # octets of the over-long line under way; 0 if there is none
     # Between two segments a connection holds no list: thousands of them are idle.
     _said: list[bytes] | None = None
-    _socket: socket | None = None
+    _direct: DirectSocket | None = None
     _outflow: _Outflow | None = None
     _input_over = False
 
@@ -108,38 +108,21 @@ class LineStream(LineReceiver):
         if said is None:
             return
         octets = said[0] if len(said) == 1 else b"".join(said)
-        if self._socket is not None:
-            octets = self._send_now(self._socket, octets)
+        if self._direct is not None:
+            octets = self._direct.send(octets)
         if octets:
             if self._outflow is None and not self.finished:
                 self._outflow = _Outflow(self)
                 cast(IConsumer, self.transport).registerProducer(self._outflow, True)
             self.transport.write(octets)
 
-    def _send_now(self, peer: socket, octets: bytes) -> bytes:
-        """Hand octets to the kernel at once; give back what it does not take.
-
-        `write` would have the reactor wait until the socket is ready for a reply that nearly always
-        fits: two system calls and a turn of the loop for each. Once the kernel has taken less than
-        everything the transport has octets waiting, and all that follows must queue behind them.
-        """
-        try:
-            sent = peer.send(octets)
-        except OSError:  # full, or broken: the transport finds out which
-            sent = 0
-        if sent < len(octets):
-            self._socket = None
-        return octets[sent:]
-
     def send_directly(self) -> None:
-        """Let replies pass a plain socket's transport by; call it before anything is written."""
-        system = ISystemHandle(self.transport, None)
-        handle = system.getHandle() if system is not None else None
-        self._socket = handle if isinstance(handle, socket) else None
+        """Write to the plain socket from now on; call it before anything is written."""
+        self._direct = DirectSocket(self.transport)
 
     def send_through_transport(self) -> None:
         """End `send_directly`, as TLS must."""
-        self._socket = None
+        self._direct = None
 
     @property
     def has_input(self) -> bool:
@@ -148,12 +131,7 @@ class LineStream(LineReceiver):
 
     def peeks(self) -> bool:
         """Tell whether something waits in a plain socket already; asks the kernel."""
-        if self._socket is None:
-            return False
-        try:
-            return bool(self._socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
-        except OSError:
-            return False
+        return self._direct is not None and self._direct.has_input()
 
     def finish(self) -> None:
         """Send what was said, then hang up."""

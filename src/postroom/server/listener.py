@@ -21,9 +21,10 @@ from twisted.logger import Logger
 
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IExtension, IQueueFlush
+from postroom.networks import in_networks
 from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.capabilities import OfferContext, check_extension, make_capabilities
-from postroom.server.connections import Connections, Session, in_networks
+from postroom.server.connections import Connections, Session
 from postroom.server.limits import ListenerSettings
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.data import TextRules

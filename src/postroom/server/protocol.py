@@ -33,8 +33,8 @@ from postroom.later import now_or_later
 from postroom.server.lines import LineStream
 from postroom.server.listener import SHUTTING_DOWN, Listener
 from postroom.server.session import Session
-from postroom.server.tls import failure_text
 from postroom.server.verdicts import Verdict
+from postroom.tls import handshake_error
 from postroom.wire.commands import AUTH_LINE_OCTETS
 from postroom.wire.replies import Reply, reply
 from postroom.wire.state import Phase
@@ -374,5 +374,5 @@ class SMTPServerProtocol(LineStream):
         _log.info(
             "TLS handshake failed client={client} reason={reason}",
             client=self.session.facts.client,
-            reason=failure_text(reason),
+            reason=handshake_error(reason),
         )

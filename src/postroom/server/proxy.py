@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.server.connections import in_networks, unmapped
-from postroom.server.limits import Network
+from postroom.networks import Network, in_networks
+from postroom.server.connections import unmapped
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
 HEADER_SECONDS: Final = 10

@@ -28,8 +28,8 @@ from postroom.interfaces import ITransactionDelivery
 from postroom.server.authentication import Exchange, Login
 from postroom.server.connections import unmapped
 from postroom.server.listener import Listener
-from postroom.server.tls import facts_of
 from postroom.server.verdicts import PerRecipientReplies, Verdict, per_recipient_replies
+from postroom.tls import tls_facts
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
@@ -194,7 +194,7 @@ class Session:
             old.client_port,
             domain,
             extended,
-            facts_of(self.transport.getHandle()) if self._over_tls else None,
+            tls_facts(self.transport.getHandle()) if self._over_tls else None,
             old.identity,
         )
         if self._over_tls:  # which has told by now who the client is
@@ -218,7 +218,7 @@ class Session:
 
     def handshake_done(self) -> None:
         """Note what the handshake has shown."""
-        self.facts = replace(self.facts, tls=facts_of(self.transport.getHandle()))
+        self.facts = replace(self.facts, tls=tls_facts(self.transport.getHandle()))
 
     def restart_as(self, facts: SessionFacts, login: Login | None, destination: str | None) -> None:
         """Be somebody else's session from the next greeting on, who may have logged in elsewhere.

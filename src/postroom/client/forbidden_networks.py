@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from postroom.client.settings import Network
+from postroom.networks import Network, in_networks
 
 _FORBIDDEN: Final[tuple[Network, ...]] = tuple(
     ip_network(each)
@@ -55,11 +55,9 @@ def may_connect(address: str, allowed: Iterable[Network]) -> bool:
     RFC 5735 s4; RFC 6890 s2.2
     """
     try:
-        ip = ip_address(address)
+        ip_address(address)
     except ValueError:
         return False
     if "%" in address:
         return False
-    return any(ip in network for network in allowed) or not any(
-        ip in network for network in _FORBIDDEN
-    )
+    return in_networks(address, tuple(allowed)) or not in_networks(address, _FORBIDDEN)
