@@ -1,8 +1,8 @@
-"""One attempt on one connection: the transactions that it takes, one after the other.
+"""The delivery of one message over one connection: its transactions, one after the other.
 
-A `Delivery` says what is sent: which recipients come next, with which parameters, and how the
-content goes. It knows the terms (`postroom.client.terms`) and the host's limits, and touches no
-transport. What a recipient was told is entered into the attempt when a transaction is over.
+A `HostDelivery` decides what is sent: which recipients come next, with which parameters
+(`postroom.client.esmtp_parameters`), and how the content is encoded. It keeps to the host's limits,
+and touches no transport. When a transaction is over, its replies are stored in the message.
 
 Invariants: a recipient that the host must not have the message for is never named to it. Replies
 that a recipient has got are kept whatever happens later.
@@ -11,17 +11,17 @@ that a recipient has got are kept whatever happens later.
 from collections.abc import Sequence
 
 from postroom.client import failures
-from postroom.client.attempt import Attempt
-from postroom.client.settings import ClientSettings
-from postroom.client.terms import (
-    Hop,
-    Terms,
+from postroom.client.esmtp_parameters import (
+    ESMTPParameters,
+    NextHop,
     hides_sender,
+    parameters_for,
     rcpt_parameters,
-    refusal_of,
-    terms_for,
+    recipient_refusal,
     verdicts_for,
 )
+from postroom.client.outgoing_message import OutgoingMessage
+from postroom.client.settings import ClientSettings
 from postroom.errors import Refusal
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Transaction, Verdicts
@@ -32,7 +32,7 @@ from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
 
-class Usage:
+class SessionUsage:
     """What a session has used of its host's limits.
 
     Attributes:
@@ -54,11 +54,11 @@ class Usage:
         return 0 < limits.messages <= self.messages
 
 
-class Delivery:
+class HostDelivery:
     """One attempt on one connection.
 
     Attributes:
-        attempt: the message and its recipients.
+        message: the message and its recipients.
         transaction: the running one.
         payload: the whole content as it is sent, if it is in one piece; else None.
         first: its first piece as it was read, if there are several.
@@ -68,21 +68,23 @@ class Delivery:
     __slots__ = (
         "_asks",
         "_hop",
+        "_parameters",
         "_places",
         "_quiet",
         "_settings",
-        "_terms",
         "_usage",
-        "attempt",
         "first",
+        "message",
         "payload",
         "seven_bit",
         "transaction",
     )
 
-    def __init__(self, attempt: Attempt, hop: Hop, settings: ClientSettings, usage: Usage) -> None:
+    def __init__(
+        self, message: OutgoingMessage, hop: NextHop, settings: ClientSettings, usage: SessionUsage
+    ) -> None:
         """Take the parts; `prepare` comes next."""
-        self.attempt = attempt
+        self.message = message
         self.transaction: Transaction | None = None
         self.payload: bytes | None = None
         self.first = b""
@@ -93,18 +95,18 @@ class Delivery:
         self._asks = False  # True if a recipient has parameters
         self._places: Sequence[int] = ()
         self._quiet: frozenset[int] = frozenset()  # places that go from the null sender
-        self._terms: Terms
+        self._parameters: ESMTPParameters
 
     @property
     def chunked(self) -> bool:
         """True if the content goes by BDAT."""
-        return self._terms.chunked
+        return self._parameters.chunked
 
     def encoder(self) -> TextEncoder:
         """Make what the content passes through."""
-        if self._terms.binary:
+        if self._parameters.binary:
             return BinaryEncoder()
-        encoder = TextEncoder() if self._terms.chunked else DotEncoder()
+        encoder = TextEncoder() if self._parameters.chunked else DotEncoder()
         longest_line = self._settings.text_line_octets
         return FoldingEncoder(encoder, longest_line) if longest_line else encoder
 
@@ -118,12 +120,12 @@ class Delivery:
         Raises:
             Refusal: it cannot.
         """
-        outgoing = self.attempt.outgoing
-        self._terms = terms_for(outgoing, first, self._hop, self._settings, now)
-        replies = self.attempt.replies
+        outgoing = self.message.outgoing
+        self._parameters = parameters_for(outgoing, first, self._hop, self._settings, now)
+        replies = self.message.replies
         for place, rcpt in enumerate(outgoing.message.recipients):
             if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[place] is None:
-                replies[place] = refusal_of(rcpt, self._hop)
+                replies[place] = recipient_refusal(rcpt, self._hop)
                 if outgoing.message.sender is not None and hides_sender(rcpt, self._hop):
                     self._quiet |= {place}
         if len(first) < outgoing.source.size_octets:
@@ -149,30 +151,32 @@ class Delivery:
         """
         limits = self._hop.capabilities.limits
         if limits is NO_LIMITS:
-            self._places = self.attempt.undecided(self._settings.recipients_per_transaction)
+            self._places = self.message.undecided(self._settings.recipients_per_transaction)
         else:
             self._places = self._next(limits)
             if not self._places or self._usage.spent(limits):
                 return b""
-        message, terms = self.attempt.outgoing.message, self._terms
-        sender = self._sender_of_next(message.sender) if self._quiet else message.sender
+        envelope, parameters = self.message.outgoing.message, self._parameters
+        sender = self._sender_of_next(envelope.sender) if self._quiet else envelope.sender
         rcpts = []
         for place in self._places:
-            rcpt = message.recipients[place]
+            rcpt = envelope.recipients[place]
             if rcpt.parameters:
                 self._asks = True
                 told = rcpt_parameters(rcpt, self._hop, self._settings)
-                rcpts.append(encode.rcpt(rcpt.forward_path, told, terms.utf8))
+                rcpts.append(encode.rcpt(rcpt.forward_path, told, parameters.utf8))
             else:
-                rcpts.append(encode.rcpt(rcpt.forward_path, utf8=terms.utf8))
+                rcpts.append(encode.rcpt(rcpt.forward_path, utf8=parameters.utf8))
             if limits.domains:
                 self._usage.domains.add(rcpt.forward_path.domain.lower())
         verdicts = Verdicts.ONE
         if len(rcpts) > 1 or self._hop.lmtp:
             verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
-        told = terms.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else terms.mail
+        told = (
+            parameters.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else parameters.mail
+        )
         mail = encode.mail(sender, told)
-        self.transaction = Transaction(mail, rcpts, terms.chunked, verdicts)
+        self.transaction = Transaction(mail, rcpts, parameters.chunked, verdicts)
         self._usage.messages += 1
         return session.begin(self.transaction)
 
@@ -188,11 +192,11 @@ class Delivery:
         if limits.recipients:
             most = min(most, limits.recipients)
         if not limits.domains:
-            return self.attempt.undecided(most)
+            return self.message.undecided(most)
         domains = set(self._usage.domains)
         chosen: list[int] = []
-        for place in self.attempt.undecided(len(self.attempt.replies)):
-            domain = self.attempt.outgoing.message.recipients[place].forward_path.domain.lower()
+        for place in self.message.undecided(len(self.message.replies)):
+            domain = self.message.outgoing.message.recipients[place].forward_path.domain.lower()
             if len(chosen) < most and (domain in domains or len(domains) < limits.domains):
                 domains.add(domain)
                 chosen.append(place)
@@ -204,7 +208,7 @@ class Delivery:
             self.transaction.settle(reply)
 
     def keep_replies(self) -> None:
-        """Enter the transaction's replies into the attempt.
+        """Enter the transaction's replies into the message.
 
         Recipients beyond the host's own limit stay undecided if others went through: they go in
         another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
@@ -214,12 +218,12 @@ class Delivery:
             return
         progress = any(reply and reply.code < 400 for reply in transaction.replies)
         reports = not self._asks or "DSN" in self._hop.capabilities
-        attempt = self.attempt
+        message = self.message
         for place, reply in zip(self._places, transaction.replies, strict=True):
             if not (progress and reply is not None and _is_too_many(reply)):
-                attempt.replies[place] = reply
+                message.replies[place] = reply
                 if not reports and reply is not None and reply.code < 400:
-                    attempt.unaware |= {place}
+                    message.unaware |= {place}
 
 
 def _is_too_many(reply: Reply) -> bool:

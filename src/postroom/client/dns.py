@@ -71,7 +71,7 @@ class IDNSReactor(IReactorTCP, IReactorUDP, IReactorTime):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _DNSAnswer:
     """What DNS said to one question: records as (preference, text), 0 for addresses."""
 
     exists: bool
@@ -110,8 +110,8 @@ class Resolver:
         self._reactor = reactor
         self._settings = settings or DNSSettings()
         self._servers = self._settings.servers or system_servers()
-        self._cache: dict[_Question, tuple[float, _Answer]] = {}
-        self._under_way: dict[_Question, list[Deferred[_Answer]]] = {}
+        self._cache: dict[_Question, tuple[float, _DNSAnswer]] = {}
+        self._under_way: dict[_Question, list[Deferred[_DNSAnswer]]] = {}
 
     def lookup_mx(self, domain: str) -> "Deferred[Sequence[tuple[int, str]]]":
         """Look MX records up; see `IResolver.lookup_mx`.
@@ -163,7 +163,7 @@ class Resolver:
         found = searchFileForAll(FilePath(self._settings.hosts_file), host.encode("ascii"))
         return cast(Sequence[str], found)
 
-    async def _find(self, name: str, kind: RdataType) -> _Answer:
+    async def _find(self, name: str, kind: RdataType) -> _DNSAnswer:
         """Give an answer from the cache, from a question under way, or from the servers."""
         question = (name.lower().rstrip("."), kind)
         expires, answer = self._cache.get(question, (0.0, None))
@@ -171,7 +171,7 @@ class Resolver:
             return answer
         others = self._under_way.get(question)
         if others is not None:
-            turn: Deferred[_Answer] = Deferred()
+            turn: Deferred[_DNSAnswer] = Deferred()
             others.append(turn)
             return await turn
         self._under_way[question] = []
@@ -186,7 +186,7 @@ class Resolver:
             each.callback(answer)
         return answer
 
-    def _keep(self, question: _Question, answer: _Answer) -> None:
+    def _keep(self, question: _Question, answer: _DNSAnswer) -> None:
         """Put an answer into the cache; the one put in first makes room."""
         if answer.ttl_seconds <= 0:
             return
@@ -195,7 +195,7 @@ class Resolver:
             del self._cache[next(iter(self._cache))]
         self._cache[question] = self._reactor.seconds() + answer.ttl_seconds, answer
 
-    async def _ask(self, question: _Question) -> _Answer:
+    async def _ask(self, question: _Question) -> _DNSAnswer:
         """Put a question to the servers in turn.
 
         Raises:
@@ -232,15 +232,15 @@ class Resolver:
             raise _NoAnswer(dns.rcode.to_text(message.rcode()))
         return cast(QueryMessage, message)
 
-    def _read(self, message: QueryMessage, kind: RdataType) -> _Answer:
+    def _read(self, message: QueryMessage, kind: RdataType) -> _DNSAnswer:
         """Take the records out of an answer, at the end of its CNAMEs."""
         if message.rcode() == dns.rcode.NXDOMAIN:
             ttl = min(_soa_ttl(message), self._settings.longest_negative_ttl_seconds)
-            return _Answer(False, (), ttl)
+            return _DNSAnswer(False, (), ttl)
         chain = message.resolve_chaining()
         if chain.answer is None:
             ttl = min(_soa_ttl(message), self._settings.longest_negative_ttl_seconds)
-            return _Answer(True, (), ttl)
+            return _DNSAnswer(True, (), ttl)
         records = []
         for data in list(chain.answer)[:_RECORDS]:
             if kind is RdataType.MX:
@@ -251,10 +251,10 @@ class Resolver:
             else:
                 records.append((0, cast("A | AAAA", data).address))
         ttl = min(float(chain.minimum_ttl), self._settings.longest_ttl_seconds)
-        return _Answer(True, tuple(records), ttl)
+        return _DNSAnswer(True, tuple(records), ttl)
 
     async def _over_udp(self, query: QueryMessage, server: Server) -> Message:
-        question = _Datagram(query, server)
+        question = _DatagramQuestion(query, server)
         interface = "::" if ":" in server[0] else ""
         port = self._reactor.listenUDP(0, question, interface, _UDP_BUFFER)
         try:
@@ -263,7 +263,7 @@ class Resolver:
             port.stopListening()
 
     async def _over_tcp(self, query: QueryMessage, server: Server) -> Message:
-        question = _Stream(query)
+        question = _StreamQuestion(query)
         kind = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
         endpoint = kind(self._reactor, server[0], server[1], timeout=self._settings.timeout_seconds)
         try:
@@ -283,7 +283,7 @@ class Resolver:
             raise _NoAnswer("no answer in time") from None
 
 
-class _Datagram(DatagramProtocol):
+class _DatagramQuestion(DatagramProtocol):
     """One question over UDP."""
 
     def __init__(self, query: QueryMessage, server: Server) -> None:
@@ -306,7 +306,7 @@ class _Datagram(DatagramProtocol):
             self.answered.errback(_NoAnswer("nothing listens there"))
 
 
-class _Stream(Protocol):
+class _StreamQuestion(Protocol):
     """One question over TCP: a length in two octets, then the message. RFC 1035 s4.2.2."""
 
     def __init__(self, query: QueryMessage) -> None:

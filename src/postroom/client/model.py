@@ -53,7 +53,7 @@ class SmartHost:
         return self.path or f"{self.host}:{self.port}"
 
 
-class TLSWish(Enum):
+class TLSRequirement(Enum):
     """What a message asks of the way it is sent."""
 
     NONE = "as the settings say"
@@ -71,13 +71,13 @@ class Destination:
         domain: the recipients' domain, lower case, for MX look-up; empty if a smarthost is set, so
             that all its domains share connections.
         smarthost: a fixed next hop instead of MX.
-        wish: what the messages that go there ask for: those that ask for something have
+        tls_requirement: what the messages that go there ask for: those that ask for something have
             connections of their own.
     """
 
     domain: str
     smarthost: SmartHost | None = None
-    wish: TLSWish = TLSWish.NONE
+    tls_requirement: TLSRequirement = TLSRequirement.NONE
 
     def __str__(self) -> str:
         """Name it for the log."""

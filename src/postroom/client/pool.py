@@ -1,10 +1,10 @@
 """The connections of one destination, and the messages that wait for one.
 
-Each message is one `Attempt`. While a free connection is there it goes on that at once; else, below
-the limit of connections, a new one is opened for it; else it waits in order. A connection that has
-finished takes the next message in line, or is kept for some seconds.
+Each message is one `OutgoingMessage`. If a connection is idle, the message is sent on that at once.
+Else a new one is opened for it, below the limit of connections; else it waits in order. A
+connection that has finished a message sends the next one in line, or is kept for some seconds.
 
-Where an attempt goes when its connection fails:
+Where a message goes when its connection fails:
 
     before the final dot, on a fresh connection     the next address, this one excluded
     before the final dot, on a used connection      a fresh connection, to any address: hosts close
@@ -28,10 +28,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.client.attempt import Attempt
 from postroom.client.failures import HostFailed, reply_of
 from postroom.client.model import Destination
-from postroom.client.protocol import Connection
+from postroom.client.outgoing_message import OutgoingMessage
+from postroom.client.protocol import ClientConnection
 from postroom.client.settings import ClientSettings
 from postroom.errors import LOCAL_ERROR, Refusal
 from postroom.wire.replies import Reply
@@ -40,7 +40,7 @@ from postroom.wire.replies import Reply
 class Opener(Contract):
     """Opens connections for lanes, and counts them over all lanes."""
 
-    async def open_connection(self, lane: "Lane", attempt: Attempt) -> Connection:
+    async def open_connection(self, lane: "Lane", message: OutgoingMessage) -> ClientConnection:
         """Open a connection to the best address that the attempt has not failed at.
 
         Raises:
@@ -82,9 +82,9 @@ class Lane:
         self._settings = settings
         self._clock = clock
         self._emptied = emptied
-        self._waiting: deque[Attempt] = deque()
-        self._idle: list[Connection] = []
-        self._working: set[Connection] = set()
+        self._waiting: deque[OutgoingMessage] = deque()
+        self._idle: list[ClientConnection] = []
+        self._working: set[ClientConnection] = set()
         self._live = 0
         self._stopped = False
         # How many connections the host let us have, and until when we believe it.
@@ -96,15 +96,15 @@ class Lane:
         """How many connections stand."""
         return len(self._working) + len(self._idle)
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, message: OutgoingMessage) -> None:
         """Take a message; it is reported when its recipients are decided on."""
         if self._idle:
-            self._give(self._idle.pop(), attempt)
+            self._give(self._idle.pop(), message)
         elif self._live < self._limit():
             self._live += 1
-            self._open_for(attempt)
+            self._open_for(message)
         else:
-            self._waiting.append(attempt)
+            self._waiting.append(message)
 
     def release_idle(self) -> bool:
         """Close the connection that has been free the longest; False if there is none."""
@@ -117,15 +117,15 @@ class Lane:
         """Send nothing further: what waits is given back, free connections are closed."""
         self._stopped = True
         waiting, self._waiting = self._waiting, deque()
-        for attempt in waiting:
-            _give_back(attempt, reply)
+        for message in waiting:
+            _give_back(message, reply)
         for connection in list(self._idle):
             connection.quit()
         self._next()
 
-    # What connections say (`postroom.client.protocol.Owner`).
+    # What connections say (`postroom.client.protocol.ConnectionOwner`).
 
-    def delivered(self, connection: Connection, attempt: Attempt) -> None:
+    def delivered(self, connection: ClientConnection, message: OutgoingMessage) -> None:
         """Give the connection its next message, or keep it; then report."""
         if connection.worn(self._settings.messages_per_connection):
             connection.quit()
@@ -136,32 +136,35 @@ class Lane:
         else:
             self._working.discard(connection)
             self._idle.append(connection)
-        attempt.report()
+        message.report()
 
     def ended(
-        self, connection: Connection, attempt: Attempt | None, failure: HostFailed | None
+        self,
+        connection: ClientConnection,
+        message: OutgoingMessage | None,
+        failure: HostFailed | None,
     ) -> None:
         """See to the message of a connection that is over."""
         self._working.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._opener.connection_ended()
-        if attempt is None:
+        if message is None:
             self._live -= 1
             self._next()
-        elif not attempt.open:
+        elif not message.open:
             self._live -= 1
             self._next()
-            attempt.report()
+            message.report()
         elif self._stopped or failure is None:
             self._live -= 1
             self._next()
-            _give_back(attempt, failure.reply if failure is not None else LOCAL_ERROR)
+            _give_back(message, failure.reply if failure is not None else LOCAL_ERROR)
         else:
-            attempt.last = failure.reply
+            message.last = failure.reply
             if connection.messages == 1 and not connection.spent:
-                attempt.tried |= {connection.target.address}
-            self._open_for(attempt)
+                message.tried |= {connection.target.address}
+            self._open_for(message)
 
     # Inside.
 
@@ -169,36 +172,36 @@ class Lane:
         limit = self._settings.connections_per_destination
         return min(limit, self._ceiling) if self._clock.seconds() < self._ceiling_until else limit
 
-    def _give(self, connection: Connection, attempt: Attempt) -> None:
+    def _give(self, connection: ClientConnection, message: OutgoingMessage) -> None:
         self._working.add(connection)
-        connection.deliver(attempt)
+        connection.deliver(message)
 
-    def _open_for(self, attempt: Attempt) -> None:
+    def _open_for(self, message: OutgoingMessage) -> None:
         """Open a connection, already counted, whose first message is this one."""
-        opening = Deferred.fromCoroutine(self._opener.open_connection(self, attempt))
+        opening = Deferred.fromCoroutine(self._opener.open_connection(self, message))
         opening.addCallbacks(
-            self._give, self._not_opened, callbackArgs=(attempt,), errbackArgs=(attempt,)
+            self._give, self._not_opened, callbackArgs=(message,), errbackArgs=(message,)
         )
-        opening.addErrback(self._broken, attempt)
+        opening.addErrback(self._broken, message)
 
-    def _not_opened(self, failure: Failure, attempt: Attempt) -> None:
+    def _not_opened(self, failure: Failure, message: OutgoingMessage) -> None:
         self._live -= 1
-        if self.at_work and not attempt.tried and not self._stopped and failure.check(Refusal):
+        if self.at_work and not message.tried and not self._stopped and failure.check(Refusal):
             # The host takes no more connections than we have: stay within that for a while.
             self._ceiling = self.at_work
             self._ceiling_until = self._clock.seconds() + self._settings.dead_host_seconds
-            self._waiting.appendleft(attempt)
+            self._waiting.appendleft(message)
         else:
             if not failure.check(Refusal):
                 self._log.failure("Opening a connection failed", failure)
-            _give_back(attempt, reply_of(failure))
+            _give_back(message, reply_of(failure))
         self._clock.callLater(0, self._next)
 
-    def _broken(self, failure: Failure, attempt: Attempt) -> None:
+    def _broken(self, failure: Failure, message: OutgoingMessage) -> None:
         """A fault of ours while the message was handed over: never leave its sender waiting."""
         self._log.failure("Giving a message to a connection failed", failure)
-        if not attempt.done.called:
-            _give_back(attempt, LOCAL_ERROR)
+        if not message.done.called:
+            _give_back(message, LOCAL_ERROR)
 
     def _next(self) -> None:
         """Put a free connection, or room for one, to use."""
@@ -211,6 +214,6 @@ class Lane:
             self._emptied(self)
 
 
-def _give_back(attempt: Attempt, reply: Reply) -> None:
-    attempt.settle(reply)
-    attempt.report()
+def _give_back(message: OutgoingMessage, reply: Reply) -> None:
+    message.settle(reply)
+    message.report()

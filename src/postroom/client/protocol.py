@@ -1,8 +1,8 @@
 """One connection to another mail server.
 
-Theory of operation. A `Connection` joins a transport to a `ClientSession`, which knows what may be
-sent and what a reply belongs to. Its life has three parts. First the introduction, a coroutine
-(`postroom.client.introduction`). Then attempt after attempt: `deliver` starts one, `dataReceived`
+Theory of operation. A `ClientConnection` joins a transport to a `ClientSession`, which knows what
+may be sent and what a reply belongs to. Its life has three parts. First the initiation, a coroutine
+(`postroom.client.initiation`). Then message after message: `deliver` starts one, `dataReceived`
 drives its transactions without Deferreds, and the owner hears `delivered`. In the end, whatever the
 cause, the owner hears `ended` exactly once, with the attempt that was running.
 
@@ -48,15 +48,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.client import failures
-from postroom.client.attempt import Attempt
 from postroom.client.content import ChunkStream, ContentStream, Stopped
-from postroom.client.delivery import Delivery, Usage
+from postroom.client.delivery import HostDelivery, SessionUsage
+from postroom.client.esmtp_parameters import NextHop
 from postroom.client.failures import HostFailed, TLSFailed
-from postroom.client.introduction import introduce
+from postroom.client.initiation import initiate
 from postroom.client.model import TLSMode
+from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target
-from postroom.client.terms import Hop
 from postroom.client.tls import ClientContexts, check_name
 from postroom.direct_socket import DirectSocket
 from postroom.envelope import TLSFacts
@@ -73,26 +73,29 @@ class IClientReactor(IReactorTCP, IReactorUNIX, IReactorTime):
     """What connections need of the reactor."""
 
 
-class Owner(Contract):
+class ConnectionOwner(Contract):
     """Who gives a connection its work."""
 
-    def delivered(self, connection: "Connection", attempt: Attempt) -> None:
+    def delivered(self, connection: "ClientConnection", message: OutgoingMessage) -> None:
         """The attempt's recipients are all decided on; the connection is free."""
 
     def ended(
-        self, connection: "Connection", attempt: Attempt | None, failure: HostFailed | None
+        self,
+        connection: "ClientConnection",
+        message: OutgoingMessage | None,
+        failure: HostFailed | None,
     ) -> None:
         """The connection is over.
 
         Args:
             connection: it takes no more work.
-            attempt: what was running, perhaps with undecided recipients.
+            message: what was running, perhaps with undecided recipients.
             failure: why; None if it was closed as planned.
         """
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ConnectionContext:
     """What all connections of a sender share.
 
     Attributes:
@@ -109,18 +112,18 @@ class Surroundings:
     settings: ClientSettings
     contexts: ClientContexts
     times: Mapping[Phase, float]
-    connections: "set[Connection]"
+    connections: "set[ClientConnection]"
     closed: Callable[[], None]
     now: Callable[[], float]
 
 
 @implementer(IHandshakeListener)
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """An SMTP session as the client, from the TCP connection to QUIT.
 
     Attributes:
         target: where it goes.
-        policy: on which terms.
+        policy: on which parameters.
         session: what was said and what may be said.
         secure: True inside TLS.
         tls: TLS facts; None in clear text.
@@ -133,7 +136,7 @@ class Connection(Protocol):
     _log = Logger()
 
     def __init__(
-        self, target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
+        self, target: Target, policy: Policy, owner: ConnectionOwner, context: ConnectionContext
     ) -> None:
         """Prepare a connection; `connect` makes it."""
         self.target = target
@@ -143,11 +146,11 @@ class Connection(Protocol):
         self.tls: TLSFacts | None = None
         self.messages = 0
         self.spent = False
-        self.opened: Deferred[Connection] = Deferred()
+        self.opened: Deferred[ClientConnection] = Deferred()
         self.connector: IConnector | None = None
         self._remote = str(target)
         self._owner = owner
-        self._around = surroundings
+        self._context = context
         self._ready = False
         self._over = False
         self._quitting = False
@@ -155,12 +158,12 @@ class Connection(Protocol):
         self._upgrading = False
         self._waiting: Deferred[Reply] | None = None
         self._handshake: Deferred[None] | None = None
-        self._attempt: Attempt | None = None
-        self._delivery: Delivery | None = None
+        self._message: OutgoingMessage | None = None
+        self._delivery: HostDelivery | None = None
         self._stream: ContentStream | None = None
-        self._usage = Usage()
-        self._clock = surroundings.reactor
-        self._times = surroundings.times
+        self._usage = SessionUsage()
+        self._clock = context.reactor
+        self._times = context.times
         self._tick = max(1.0, min(self._times.values()))
         self._deadline = 0.0
         self._alarm: IDelayedCall | None = None
@@ -176,9 +179,9 @@ class Connection(Protocol):
         self._direct = DirectSocket(transport)
         self._arm()
         self._check_deadline()
-        hostname = self._around.settings.hostname.encode("ascii")
-        introduction = Deferred.fromCoroutine(introduce(self, hostname))
-        introduction.addCallbacks(self._introduced, self._not_introduced)
+        hostname = self._context.settings.hostname.encode("ascii")
+        initiation = Deferred.fromCoroutine(initiate(self, hostname))
+        initiation.addCallbacks(self._initiated, self._not_initiated)
 
     def connect_failed(self, reason: Failure) -> None:
         """There is no TCP connection."""
@@ -262,22 +265,22 @@ class Connection(Protocol):
         self._handshake = Deferred()
         self._upgrading = self.policy.tls is TLSMode.OPPORTUNISTIC
         self._arm()
-        creator = self._around.contexts.creator(self.target.name, self._verified)
+        creator = self._context.contexts.creator(self.target.name, self._verified)
         cast(ITLSTransport, self._direct.transport()).startTLS(creator)
         await self._handshake
 
     def _no_tls(self, why: str) -> Reply:
         """Say that TLS failed; for good, if the message may not go there otherwise."""
-        make = failures.no_tls if self.policy.passes_on else failures.tls_failed
+        make = failures.no_tls if self.policy.requiretls else failures.tls_failed
         return make(self._remote, why)
 
     @property
     def _verified(self) -> bool:
         return self.policy.tls in (TLSMode.REQUIRED, TLSMode.IMPLICIT)
 
-    def _introduced(self, _: None) -> None:
+    def _initiated(self, _: None) -> None:
         self._ready = True
-        self._hop = Hop(
+        self._hop = NextHop(
             self._remote,
             self.session.capabilities,
             self.secure,
@@ -287,7 +290,7 @@ class Connection(Protocol):
         self._arm()
         self.opened.callback(self)
 
-    def _not_introduced(self, failure: Failure) -> None:
+    def _not_initiated(self, failure: Failure) -> None:
         """Leave politely if the host still listens, and say why it is of no use."""
         error = failure.value
         if not self._over:
@@ -304,31 +307,31 @@ class Connection(Protocol):
         self.opened.errback(error)
 
     def _closed(self) -> None:
-        self._around.connections.discard(self)
-        self._around.closed()
+        self._context.connections.discard(self)
+        self._context.closed()
 
     # Work.
 
-    def deliver(self, attempt: Attempt) -> None:
-        """Send a message to its undecided recipients; `Owner.delivered` or `Owner.ended` follows.
+    def deliver(self, message: OutgoingMessage) -> None:
+        """Send a message to its undecided recipients; `delivered` or `ended` of the owner follows.
 
         The connection must have been opened and be free.
         """
-        self._attempt = attempt
+        self._message = message
         self.messages += 1
-        attempt.remote = self._remote
-        attempt.tls = self.tls
+        message.remote = self._remote
+        message.tls = self.tls
         try:
-            first = attempt.outgoing.source.chunk(0)
+            first = message.outgoing.source.chunk(0)
         except Exception:
-            self._content_failed(Failure(), attempt)
+            self._content_failed(Failure(), message)
             return
         if isinstance(first, Deferred):
             self._arm()
-            first.addCallback(self._begin, attempt)
-            first.addErrback(self._content_failed, attempt)
+            first.addCallback(self._begin, message)
+            first.addErrback(self._content_failed, message)
         else:
-            self._begin(first, attempt)
+            self._begin(first, message)
 
     def worn(self, messages: int) -> bool:
         """Say whether the connection takes no further attempt: it had so many, or its host's."""
@@ -353,31 +356,31 @@ class Connection(Protocol):
             self._abort(HostFailed(reply))
 
     def _forget(self) -> None:
-        """Be free: nothing of the last attempt is left."""
-        self._attempt = None
+        """Be free: nothing of the last message is left."""
+        self._message = None
         self._delivery = None
         self._stream = None
 
-    def _begin(self, first: bytes, attempt: Attempt) -> None:
+    def _begin(self, first: bytes, message: OutgoingMessage) -> None:
         """Look whether the message can be sent at all, and send the first envelope."""
-        if attempt is not self._attempt:
+        if message is not self._message:
             return
-        settings = self._around.settings
-        self._delivery = delivery = Delivery(attempt, self._hop, settings, self._usage)
+        settings = self._context.settings
+        self._delivery = delivery = HostDelivery(message, self._hop, settings, self._usage)
         try:
-            delivery.prepare(first, self._around.now())
-            if attempt.open:
-                self._transact(attempt, delivery)
+            delivery.prepare(first, self._context.now())
+            if message.open:
+                self._transact(message, delivery)
                 return
         except Refusal as refusal:
-            attempt.settle(refusal.reply)
+            message.settle(refusal.reply)
         except LocalViolation as error:
-            self._log.failure("Message {id} cannot be sent", id=attempt.outgoing.message.id)
-            attempt.settle(failures.unsendable(str(error)))
+            self._log.failure("Message {id} cannot be sent", id=message.outgoing.message.id)
+            message.settle(failures.unsendable(str(error)))
         # Not from within `deliver`, or the owner would call it again from there, and again.
-        self._clock.callLater(0, self._finished, attempt)
+        self._clock.callLater(0, self._finished, message)
 
-    def _transact(self, attempt: Attempt, delivery: Delivery) -> None:
+    def _transact(self, message: OutgoingMessage, delivery: HostDelivery) -> None:
         """Begin the next transaction, or leave it to another connection."""
         octets = delivery.transact(self.session)
         if octets:
@@ -386,7 +389,7 @@ class Connection(Protocol):
         self._over = self.spent = True
         self._forget()
         self._say_goodbye()
-        self._owner.ended(self, attempt, HostFailed(failures.spent(self._remote), answered=True))
+        self._owner.ended(self, message, HostFailed(failures.spent(self._remote), answered=True))
 
     def _answered(self, phase: Phase, reply: Reply) -> None:
         """Go on after a reply."""
@@ -417,21 +420,21 @@ class Connection(Protocol):
             self._transaction_over()
 
     def _transaction_over(self) -> None:
-        attempt, delivery = self._attempt, self._delivery
-        assert attempt is not None
+        message, delivery = self._message, self._delivery
+        assert message is not None
         assert delivery is not None
         delivery.keep_replies()
-        if attempt.open:
-            self._transact(attempt, delivery)
+        if message.open:
+            self._transact(message, delivery)
         else:
-            self._finished(attempt)
+            self._finished(message)
 
-    def _finished(self, attempt: Attempt) -> None:
-        if self._over or attempt is not self._attempt:
+    def _finished(self, message: OutgoingMessage) -> None:
+        if self._over or message is not self._message:
             return
         self._forget()
         self._arm()
-        self._owner.delivered(self, attempt)
+        self._owner.delivered(self, message)
 
     # Content.
 
@@ -449,9 +452,9 @@ class Connection(Protocol):
             self.session.content_sent()
         self._arm()
 
-    def _stream_content(self, delivery: Delivery) -> None:
+    def _stream_content(self, delivery: HostDelivery) -> None:
         consumer = cast(IConsumer, self._direct.transport())
-        source, encoder = delivery.attempt.outgoing.source, delivery.encoder()
+        source, encoder = delivery.message.outgoing.source, delivery.encoder()
         seven_bit_for = self._remote if delivery.seven_bit else None
         stream = ContentStream(consumer, source, encoder, seven_bit_for, self._arm)
         if delivery.chunked:
@@ -460,9 +463,9 @@ class Connection(Protocol):
         self._arm()
         sending = Deferred.fromCoroutine(stream.run(delivery.first))
         sending.addCallback(self._content_sent, delivery)
-        sending.addErrback(self._content_failed, delivery.attempt)
+        sending.addErrback(self._content_failed, delivery.message)
 
-    def _content_sent(self, _: None, delivery: Delivery) -> None:
+    def _content_sent(self, _: None, delivery: HostDelivery) -> None:
         if self._over or delivery is not self._delivery:
             return
         self._stream = None
@@ -472,19 +475,19 @@ class Connection(Protocol):
             self._advance()
         self._arm()
 
-    def _content_failed(self, failure: Failure, attempt: Attempt) -> None:
+    def _content_failed(self, failure: Failure, message: OutgoingMessage) -> None:
         """The content could not be read, or must not be sent: never end it."""
-        if failure.check(Stopped) or self._over or attempt is not self._attempt:
+        if failure.check(Stopped) or self._over or message is not self._message:
             return
         error = failure.value
         if not isinstance(error, Refusal):
             self._log.failure(
-                "Reading message {id} failed", failure, id=attempt.outgoing.message.id
+                "Reading message {id} failed", failure, id=message.outgoing.message.id
             )
         reply = error.reply if isinstance(error, Refusal) else LOCAL_ERROR
         if self._delivery is not None:
             self._delivery.keep_replies()
-        attempt.settle(reply)
+        message.settle(reply)
         self._abort(HostFailed(reply))
 
     # Time.
@@ -496,7 +499,7 @@ class Connection(Protocol):
             return Phase.HANDSHAKE
         phase = self.session.phase
         # While the first piece of content is being fetched nothing has been said yet.
-        return Phase.CONTENT if phase is Phase.IDLE and self._attempt is not None else phase
+        return Phase.CONTENT if phase is Phase.IDLE and self._message is not None else phase
 
     def _arm(self) -> None:
         self._deadline = self._clock.seconds() + self._times[self._phase]
@@ -511,7 +514,7 @@ class Connection(Protocol):
         self._alarm = None
         if self._over:
             self._cut()
-        elif self._ready and self._attempt is None:
+        elif self._ready and self._message is None:
             self.quit()
         else:
             self._abort(HostFailed(failures.timed_out(self._remote, self._phase)))
@@ -569,13 +572,13 @@ class Connection(Protocol):
             handshake.errback(failure)
         if not self._ready:
             return
-        attempt = self._attempt
+        message = self._message
         if self._delivery is not None:
             if phase is Phase.FINAL_DOT:
                 self._delivery.settle(failure.reply)
             self._delivery.keep_replies()
         self._forget()
-        self._owner.ended(self, attempt, failure)
+        self._owner.ended(self, message, failure)
 
 
 class _ConnectionFactory(ClientFactory):
@@ -583,10 +586,10 @@ class _ConnectionFactory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
         return self._connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -594,26 +597,26 @@ class _ConnectionFactory(ClientFactory):
 
 
 def connect(
-    target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
-) -> "Deferred[Connection]":
-    """Connect to a host and introduce ourselves.
+    target: Target, policy: Policy, owner: ConnectionOwner, context: ConnectionContext
+) -> "Deferred[ClientConnection]":
+    """Connect to a host and initiate ourselves.
 
     Returns:
         The connection, ready for mail and free; fails with `HostFailed`.
 
     RFC 5321 s3.1
     """
-    connection = Connection(target, policy, owner, surroundings)
-    sources = surroundings.settings.source_addresses
+    connection = ClientConnection(target, policy, owner, context)
+    sources = context.settings.source_addresses
     source = next((each for each in sources if (":" in each) == (":" in target.address)), None)
-    surroundings.connections.add(connection)
-    seconds = surroundings.settings.timeouts.connect_seconds
+    context.connections.add(connection)
+    seconds = context.settings.timeouts.connect_seconds
     if target.port == 0:
-        connection.connector = surroundings.reactor.connectUNIX(
+        connection.connector = context.reactor.connectUNIX(
             target.address, _ConnectionFactory(connection), seconds
         )
         return connection.opened
-    connection.connector = surroundings.reactor.connectTCP(
+    connection.connector = context.reactor.connectTCP(
         target.address,
         target.port,
         _ConnectionFactory(connection),

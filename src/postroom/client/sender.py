@@ -17,12 +17,12 @@ from random import Random, SystemRandom
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from postroom.client.attempt import Attempt
 from postroom.client.failures import STOPPING, HostFailed, TLSFailed
 from postroom.client.model import Destination, Outgoing, Sent, TLSMode
 from postroom.client.mx import HostFinder
+from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.pool import Lane
-from postroom.client.protocol import Connection, IClientReactor, Surroundings, connect
+from postroom.client.protocol import ClientConnection, ConnectionContext, IClientReactor, connect
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target, policy_of
 from postroom.client.tls import ClientContexts
@@ -63,7 +63,7 @@ class Sender:
         self._clock = reactor
         self._settings = settings
         times = settings.timeouts.by_phase()
-        self._around = Surroundings(
+        self._context = ConnectionContext(
             reactor, settings, contexts, times, set(), self._look_whether_stopped, now
         )
         self._finder = HostFinder(resolver, settings, random or SystemRandom())
@@ -95,9 +95,9 @@ class Sender:
         if lane is None:
             lane = Lane(destination, self, self._settings, self._clock, self._lane_emptied)
             self._lanes[destination] = lane
-        attempt = Attempt(outgoing)
-        lane.add(attempt)
-        return attempt.done
+        message = OutgoingMessage(outgoing)
+        lane.add(message)
+        return message.done
 
     def stop(self, deadline_seconds: float) -> "Deferred[None]":
         """Finish what is being sent, begin nothing, close everything.
@@ -125,12 +125,12 @@ class Sender:
     def _cut(self) -> None:
         """The deadline has passed."""
         self._late = True
-        for connection in list(self._around.connections):
+        for connection in list(self._context.connections):
             connection.abort(STOPPING)
         self._look_whether_stopped()
 
     def _look_whether_stopped(self) -> None:
-        if self._stopped is None or self._stopped.called or self._around.connections:
+        if self._stopped is None or self._stopped.called or self._context.connections:
             return
         if self._late or not self._lanes:
             self._stopped.callback(None)
@@ -142,7 +142,7 @@ class Sender:
 
     # What lanes ask (`postroom.client.pool.Opener`).
 
-    async def open_connection(self, lane: Lane, attempt: Attempt) -> Connection:
+    async def open_connection(self, lane: Lane, message: OutgoingMessage) -> ClientConnection:
         """Open a connection to the best address that the attempt has not failed at.
 
         Raises:
@@ -152,12 +152,12 @@ class Sender:
         """
         targets = await self._finder.find(lane.destination)
         policy = policy_of(lane.destination, self._settings.tls)
-        failed = [attempt.last] if attempt.last is not None else []
-        tries = self._settings.tries - len(attempt.tried)
+        failed = [message.last] if message.last is not None else []
+        tries = self._settings.tries - len(message.tried)
         for target in targets:
             if self._stopped is not None:
                 raise Refusal(STOPPING)
-            if target.address in attempt.tried:
+            if target.address in message.tried:
                 continue
             dead = self._dead_reply(target)
             if dead is not None or tries <= 0:
@@ -170,10 +170,10 @@ class Sender:
                 failed.append(failure.reply)
                 # A host at work is alive, and only takes no more connections; one that lacks what
                 # this message wants may well take others.
-                if not lane.at_work and not policy.passes_on:
+                if not lane.at_work and not policy.requiretls:
                     self._remember(target, failure.reply)
                 if failure.answered:
-                    attempt.remote = str(target)
+                    message.remote = str(target)
         raise Refusal(_verdict(failed))
 
     def connection_ended(self) -> None:
@@ -189,7 +189,7 @@ class Sender:
 
     # Inside.
 
-    async def _open(self, target: Target, policy: Policy, lane: Lane) -> Connection:
+    async def _open(self, target: Target, policy: Policy, lane: Lane) -> ClientConnection:
         """Open one connection, when the number of all connections allows."""
         if self._connections >= self._settings.connections:
             any(each.release_idle() for each in list(self._lanes.values()))
@@ -204,10 +204,10 @@ class Sender:
             self.connection_ended()
             raise
 
-    async def _connect(self, target: Target, policy: Policy, lane: Lane) -> Connection:
+    async def _connect(self, target: Target, policy: Policy, lane: Lane) -> ClientConnection:
         """Connect; in clear text if TLS fails, was not required, and no password is at stake."""
         try:
-            return await connect(target, policy, lane, self._around)
+            return await connect(target, policy, lane, self._context)
         except TLSFailed as failure:
             secret = policy.user is not None and not target.loopback
             if policy.tls is not TLSMode.OPPORTUNISTIC or secret:
@@ -215,7 +215,7 @@ class Sender:
             self._log.info(
                 "{reply}; going on in clear text", reply=str(failure.reply), remote=str(target)
             )
-            return await connect(target, replace(policy, tls=TLSMode.NEVER), lane, self._around)
+            return await connect(target, replace(policy, tls=TLSMode.NEVER), lane, self._context)
 
     def _dead_reply(self, target: Target) -> Reply | None:
         """Say what an address failed with, if that is not long ago."""

@@ -1,9 +1,9 @@
-"""Where a connection goes, and on which terms."""
+"""Where a connection goes, and on which parameters."""
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from postroom.client.model import Destination, TLSMode, TLSWish
+from postroom.client.model import Destination, TLSMode, TLSRequirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class Policy:
         user: to log in with; None for no AUTH.
         password: with the user.
         lmtp: True to speak LMTP.
-        passes_on: True if the host must promise to require TLS of the next one too (RFC 8689 s4).
+        requiretls: True if the host must promise to require TLS of the next one too (RFC 8689 s4).
     """
 
     tls: TLSMode
     user: str | None = None
     password: str | None = None
     lmtp: bool = False
-    passes_on: bool = False
+    requiretls: bool = False
 
 
 def policy_of(destination: Destination, tls: TLSMode) -> Policy:
@@ -63,10 +63,10 @@ def policy_of(destination: Destination, tls: TLSMode) -> Policy:
     policy = Policy(tls)
     if smarthost is not None:
         policy = Policy(smarthost.tls, smarthost.user, smarthost.password, smarthost.lmtp)
-    if destination.wish is TLSWish.REQUIRED:
+    if destination.tls_requirement is TLSRequirement.REQUIRED:
         mode = TLSMode.IMPLICIT if policy.tls is TLSMode.IMPLICIT else TLSMode.REQUIRED
-        return replace(policy, tls=mode, passes_on=True)
-    if destination.wish is TLSWish.OPTIONAL and policy.user is None:
+        return replace(policy, tls=mode, requiretls=True)
+    if destination.tls_requirement is TLSRequirement.OPTIONAL and policy.user is None:
         # With a login it is not the message alone that TLS protects.
         optional = policy.tls is TLSMode.REQUIRED
         return replace(policy, tls=TLSMode.OPPORTUNISTIC) if optional else policy

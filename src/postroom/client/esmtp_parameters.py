@@ -63,7 +63,7 @@ PASSED_ON: Final[Mapping[str, str]] = {
 
 
 @dataclass(slots=True)
-class Hop:
+class NextHop:
     """What counts of a connection; one serves all its messages.
 
     Attributes:
@@ -88,7 +88,7 @@ class Hop:
 
 
 @dataclass(slots=True)
-class Terms:
+class ESMTPParameters:
     """What the host is told.
 
     Attributes:
@@ -104,9 +104,9 @@ class Terms:
     chunked: bool
 
 
-def terms_for(
-    outgoing: Outgoing, first: bytes, hop: Hop, settings: ClientSettings, now: float
-) -> Terms:
+def parameters_for(
+    outgoing: Outgoing, first: bytes, hop: NextHop, settings: ClientSettings, now: float
+) -> ESMTPParameters:
     """Say what a host is told of a message.
 
     Args:
@@ -148,11 +148,11 @@ def terms_for(
     if asked:
         _add_parameters(mail, message, hop, settings, now)
     if settings.extensions:
-        _check_foreign(message, hop, settings)
+        _check_plugins(message, hop, settings)
     wanted = settings.chunking is Chunking.ALWAYS or (
         settings.chunking is Chunking.LARGE and not whole
     )
-    return Terms(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
+    return ESMTPParameters(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
 
 
 def _size_told(size: int, limit: int, settings: ClientSettings) -> int:
@@ -168,7 +168,7 @@ def _size_told(size: int, limit: int, settings: ClientSettings) -> int:
     return min(most, limit) if limit else most
 
 
-def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
+def _needs_utf8(message: NewMessage, hop: NextHop, may_hold_8bit: bool) -> bool:
     """Say whether SMTPUTF8 is sent: where it is needed, or where that cannot be excluded.
 
     Below the header fields of MIME parts may hold UTF-8 too; who declared the message knows, and
@@ -189,7 +189,7 @@ def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
 
 
 def _add_parameters(
-    mail: Parameters, message: NewMessage, hop: Hop, settings: ClientSettings, now: float
+    mail: Parameters, message: NewMessage, hop: NextHop, settings: ClientSettings, now: float
 ) -> None:
     """Add what was asked for and is offered."""
     offered, parameters = hop.capabilities, message.parameters
@@ -213,7 +213,7 @@ def _foreign(keyword: str, settings: ClientSettings) -> str | None:
     return extension.keyword if extension is not None else None
 
 
-def _check_foreign(message: NewMessage, hop: Hop, settings: ClientSettings) -> None:
+def _check_plugins(message: NewMessage, hop: NextHop, settings: ClientSettings) -> None:
     """Ask the plugins whose extensions the host lacks whether it may have the message.
 
     Raises:
@@ -228,7 +228,7 @@ def _check_foreign(message: NewMessage, hop: Hop, settings: ClientSettings) -> N
             raise Refusal(failures.no_extension(hop.remote, extension.keyword))
 
 
-def _add_deliver_by(mail: Parameters, message: NewMessage, hop: Hop, now: float) -> None:
+def _add_deliver_by(mail: Parameters, message: NewMessage, hop: NextHop, now: float) -> None:
     by = BY.of(message.parameters)
     if by is None:
         return
@@ -251,7 +251,7 @@ def seconds_left(by: DeliverBy, message: NewMessage, now: float) -> int:
     return max(min(left, 999_999_999), -999_999_999)
 
 
-def rcpt_parameters(rcpt: Rcpt, hop: Hop, settings: ClientSettings) -> Parameters:
+def rcpt_parameters(rcpt: Rcpt, hop: NextHop, settings: ClientSettings) -> Parameters:
     """Say what a host is told of a recipient.
 
     RFC 3461 s5.2.1; RFC 7293 s5
@@ -271,7 +271,7 @@ def rcpt_parameters(rcpt: Rcpt, hop: Hop, settings: ClientSettings) -> Parameter
 _RCPT_EXTENSIONS: Final[Mapping[str, str]] = {"NOTIFY": "DSN", "ORCPT": "DSN", "RRVS": "RRVS"}
 
 
-def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
+def recipient_refusal(rcpt: Rcpt, hop: NextHop) -> Reply | None:
     """Say why a host must not have the message for one recipient; None if it may.
 
     RFC 6531 s3.2; RFC 7293 s5.2
@@ -288,7 +288,7 @@ def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
 _NEVER: Final = frozenset({"NEVER"})
 
 
-def hides_sender(rcpt: Rcpt, hop: Hop) -> bool:
+def hides_sender(rcpt: Rcpt, hop: NextHop) -> bool:
     """Say whether a recipient gets the message from the null sender, so that nothing comes back.
 
     Only that keeps a host that knows no NOTIFY=NEVER from reporting. An LMTP server answers instead
@@ -302,7 +302,7 @@ def hides_sender(rcpt: Rcpt, hop: Hop) -> bool:
     return not (hop.lmtp or hop.logged_in) and NOTIFY.of(rcpt.parameters) == _NEVER
 
 
-def verdicts_for(hop: Hop, recipients: int, settings: ClientSettings) -> Verdicts:
+def verdicts_for(hop: NextHop, recipients: int, settings: ClientSettings) -> Verdicts:
     """Say how the host answers the end of the content for so many recipients."""
     if hop.lmtp:
         return Verdicts.EACH

@@ -21,7 +21,7 @@ from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.replies import Reply
 
 
-class Dialogue(Protocol):
+class HostDialogue(Protocol):
     """What the introduction needs of a connection."""
 
     target: Target
@@ -39,7 +39,7 @@ class Dialogue(Protocol):
         """Negotiate TLS; raise `HostFailed` if that fails."""
 
 
-async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
+async def initiate(dialogue: HostDialogue, hostname: bytes) -> None:
     """Bring a new connection to the point where it takes mail.
 
     Args:
@@ -59,13 +59,13 @@ async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
     await _hello(dialogue, hostname)
     if dialogue.policy.tls in (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED):
         await _upgrade(dialogue, hostname)
-    if dialogue.policy.passes_on and "REQUIRETLS" not in dialogue.session.capabilities:
+    if dialogue.policy.requiretls and "REQUIRETLS" not in dialogue.session.capabilities:
         raise HostFailed(failures.no_requiretls(str(dialogue.target)), answered=True)
     if dialogue.policy.user is not None:
         await _log_in(dialogue, dialogue.policy.user, dialogue.policy.password or "")
 
 
-async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
+async def _hello(dialogue: HostDialogue, hostname: bytes) -> None:
     """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers.
 
     RFC 5321 s3.2; RFC 2033 s4.1
@@ -83,13 +83,13 @@ async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
     raise HostFailed(reply, answered=True)
 
 
-def _no_tls(dialogue: Dialogue, why: str) -> Reply:
+def _no_tls(dialogue: HostDialogue, why: str) -> Reply:
     """Say that TLS failed; for good, if the message may not go there otherwise."""
-    make = failures.no_tls if dialogue.policy.passes_on else failures.tls_failed
+    make = failures.no_tls if dialogue.policy.requiretls else failures.tls_failed
     return make(str(dialogue.target), why)
 
 
-async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
+async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
     if "STARTTLS" not in dialogue.session.capabilities:
         if dialogue.policy.tls is TLSMode.REQUIRED:
             raise HostFailed(_no_tls(dialogue, "STARTTLS is not offered"))
@@ -102,7 +102,7 @@ async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
     await _hello(dialogue, hostname)
 
 
-async def _log_in(dialogue: Dialogue, user: str, password: str) -> None:
+async def _log_in(dialogue: HostDialogue, user: str, password: str) -> None:
     """AUTH PLAIN, or LOGIN where that is all there is. RFC 4954 s4; RFC 4616 s2."""
     remote = str(dialogue.target)
     if not dialogue.secure and not dialogue.target.loopback:
@@ -121,7 +121,7 @@ async def _log_in(dialogue: Dialogue, user: str, password: str) -> None:
         raise HostFailed(failures.login_failed(remote, str(reply)), answered=True)
 
 
-async def _exchange(dialogue: Dialogue, line: bytes, *responses: bytes) -> Reply:
+async def _exchange(dialogue: HostDialogue, line: bytes, *responses: bytes) -> Reply:
     """Answer each challenge with the next response."""
     reply = await dialogue.ask(Phase.AUTH, line)
     for response in responses:

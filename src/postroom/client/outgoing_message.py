@@ -9,7 +9,7 @@ from postroom.envelope import TLSFacts
 from postroom.wire.replies import Reply
 
 
-class Attempt:
+class OutgoingMessage:
     """A message and what became of each recipient so far.
 
     Attributes:
