@@ -13,6 +13,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from postroom.cli.main import cli
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 # The checkout's own code and plugin, whatever directory a command runs in.
@@ -29,18 +30,6 @@ LISTENERS = {
     "mx-tls": "mx=ssl:{}:interface=127.0.0.1",
     "submission-tls": "submission=ssl:{}:interface=127.0.0.1",
 }
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """Give a port of loopback that nothing listens on, and none twice."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> bool:

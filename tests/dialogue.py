@@ -16,7 +16,7 @@ from postroom.testing.conformance.examination import through_starttls
 from postroom.testing.conversation import Conversation, Cut, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
 from postroom.wire.replies import Reply
-from postroom.wire.tolerance import NONE
+from postroom.wire.tolerance import ALL, NONE, Tolerance
 from tests.server.scene import HOSTNAME, PATIENT, Peer, Scene, settings
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -49,6 +49,9 @@ def listener_of(dialogue: Dialogue) -> ListenerSettings:
             if value == "yes":
                 listener = replace(listener, tolerate=NONE, bare_newline="refuse")
                 limits = replace(limits, text_line_octets=998)
+        elif key == "without":
+            refused = frozenset(map(Tolerance, value.split(",")))
+            listener = replace(listener, tolerate=ALL - refused)
         elif key in ("bare_newline", "origin"):
             listener = replace(listener, **{key: value})
         elif key == "role":

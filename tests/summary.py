@@ -1,22 +1,25 @@
 """Ends a test run with the line ``N passed, N failed, N skipped``.
 
-    trial … 2>&1 | python tests/summary.py [--check NAME=STATUS]…
+    { trial …; trial …; } 2>&1 | python tests/summary.py [--runs=N] [--check=NAME=STATUS]…
 
-Trial's output is passed on as it comes and its last line is read: each test counts once, and so
-does each check that ran before, by its exit status. The status is 1 if anything failed, if the
-count does not add up (a run that was cut off), and, where ``CI`` is ``true``, if anything was
-skipped: there every peer and tool has to be installed.
+Trial's output is passed on as it comes, also that of several runs one after the other; ``--runs``
+tells how many there are to be. Each test counts once, and so does each check that ran before, by
+its exit status. The status is 1 if anything failed; if a run is missing, ran no test or does not
+tell the result of every test that it announced, because it was cut off or its processes died; and,
+where ``CI`` is ``true``, if anything was skipped: there every peer and tool has to be installed.
 """
 
+import argparse
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
+ANNOUNCED = re.compile(r"Running (\d+) tests?\.$")
 RAN = re.compile(r"Ran (\d+) tests? in ")
 RESULT = re.compile(r"(?:PASSED|FAILED)(?: \((.*)\))?$")
-SKIPPED = re.compile(r"\[(?:SKIPPED|TODO)\]$")
 OUTCOMES = {
     "successes": "passed",
     "expectedFailures": "skipped",
@@ -27,20 +30,49 @@ OUTCOMES = {
 }
 
 
-def read_result(lines: Iterable[str]) -> tuple[Counter[str], int | None]:
-    """Read trial's output; gives the counts, and how many tests it says it ran (None if never)."""
-    counts: Counter[str] = Counter()
-    ran = None
-    for line in lines:
-        text = line.strip()
+@dataclass
+class TrialRun:
+    """What one run of trial says of itself.
+
+    Attributes:
+        announced: how many tests it was going to run.
+        ran: how many it ran; None until it says so.
+        counts: how many passed, failed and were skipped.
+    """
+
+    announced: int
+    ran: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def read(self, text: str) -> None:
+        """Read a line of its output."""
         if match := RAN.match(text):
-            ran = int(match[1])
-        elif ran is not None and (match := RESULT.match(text)):
+            self.ran = int(match[1])
+        elif self.ran is not None and not self.counts and (match := RESULT.match(text)):
             for item in (match[1] or "").split(", "):
                 name, _, number = item.partition("=")
                 if name in OUTCOMES:
-                    counts[OUTCOMES[name]] += int(number)
-    return counts, ran
+                    self.counts[OUTCOMES[name]] += int(number)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the run as a whole, if anything is."""
+        if self.ran == 0:
+            return "trial ran no test"
+        if self.ran is None or self.ran < self.announced or self.counts.total() < self.ran:
+            return "trial did not tell the result of every test"
+        return None
+
+
+def read_runs(lines: Iterable[str]) -> list[TrialRun]:
+    """Read the output of trial, once or several times."""
+    runs: list[TrialRun] = []
+    for line in lines:
+        text = line.strip()
+        if match := ANNOUNCED.match(text):
+            runs.append(TrialRun(int(match[1])))
+        elif runs:
+            runs[-1].read(text)
+    return runs
 
 
 def echoed(lines: Iterable[str]) -> Iterable[str]:
@@ -51,13 +83,18 @@ def echoed(lines: Iterable[str]) -> Iterable[str]:
 
 
 def main() -> int:
-    counts, ran = read_result(echoed(sys.stdin))
-    problems = []
-    if ran is None or sum(counts.values()) < ran:
-        problems.append("trial did not tell the result of every test")
-        counts["failed"] += 1
-    for check in sys.argv[1:]:
-        name, _, status = check.removeprefix("--check=").partition("=")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--check", action="append", default=[])
+    options = parser.parse_args()
+    runs = read_runs(echoed(sys.stdin))
+    counts: Counter[str] = sum((run.counts for run in runs), Counter())
+    problems = [problem for run in runs if (problem := run.problem()) is not None]
+    if len(runs) != options.runs:
+        problems.append(f"trial ran {len(runs)} times and was to run {options.runs} times")
+    counts["failed"] += len(problems)
+    for check in options.check:
+        name, _, status = check.partition("=")
         counts["failed" if status != "0" else "passed"] += 1
         if status != "0":
             problems.append(f"{name} failed")

@@ -15,7 +15,7 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.data import ChunkDecoder, DotDecoder, TextRules
+from postroom.wire.data import BareNewlineDecoder, ChunkDecoder, DotDecoder, TextRules
 from postroom.wire.encode import DotEncoder, FoldingEncoder, TextEncoder
 from tests.attacks.attack import Attack, cut
 from tests.attacks.test_smuggling import (
@@ -143,6 +143,16 @@ class ThroughTests(Attack):
                         self.assertIsNone(BARE.search(sent), name)
                         self.assertEqual(ends(sent), [2], name)
         self.assertEqual(refused > 0, not (self.mode.mends and self.mode.tolerant))
+
+    def test_nor_has_what_a_host_sent_for_whom_any_lf_ends_a_line(self) -> None:
+        for name, content in attacks():
+            decoder = BareNewlineDecoder(TextRules(0, not self.mode.mends, not self.mode.tolerant))
+            kept = decoder.feed(content + END[2:])
+            self.assertTrue(decoder.ended, name)
+            if decoder.flaw is None:
+                sent = self.encoded(DotEncoder(), kept, "whole")
+                self.assertIsNone(BARE.search(sent), name)
+                self.assertEqual(ends(sent), [2], name)
 
     def test_the_client_sends_it_so(self) -> None:
         for (name, content), (extensions, pieces) in product(

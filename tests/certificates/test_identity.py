@@ -12,6 +12,7 @@ from postroom.certificates.model import Profile
 from postroom.certificates.self_signed import SELF_SIGNED_DAYS, self_signed_identity
 from postroom.errors import UserError
 from tests.certificates.handshakes import client_context, serve, shake_hands
+from tests.filesystem import RecordingDisk
 
 NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 
@@ -112,6 +113,12 @@ class SelfSignedTests(SynchronousTestCase):
         for damage in (b"", self.path.read_bytes()[:-100], b"\xff" * 10):
             self.path.write_bytes(damage)
             self.assertNotEqual(self.make().chain, first)
+
+    def test_a_power_cut_leaves_the_old_file_or_the_new_one_whole(self) -> None:
+        self.make()
+        disk = RecordingDisk(self, self.path.parent)
+        self.make("b.example.org")
+        self.assertEqual((disk.events[-1], disk.torn), (f"replace {self.path.name}", []))
 
     def test_a_host_name_may_be_longer_than_a_common_name(self) -> None:
         name = "a" * 63 + ".example.org"

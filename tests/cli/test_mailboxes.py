@@ -11,6 +11,7 @@ from typing import Any
 
 from postroom.cli import mailbox_transfer, output
 from tests.cli.support import CommandTestCase
+from tests.filesystem import RecordingDisk
 
 ME = "postmaster@localhost"
 MESSAGE = b"From: Zoe <zoe@b.example>\r\nSubject: Hello\r\n\r\nFrom me to you\r\n"
@@ -414,6 +415,11 @@ class Transfers(MailboxCase):
         )
         (found,) = self.succeed_json("mailbox", "import", "ann@localhost", str(path))
         self.assertEqual((found["source"], found["doubtful_lines"]), (str(path), 1))
+
+    def test_a_power_cut_takes_nothing_that_was_exported(self) -> None:
+        disk = RecordingDisk(self, self.folder)
+        self.succeed("mailbox", "export", ME, str(self.folder / "in.mbox"), "-m", "INBOX")
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
 
     def test_a_disk_that_is_full_says_how_to_go_on(self) -> None:
         target = str(self.folder / "out")

@@ -17,18 +17,13 @@ from postroom.client.model import Destination, Outgoing, Sent, SmartHost, TLSMod
 from postroom.client.sender import Sender
 from postroom.client.settings import ClientSettings
 from tests.client.parts import MemorySource, TableResolver, outgoing
+from tests.ports import free_port
 
 LONG = b"Subject: long\r\n\r\n" + b".a line that begins with a dot\r\n" * 100_000
 
 
 def pieces(content: bytes) -> MemorySource:
     return MemorySource(*(content[at : at + 262_144] for at in range(0, len(content), 262_144)))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Keeper:

@@ -28,7 +28,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from postroom.testing.conformance.__main__ import as_json
-from postroom.testing.conformance.catalogue import Environment, shipped
+from postroom.testing.conformance.catalogue import Surroundings, shipped
 from postroom.testing.conformance.examination import Examination, Result, Verdict
 from postroom.testing.conformance.sockets import SocketLine
 from tests.conformance.table import OTHERS
@@ -331,7 +331,7 @@ def examine(ports: Ports) -> list[Result]:
             return SocketLine(("127.0.0.1", port), timeout_seconds=8)
 
         examination = Examination(connect, role, user=True)
-        surroundings = Environment(
+        surroundings = Surroundings(
             DOMAIN, USER, f"other@{DOMAIN}", f"unknown@{DOMAIN}",
             user=USER, password=PASSWORD, limit=examination.size_limit,
         )  # fmt: skip

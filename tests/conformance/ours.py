@@ -1,8 +1,10 @@
-"""Our server in memory, as the dialogues know it."""
+"""Our server in memory, as the dialogues know it: as it comes, and set up strictly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
 
-from postroom.testing.conformance.catalogue import Environment, Requirement, shipped
+from postroom.testing.conformance.catalogue import Requirement, Surroundings, shipped
 from postroom.testing.conformance.examination import (
     OCTETS_APART,
     begins_with_greeting,
@@ -15,7 +17,7 @@ from postroom.testing.transcript import Dialogue
 from tests.dialogue import MemoryConversation, listener_of
 from tests.server.scene import LOCAL_DOMAIN, PASSWORD, USER, Scene
 
-SURROUNDINGS = Environment(
+SURROUNDINGS = Surroundings(
     LOCAL_DOMAIN,
     recipient=f"user@{LOCAL_DOMAIN}",
     other=f"other@{LOCAL_DOMAIN}",
@@ -24,6 +26,14 @@ SURROUNDINGS = Environment(
     password=PASSWORD.decode(),
     limit=52_428_800,
 )
+
+AS_IT_COMES: Final[Mapping[str, str]] = {}
+STRICT: Final = {"strict": "yes"}
+
+
+def not_tolerating(requirement: Requirement) -> Mapping[str, str]:
+    """Return the settings with which a server tolerates all but what breaks a requirement."""
+    return {"without": ",".join(requirement.strict)}
 
 
 def requirements() -> list[Requirement]:
@@ -52,13 +62,13 @@ def offered(dialogue: Dialogue, tls: bool) -> dict[str, str]:
     return {keyword: rest for keyword, _, rest in words}
 
 
-def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
-    """Give the dialogue as it is had in each way, and whether TLS stands from the start."""
-    dialogue = requirement.dialogue
-    if requirement.role != "mx":
-        dialogue.settings.setdefault("role", requirement.role)
-    ours = dialogue.notes.get("ours", "").split()
-    dialogue.settings.update(dict(word.split("=", 1) for word in ours))
+def ways(requirement: Requirement, settings: Mapping[str, str]) -> Iterator[tuple[Dialogue, bool]]:
+    """Yield the dialogue as it is had in each way, and whether TLS stands from the start."""
+    asked = requirement.dialogue.settings
+    ours = dict(word.split("=", 1) for word in requirement.dialogue.notes.get("ours", "").split())
+    # What makes it strict comes first: a dialogue may set one limit otherwise.
+    settings = {**settings, "role": requirement.role, **ours, **asked}
+    dialogue = replace(requirement.dialogue, settings=settings)
     if requirement.over != "tls" and not lacking(requirement, offered(dialogue, False)):
         yield dialogue, False
     if requirement.over != "clear" and not lacking(requirement, offered(dialogue, True)):
@@ -67,13 +77,17 @@ def ways(requirement: Requirement) -> Iterator[tuple[Dialogue, bool]]:
             yield through_starttls(dialogue), False
 
 
-def try_on_ours(requirement: Requirement) -> str:
-    """Have a dialogue with our server in every way; say what differed.
+def try_on_ours(requirement: Requirement, settings: Mapping[str, str] = AS_IT_COMES) -> str:
+    """Have a dialogue with our server in every way; return what differed.
 
     Each is had in whole groups with answers that come late, and octet by octet with answers that
     are there at once.
+
+    Args:
+        requirement: which.
+        settings: of the server, as in ``with:``.
     """
-    found = list(ways(requirement))
+    found = list(ways(requirement, settings))
     for dialogue, tls in found:
         short = octets_of(dialogue) <= OCTETS_APART
         for cut, late in ((Cut.GROUPS, True), (Cut.OCTETS if short else Cut.GROUPS, False)):

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from postroom.testing.conformance.catalogue import LEVELS, Requirement, order, requirements_of
-from tests.conformance.ours import requirements, try_on_ours
+from tests.conformance.ours import STRICT, requirements, try_on_ours
 from tests.conformance.scripted import client_requirements, play
 
 FOLDER = Path(__file__).parent
@@ -39,17 +39,23 @@ Conformance
 
 What the RFCs ask of a mail server, line by line, and whether Postroom keeps it. A line with a
 dialogue is tried on the server in memory, in clear text, through STARTTLS and within TLS, in whole
-groups and octet by octet; a line about clients is a script that a server in memory plays to our
-client; the others name the test that shows them (``tests``). This page is generated from the
-results, and a test fails when it differs.
+groups and octet by octet. It is tried as it comes and with the strictest settings:
+``session.tolerate = []``, ``session.bare_newline = "refuse"``, ``limits.text_line_octets = 998``.
+Most lines it keeps in both cases. The others, *if strict* in the tables, are matters of form that
+it keeps only with strict settings; they are listed below.
+
+A line about clients is a script that a server in memory plays to our client; the others name the
+test that shows them (``tests``). This page is generated from the results, and a test fails when it
+differs.
 
 The dialogues come with Postroom and can be had with any server::
 
     python -m postroom.testing.conformance HOST:PORT --domain DOMAIN --recipient USER@DOMAIN
 
 ``--help`` has the rest: ``--lmtp``, ``--submission`` with ``--user`` and ``--password``,
-``--starttls``, ``--implicit-tls``. It sends mail to the recipient. Exit status 1 says that a MUST
-was not kept.
+``--starttls``, ``--implicit-tls``. It sends mail to the recipient. Where a line is not kept because
+the server tolerates what it need not, the output says what. Exit status 1 says that a MUST was not
+kept.
 
 Of what a site may use beyond these, DANE (RFC 7672), MTA-STS (RFC 8461) and TLSRPT (RFC 8460) are
 not implemented, and so have no lines here.
@@ -67,7 +73,23 @@ without TLS: as Debian 12 has it, its handshakes fail.
 
 """
 
-_SHORT = {"kept": "kept", "broken": "**not**", "not offered": "n.o.", "not tried": "n.t."}
+_STRICT = """\
+What Postroom keeps only with strict settings
+---------------------------------------------
+
+As it comes, Postroom tolerates what much honest mail software sends; ``docs/tolerance.rst`` says
+who, and why it is harmless. So it keeps these lines only where ``session.tolerate`` lacks the name
+that stands with them.
+
+"""
+
+_SHORT = {
+    "kept": "kept",
+    "strict": "if strict",
+    "broken": "**not**",
+    "not offered": "n.o.",
+    "not tried": "n.t.",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,7 @@ class Row:
     Attributes:
         requirement: which.
         how: ``"dialogue"``, ``"script"`` or a test.
-        ours: a key of `_SHORT`, or ``"deviates"``.
+        ours: a key of `_SHORT`, or ``"deviates"``; ``"strict"`` is kept with strict settings alone.
         why: what differed.
     """
 
@@ -101,8 +123,13 @@ def rows() -> list[Row]:
 
 
 def _server_row(requirement: Requirement) -> Row:
-    why = try_on_ours(requirement)
-    return Row(requirement, "dialogue", _verdict(requirement, why), why)
+    why = try_on_ours(requirement, STRICT)
+    if not (why or requirement.strict):
+        why = try_on_ours(requirement)
+    verdict = _verdict(requirement, why)
+    if verdict == "kept" and requirement.strict:
+        verdict = "strict"
+    return Row(requirement, "dialogue", verdict, why)
 
 
 def _client_row(requirement: Requirement) -> Row:
@@ -156,30 +183,32 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[str]], widths: str = "a
     return "\n".join([*head, *map(line, lines), ""]) + "\n"
 
 
-def _score(verdicts: Sequence[str]) -> str:
+def _score(verdicts: Sequence[str], *, strictly: bool = False) -> str:
     count = Counter(verdicts)
-    kept = count["kept"]
-    tried = kept + count["broken"] + count["deviates"]
+    kept = count["kept"] + (count["strict"] if strictly else 0)
+    tried = count["kept"] + count["strict"] + count["broken"] + count["deviates"]
     return f"{kept} of {tried}" if tried else "—"
 
 
 def _scores(table: Sequence[Row]) -> str:
     """Count what each server keeps, by level."""
-    lines = [("Postroom: server", *_by_level(table, ("dialogue",)))]
+    server = [row for row in table if row.how == "dialogue"]
+    lines = [
+        ("Postroom: server, as it comes", *_by_level(server)),
+        ("Postroom: server, strict", *_by_level(server, strictly=True)),
+    ]
     for name, other in _others().items():
         results = other["results"]
         assert isinstance(results, dict)
         lines.append((f"{name} {other['version']}", *_other_by_level(table, results)))
     rest = [row for row in table if row.how != "dialogue"]
-    lines.append(("Postroom: client, queue, delivery", *_by_level(rest, ())))
+    lines.append(("Postroom: client, queue, delivery", *_by_level(rest)))
     return _csv(("", *LEVELS), lines)
 
 
-def _by_level(table: Sequence[Row], hows: Sequence[str]) -> list[str]:
+def _by_level(table: Sequence[Row], *, strictly: bool = False) -> list[str]:
     return [
-        _score(
-            [r.ours for r in table if r.requirement.level == level and (not hows or r.how in hows)]
-        )
+        _score([row.ours for row in table if row.requirement.level == level], strictly=strictly)
         for level in LEVELS
     ]
 
@@ -210,6 +239,14 @@ def _section(rfc: int, table: Sequence[Row]) -> str:
     return f"{title}\n{'-' * len(title)}\n\n{_csv(header, lines)}\n"
 
 
+def _only_strictly(table: Sequence[Row]) -> str:
+    lines = [
+        (each.name, each.level, each.text, " ".join(f"``{name}``" for name in each.strict))
+        for each in (row.requirement for row in table if row.ours == "strict")
+    ]
+    return f"{_STRICT}{_csv(('Line', '', 'Requirement', 'Kept without'), lines)}\n"
+
+
 def _deviations(table: Sequence[Row]) -> str:
     found = [row for row in table if row.ours == "deviates"]
     lines = [
@@ -227,7 +264,8 @@ def page() -> str:
     broken = [f"{row.requirement.name}: {row.why}" for row in table if row.ours == "broken"]
     if broken:
         raise ValueError("not kept, and no deviation that gives a reason: " + "; ".join(broken))
-    parts = [_HEAD, _scores(table), "\n", _OTHERS if _others() else "", _deviations(table)]
+    parts = [_HEAD, _scores(table), "\n", _OTHERS if _others() else ""]
+    parts += [_only_strictly(table), _deviations(table)]
     parts += [
         _section(rfc, list(of)) for rfc, of in groupby(table, lambda row: row.requirement.rfc)
     ]

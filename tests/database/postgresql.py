@@ -3,13 +3,14 @@
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from functools import cache
 from itertools import count
 from pathlib import Path
 from unittest import SkipTest
+
+from tests.ports import free_port
 
 _numbers = count()
 
@@ -28,9 +29,7 @@ def _cluster() -> str:
         # The server refuses to run as root.
         shutil.chown(folder, "nobody", "nogroup")
         who.update(user="nobody", group="nogroup", extra_groups=[])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     data = f"{folder}/data"
     options = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     run(initdb, "-D", data, "-U", "postroom", "-A", "trust", "-E", "UTF8", "--no-sync", **who)

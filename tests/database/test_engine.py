@@ -17,6 +17,7 @@ from postroom.database import migrate, open_database, storage_error, transaction
 from postroom.database.engine import PAGE_OCTETS
 from postroom.errors import NO_SPACE, UserError, reply_for
 from tests.database.postgresql import new_postgresql_url
+from tests.filesystem import RecordingDisk
 
 
 class SqliteTests(SynchronousTestCase):
@@ -57,6 +58,12 @@ class SqliteTests(SynchronousTestCase):
     def test_nothing_but_the_database_is_left_in_the_folder(self) -> None:
         self.open().dispose()
         self.assertEqual(os.listdir(self.folder), ["postroom.db"])
+
+    def test_a_new_database_survives_a_power_cut(self) -> None:
+        disk = RecordingDisk(self, self.folder)
+        self.open()
+        self.assertEqual(disk.torn, [])
+        self.assertNotIn("postroom.db", disk.unsynced())
 
     def test_every_connection_is_durable(self) -> None:
         engine = self.open()

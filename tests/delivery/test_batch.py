@@ -24,6 +24,7 @@ from tests.delivery.support import (
     open_descriptors,
     settings,
 )
+from tests.filesystem import RecordingDisk, fail_calls
 
 HEAD = b"Return-Path: <>\r\n"
 QUEUE_ID = "1kD3vB0007Qwbz"
@@ -34,8 +35,13 @@ class BatchCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = os.path.abspath(self.mktemp())
         self.before = open_descriptors()
+        self.addCleanup(self.check_descriptors)
         self.store = BatchStore(settings())
         self.addCleanup(self.store.close)
+
+    def check_descriptors(self) -> None:
+        """Check, when the store is closed, that nothing else was left open."""
+        self.assertEqual(open_descriptors() - self.before, set())
 
     def write(
         self,
@@ -63,18 +69,6 @@ class BatchCase(SynchronousTestCase):
 
     def tmp(self, name: str = "u") -> list[str]:
         return os.listdir(f"{self.path(name)}/tmp")
-
-    def fail_nth(self, function: str, number: int, error: int = errno.EIO, times: int = 1) -> None:
-        """Make a call of the module's fail."""
-        true, calls = getattr(os, function), [0]
-
-        def failing(*args: Any, **kwargs: Any) -> Any:
-            calls[0] += 1
-            if number <= calls[0] < number + times:
-                raise OSError(error, os.strerror(error))
-            return true(*args, **kwargs)
-
-        self.patch(module.os, function, failing)
 
 
 class Storing(BatchCase):
@@ -124,24 +118,11 @@ class Storing(BatchCase):
 
     def test_each_directory_is_synced_once_and_after_all_renames(self) -> None:
         self.stored(self.write(queue_id="Q0"))
-        calls: list[str] = []
-        for function in ("fsync", "rename"):
-            self.record(function, calls)
+        disk = RecordingDisk(self, self.path())
         self.stored(*(self.write(queue_id=f"Q{n}") for n in range(1, 4)))
-        self.assertEqual(calls, ["fsync tmp"] * 3 + ["rename"] * 3 + ["fsync new"])
-
-    def record(self, function: str, calls: list[str]) -> None:
-        true = getattr(os, function)
-
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            if function == "fsync":
-                path = os.readlink(f"/proc/self/fd/{args[0]}")
-                calls.append("fsync tmp" if "/tmp/1763" in path else f"fsync {path[-3:]}")
-            else:
-                calls.append(function)
-            return true(*args, **kwargs)
-
-        self.patch(module.os, function, recorded)
+        steps = [event.partition("/")[0] for event in disk.events]
+        self.assertEqual(steps, ["sync tmp"] * 3 + ["rename new"] * 3 + ["sync new"])
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
 
     def test_leaves_only_directories_open(self) -> None:
         self.stored(self.write(), self.write("v"))
@@ -203,16 +184,9 @@ class Failing(BatchCase):
         self.stored(self.write(queue_id="Q9"))
         return [self.write(queue_id=f"Q{n}") for n in range(3)]
 
-    def check(self, error: int = errno.EIO) -> None:
-        writes = self.three()
-        self.assertEqual(self.errors(*writes), [None, error, None])
-        self.assertEqual((len(self.new()), self.tmp()), (3, []))
-        self.assertEqual(len(open_descriptors() - self.before), 2)
-        self.assertEqual(self.errors(writes[1]), [None], "it does not recover")
-
     def test_open(self) -> None:
         writes = self.three()
-        self.fail_nth("open", 2, errno.EMFILE)
+        fail_calls(self, "open", errno.EMFILE, first=2)
         self.assertEqual(self.errors(*writes), [None, errno.EMFILE, None])
         self.assertEqual((len(self.new()), self.tmp()), (3, []))
 
@@ -236,7 +210,7 @@ class Failing(BatchCase):
 
     def test_rename(self) -> None:
         writes = self.three()
-        self.fail_nth("rename", 2, errno.ENOSPC)
+        fail_calls(self, "rename", errno.ENOSPC, first=2)
         self.assertEqual(self.errors(*writes), [None, errno.ENOSPC, None])
         self.assertEqual((len(self.new()), self.tmp()), (3, []))
 
@@ -258,7 +232,7 @@ class Failing(BatchCase):
     def test_directory_sync_fails_all_in_that_directory(self) -> None:
         writes = [self.write("u", queue_id="Q1"), self.write("u", queue_id="Q2"), self.write("v")]
         self.stored(self.write("u", queue_id="Q9"), self.write("v", queue_id="Q9"))
-        self.fail_nth("fsync", 4)
+        fail_calls(self, "fsync", errno.EIO, first=4)
         self.assertEqual(self.errors(*writes), [errno.EIO, errno.EIO, None])
         self.assertEqual((len(self.new("u")), len(self.new("v"))), (1, 2))
 
@@ -290,13 +264,13 @@ class Failing(BatchCase):
         self.assertEqual(self.errors(self.write("u"), self.write("v")), [None, errno.ENOTDIR])
 
     def test_a_hint_that_fails_does_no_harm(self) -> None:
-        self.fail_nth("posix_fadvise", 1, errno.EINVAL)
+        fail_calls(self, "posix_fadvise", errno.EINVAL)
         self.assertEqual(self.errors(*self.three()), [None] * 3)
 
     def test_unlinking_that_fails_too_keeps_the_first_error(self) -> None:
         writes = self.three()
-        self.fail_nth("fsync", 1, errno.EIO)
-        self.fail_nth("unlink", 1, errno.EROFS)
+        fail_calls(self, "fsync", errno.EIO)
+        fail_calls(self, "unlink", errno.EROFS)
         self.assertEqual(self.errors(*writes), [errno.EIO, None, None])
 
 
@@ -363,6 +337,9 @@ class Crash(BaseException):
 
 class Crashing(BatchCase):
     """Walks the table: the process is stopped before every system call, then starts anew."""
+
+    def check_descriptors(self) -> None:
+        """Check nothing: a process that is gone has closed them, and here none is gone."""
 
     CALLS = ("open", "writev", "posix_fadvise", "fsync", "close", "rename")
 

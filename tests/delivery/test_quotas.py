@@ -22,6 +22,7 @@ from tests.delivery.support import FACTS, MESSAGE, Threads, as_lf, box, envelope
 from tests.delivery.test_batch import HEAD, BatchCase
 from tests.delivery.test_local_agent import AgentCase
 from tests.delivery.test_transaction import MessageCase, SessionCase
+from tests.filesystem import fail_calls
 
 ROOM_FOR_ONE = AccountLimits(quota_messages=1)
 
@@ -261,7 +262,7 @@ class AtCommit(BatchCase):
         self.stored(self.write(queue_id="Q0"))
         with usage.opened(self.path()) as root:
             usage.recount(root, self.QUOTA)
-        self.fail_nth("rename", 1)
+        fail_calls(self, "rename", errno.EIO)
         self.assertIsInstance(self.stored(self.limited("Q1"))[0], OSError)
         self.assertEqual(record(self.path()).count("\n"), 2)
 
@@ -473,7 +474,7 @@ class FolderOfTheAddress(MessageCase):
         self.assertEqual(len(self.new("joe")), 1)
 
     async def test_a_copy_that_waits_in_the_queue_waits_for_the_same_folder(self) -> None:
-        self.fail("fsync", errno.EIO, 1)
+        fail_calls(self, "fsync", errno.EIO)
         await self.send("Joe+Lists@here.example", octets=MESSAGE)
         ((message, _),) = self.queue.messages
         self.assertEqual(message.recipients[0].forward_path, box("joe+Lists@here.example"))

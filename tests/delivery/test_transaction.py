@@ -17,7 +17,6 @@ from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from postroom.delivery import batch
 from postroom.delivery.avatars import MailRealm
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
@@ -57,6 +56,7 @@ from tests.delivery.support import (
     open_descriptors,
     settings,
 )
+from tests.filesystem import fail_calls
 
 NOW = 1_763_812_987.25
 
@@ -220,19 +220,6 @@ class MessageCase(TestCase):
     def summary(self) -> list[dict[str, Any]]:
         return [event for event in self.events if "recipients" in event]
 
-    def fail(self, function: str, error: int, times: int) -> None:  # type: ignore[override]
-        """Make some calls of the batch's fail."""
-        true = getattr(os, function)
-        left = [times]
-
-        def failing(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] >= 0:
-                raise OSError(error, os.strerror(error))
-            return true(*args, **kwargs)
-
-        self.patch(batch.os, function, failing)
-
 
 class Storing(MessageCase):
     async def test_a_local_message_gets_its_trace_fields_in_order(self) -> None:
@@ -343,7 +330,7 @@ class OriginalRecipients(MessageCase):
             self.assertEqual(self.named(octets), [])
 
     async def test_nor_does_what_waits_in_the_queue_for_a_maildir(self) -> None:
-        self.fail("fsync", errno.EIO, 1)
+        fail_calls(self, "fsync", errno.EIO)
         await self.send("both@here.example")
         ((_, octets),) = self.queue.messages
         self.assertEqual(self.named(octets), [])
@@ -488,7 +475,7 @@ class Refusing(MessageCase):
 
 class FailingMaildirs(MessageCase):
     async def test_a_local_copy_that_fails_is_queued_instead(self) -> None:
-        self.fail("fsync", errno.EIO, 1)
+        fail_calls(self, "fsync", errno.EIO)
         answers = await self.send("joe@here.example", "ann@here.example")
         self.assertEqual([answer.code for answer in answers], [250, 250])
         self.assertEqual((len(self.new("joe")), len(self.new("ann"))), (0, 1))
@@ -498,7 +485,7 @@ class FailingMaildirs(MessageCase):
         self.assertTrue(octets.startswith(b"Received: "))
 
     async def test_beside_remote_ones_it_is_queued_under_its_own_id(self) -> None:
-        self.fail("fsync", errno.EIO, 1)
+        fail_calls(self, "fsync", errno.EIO)
         await self.send("joe@here.example", "x@there.example")
         (first, _), (second, _) = self.queue.messages
         self.assertEqual(addresses_of(first), ["x@there.example"])
@@ -507,7 +494,7 @@ class FailingMaildirs(MessageCase):
         self.assertEqual(second.received_at, NOW)
 
     async def test_if_the_queue_fails_too_nothing_is_kept(self) -> None:
-        self.fail("fsync", errno.ENOSPC, 1)
+        fail_calls(self, "fsync", errno.ENOSPC)
         self.queue.failures.append(RuntimeError("no queue"))
         try:
             await self.send("joe@here.example", "ann@here.example")

@@ -18,6 +18,7 @@ from postroom.queue import admin
 from postroom.queue.files import FILE_OCTETS, PIECE_OCTETS, ContentFiles
 from postroom.queue.model import ClaimedMessage, Done
 from postroom.queue.store import SqlQueueStore
+from tests.filesystem import RecordingDisk, fail_calls
 from tests.queue.samples import Content, new_message
 
 HEAD = b"Received: from there\r\n"
@@ -143,18 +144,22 @@ class ContentFilesTests(TestCase):
         self.assertEqual(admin.list_messages(self.engine, 0), [])
 
     async def test_a_failed_sync_of_the_directory_takes_the_name_back(self) -> None:
-        sync = os.fsync
-        calls = []
-
-        def second_fails(descriptor: int) -> None:
-            calls.append(descriptor)
-            if len(calls) == 2:
-                raise OSError(errno.EIO, "failed")
-            sync(descriptor)
-
-        with patch("os.fsync", second_fails):
-            await self.assertFailure(self.store.put(new_message(), self.large()), OSError)
+        fail_calls(self, "fsync", errno.EIO, first=2)
+        await self.assertFailure(self.store.put(new_message(), self.large()), OSError)
         self.assertEqual(os.listdir(self.directory), [])
+
+    async def test_a_power_cut_takes_nothing_that_was_stored(self) -> None:
+        disk = RecordingDisk(self, self.directory)
+        claimed = await self.put(self.large())
+        self.assertEqual(disk.events[1], f"link {claimed.message.id}")
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
+
+    def test_nor_the_directory_itself(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        disk = RecordingDisk(self, folder)
+        ContentFiles(folder / "content").open()
+        self.assertEqual(disk.unsynced(), [])
 
     async def test_a_refused_row_leaves_no_file(self) -> None:
         new = new_message()

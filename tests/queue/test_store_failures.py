@@ -173,6 +173,17 @@ class FailureTests(TestCase):
         await self.store.put(again, Content(b"x"))
         self.assertEqual(self.ids(), [again.id])
 
+    async def test_a_connection_whose_commit_failed_is_not_used_again(self) -> None:
+        """What it holds in its caches may never have come to the disk."""
+        used: list[sqlite3.Connection] = []
+        event.listen(self.engine, "checkout", lambda connection, *_: used.append(connection))
+        event.listen(self.engine, "commit", self.fail_commit)
+        await self.assertFailure(self.store.put(new_message(), Content(b"x")), OSError)
+        event.remove(self.engine, "commit", self.fail_commit)
+        anchor, failed, *_ = used
+        await self.store.put(new_message(), Content(b"x"))
+        self.assertNotIn(used[-1], (anchor, failed))
+
     def fail_commit(self, connection: object) -> None:
         from sqlalchemy.exc import OperationalError
 

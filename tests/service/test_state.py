@@ -11,6 +11,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from postroom.errors import UserError
 from postroom.service.state import Owner, open_state_directory
+from tests.filesystem import RecordingDisk
 from tests.service.daemons import ENVIRONMENT
 
 
@@ -90,6 +91,13 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.name_in(one), name)
         self.assertNotEqual(self.name_in(other), name)
         self.assertLessEqual(len(name), 32)
+
+    def test_a_power_cut_leaves_it_whole_or_not_at_all(self) -> None:
+        path = Path(self.mktemp())
+        path.mkdir()
+        disk = RecordingDisk(self, path)
+        self.name_in(path)
+        self.assertEqual((disk.events[-1], disk.torn), ("replace node", []))
 
     def test_a_directory_that_was_copied_to_another_machine_is_another_node(self) -> None:
         path = Path(self.mktemp())

@@ -306,6 +306,11 @@ def _new_file(target: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.rename(part, path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise UserError(f"{target}: {error.strerror}") from error
 

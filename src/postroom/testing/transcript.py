@@ -65,7 +65,7 @@ _REPLY: Final = re.compile(
     r"(?P<code>[2-5x][0-9x]{2}(?:/[2-5x][0-9x]{2})*)(?P<more>-?)"
     r"(?: ?(?P<enhanced>[245x]\.(?:x|[0-9]+)\.(?:x|[0-9]+)))?(?: ?(?P<text>.*))?"
 )
-_NOTES: Final = frozenset("deviation needs ours outcome over role test".split())
+_NOTES: Final = frozenset("deviation needs ours outcome over role strict test".split())
 
 
 class TranscriptError(ValueError):

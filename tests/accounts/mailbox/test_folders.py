@@ -18,6 +18,7 @@ from postroom.accounts.mailbox.folders import (
 from postroom.errors import UserError
 from postroom.maildirs.usage import Usage
 from tests.accounts.mailbox.support import MaildirCase
+from tests.filesystem import RecordingDisk
 
 
 class Listing(MaildirCase):
@@ -210,3 +211,40 @@ class Deleting(MaildirCase):
         ):
             with self.assertRaisesRegex(UserError, "no mail yet"):
                 act()
+
+
+class PowerCuts(MaildirCase):
+    """A power cut after any of these leaves what the user was told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.put("new/1.a")
+        self.put(".Lists/cur/2.b:2,S")
+        self.disk = RecordingDisk(self, self.path)
+
+    def test_a_folder_stays_with_all_that_makes_it_one(self) -> None:
+        create_mailbox(self.path, "Drafts")
+        self.assertEqual(self.disk.unsynced(), [])
+
+    def test_so_does_one_whose_parts_were_there_without_the_file_that_names_it(self) -> None:
+        create_mailbox(self.path, "Drafts")
+        (self.path / ".Drafts" / "maildirfolder").unlink()
+        shutil.rmtree(self.path / ".Drafts" / "cur")
+        create_mailbox(self.path, "Drafts")
+        self.assertEqual(self.disk.unsynced(), [])
+
+    def test_a_folder_keeps_its_new_name(self) -> None:
+        rename_mailbox(self.path, "Lists", "Archive")
+        self.assertEqual(self.disk.unsynced(), [])
+
+    def test_a_deleted_folder_does_not_come_back(self) -> None:
+        delete_mailbox(self.path, "Lists")
+        lost = self.disk.unsynced()
+        self.assertNotIn(".Lists", lost)
+        # Only the directory that nobody takes for a folder may.
+        self.assertTrue(all(path.startswith("postroom-deleted-") for path in lost), lost)
+
+    def test_its_messages_go_when_its_name_is_sure_to_be_gone(self) -> None:
+        delete_mailbox(self.path, "Lists")
+        first = next(event.split()[0] for event in self.disk.events if "rename" not in event)
+        self.assertEqual(first, "sync")

@@ -1,11 +1,10 @@
 """Claims about messages: finding, flagging, moving, copying and expunging them."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from postroom.accounts.mailbox import messages as module
 from postroom.accounts.mailbox.messages import (
     Gone,
     Mailbox,
@@ -16,6 +15,7 @@ from postroom.accounts.mailbox.messages import (
 from postroom.errors import UserError
 from postroom.maildirs.line_ends import LineEnds, Sizes
 from tests.accounts.mailbox.support import MaildirCase
+from tests.filesystem import RecordingDisk, fail_calls
 
 
 class MessagesCase(MaildirCase):
@@ -128,33 +128,17 @@ class Moving(MessagesCase):
         self.assertEqual((moved.read_bytes(), moved.stat().st_mtime), (b"second", 2000))
 
     def test_it_is_synced_there_before_it_goes_from_here(self) -> None:
-        calls: list[str] = []
-
-        def watch(function: str, text: Any) -> None:
-            true = getattr(os, function)
-
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                calls.append(text(*args, **kwargs))
-                return true(*args, **kwargs)
-
-            self.patch(module.os, function, watched)
-
-        def target(descriptor: int) -> str:
-            return os.readlink(f"/proc/self/fd/{descriptor}").rpartition(self.path.name + "/")[2]
-
-        watch("link", lambda *a, **k: f"link {target(k['dst_dir_fd'])}")
-        watch("unlink", lambda *a, **k: f"unlink {target(k['dir_fd'])}")
-        watch("fsync", lambda descriptor: f"sync {target(descriptor)}")
+        disk = RecordingDisk(self, self.path)
         with self.both() as (inbox, old):
             inbox.move(inbox.find(["1"]), old)
         self.assertEqual(
-            calls,
+            disk.events,
             [
                 "sync cur/1.a,S=5:2,S",
-                "link .Old/cur",
+                "link .Old/cur/1.a,S=5:2,S",
                 "sync .Old/new",
                 "sync .Old/cur",
-                "unlink cur",
+                "unlink cur/1.a,S=5:2,S",
                 "sync new",
                 "sync cur",
             ],
@@ -175,10 +159,7 @@ class Moving(MessagesCase):
         self.assertEqual(sorted(contents), [b"old", b"other", b"second"])
 
     def test_where_no_link_can_be_made_it_is_written_anew(self) -> None:
-        def link(*args: object, **kwargs: object) -> None:
-            raise OSError(18, "Invalid cross-device link")
-
-        self.patch(module.os, "link", link)
+        fail_calls(self, "link", errno.EXDEV)
         with self.both() as (inbox, old):
             inbox.move(inbox.find(["2"]), old)
         moved = self.path / ".Old" / "cur" / "2.b:2,FS"
@@ -235,6 +216,44 @@ class Expunging(MessagesCase):
             inbox.expunge(entries)
         self.assertEqual((self.names(), self.names("new")), ([], []))
         self.assertEqual(self.record(), "9C\n5 5\n-10 -2\n")
+
+
+class PowerCuts(MessagesCase):
+    """A power cut after any of these leaves what the user was told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disk = RecordingDisk(self, self.path)
+        # Another program has written it and has not synced it.
+        (self.path / "cur" / "4.d,S=6:2,").write_bytes(b"fourth")
+
+    def test_a_message_is_synced_before_it_gets_another_name(self) -> None:
+        with self.both() as (inbox, old):
+            inbox.copy(inbox.find(["4.d,S=6"]), old)
+            inbox.move(inbox.find(["4.d,S=6"]), old)
+        self.assertEqual((self.disk.torn, self.disk.unsynced()), ([], []))
+
+    def test_where_no_link_can_be_made_the_copy_is_synced_before_it_has_its_name(self) -> None:
+        fail_calls(self, "link", errno.EXDEV, times=2)
+        with self.both() as (inbox, old):
+            inbox.copy(inbox.find(["2"]), old)
+            inbox.move(inbox.find(["2"]), old)
+        self.assertEqual(self.disk.torn, [])
+        self.assertEqual(self.lost_below(".Old"), [])
+
+    def test_what_was_expunged_does_not_come_back(self) -> None:
+        with self.both() as (inbox, _):
+            inbox.expunge(inbox.find(["1", "3"]))
+        self.assertEqual(self.lost_below("new"), [])
+        self.assertEqual(self.lost_below("cur"), ["cur/4.d,S=6:2,"])
+
+    def test_a_flag_stays(self) -> None:
+        with self.both() as (inbox, _):
+            inbox.flag(inbox.find(["3"]), "S", "")
+        self.assertEqual(self.lost_below("new"), [])
+
+    def lost_below(self, folder: str) -> list[str]:
+        return [path for path in self.disk.unsynced() if path.startswith(f"{folder}/")]
 
 
 class Names(MessagesCase):

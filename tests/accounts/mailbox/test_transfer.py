@@ -29,6 +29,7 @@ from postroom.errors import UserError
 from postroom.maildirs.usage import Quota
 from tests.accounts.mailbox.support import MaildirCase
 from tests.accounts.mailbox.test_mbox import written
+from tests.filesystem import RecordingDisk, fail_calls
 
 MESSAGES = [b"Subject: %d\r\n\r\nFrom me\r\n" % number for number in range(5)]
 
@@ -86,20 +87,18 @@ class FromMbox(ImportCase):
 
     def test_an_interrupted_import_is_gone_on_with(self) -> None:
         messages = [b"Subject: %d\n\n" % number for number in range(BATCH_FILES + 10)]
-        true, calls = os.fsync, [0]
-
-        def fsync(descriptor: int) -> None:
-            calls[0] += 1
-            if calls[0] > BATCH_FILES + 12:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            true(descriptor)
-
-        patched = self.patch(module.os, "fsync", fsync)
+        restore = fail_calls(self, "fsync", errno.ENOSPC, first=BATCH_FILES + 13, times=1000)
         self.assertRaises(OSError, self.take_mbox, written(*messages))
-        patched.restore()
+        restore()
         self.assertEqual(len(self.names(".In/cur")), BATCH_FILES)
         self.assertEqual(self.take_mbox(written(*messages)), Report(10, BATCH_FILES))
         self.assertEqual(self.contents(), sorted(messages))
+
+    def test_a_power_cut_takes_nothing_that_was_reported(self) -> None:
+        self.take_mbox(written(MESSAGES[0]))
+        disk = RecordingDisk(self, self.path)
+        self.take_mbox(written(*MESSAGES))
+        self.assertEqual((disk.torn, disk.unsynced()), ([], []))
 
     def test_what_an_older_version_named_is_not_taken_twice(self) -> None:
         octets = written(*MESSAGES)
@@ -202,14 +201,11 @@ class WholeMboxes(ImportCase):
         self.assertEqual(self.import_(octets), Report(1, doubts=Doubts(2, 7)))
 
     def test_a_full_disk_is_said_with_how_to_go_on(self) -> None:
-        def fsync(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
         self.import_(b"")
-        patched = self.patch(module.os, "fsync", fsync)
+        restore = fail_calls(self, "fsync", errno.ENOSPC, times=1000)
         with self.assertRaisesRegex(Interrupted, "^No space left on device after 0 messages; mend"):
             self.import_(written(*MESSAGES))
-        patched.restore()
+        restore()
         self.assertEqual(self.import_(written(*MESSAGES)), Report(5))
 
 

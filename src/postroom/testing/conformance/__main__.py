@@ -114,6 +114,8 @@ def _show(results: Sequence[Result], *, verbose: bool) -> None:
 
 
 def _line(requirement: Requirement, verdict: str, why: str) -> str:
+    if why and requirement.strict:
+        verdict += f" (tolerates {' and '.join(requirement.strict)})"
     line = f"{requirement.name} {requirement.level} {verdict}: {requirement.text}"
     return f"{line}\n    {why}" if why else line
 

@@ -15,6 +15,9 @@ the level, and the requirement in one line. Notes below it say where the dialogu
   for its domain from anybody;
 - ``with:`` settings that the server must have: such a dialogue is had with our own alone;
 - ``ours:`` settings that turn on what Postroom does not offer unasked;
+- ``strict: blanks`` what a server must not tolerate to keep this, by the names of
+  `postroom.wire.tolerance`: a matter of form, in which many servers are tolerant. Ours keeps it
+  only where ``session.tolerate`` lacks these names;
 - ``deviation:`` we do something else, and why.
 
 ``$NAME`` stands for what differs from server to server: see `Surroundings`.
@@ -121,6 +124,11 @@ class Requirement:
     def needs_user(self) -> bool:
         """True if somebody must be known who can log in."""
         return "user" in self.dialogue.notes.get("needs", "").split()
+
+    @property
+    def strict(self) -> tuple[str, ...]:
+        """What a server must not tolerate to keep this, by the names of `wire.tolerance`."""
+        return tuple(self.dialogue.notes.get("strict", "").split())
 
     @property
     def over(self) -> str:
