@@ -103,7 +103,7 @@ class ContentStream:
     def _end(self) -> None:
         self._consumer.write(self._finish())
 
-    def heard(self) -> None:
+    def chunk_answered(self) -> None:
         """Called when the host has answered a chunk."""
 
     def _encoded(self, chunk: bytes) -> bytes:
@@ -203,6 +203,6 @@ class ChunkStream(ContentStream):
     def _end(self) -> None:
         """The last chunk was the end."""
 
-    def heard(self) -> None:
+    def chunk_answered(self) -> None:
         """Go on, or stop if the chunk was refused."""
         self._wake()

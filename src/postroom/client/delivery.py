@@ -49,8 +49,8 @@ class SessionUsage:
         self.messages = 0
         self.domains: set[bytes] = set()
 
-    def spent(self, limits: HostLimits) -> bool:
-        """Say whether no further MAIL may be sent."""
+    def is_exhausted(self, limits: HostLimits) -> bool:
+        """Return whether no further MAIL may be sent."""
         return 0 < limits.messages <= self.messages
 
 
@@ -154,7 +154,7 @@ class HostDelivery:
             self._places = self.message.undecided(self._settings.recipients_per_transaction)
         else:
             self._places = self._next(limits)
-            if not self._places or self._usage.spent(limits):
+            if not self._places or self._usage.is_exhausted(limits):
                 return b""
         envelope, parameters = self.message.outgoing.message, self._parameters
         sender = self._sender_of_next(envelope.sender) if self._quiet else envelope.sender

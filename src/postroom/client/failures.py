@@ -29,6 +29,14 @@ class TLSFailed(HostFailed):
     """TLS failed with a host that might well be spoken to in clear text."""
 
 
+class SessionExhausted(HostFailed):
+    """The host accepts no more mail in this session; in another one it may."""
+
+    def __init__(self, reply: Reply) -> None:
+        """Store the reply that recipients get if there is no other session."""
+        super().__init__(reply, answered=True)
+
+
 def reply_of(failure: Failure) -> Reply:
     """Give the reply for a failure; see `postroom.errors.reply_for`."""
     return reply_for(failure.value) if failure.value is not None else LOCAL_ERROR
@@ -54,8 +62,17 @@ def not_smtp(remote: str, phase: Phase, what: str) -> Reply:
     return reply(451, "4.5.0", f"Protocol error of {remote} {phase.phrase}: {what}")
 
 
-def tls_failed(remote: str, why: str) -> Reply:
-    """TLS is required and could not be had. RFC 3207 s4.1."""
+def tls_failed(remote: str, why: str, requiretls: bool) -> Reply:
+    """TLS failed: for good only if the message must not go without. RFC 3207 s4.1; RFC 8689 s4.2.1.
+
+    Args:
+        remote: the host.
+        why: the reason, in a few words.
+        requiretls: True if the message asks for REQUIRETLS.
+    """
+    if requiretls:
+        text = f"The message requires TLS, and TLS with {remote} failed: {why}"
+        return reply(550, "5.7.10", text)
     return reply(451, "4.7.5", f"TLS with {remote} failed: {why}")
 
 
@@ -67,11 +84,6 @@ def login_failed(remote: str, why: str) -> Reply:
 def too_big(remote: str, limit_octets: int) -> Reply:
     """The host named a limit that the message exceeds. RFC 1870 s6.1."""
     return reply(552, "5.3.4", f"Message is larger than {remote} takes ({limit_octets} octets)")
-
-
-def no_tls(remote: str, why: str) -> Reply:
-    """The message must go by TLS, and that host has none. RFC 8689 s4.2.1, s7.2."""
-    return reply(550, "5.7.10", f"The message requires TLS, and TLS with {remote} failed: {why}")
 
 
 def no_requiretls(remote: str) -> Reply:
@@ -124,7 +136,7 @@ def unsendable(what: str) -> Reply:
     return reply(553, "5.1.3", f"The message cannot be sent by SMTP: {what}")
 
 
-def spent(remote: str) -> Reply:
+def exhausted(remote: str) -> Reply:
     """The host takes no more in one session, and no other session could be had. RFC 9422 s4."""
     return reply(451, "4.5.3", f"{remote} takes no more in one session")
 

@@ -22,12 +22,15 @@ from postroom.wire.replies import Reply
 
 
 class HostDialogue(Protocol):
-    """What the introduction needs of a connection."""
+    """What the initiation needs of a connection."""
 
     target: Target
     policy: Policy
     session: ClientSession
-    secure: bool
+
+    @property
+    def secure(self) -> bool:
+        """True inside TLS."""
 
     async def answer(self) -> Reply:
         """Wait for the reply to what was sent last; raise `HostFailed` if none comes."""
@@ -36,7 +39,7 @@ class HostDialogue(Protocol):
         """Send a command and wait for its reply; raise `HostFailed` if none comes."""
 
     async def start_tls(self) -> None:
-        """Negotiate TLS; raise `HostFailed` if that fails."""
+        """Negotiate TLS, and replace the session after STARTTLS; raise `HostFailed` if it fails."""
 
 
 async def initiate(dialogue: HostDialogue, hostname: bytes) -> None:
@@ -84,9 +87,7 @@ async def _hello(dialogue: HostDialogue, hostname: bytes) -> None:
 
 
 def _no_tls(dialogue: HostDialogue, why: str) -> Reply:
-    """Say that TLS failed; for good, if the message may not go there otherwise."""
-    make = failures.no_tls if dialogue.policy.requiretls else failures.tls_failed
-    return make(str(dialogue.target), why)
+    return failures.tls_failed(str(dialogue.target), why, dialogue.policy.requiretls)
 
 
 async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
@@ -97,7 +98,6 @@ async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
     reply = await dialogue.ask(Phase.STARTTLS, encode.STARTTLS)
     if reply.code >= 400:
         raise TLSFailed(_no_tls(dialogue, f"STARTTLS was refused: {reply}"))
-    dialogue.session = dialogue.session.secured()
     await dialogue.start_tls()
     await _hello(dialogue, hostname)
 

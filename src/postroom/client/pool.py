@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.client.failures import HostFailed, reply_of
+from postroom.client.failures import HostFailed, SessionExhausted, reply_of
 from postroom.client.model import Destination
 from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.protocol import ClientConnection
@@ -127,7 +127,7 @@ class Lane:
 
     def delivered(self, connection: ClientConnection, message: OutgoingMessage) -> None:
         """Give the connection its next message, or keep it; then report."""
-        if connection.worn(self._settings.messages_per_connection):
+        if connection.is_exhausted(self._settings.messages_per_connection):
             connection.quit()
         elif self._waiting:
             connection.deliver(self._waiting.popleft())
@@ -162,7 +162,7 @@ class Lane:
             _give_back(message, failure.reply if failure is not None else LOCAL_ERROR)
         else:
             message.last = failure.reply
-            if connection.messages == 1 and not connection.spent:
+            if connection.messages == 1 and not isinstance(failure, SessionExhausted):
                 message.tried |= {connection.target.address}
             self._open_for(message)
 

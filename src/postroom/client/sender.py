@@ -17,12 +17,14 @@ from random import Random, SystemRandom
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from postroom.client.connector import connect
+from postroom.client.deadline import seconds_by_phase
 from postroom.client.failures import STOPPING, HostFailed, TLSFailed
 from postroom.client.model import Destination, Outgoing, Sent, TLSMode
 from postroom.client.mx import HostFinder
 from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.pool import Lane
-from postroom.client.protocol import ClientConnection, ConnectionContext, IClientReactor, connect
+from postroom.client.protocol import ClientConnection, ConnectionContext, IClientReactor
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target, policy_of
 from postroom.client.tls import ClientContexts
@@ -62,7 +64,7 @@ class Sender:
         contexts = ClientContexts(settings.ca_file)
         self._clock = reactor
         self._settings = settings
-        times = settings.timeouts.by_phase()
+        times = seconds_by_phase(settings.timeouts)
         self._context = ConnectionContext(
             reactor, settings, contexts, times, set(), self._look_whether_stopped, now
         )

@@ -9,7 +9,6 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 from postroom.client.model import TLSMode
-from postroom.wire.client_session import Phase
 from postroom.wire.folding import SHORTEST_LIMIT
 from postroom.wire.ports import SMTP_PORT
 
@@ -40,21 +39,6 @@ class Timeouts:
     content_seconds: float = 180
     final_dot_seconds: float = 600
     idle_seconds: float = 5
-
-    def by_phase(self) -> Mapping[Phase, float]:
-        """Give the table that a connection looks its deadlines up in."""
-        table = {phase: phase.timeout_seconds for phase in (Phase.RSET, Phase.QUIT)}
-        for phase in (Phase.EHLO, Phase.HELO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL, Phase.RCPT):
-            table[phase] = self.command_seconds
-        return table | {
-            Phase.GREETING: self.greeting_seconds,
-            Phase.HANDSHAKE: self.handshake_seconds,
-            Phase.DATA: self.data_seconds,
-            Phase.CONTENT: self.content_seconds,
-            Phase.CHUNK: self.content_seconds,
-            Phase.FINAL_DOT: self.final_dot_seconds,
-            Phase.IDLE: self.idle_seconds,
-        }
 
 
 @dataclass(frozen=True, slots=True)
