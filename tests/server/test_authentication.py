@@ -18,7 +18,7 @@ from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import IIdentified, ILoginGuard, ITransactionDelivery
 from postroom.later import now_or_later
-from postroom.server.authentication import Attempt, Authentication, Exchange, Login, LoginParts
+from postroom.server.authentication import Authentication, Exchange, Login, LoginAttempt, LoginParts
 from postroom.server.sasl.clear import LOGIN, PLAIN
 from postroom.wire.replies import Reply, reply
 from tests.server.scene import PASSWORD, USER, Scene
@@ -40,7 +40,9 @@ class Talk:
 
     def __init__(self, name: str) -> None:
         give: Any = succeed
-        self.exchange = Exchange(CLEAR[name], SESSION, Attempt(Clock(), None, "192.0.2.1"), give)
+        self.exchange = Exchange(
+            CLEAR[name], SESSION, LoginAttempt(Clock(), None, "192.0.2.1"), give
+        )
 
     def begin(self, initial_response: bytes | None) -> Any:
         return now_or_later(self.exchange.begin(initial_response))

@@ -434,7 +434,7 @@ class ImplicitTests(LoopbackTestCase):
         self.assertEqual([each.content for each in self.world.stored], [body])
 
 
-class TurnedAwayTests(LoopbackTestCase):
+class RefusedConnectionTests(LoopbackTestCase):
     """No room."""
 
     limit = 0
