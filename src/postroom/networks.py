@@ -6,9 +6,9 @@ answers are cached.
 """
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
-Network = IPv4Network | IPv6Network
+from postroom.settings.values import Network
 
 
 def in_networks(address: str, networks: tuple[Network, ...]) -> bool:

@@ -15,7 +15,7 @@ from postroom.client.settings import Chunking, ClientSettings, ForeignExtension
 from postroom.envelope import Trait
 from postroom.errors import Refusal
 from postroom.wire.commands import Rcpt
-from postroom.wire.offers import Capabilities
+from postroom.wire.offers import HostCapabilities
 from postroom.wire.paths import parse_mailbox
 from tests.client.parts import CONTENT, MemorySource, outgoing
 
@@ -24,7 +24,7 @@ UTF8 = "jörg@there.example"
 
 def hop(*offers: str, **more: bool) -> NextHop:
     extensions = {offer.split(" ")[0]: offer.partition(" ")[2] for offer in offers}
-    return NextHop("host[192.0.2.1]:25", Capabilities(extensions), **more)
+    return NextHop("host[192.0.2.1]:25", HostCapabilities(extensions), **more)
 
 
 class TermsCase(SynchronousTestCase):

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from postroom.networks import Network, in_networks
+from postroom.networks import in_networks
+from postroom.settings.values import Network
 
 _FORBIDDEN: Final[tuple[Network, ...]] = tuple(
     ip_network(each)

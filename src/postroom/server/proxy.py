@@ -21,8 +21,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.networks import Network, in_networks
+from postroom.networks import in_networks
 from postroom.server.connections import unmapped
+from postroom.settings.values import Network
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
 HEADER_SECONDS: Final = 10
