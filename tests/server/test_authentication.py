@@ -45,10 +45,10 @@ class Talk:
         )
 
     def begin(self, initial_response: bytes | None) -> Any:
-        return now_or_later(self.exchange.begin(initial_response))
+        return now_or_later(self.exchange.start(initial_response))
 
     def take(self, line: bytes) -> Any:
-        return now_or_later(self.exchange.take(line))
+        return now_or_later(self.exchange.respond(line))
 
 
 class ExchangeTests(SynchronousTestCase):
@@ -190,7 +190,7 @@ class IdentityTests(SynchronousTestCase):
         portal = Portal(Realm(avatar), [checker])
         authentication = Authentication(Clock(), portal, [PLAIN], "mx.here.example")
         exchange = authentication.exchange("PLAIN", FACTS, None)
-        login = now_or_later(exchange.begin(encode(b"\0" + username + b"\0secret")))
+        login = now_or_later(exchange.start(encode(b"\0" + username + b"\0secret")))
         assert isinstance(login, Login)
         self.assertIs(login.delivery, avatar)
         return login.identity

@@ -10,7 +10,7 @@ from postroom.client.target import Policy, Target
 
 
 class _ConnectionFactory(ClientFactory):
-    """Gives the reactor one connection that was created before."""
+    """Returns a connection that was created before, when the reactor has connected."""
 
     noisy = False
 

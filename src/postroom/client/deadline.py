@@ -4,7 +4,7 @@ RFC 5321 s4.5.3.2 asks for no less than the defaults of `Timeouts`. What is not 
 setting: a host that does not answer QUIT or RSET has no mail of ours to lose.
 
 A deadline is moved with every step of a session, and seldom passes. So moving it assigns a number,
-and the timer looks every few seconds whether it has passed, instead of being set anew each time.
+and the timer looks every few seconds whether it has passed, instead of being replaced each time.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class Deadline:
         self._timer: IDelayedCall | None = None
 
     def move(self, seconds: float) -> None:
-        """Let the deadline pass so many seconds from now."""
+        """Set the deadline to so many seconds from now."""
         self._time = self._clock.seconds() + seconds
 
     def watch(self, seconds: float) -> None:

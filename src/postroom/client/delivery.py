@@ -4,7 +4,7 @@ A `HostDelivery` decides what is sent: which recipients come next, with which pa
 (`postroom.client.esmtp_parameters`), and how the content is encoded. It keeps to the host's limits,
 and touches no transport. When a transaction is over, its replies are stored in the message.
 
-Invariants: a recipient that the host must not have the message for is never named to it. Replies
+Invariants: a host never gets a RCPT for a recipient that it must not have the message for. Replies
 that a recipient has got are kept whatever happens later.
 """
 
@@ -33,11 +33,11 @@ from postroom.wire.replies import Reply
 
 
 class SessionUsage:
-    """What a session has used of its host's limits.
+    """How much of its host's limits a session has used.
 
     Attributes:
-        messages: MAIL commands sent.
-        domains: different domains of recipients sent.
+        messages: how many MAIL commands were sent.
+        domains: the domains of the recipients that were sent.
 
     RFC 9422 s4
     """
@@ -45,7 +45,7 @@ class SessionUsage:
     __slots__ = ("domains", "messages")
 
     def __init__(self) -> None:
-        """Begin with nothing used."""
+        """Create it for a new session."""
         self.messages = 0
         self.domains: set[bytes] = set()
 
@@ -55,13 +55,13 @@ class SessionUsage:
 
 
 class HostDelivery:
-    """One attempt on one connection.
+    """The delivery of one message over one connection.
 
     Attributes:
         message: the message and its recipients.
-        transaction: the running one.
-        payload: the whole content as it is sent, if it is in one piece; else None.
-        first: its first piece as it was read, if there are several.
+        transaction: the present one; None before the first and between two.
+        payload: the whole content, encoded, if it is one piece; else None.
+        first: the first piece of the content, not encoded, if there are several.
         seven_bit: True if no 8-bit octet may be sent.
     """
 
@@ -83,7 +83,14 @@ class HostDelivery:
     def __init__(
         self, message: OutgoingMessage, hop: NextHop, settings: ClientSettings, usage: SessionUsage
     ) -> None:
-        """Take the parts; `prepare` comes next."""
+        """Create a delivery; `prepare` must be called next.
+
+        Args:
+            message: the message.
+            hop: the host at the other end of the connection.
+            settings: of the client.
+            usage: of the connection.
+        """
         self.message = message
         self.transaction: Transaction | None = None
         self.payload: bytes | None = None
@@ -92,9 +99,9 @@ class HostDelivery:
         self._hop = hop
         self._settings = settings
         self._usage = usage
-        self._asks = False  # True if a recipient has parameters
+        self._asks = False  # True once a recipient with parameters was sent
         self._places: Sequence[int] = ()
-        self._quiet: frozenset[int] = frozenset()  # places that go from the null sender
+        self._quiet: frozenset[int] = frozenset()  # indices that are sent from the null sender
         self._parameters: ESMTPParameters
 
     @property
@@ -103,7 +110,7 @@ class HostDelivery:
         return self._parameters.chunked
 
     def encoder(self) -> TextEncoder:
-        """Make what the content passes through."""
+        """Return a new encoder for the content."""
         if self._parameters.binary:
             return BinaryEncoder()
         encoder = TextEncoder() if self._parameters.chunked else DotEncoder()
@@ -111,14 +118,14 @@ class HostDelivery:
         return FoldingEncoder(encoder, longest_line) if longest_line else encoder
 
     def prepare(self, first: bytes, now: float) -> None:
-        """Look whether the message can be sent at all, and for whom.
+        """Check whether the message may be sent to the host, and for which recipients.
 
         Args:
             first: the content, or the first piece of it.
             now: POSIX time.
 
         Raises:
-            Refusal: it cannot.
+            Refusal: it may not.
         """
         outgoing = self.message.outgoing
         self._parameters = parameters_for(outgoing, first, self._hop, self._settings, now)
@@ -138,10 +145,10 @@ class HostDelivery:
             raise Refusal(failures.unclean(str(error))) from None
 
     def transact(self, session: ClientSession) -> bytes:
-        """Begin a transaction for the recipients that come next.
+        """Start a transaction for the recipients that come next.
 
         Returns:
-            What to send; empty if the host takes no more in this session, so that another
+            The commands to send; empty if the host accepts no more in this session, so that another
             connection is needed.
 
         Raises:
@@ -163,8 +170,8 @@ class HostDelivery:
             rcpt = envelope.recipients[place]
             if rcpt.parameters:
                 self._asks = True
-                told = rcpt_parameters(rcpt, self._hop, self._settings)
-                rcpts.append(encode.rcpt(rcpt.forward_path, told, parameters.utf8))
+                asked = rcpt_parameters(rcpt, self._hop, self._settings)
+                rcpts.append(encode.rcpt(rcpt.forward_path, asked, parameters.utf8))
             else:
                 rcpts.append(encode.rcpt(rcpt.forward_path, utf8=parameters.utf8))
             if limits.domains:
@@ -172,22 +179,22 @@ class HostDelivery:
         verdicts = Verdicts.ONE
         if len(rcpts) > 1 or self._hop.lmtp:
             verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
-        told = (
+        mail_parameters = (
             parameters.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else parameters.mail
         )
-        mail = encode.mail(sender, told)
+        mail = encode.mail(sender, mail_parameters)
         self.transaction = Transaction(mail, rcpts, parameters.chunked, verdicts)
         self._usage.messages += 1
         return session.begin(self.transaction)
 
     def _sender_of_next(self, sender: Mailbox | None) -> Mailbox | None:
-        """Keep those of the chosen recipients that share the first one's sender; give that."""
+        """Keep the chosen recipients that have the first one's sender; return that sender."""
         quiet = self._places[0] in self._quiet
         self._places = [place for place in self._places if (place in self._quiet) is quiet]
         return None if quiet else sender
 
     def _next(self, limits: HostLimits) -> Sequence[int]:
-        """Choose the undecided recipients that fit into the limits, ours and the host's."""
+        """Return the indices of undecided recipients that fit into our limits and the host's."""
         most = self._settings.recipients_per_transaction
         if limits.recipients:
             most = min(most, limits.recipients)
@@ -203,15 +210,15 @@ class HostDelivery:
         return chosen
 
     def settle(self, reply: Reply) -> None:
-        """Give this reply to every recipient of the running transaction that has none."""
+        """Assign a reply to every recipient of the present transaction that has none."""
         if self.transaction is not None:
             self.transaction.settle(reply)
 
     def keep_replies(self) -> None:
-        """Enter the transaction's replies into the message.
+        """Store the transaction's replies in the message.
 
-        Recipients beyond the host's own limit stay undecided if others went through: they go in
-        another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
+        Recipients beyond the host's own limit stay undecided if others were accepted: the next
+        transaction follows at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
         """
         transaction, self.transaction = self.transaction, None
         if transaction is None:
@@ -227,5 +234,5 @@ class HostDelivery:
 
 
 def _is_too_many(reply: Reply) -> bool:
-    """Tell "too many recipients" from "mailbox full", which is 452 too. RFC 3463 s3.6."""
+    """Return whether 452 means "too many recipients", not "mailbox full". RFC 3463 s3.6."""
     return reply.code == 452 and reply.enhanced in (None, "4.5.3")

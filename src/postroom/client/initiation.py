@@ -1,12 +1,12 @@
-"""From the TCP connection to a session that is ready for mail: greeting, EHLO, STARTTLS, AUTH.
+"""The initiation of a session, until it is ready for mail: greeting, EHLO, STARTTLS, AUTH.
 
-Done once for each connection, so it is a coroutine that reads like the dialogue. Whatever goes
-wrong is a `HostFailed`; `TLSFailed` if the same host may be tried again in clear text, which the
-sender decides.
+It happens once for each connection, so it is a coroutine that reads like the dialogue. Whatever
+goes wrong is a `HostFailed`. It is a `TLSFailed` if the same host may be tried again in clear text,
+which the sender decides.
 
-Credentials are sent inside TLS only, whatever the policy is, but for a peer on a loopback address:
-a password sent in clear text over a network is no longer a secret (RFC 4954 s9). That the server is
-the right one is checked under `TLSMode.REQUIRED` and `IMPLICIT` alone.
+Credentials are sent inside TLS only, whatever the policy is, except to a loopback address: a
+password that was sent in clear text over a network is no longer a secret (RFC 4954 s9). The name of
+the server is checked only under `TLSMode.REQUIRED` and `IMPLICIT`.
 """
 
 import base64
@@ -43,14 +43,14 @@ class HostDialogue(Protocol):
 
 
 async def initiate(dialogue: HostDialogue, hostname: bytes) -> None:
-    """Bring a new connection to the point where it takes mail.
+    """Initiate a session on a new connection, until it is ready for mail.
 
     Args:
         dialogue: the connection.
         hostname: our name for EHLO.
 
     Raises:
-        HostFailed: this host cannot be used now.
+        HostFailed: the host cannot be used now.
 
     RFC 5321 s3.1, s3.2; RFC 3207 s4; RFC 8314 s3.3
     """
@@ -69,7 +69,7 @@ async def initiate(dialogue: HostDialogue, hostname: bytes) -> None:
 
 
 async def _hello(dialogue: HostDialogue, hostname: bytes) -> None:
-    """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers.
+    """Send EHLO; to a host that does not know it HELO, unless an extension is needed.
 
     RFC 5321 s3.2; RFC 2033 s4.1
     """
@@ -103,10 +103,10 @@ async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
 
 
 async def _log_in(dialogue: HostDialogue, user: str, password: str) -> None:
-    """AUTH PLAIN, or LOGIN where that is all there is. RFC 4954 s4; RFC 4616 s2."""
+    """Log in by AUTH PLAIN; by LOGIN if only that is offered. RFC 4954 s4; RFC 4616 s2."""
     remote = str(dialogue.target)
     if not dialogue.secure and not dialogue.target.loopback:
-        raise HostFailed(failures.login_failed(remote, "no TLS, and no password in clear text"))
+        raise HostFailed(failures.login_failed(remote, "no password is sent without TLS"))
     offered = dialogue.session.capabilities.mechanisms
     name, secret = user.encode(), password.encode()
     if "PLAIN" in offered:
@@ -122,7 +122,7 @@ async def _log_in(dialogue: HostDialogue, user: str, password: str) -> None:
 
 
 async def _exchange(dialogue: HostDialogue, line: bytes, *responses: bytes) -> Reply:
-    """Answer each challenge with the next response."""
+    """Send AUTH, and answer each challenge with the next response."""
     reply = await dialogue.ask(Phase.AUTH, line)
     for response in responses:
         if reply.code != 334:

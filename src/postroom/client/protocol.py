@@ -86,7 +86,7 @@ class ConnectionOwner(Contract):
     """Who gives a connection its messages."""
 
     def delivered(self, connection: "ClientConnection", message: OutgoingMessage) -> None:
-        """Accept a message all of whose recipients are decided on; the connection is idle."""
+        """Process the end of a message: its recipients are decided on, the connection is idle."""
 
     def ended(
         self,
@@ -94,7 +94,7 @@ class ConnectionOwner(Contract):
         message: OutgoingMessage | None,
         failure: HostFailed | None,
     ) -> None:
-        """Take note that a connection is over.
+        """Process the end of a connection.
 
         Args:
             connection: it sends no more messages.
@@ -133,9 +133,9 @@ class ClientConnection(Protocol):
     Attributes:
         target: the host's address.
         policy: how the host is spoken to.
-        session: what was said and what may be said; replaced by STARTTLS.
+        session: the state of the SMTP session; replaced by STARTTLS.
         tls: TLS facts; None in clear text.
-        messages: how many messages it was given.
+        messages: how many messages were sent on it, or begun.
         connector: what makes the TCP connection.
         opened: fires with this connection when it is ready for mail; fails with `HostFailed`.
     """
@@ -405,7 +405,7 @@ class ClientConnection(Protocol):
         self._owner.ended(self, message, SessionExhausted(failures.exhausted(self._remote)))
 
     def _answered(self, phase: Phase, reply: Reply) -> None:
-        """Do what follows from a reply."""
+        """Process a reply to a command of this phase."""
         self._step(Event.REPLY)
         if reply.code == 421 or phase is Phase.IDLE:
             self._end(HostFailed(reply, answered=True))
@@ -423,7 +423,7 @@ class ClientConnection(Protocol):
             self._advance()
 
     def _advance(self) -> None:
-        """Do what comes next in the transaction: commands, content, or its end."""
+        """Send what comes next in the transaction: commands, or content; or end it."""
         octets = self.session.proceed()
         if octets:
             self._send(octets)
@@ -579,7 +579,7 @@ class ClientConnection(Protocol):
             self._end_message(phase, failure)
 
     def _end_message(self, phase: Phase, failure: HostFailed) -> None:
-        """Give the message that was being sent back to the owner, with the replies it has got."""
+        """Return the message that was being sent to the owner, with the replies that it has got."""
         message = self._message
         if self._delivery is not None:
             if phase is Phase.FINAL_DOT:

@@ -188,7 +188,7 @@ class Authentication:
 
         return self._ask_portal(Anonymous(), facts).addErrback(login_required)
 
-    def vouched(self, username: bytes, facts: SessionFacts) -> "Deferred[Login]":
+    def proven(self, username: bytes, facts: SessionFacts) -> "Deferred[Login]":
         """Log in a user whom a trusted proxy has authenticated.
 
         Returns:
@@ -320,7 +320,7 @@ class Exchange:
         self._log_in = log_in
         self._refused = False
 
-    async def begin(self, initial_response: bytes | None) -> Reply | Login:
+    async def start(self, initial_response: bytes | None) -> Reply | Login:
         """Process the initial response, or send the first challenge if there was none.
 
         Returns:
@@ -338,11 +338,11 @@ class Exchange:
         await _answer(self._steps.getChallenge())  # some mechanisms count on this call
         return await self._respond(response)
 
-    async def take(self, line: bytes) -> Reply | Login:
-        """Process the client's next line; see `begin`.
+    async def respond(self, line: bytes) -> Reply | Login:
+        """Process the client's next line; see `start`.
 
         Raises:
-            Refusal: as by `begin`, and 501 if the client cancels with ``*``.
+            Refusal: as by `start`, and 501 if the client cancels with ``*``.
         """
         if self._refused:  # the client was sent the reason; its answer does not matter
             raise Refusal(REJECTED)

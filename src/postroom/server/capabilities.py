@@ -191,7 +191,7 @@ def check_extension(extension: IExtension, role: str, others: Sequence[IExtensio
     for tls, authenticated in product((False, True), repeat=2):
         arguments = extension.arguments(role, tls, authenticated)
         if arguments is not None and _ARGUMENTS.fullmatch(arguments) is None:
-            raise ValueError(f"extension {keyword}: EHLO cannot say {arguments!r}")
+            raise ValueError(f"extension {keyword}: {arguments!r} cannot be sent in EHLO")
     _check_parameters(
         extension,
         extension.mail_parameters(),

@@ -67,12 +67,12 @@ def auth(session: Session, command: Auth) -> object:
     """Answer AUTH: start an exchange. RFC 4954 s4."""
     session.count_idle_command()
     exchange = session.begin_exchange(command.mechanism)
-    return chain(exchange.begin(command.initial_response), _authenticated, session)
+    return chain(exchange.start(command.initial_response), _authenticated, session)
 
 
 def auth_response(session: Session, response: Response) -> object:
     """Answer the client's response within AUTH. RFC 4954 s4."""
-    return chain(session.exchange.take(response.line), _authenticated, session)
+    return chain(session.exchange.respond(response.line), _authenticated, session)
 
 
 def _authenticated(outcome: Reply | Login, session: Session) -> Reply:

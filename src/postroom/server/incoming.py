@@ -2,7 +2,7 @@
 
 Content is decoded as it arrives, counted, and passed on piece by piece. If it turns out to be
 unfit or too large, its delivery transaction is aborted at once, and the rest is read and dropped up
-to its end: only there is the peer told (RFC 5321 s4.1.1.4; RFC 3030 s2). The limit on a message
+to its end: only there the refusal is sent (RFC 5321 s4.1.1.4; RFC 3030 s2). The limit on a message
 holds for the octets as they came and for those that the decoder makes of them.
 
 After DATA there is one object from 354 to the final dot. For BDAT there is one from the first chunk

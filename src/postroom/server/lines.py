@@ -56,7 +56,7 @@ class _Outflow:
             self._stream.resume_input()
 
     def stopProducing(self) -> None:
-        """Do nothing: the connection is lost, and the protocol is told so as well."""
+        """Do nothing: `connectionLost` sees to the rest."""
 
 
 @implementer(IHalfCloseableProtocol)

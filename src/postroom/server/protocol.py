@@ -167,7 +167,7 @@ class SMTPServerProtocol(LineStream):
             if self._awaited is not None and not self.session.storing:
                 self._awaited.cancel()
             self.session.lost()
-        finally:  # last, for whoever waits for the sessions to end
+        finally:  # last, because others wait for the sessions to end
             self._listener.closed(self, self.session.facts.client)
 
     def expire(self, now: float) -> None:

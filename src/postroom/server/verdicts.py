@@ -41,7 +41,8 @@ def one_for_all(results: Sequence[Reply]) -> Reply:
 
     The peer's next step follows from it, so the rule is: nothing may be lost, an extra copy may
     arise. If all results are alike, that is the reply. If some have failed for now, it is 451, and
-    the peer sends the message again. Else it is the permanent failure, so that the sender is told.
+    the peer sends the message again. Else it is the permanent failure, so that the sender gets to
+    know.
 
     RFC 5321 s4.2.5, s6.1
     """
@@ -68,5 +69,5 @@ def for_prdr(recipients: int, verdict: Verdict) -> Sequence[Reply]:
     Exim has it, too.
     """
     each = for_lmtp(recipients, verdict)
-    taken = next((one for one in each if one.positive), None)
-    return [RESPONSES_FOLLOW, *each, taken or one_for_all(each)]
+    accepted = next((one for one in each if one.positive), None)
+    return [RESPONSES_FOLLOW, *each, accepted or one_for_all(each)]

@@ -31,19 +31,19 @@ _UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)
 
 def xclient(session: Session, command: Xclient) -> object:
     """Answer XCLIENT with a greeting, and restart the session as the client's that it names."""
-    old, said = session.facts, command.attributes
+    old, given = session.facts, command.attributes
     try:
-        client = _address(said["ADDR"]) if "ADDR" in said else old.client
-        port = _port(said["PORT"]) if "PORT" in said else old.client_port
-        destination = _address(said["DESTADDR"]) if "DESTADDR" in said else None
+        client = _address(given["ADDR"]) if "ADDR" in given else old.client
+        port = _port(given["PORT"]) if "PORT" in given else old.client_port
+        destination = _address(given["DESTADDR"]) if "DESTADDR" in given else None
     except ValueError:
         return BAD_ADDRESS
     facts = SessionFacts(old.role, client, port)
-    login = said.get("LOGIN", UNAVAILABLE)
+    login = given.get("LOGIN", UNAVAILABLE)
     if login in _UNKNOWN:
         return _restart(None, session, facts, destination)
-    vouched = session.listener.authentication.vouched(login, facts)
-    return chain(vouched, _restart, session, facts, destination)
+    proven = session.listener.authentication.proven(login, facts)
+    return chain(proven, _restart, session, facts, destination)
 
 
 def _restart(
