@@ -156,6 +156,8 @@ class HostDelivery:
 
         RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4; RFC 3461 s5.2.2
         """
+        # Most hosts announce no limits, and most recipients have no parameters: on that path
+        # nothing is computed that is not sent.
         limits = self._hop.capabilities.limits
         if limits is NO_LIMITS:
             self._places = self.message.undecided(self._settings.recipients_per_transaction)

@@ -126,6 +126,7 @@ def parameters_for(
     limit = hop.size_limit
     if 0 < limit < size:
         raise Refusal(failures.too_big(hop.remote, limit))
+    # Only the first piece has been read: what comes after it may hold 8-bit octets.
     whole = len(first) >= size
     eight_bit = not first.isascii()
     asked = message.parameters

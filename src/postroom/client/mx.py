@@ -106,6 +106,7 @@ class HostFinder:
             for (preference, exchange), each in zip(hosts, found, strict=True)
             if self._is_ours(exchange, each.addresses)
         ]
+        # Hosts of the same preference are dropped, too: they would pass the message back to us.
         pairs = [
             (exchange, each)
             for (preference, exchange), each in zip(hosts, found, strict=True)

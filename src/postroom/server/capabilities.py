@@ -131,6 +131,7 @@ def make_capabilities(
     }
     mail: dict[str, Parameter[Any]] = dict(MAIL_PARAMETERS)
     rcpt: dict[str, Parameter[Any]] = dict(RCPT_PARAMETERS)
+    # The parameters of a plugin's extension exist only where its keyword is offered.
     for other in others:
         keyword = other.keyword()
         arguments = other.arguments(settings.role, context.tls, context.authenticated)

@@ -236,6 +236,7 @@ class LineStream(LineReceiver):
                 self.lineLengthExceeded(self._buffer[start:end])
             self.bareNewlineReceived()
             return False
+        # What ends here may be the rest of an over-long line, which is dropped with its beginning.
         if self._dropped:
             self._dropped = 0
         elif len(line) > self.MAX_LENGTH:

@@ -111,6 +111,7 @@ class Listener:
         self._clock = clock
         self._connections = connections
         self._extensions: list[IExtension] = []
+        # Sessions in the same context share one object, and with it one reply to EHLO.
         self._capabilities = lru_cache(maxsize=64)(self._make_capabilities)
         self._networks = _Networks(settings)
 
