@@ -15,7 +15,7 @@ from enum import Enum, IntFlag
 from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
-from postroom.wire.paths import Mailbox, is_host_name
+from postroom.wire.paths import Mailbox, is_host_name, mailbox
 from postroom.wire.replies import Reply
 
 # Of general address literals, those whose octets mean nothing in a header.
@@ -194,6 +194,22 @@ class Account:
     senders: tuple[str, ...] = ()
     limits: AccountLimits = UNLIMITED
     created_at: float | None = None
+
+    def delivery_address(self, separator: str) -> Mailbox:
+        """Return the address by which the queue, and other servers, find the account again.
+
+        It has the folder as its tag, unless that cannot be written.
+
+        Args:
+            separator: what divides user from tag; empty for none.
+
+        RFC 5233 s1
+        """
+        address = mailbox(self.address)
+        if not self.folder or not self.folder.isascii() or not separator:
+            return address
+        tag = f"{separator}{self.folder}".encode("ascii")
+        return Mailbox(address.local_part + tag, address.domain)
 
 
 class Writers(Enum):

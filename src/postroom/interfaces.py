@@ -7,9 +7,9 @@ the peer sees as 451 and the log as a failure (`postroom.errors.reply_for`).
 
 Extending Postroom is registering a zope adapter to one of these interfaces, or shipping a Twisted
 plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFactory` and
-`IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.legacy` adapts them to
-`ITransactionDelivery`. `postroom.delivery.esmtp_delivery` adapts an `ITransactionDelivery` to
-`IMessageDelivery`, for `twisted.mail.smtp.ESMTP`.
+`IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.twisted_adapter` adapts
+them to `ITransactionDelivery`. `postroom.delivery.esmtp_delivery` adapts an `ITransactionDelivery`
+to `IMessageDelivery`, for `twisted.mail.smtp.ESMTP`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

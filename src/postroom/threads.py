@@ -18,7 +18,7 @@ _log = Logger()
 def call_in_reactor(
     reactor: IReactorFromThreads, call: Callable[..., object], *arguments: Any
 ) -> None:
-    """Call a function in the reactor's thread; never raise for a failed wake-up."""
+    """Call a function in the reactor's thread; a wake-up that fails is logged, never raised."""
     try:
         reactor.callFromThread(call, *arguments)
     except OSError as error:

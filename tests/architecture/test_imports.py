@@ -19,6 +19,7 @@ GROUND = {
     "maildirs",
     "later",
     "threads",
+    "batching",
     "international",
 }
 ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
@@ -36,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "maildirs": {"wire", "errors", "envelope"},
     "later": set(),
     "threads": set(),
+    "batching": {"threads"},
     "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,

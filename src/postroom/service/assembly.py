@@ -34,13 +34,13 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import HandOver, LocalAgent
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
-from postroom.delivery.senders import Senders
-from postroom.delivery.sending import SendingLimits
+from postroom.delivery.sender_permission import SenderPermission
+from postroom.delivery.sending_limits import SendingLimits
+from postroom.delivery.services import DeliveryServices
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
-from postroom.delivery.transaction import DeliveryRoom
 from postroom.envelope import NewMessage
 from postroom.interfaces import IChunkSource, IContent, IExtension
 from postroom.queue.files import files_of
@@ -230,9 +230,11 @@ def assemble(
     queue = Queue(store, relay)
     counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
     sending = SendingLimits(sources.directory, counts)
-    room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
-    senders = Senders(sources.directory, router, delivery)
-    realm = site_realm or MailRealm(room, SubmissionRules(settings.submission, senders))
+    services = DeliveryServices(
+        delivery, router, committer, area, queue, quotas, time.time, sending
+    )
+    permission = SenderPermission(sources.directory, router, delivery)
+    realm = site_realm or MailRealm(services, SubmissionRules(settings.submission, permission))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
