@@ -300,8 +300,8 @@ class CertificateStore:
     def expiry_warnings(self, now: datetime.datetime) -> Iterator[str]:
         """Yield a warning for each certificate that has expired or expires within 30 days.
 
-        One that lasts less than 90 days is told of when a third of its time is left; one of ACME
-        when its renewal is overdue.
+        For one that lasts less than 90 days the warning comes when a third of its time is left; one
+        of ACME when its renewal is overdue.
         """
         for slot in self._slots:
             identity = slot.identity
