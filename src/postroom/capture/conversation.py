@@ -204,7 +204,8 @@ class Conversation:
     def _tell_command(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         verb = layer.command
         if verb is None or verb not in SMTP_COMMANDS:
-            self._unanswered.append("what is no command")
+            self._unanswered.append("what is not a command")
+            # A password that was sent out of turn looks like an unknown command.
             hidden = self._may_hold_secrets or bytes(layer.raw[:4]).upper() == b"AUTH"
             octets = len(layer.raw)
             shown = f"[{octets} octets that are no command]" if hidden else _line_of(layer)
