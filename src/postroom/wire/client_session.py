@@ -305,9 +305,9 @@ class ClientSession:
     def next_answer(self) -> tuple[Phase, Reply] | None:
         """Return the next complete reply, and the phase of the command that it answers.
 
-        Call until it gives None: replies that came before an offence are given before it is raised.
-        `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the server
-        will close, or has lost the thread.
+        Call until it returns None. Replies that came before a violation are returned before it is
+        raised. `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the
+        server will close, or has lost the thread.
 
         Raises:
             ReplyViolation: the peer does not speak SMTP; close the connection.
