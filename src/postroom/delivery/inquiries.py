@@ -1,9 +1,9 @@
 """Answers to VRFY and EXPN, where the settings allow them.
 
-Both say what RCPT would say, and no more. VRFY knows of mailboxes here; of others, and of those of
-a relay-only domain that takes all recipients, it cannot tell (252). EXPN gives the targets of an
-alias as they are set up, one step of them; an alias that is for some only is expanded for those
-only.
+Both answer what RCPT would answer, and no more. VRFY confirms mailboxes here; of others, and of
+those of a relay-only domain that accepts all recipients, it does not know (252). EXPN returns the
+targets of an alias as they are set up, without following them; an alias with restricted writers is
+expanded for those writers only.
 
 Who controls the input: the peer, what it asks for.
 
@@ -83,7 +83,7 @@ class DirectoryInquiries:
         return [parse_mailbox(target.encode("utf-8")) for target in targets]
 
     def _mailbox(self, text: bytes) -> Mailbox | None:
-        """Read what was asked for: a path, a mailbox, or a local part of ours alone."""
+        """Parse the argument of VRFY or EXPN: a path, a mailbox, or a local part of ours."""
         stripped = text.strip()
         try:
             if stripped.startswith(b"<"):

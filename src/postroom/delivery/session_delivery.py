@@ -135,7 +135,7 @@ class SessionDelivery:
 def _has_changed_owner(route: Route, rcpt: Rcpt) -> bool:
     """Return whether an address went to another account after the sender last knew it.
 
-    Of aliases nobody knows how old they are, nor of the accounts of some sources.
+    The age of aliases is not known, nor that of the accounts of some sources.
 
     RFC 7293 s4, s5
     """

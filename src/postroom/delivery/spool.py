@@ -29,7 +29,7 @@ from postroom.interfaces import IContent, IFileContent
 from postroom.threads import call_in_reactor
 
 CHUNK_OCTETS: Final = 262_144
-"""The largest piece that an `IContent` gives."""
+"""The largest piece that an `IContent` yields."""
 
 UNSAVED_OCTETS: Final = 1_048_576
 """How much of one message may wait to be written."""
@@ -37,11 +37,11 @@ UNSAVED_OCTETS: Final = 1_048_576
 WRITE_OCTETS: Final = 262_144
 """A write begins when so much has gathered."""
 
-_IOV_MAX: Final = 1024  # limits.h; os.sysconf gives the same on Linux
+_IOV_MAX: Final = 1024  # limits.h; os.sysconf returns the same on Linux
 
 
 class IoPool(Protocol):
-    """What is asked of a thread pool; `twisted.python.threadpool.ThreadPool` has it."""
+    """The part of a thread pool that is used; `twisted.python.threadpool.ThreadPool` has it."""
 
     def callInThreadWithCallback(
         self, on_result: Callable[[bool, Any], object], func: Callable[[], object], /
