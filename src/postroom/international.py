@@ -8,7 +8,7 @@ in DNS do and those of hosts should not.
 *Local parts* are compared in NFC, without case. RFC 6531 leaves that to the host whose mailboxes
 they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII ever becomes one of
 ASCII. The Kelvin sign does not become a k, nor the long s an s, nor a sharp s two of them: whoever
-registers a look-alike of ``kim`` does not get kim's mail.
+registers a look-alike of ``kim`` does not receive kim's mail.
 
 Who controls the input: whoever wrote the address.
 """
@@ -24,7 +24,7 @@ _NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 10
 
 
 def ascii_name(name: str) -> str:
-    """Return a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+    """Return a domain name in A-labels, lower case; an ASCII one is only put into lower case.
 
     A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
 
@@ -85,7 +85,7 @@ def local_key(local_part: bytes) -> bytes:
 
 
 def _folded(character: str) -> str | None:
-    """Fold a character's case; None if it has to stay as it is, or it would become ASCII."""
+    """Return a character without case; None if that would be ASCII, and it must stay as it is."""
     if character.isascii():
         return character.lower()
     for folded in (character.casefold(), character.lower()):

@@ -1,12 +1,12 @@
-"""Where the content of a message on its way out comes from: memory, or the store.
+"""The content of a message to be sent: from memory, or from the store.
 
 A message that was just accepted, or a report that was just made, is sent from the memory it is in
 already, as long as all such content stays within the `Budget`; any other is read from the store,
 one piece at a time.
 
-Invariant: what a `Budget` gave is given back exactly once, by `close`. A content that got shorter
-after its size was announced (somebody removed the message from the queue in the meantime) is never
-taken for a whole one: the piece that is missing is an error.
+Invariants: what is reserved in a `Budget` is released exactly once, by `close`. A content that got
+shorter after its size was announced (somebody removed the message from the queue in the meantime)
+is never sent as if it were whole: the missing piece is an error.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class StoreSource:
         size_octets: int,
         budget: Budget | None = None,
     ) -> None:
-        """Create it for a stored message; a budget is that of one that came from a session."""
+        """Create it for a stored message; ``budget`` has room for it until `close`."""
         self._store = store
         self._budget = budget
         self._id = message_id
