@@ -1,8 +1,8 @@
-"""Answers that are there now, or come later.
+"""Answers that are available now or come later.
 
 An extension point may answer at once or later, as a value, a `Deferred` or a coroutine, and it may
-raise. Here all of these become one of two: a value now, or a Deferred. An answer that is known
-already never costs a turn of the reactor, nor a Deferred.
+raise. Here all of these become one of two: a value now, or a Deferred. An answer that is already
+known costs neither a turn of the reactor nor a Deferred.
 """
 
 from collections.abc import Callable

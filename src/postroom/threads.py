@@ -1,9 +1,9 @@
-"""Calls from a thread of ours to the reactor's.
+"""Calls from a worker thread into the reactor's thread.
 
-An octet written to a pipe wakes the reactor. If even that write fails (descriptors or memory are
-short, a fault is injected), the call is in the reactor's queue all the same, and runs with its next
-turn. The calling thread must not end for that: it is the only one that writes the queue, or the
-Maildirs.
+The reactor is woken by an octet written to a pipe of its own. If even that write fails (descriptors
+or memory are short, a fault is injected), the call is still in the reactor's queue, and runs with
+its next turn. The thread that called must not end for it: it is the only one that writes the queue,
+or the Maildirs.
 """
 
 from collections.abc import Callable

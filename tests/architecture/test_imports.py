@@ -11,6 +11,7 @@ from tests.architecture.sources import Import, Module, imports, modules, parse
 GROUND = {
     "wire",
     "errors",
+    "settings",
     "interfaces",
     "envelope",
     "credentials",
@@ -28,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),
     "wire": set(),
     "errors": {"wire"},
+    "settings": {"wire", "errors"},
     "envelope": {"wire"},
     "credentials": {"envelope", "errors"},
     "interfaces": {"wire", "errors", "envelope", "credentials"},

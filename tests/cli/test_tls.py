@@ -77,7 +77,7 @@ class StatusTests(Case):
         )
         notes = self.run_command("status").stderr.splitlines()
         self.assertEqual(len(notes), 2)
-        self.assertTrue(notes[0].startswith(f"note: {self.folder}/a.pem: ran out on "), notes)
+        self.assertTrue(notes[0].startswith(f"note: {self.folder}/a.pem: expired on "), notes)
         self.assertEqual(
             notes[1], f"note: tls.sni[0].certificate {self.folder}/b.pem: no PEM certificate in it"
         )

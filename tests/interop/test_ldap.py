@@ -7,9 +7,9 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from postroom.accounts.sources.ldap import LDAPSettings, LDAPSource
-from postroom.accounts.sources.ldap_connection import LDAPServer
+from postroom.accounts.sources.ldap import LDAPSource
 from postroom.accounts.sources.profile import Maildirs, SourceError
+from postroom.accounts.sources.settings import LDAPAttributes, LDAPServer, LDAPSettings
 from postroom.envelope import AccountLimits
 from postroom.errors import UserError
 from tests.accounts.sources.contract import PASSWORD, SourceContract
@@ -24,13 +24,13 @@ from tests.interop.slapd import (
     salted_sha,
 )
 
-ATTRIBUTES = {
-    "address": "mail",
-    "enabled": "employeeType",
-    "home": "homeDirectory",
-    "forwards": "mailForward",
-    "quota_octets": "employeeNumber",
-}
+ATTRIBUTES = LDAPAttributes(
+    address="mail",
+    enabled="employeeType",
+    home="homeDirectory",
+    forwards="mailForward",
+    quota_octets="employeeNumber",
+)
 ENTRIES = (
     person("joe", salted_sha(PASSWORD)),
     person("off", salted_sha(PASSWORD), "employeeType: no"),

@@ -1,4 +1,4 @@
-"""The database: how it is opened, what its tables are, and how they came to be.
+"""The database: how it is opened, and the revisions of its schema.
 
 A shared room: the queue and the accounts keep their rows in one database, each declaring its own
 tables in its ``tables.py`` on the one `postroom.database.metadata.metadata`.

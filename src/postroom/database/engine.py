@@ -1,21 +1,21 @@
 """Opening the database: SQLite in a file of ours, or a PostgreSQL server.
 
-Theory: all that makes a commit durable is set here, once for every connection that any room gets.
+Theory: everything that makes a commit durable is set here, once, for the connections of all rooms.
 
 SQLite runs with a write-ahead log and ``synchronous=FULL``: COMMIT returns after the log was
 synced. A commit that was not finished is not in the log's checksummed chain, so opening the file
-again is all the repair there is. A new database is made whole under another name, synced, and
-linked to its own name: whoever comes second, another process included, finds it complete.
+again is the only repair needed. A new database is created under another name, synced, and then
+linked to its own name. So a second opener, in another process too, finds it complete.
 
-A transaction that will write says so at its beginning (`transaction`, ``BEGIN IMMEDIATE``). One
+A transaction that will write declares that at its start (`transaction`, ``BEGIN IMMEDIATE``). One
 that reads first and writes later would be refused at once whenever another process wrote between,
 and no waiting helps against that. Connections used for reading alone (``engine.connect()``) never
 wait for a writer, nor does a writer wait for them.
 
 On PostgreSQL ``synchronous_commit`` is raised from ``off``, which would promise too much.
 
-Who controls the input: the operator, by the URL. A password in it is never shown, nor do errors
-show the values of a statement: they are people's mail.
+Who controls the input: the operator, by the URL. Its password is never shown. Errors never show the
+values of a statement, since they are people's mail.
 
 Known limit: the file must be on a local file system, for the log's index is shared memory.
 """
@@ -48,7 +48,7 @@ _WRITES: Final = "postroom_writes"
 
 
 def open_database(url: str) -> Engine:
-    """Open a database, making the SQLite file if there is none; no table is made or looked at.
+    """Open a database, creating the SQLite file if there is none; no table is touched.
 
     Args:
         url: ``sqlite:////absolute/path`` or ``postgresql://user:password@host/name``.
@@ -76,7 +76,7 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Give a connection within a transaction that writes; commits at the end, rolls back on error.
+    """Yield a connection in a transaction that writes; commits at the end, rolls back on error.
 
     On SQLite it holds the write lock from the beginning. Blocks; call it from a worker thread.
 
@@ -90,11 +90,11 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
-    """Write SQLite's log back into the database, so that it begins anew.
+    """Write SQLite's log back into the database, so that the log starts again.
 
     Args:
         connection: of ``engine.raw_connection()``, not in a transaction.
-        wait: for those who still read from the log; else only what nobody needs is written back.
+        wait: wait for those who still read from the log; else only what no reader needs is written.
 
     Raises:
         sqlite3.Error: the disk failed; the log is as it was.
@@ -105,7 +105,7 @@ def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
 
 
 def storage_error(error: DBAPIError) -> OSError | None:
-    """Tell whether a statement failed for the disk's or the server's sake, not for its own.
+    """Return the error to raise if a statement failed because of the disk or the server.
 
     Returns:
         An `OSError` that `postroom.errors.reply_for` makes 452 (full) or 451; None if the fault is
@@ -142,7 +142,7 @@ _STATEMENT_CLASSES: Final = frozenset({"22", "23", "40", "42"})
 
 @contextmanager
 def user_errors(engine: Engine) -> Iterator[None]:
-    """Make what goes wrong at the start into one line for the person who started it."""
+    """Convert errors at the start into one line for the person who started the program."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -157,7 +157,7 @@ def _one_line(error: SQLAlchemyError) -> str:
 
 
 def _open_postgresql(url: URL) -> Engine:
-    """Make an engine that finds out by itself when the server was restarted."""
+    """Create an engine that notices by itself when the server was restarted."""
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -181,7 +181,7 @@ def _open_postgresql(url: URL) -> Engine:
 
 
 def _open_sqlite(url: URL) -> Engine:
-    """Make an engine on a file, which is there afterwards."""
+    """Create an engine on a file, and the file if it is missing."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError("database: sqlite needs the path of a file: sqlite:////path/postroom.db")
     if sqlite3.sqlite_version_info < _SQLITE_VERSION:
@@ -211,7 +211,7 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    """Set what SQLite keeps per connection; the page size and the log mode are in the file."""
+    """Set the options that SQLite keeps per connection; page size and log mode are in the file."""
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -226,9 +226,10 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """Make an empty database of mode 0600, unless there is a file already.
+    """Create an empty database of mode 0600, unless there is a file already.
 
-    Whatever the umask, for it holds mail and password hashes; the log files follow its mode.
+    The mode does not depend on the umask, since the file holds mail and password hashes. The log
+    files follow its mode.
     """
     if path.exists():
         return

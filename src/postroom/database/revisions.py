@@ -1,12 +1,12 @@
-"""The revisions of the schema, and bringing a database to the newest.
+"""The revisions of the schema, and the upgrade of a database to the newest.
 
 Each file ``NNNN_name.py`` in ``migrations/versions`` is the revision ``NNNN`` and follows the one
-before it; the newest is therefore known from the file names. A start whose database is already at
-the newest looks at one row and never imports Alembic.
+before it; the newest is therefore known from the file names. If the database is already at the
+newest, a start reads one row and never imports Alembic.
 
 All revisions that are missing are applied in one transaction: a crash leaves the old schema. Two
-processes that start at once take turns by SQLite's write lock or a PostgreSQL advisory lock; the
-second finds nothing left to do.
+processes that start at once take turns through SQLite's write lock or a PostgreSQL advisory lock;
+the second finds nothing left to do.
 """
 
 from pathlib import Path
@@ -22,20 +22,20 @@ _ADVISORY_LOCK: Final = 0x706F7374726F6F6D  # "postroom"
 
 
 def known_revisions() -> list[str]:
-    """Give the revisions that this installation knows, oldest first."""
+    """Return the revisions that this installation knows, oldest first."""
     files = (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")
     return sorted(file.name[:4] for file in files)
 
 
 def stored_revision(connection: Connection) -> str | None:
-    """Give the revision that a database is at; None if it has no schema of ours."""
+    """Return the revision of a database; None if it has no schema of ours."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
 
 
 def migrate(engine: Engine) -> None:
-    """Bring a database to the newest schema, from whatever it has, none included.
+    """Upgrade a database to the newest schema, from any revision or from none.
 
     Raises:
         UserError: it was made by a newer Postroom, is damaged, or cannot be written.

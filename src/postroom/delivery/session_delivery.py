@@ -20,11 +20,11 @@ from postroom.delivery.copies import Copies
 from postroom.delivery.expansion import Route
 from postroom.delivery.routing import Resolved
 from postroom.delivery.services import DeliveryServices
-from postroom.delivery.settings import Network
 from postroom.delivery.transaction import DiscardedMessage, MessageTransaction
 from postroom.envelope import Envelope, SessionFacts
 from postroom.interfaces import IDeliveryTransaction, IIdentified, ITransactionDelivery
 from postroom.later import chain
+from postroom.settings.values import Network
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox

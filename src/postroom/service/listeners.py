@@ -29,7 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from postroom.errors import UserError
-from postroom.service.declarations import Listen
+from postroom.service.listen import Listen
 
 BACKLOG: Final = 511
 _BARE: Final = ("tcp", "tcp6", "unix", "systemd", "fd")

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from postroom.accounts.checker import SourcesChecker
 from postroom.accounts.directory import IDirectoryReactor
-from postroom.accounts.guard import GuardSettings, LoginGuard
+from postroom.accounts.guard import LoginGuard
 from postroom.accounts.hashing import Hashing
 from postroom.accounts.lockouts import SharedLockouts
 from postroom.accounts.passwords import PasswordPool
@@ -32,7 +32,6 @@ from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
-from postroom.service.sections import values_of
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
 from postroom.service.tokens import make_token_checker
@@ -115,16 +114,16 @@ def make_logins(
     Raises:
         UserError: the settings of logins contradict each other, or a package is missing.
     """
-    forms = settings.auth.forms()
+    forms = settings.auth.forms
     passwords = PasswordPool(Hashing(forms=forms), reactor)
     default = next(iter(storage.domains), None)
     nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
     checker = SourcesChecker(sources, passwords, nobody)
     if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
         raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")
-    exempt = tuple(settings.auth.lockout.exempt_networks)
+    exempt = tuple(settings.auth.exempt_networks)
     guard = LoginGuard(
-        values_of(settings.auth.lockout, GuardSettings),
+        settings.auth.lockout,
         time.time,
         peer_key,
         lambda client: in_networks(client, exempt),

@@ -17,11 +17,12 @@ from postroom.accounts.directory import SQLDirectory
 from postroom.accounts.hashing import Forms
 from postroom.accounts.own_source import SQLCredentialSource
 from postroom.accounts.sources import system
-from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings
+from postroom.accounts.sources.passwd_file import PasswdFile
 from postroom.accounts.sources.profile import Maildirs, SourceDown, SourceError
-from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
+from postroom.accounts.sources.settings import PasswdSettings, SQLSettings, SystemSettings
+from postroom.accounts.sources.sql import SQLLookUps
 from postroom.accounts.sources.static import StaticSource
-from postroom.accounts.sources.system import SystemSettings, SystemUsers
+from postroom.accounts.sources.system import SystemUsers
 from postroom.accounts.sources.threads import LookUps, ThreadedSource
 from postroom.database import migrate, open_database
 from postroom.envelope import Alias

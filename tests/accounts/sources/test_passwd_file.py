@@ -8,8 +8,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.accounts.schemes import BadStoredPassword
-from postroom.accounts.sources.passwd_file import PasswdFile, PasswdSettings, check_passwd_file
+from postroom.accounts.sources.passwd_file import PasswdFile, check_passwd_file
 from postroom.accounts.sources.profile import Maildirs, SourceError
+from postroom.accounts.sources.settings import PasswdSettings
 from postroom.credentials import Knowledge
 from postroom.envelope import Account
 from postroom.errors import UserError
