@@ -24,9 +24,10 @@ _NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 10
 
 
 def ascii_name(name: str) -> str:
-    """Return a domain name in A-labels, lower case; an ASCII name is only lowered.
+    """Return a domain name in A-labels, lower case; an ASCII name is only put into lower case.
 
-    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
+    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores. The final
+    dot of an internationalised name is dropped.
 
     Raises:
         ValueError: it is no name in any language.
@@ -40,14 +41,13 @@ def ascii_name(name: str) -> str:
             f"an internationalised domain name of more than {DOMAIN_OCTETS} characters"
         )
     try:
-        mapped = idna.uts46_remap(name, std3_rules=False)
-        stem = mapped.removesuffix(".")
-        found = ".".join(map(_ascii_label, stem.split(".")))
+        mapped = idna.uts46_remap(name, std3_rules=False).removesuffix(".")
+        found = ".".join(map(_ascii_label, mapped.split(".")))
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"no internationalised domain name: {error}") from None
     if len(found) > _NAME_OCTETS:
         raise ValueError(f"an internationalised domain name of more than {_NAME_OCTETS} octets")
-    return found + mapped[len(stem) :]
+    return found
 
 
 def _ascii_label(label: str) -> str:
