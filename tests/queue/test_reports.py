@@ -133,11 +133,11 @@ class FailureTests(ReportCase):
 
     def test_the_limit_forgets_and_is_not_fooled_by_clocks(self) -> None:
         limit = ReportLimit(1)
-        self.assertTrue(limit.take(SENDER, 1000.0))
-        self.assertFalse(limit.take(SENDER, 1000.0 + HOUR - 1))
-        self.assertTrue(limit.take(mailbox("other@example.org"), 1000.0))
-        self.assertTrue(limit.take(SENDER, 1000.0 + HOUR))
-        self.assertTrue(limit.take(SENDER, 500.0))
+        self.assertTrue(limit.allow(SENDER, 1000.0))
+        self.assertFalse(limit.allow(SENDER, 1000.0 + HOUR - 1))
+        self.assertTrue(limit.allow(mailbox("other@example.org"), 1000.0))
+        self.assertTrue(limit.allow(SENDER, 1000.0 + HOUR))
+        self.assertTrue(limit.allow(SENDER, 500.0))
 
 
 class DelayTests(ReportCase):

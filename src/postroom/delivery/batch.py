@@ -282,7 +282,7 @@ def _stored_under_quota(files: Iterable[MaildirFile]) -> Iterator[tuple[str, int
 
 
 def _discard(file: MaildirFile, error: Exception) -> None:
-    """Record a failure and go back to state 0, as far as the disk lets us."""
+    """Record a failure and go back to state 0, as far as the disk allows."""
     file.outcome = error
     if file.descriptor >= 0:
         os.close(file.descriptor)

@@ -79,8 +79,8 @@ class ESMTPDelivery:
     def _in_turn(self, question: Coroutine[Any, Any, _T]) -> "Deferred[_T]":
         """Ask once all earlier questions are answered, and their answers were sent.
 
-        The lock is released behind that, and not by the question itself: its last act would let the
-        next answer go first.
+        The lock is released after the answer, not by the question itself: else the next answer
+        could be sent first.
         """
         answer: Deferred[_T] = Deferred()
 
@@ -219,7 +219,7 @@ def _reverse_path(origin: smtp.Address) -> Mailbox | None:
 
 
 def _forward_path(user: smtp.User) -> Mailbox:
-    """Return a recipient. Twisted gives a bare ``<postmaster>`` this host's name as its domain.
+    """Return a recipient. Twisted adds this host's name to a bare ``<postmaster>``.
 
     Raises:
         PathError: Twisted accepts more as an address than is one.

@@ -10,8 +10,8 @@ Therefore the first line of each message is held back, and the content begins wi
 the first lines differ they are such fields, of which each names one recipient to all others: they
 are left out. The delivery writes a Received field of its own anyway.
 
-ESMTP cannot say everything that a delivery answers. A refusal that comes while there are lines to
-read reaches the peer with its own code. After the last line ESMTP says 550 to every failure, and a
+ESMTP cannot send every reply of a delivery. A refusal that comes while there are lines to read
+reaches the peer with its own code. After the last line ESMTP sends 550 for every failure, and a
 peer would give up a message that only has to wait: so for a temporary failure the session ends with
 421 instead, which makes the peer send the message again.
 
@@ -121,7 +121,7 @@ class SharedMessage:
         """Add a line; pass on what there is at the end of the header and when it is enough.
 
         Refusals that concern the header then come before the last line, after which ESMTP could no
-        longer say them.
+        longer send them.
         """
         self._lines.append(line)
         self._octets += len(line) + 2
@@ -192,7 +192,7 @@ class SharedMessage:
             transaction.abort()
 
     async def _store(self) -> None:
-        """Commit the message, and give each recipient's message its result."""
+        """Commit the message, and fire the result of each recipient's message."""
         async with self._lock:
             if self._writing is not None:
                 await self._writing

@@ -115,6 +115,7 @@ class Filler:
                 sizes = rewriting.sizes
             write_all(descriptor, [above, *pieces])
             return _Written(body, sizes, pieces, -1, 0)
+        # Too large for memory: later copies are made from this file, by the kernel.
         write_all(descriptor, [above])
         if as_it_is:
             size = _copy_content(content, cuts, descriptor)

@@ -94,7 +94,7 @@ class HeaderScan:
             self._finish(self._head, len(self._head))
 
     def _advance(self, head: bytes | bytearray) -> bool:
-        """Match whole lines from where the last match ended; say whether the section ended."""
+        """Match whole lines from where the last match ended; return whether the section ended."""
         match = FIELD_LINES.match(head, self.body_at)
         end = self.body_at = match.end() if match is not None else self.body_at
         line_end = head.find(b"\n", end)

@@ -90,6 +90,7 @@ class LocalAgent:
         try:
             await self._store(message, recipient, resolved, source, spool)
         except Exception as error:
+            # A refusal is an answer; anything else is unexpected, and goes to the log.
             answer = reply_for(error)
             if not answer.temporary or isinstance(error, Refusal):
                 return answer

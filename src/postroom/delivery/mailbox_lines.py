@@ -82,6 +82,7 @@ class MailboxLines:
                 self._held = octets[at:]
                 break
             else:
+                # Without an empty line the first lines of a body would be read as header fields.
                 self.over = True
                 if self._found and not _FIELD_OR_END.match(octets, at):
                     converted.append(b"\r\n")

@@ -1,4 +1,4 @@
-"""A message as Maildirs store it: the one place that says what is written, and where."""
+"""A message as Maildirs store it: the one place that decides what is written, and where."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

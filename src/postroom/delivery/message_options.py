@@ -59,7 +59,7 @@ def traits_of(scan: HeaderScan, trusted: bool) -> Trait:
 
 
 def wants_success(rcpt: Rcpt) -> bool:
-    """Return whether the sender wants to be told of a recipient's success. RFC 3461 s4.1."""
+    """Return whether the sender wants a report of a recipient's success. RFC 3461 s4.1."""
     if not rcpt.parameters:
         return False
     notify = NOTIFY.of(rcpt.parameters)
@@ -92,7 +92,7 @@ def notices_of_success(envelope: Envelope, stored: Iterable[str]) -> Mapping[Act
 
     RFC 3461 s5.2.3, s5.2.7.3
     """
-    told: dict[Action, list[Notice]] = {}
+    notices: dict[Action, list[Notice]] = {}
     have = frozenset(stored)
     for recipient in envelope.recipients:
         route = recipient.route
@@ -100,8 +100,8 @@ def notices_of_success(envelope: Envelope, stored: Iterable[str]) -> Mapping[Act
             continue
         action, answer = _end_of(route, have)
         if action is not None:
-            told.setdefault(action, []).append(Notice(recipient.rcpt, action, answer))
-    return told
+            notices.setdefault(action, []).append(Notice(recipient.rcpt, action, answer))
+    return notices
 
 
 def _end_of(route: Route, stored: frozenset[str]) -> tuple[Action | None, Reply]:

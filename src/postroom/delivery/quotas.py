@@ -189,7 +189,7 @@ class BatchQuotas:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Append what was noted to the records, then let the Maildirs go."""
+        """Append what was noted to the records, then release the Maildirs."""
         with self._held:
             for tally in self._places.values():
                 if tally.noted != _NOTHING:

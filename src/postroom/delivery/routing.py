@@ -246,13 +246,16 @@ class Router:
                 return DISABLED
             if not entry.forwards:
                 return Route(accounts=(entry,))
+        # Breadth first, one level of aliases at a time, so that depth is what the setting counts.
         found = Expansion(self._settings.alias_targets)
         level: Sequence[str] = found.add(str(mailbox), entry)
         for _ in range(self._settings.alias_depth):
             level = await self._expand_level(level, found, revision)
             if not level:
                 return found.route() or (DISABLED if found.only_disabled else MISCONFIGURED)
-        self._log.warn("alias {address} leads on and on", address=entry.address)
+        self._log.warn(
+            "alias {address}: too many aliases lead to each other", address=entry.address
+        )
         return MISCONFIGURED
 
     async def _expand_level(
@@ -273,7 +276,7 @@ class Router:
             except (PathError, LookupError) as error:
                 self._log.warn("alias target {target}: {error}", target=text, error=str(error))
                 continue
-            if domain is None:
+            if domain is None:  # off-site, in the name of the alias here
                 found.forwarded[str(target)] = target
                 continue
             target, entry = await self._find_target(target, domain)
@@ -304,7 +307,7 @@ class Router:
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
         """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster.
 
-        Whether the other host knows tags is not ours to say; that our aliases have them is.
+        Whether the other host knows tags is not known here; our own aliases do.
         """
         (listed, _), *untagged = self._plain_and_untagged(mailbox, domain)
         entry: Entry | None = await maybeDeferred(self._directory.find_address, listed)

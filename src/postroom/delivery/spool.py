@@ -175,7 +175,7 @@ class SpoolArea:
         self._pool.callInThreadWithCallback(on_result, func)
 
 
-# File systems that lack O_TMPFILE say so in several ways: open(2).
+# File systems that lack O_TMPFILE answer with one of several errors: open(2).
 _NO_TMPFILE: Final = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT))
 
 
@@ -244,7 +244,7 @@ class Spool:
         return flushed
 
     def close(self) -> None:
-        """Release everything; a write that is running is let finish first.
+        """Release everything; a write that is running finishes first.
 
         Deferreds that have not fired by then never do. May be called again.
         """
@@ -297,7 +297,7 @@ class Spool:
 
 
 def _fire(waiting: "Deferred[Any]", result: object) -> None:
-    """Fire with a value, or fail with a `Failure`: `Deferred.callback` does not take one."""
+    """Fire with a value, or fail with a `Failure`: `Deferred.callback` does not accept one."""
     if isinstance(result, Failure):
         waiting.errback(result)
     else:

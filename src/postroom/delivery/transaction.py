@@ -272,7 +272,7 @@ class MessageTransaction:
     async def _queue_failed(
         self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
     ) -> Sequence[Reply]:
-        """Queue what Maildirs refused, or give up.
+        """Queue what Maildirs refused, or fail.
 
         Raises:
             OverQuota: all mailboxes that the message is for are full, so it is stored nowhere.
@@ -286,6 +286,7 @@ class MessageTransaction:
         used = self._copies.queued or self._copies.forwarded
         if not used and all(isinstance(outcome, OverQuota) for outcome in outcomes):
             raise failed[0][1]
+        # Where each recipient has an answer of its own (LMTP, PRDR), the full ones are refused.
         refused = full_recipients(self._envelope, failed)
         if refused:
             reached = reached_by_others(self._envelope, refused)
@@ -297,6 +298,7 @@ class MessageTransaction:
                 account=account.address,
                 error=str(outcome),
             )
+        # The queue may hold the message's id already, for its other recipients.
         queue_id = new_queue_id() if used else self._envelope.id
         rcpts = tuple(self._rcpt_of(account) for account, _ in failed)
         try:

@@ -10,7 +10,7 @@ works.
 
 Lines are cut from the content here and nowhere else, once for all recipients.
 
-What cannot be mended from outside: an `IMessage` that has stored its copy cannot take it back, so
+Known limit: an `IMessage` that has stored its copy cannot withdraw it, so
 when one recipient's message fails at the end and another's does not, the peer's next attempt makes
 a copy more.
 

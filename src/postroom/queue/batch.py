@@ -151,6 +151,7 @@ class Batch:
                 plain.extend(job.outcomes)
             else:
                 others.append(job)
+        # A report is stored with its outcomes and no others, so those with reports come one by one.
         self._put(connection, puts)
         self._record(connection, plain)
         for job in others:
@@ -192,12 +193,14 @@ class Batch:
             if isinstance(outcome, Done):
                 done.append((who.message_id, who.number))
             else:
-                due, counts, told = (
+                due, counts, delay_told = (
                     outcome.next_attempt_at,
                     int(outcome.counts),
                     int(outcome.tells_delay),
                 )
-                retries.append((who.message_id, who.number, due, counts, str(outcome.reply), told))
+                retries.append(
+                    (who.message_id, who.number, due, counts, str(outcome.reply), delay_told)
+                )
         recorded = self._finish(connection, sorted(done)) if done else 0
         for block in blocks(retries):
             recorded += execute(connection, RETRY, block, after=[self._owner]).rowcount
@@ -314,7 +317,7 @@ def _claimed_rows(rows: list[Row[Any]], lease_until: float) -> ClaimedMessage:
         )
         for row in rows
     )
-    first = rows[0]
+    first = rows[0]  # the columns of the message are the same in every row
     new = NewMessage(
         id=first.id,
         sender=None if first.sender is None else read_mailbox(first.sender),

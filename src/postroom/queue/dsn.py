@@ -7,7 +7,7 @@ so that nobody can send large mail to bad addresses in somebody else's name and 
 person's mailbox. It comes from the null sender, so that it can never cause another.
 
 A report of an internationalised message is internationalised too: its parts are of the global
-types, and its envelope says SMTPUTF8 (RFC 6533). A report has its message's priority, and where
+types, and its envelope has SMTPUTF8 (RFC 6533). A report has its message's priority, and where
 that must not go without TLS, neither must the report (RFC 6710 s4.6, RFC 8689 s5).
 
 Who controls the input: the remote server writes the replies, the sender the whole message, and the
@@ -18,8 +18,8 @@ report goes to a third party who may be innocent.
 - Addresses are printable by their grammar, and pass the same filter again; in a global report
   characters of any script are allowed, but no controls. ENVID and ORCPT come decoded.
 - The boundary is random, 128 bits, and drawn again should it occur in the message.
-- The message goes in as it is, 8-bit octets included; the part and the whole then say ``8bit`` and
-  the report's envelope ``BODY=8BITMIME``.
+- The message goes in as it is, 8-bit octets included; the part and the whole then declare ``8bit``
+  and the report's envelope ``BODY=8BITMIME``.
 
 Known limits: text in English only; no part is encoded, so a report of an 8-bit message cannot go to
 a next hop without 8BITMIME other than by the client's rules for that.

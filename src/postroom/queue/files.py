@@ -83,7 +83,7 @@ class ContentFiles:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         _sync_directory(self._directory.parent)
 
-    def takes(self, content: IContent) -> bool:
+    def may_keep(self, content: IContent) -> bool:
         """Return whether a content may be one for `keep`; never blocks."""
         return content.size_octets >= FILE_OCTETS and IFileContent.providedBy(content)
 
@@ -92,7 +92,7 @@ class ContentFiles:
 
         Returns:
             The octets before the file, for a row; None if there are none (readers find the file
-            behind a row) or if this file cannot have a name here: then rows must take it all.
+            after a row) or if this file cannot be linked here: then all of it goes into rows.
 
         Raises:
             OSError: the disk failed; the name is taken back.

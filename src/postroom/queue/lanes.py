@@ -55,7 +55,7 @@ class Lane:
         waiting: jobs not yet begun, in the order of their turns.
         active: how many jobs are under way.
         window: how many may be.
-        queued: True while the lane stands in the relay's round.
+        queued: True while the lane is in the relay's round.
         seen: reactor time when it last had anything to do.
     """
 
@@ -123,7 +123,7 @@ class Lane:
     def turn_seconds(self, now: float) -> float:
         """Return how long from now a job should wait in the store, when this lane is full.
 
-        Each call takes the turn after the last one given. The pace is believed to be twice what it
+        Each call assigns the turn after the last one. The pace is assumed to be twice what it
         was, for coming too early costs a claim and coming too late an idle destination.
         """
         pace = self._seconds / self.window / 2

@@ -42,7 +42,7 @@ _WORDS: Final[Mapping[Action, str]] = {
 
 
 def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
-    """Return whether the sender of a message is to be told of an action on a recipient.
+    """Return whether an action on a recipient is reported to the sender of its message.
 
     RFC 3461 s4.1, s5.2
     """
@@ -71,7 +71,7 @@ def released_at(message: NewMessage) -> float:
 
 
 def traced(message: NewMessage) -> bool:
-    """Return whether the sender wants to hear of relaying as such. RFC 2852 s4."""
+    """Return whether the sender wants a report of relaying itself. RFC 2852 s4."""
     if not message.parameters or not message.traits & Trait.TRUSTED:
         return False
     by = BY.of(message.parameters)
@@ -90,8 +90,8 @@ class ReportLimit:
         self._per_hour = per_hour
         self._given: dict[Mailbox, tuple[float, int]] = {}
 
-    def take(self, sender: Mailbox, now: float) -> bool:
-        """Count one more report; False if that is too many."""
+    def allow(self, sender: Mailbox, now: float) -> bool:
+        """Count one more report; return False if that is too many."""
         began, given = self._given.get(sender, (now, 0))
         if not began <= now < began + HOUR_SECONDS:  # over, or the clock was set back
             began, given = now, 0

@@ -39,7 +39,7 @@ from postroom.wire.parameters import BY
 from postroom.wire.replies import Reply
 from postroom.wire.values import DeliverBy
 
-Told = dict[tuple[str, Reply], list[ClaimedRecipient]]
+ByResult = dict[tuple[str, Reply], list[ClaimedRecipient]]
 Noticed = list[tuple[Done | Retry, Notice]]
 
 LATE: Final = Reply(451, ("No further attempt: the deadline that the sender set is over",), "4.4.7")
@@ -90,14 +90,15 @@ class Outcomes:
         deadline = message.received_at + by.seconds if by is not None else None
         outcomes: list[Done | Retry] = []
         noticed: dict[Action, Noticed] = {}
-        told: Told = {}
+        by_result: ByResult = {}
         late = deadline is not None and now >= deadline
         passed = by if late else None
         for place, recipient in enumerate(job.recipients):
             reply = sent.replies[place]
             result = self._judge(message, recipient, reply, passed, now)
             action = self._action(job, recipient, result, place in sent.unaware, late, now)
-            told.setdefault((result, reply), []).append(recipient)
+            by_result.setdefault((result, reply), []).append(recipient)
+            # The lease may be lost meanwhile: the result is logged, but is another's to record.
             if not self._claims.owns(claim, recipient):
                 continue
             outcome: Done | Retry = Done(recipient)
@@ -109,7 +110,7 @@ class Outcomes:
             expired = late if action is Action.DELAYED else result == "expired"
             notice = Notice(recipient.rcpt, action, reply, sent.remote, expired)
             noticed.setdefault(action, []).append((outcome, notice))
-        _tell(job, told, sent.remote, sent.tls, now)
+        _log_results(job, by_result, sent.remote, sent.tls, now)
         self._enter(claim, outcomes)
         for pairs in noticed.values():
             Deferred.fromCoroutine(self._report(claim, message, pairs)).addErrback(
@@ -169,7 +170,7 @@ class Outcomes:
         late: bool,
         now: float,
     ) -> Action | None:
-        """Return the action that the sender is told of; None for nothing.
+        """Return the action to report to the sender; None for no report.
 
         RFC 3461 s5.2.2, s5.2.3, s5.2.5; RFC 2852 s4.1.3
         """
@@ -208,7 +209,7 @@ class Outcomes:
     ) -> Report | None:
         """Return a report of what is no outcome of the relay; None if it is one too many."""
         now = self._now()
-        if message.sender is None or not self._reports.take(message.sender, now):
+        if message.sender is None or not self._reports.allow(message.sender, now):
             return None
         return make_report(self._settings.hostname, message, original, notices, now)
 
@@ -219,7 +220,7 @@ class Outcomes:
         """
         sender, action, now = message.sender, pairs[0][1].action, self._now()
         failed = action is Action.FAILED
-        if sender is None or not self._reports.take(sender, now):
+        if sender is None or not self._reports.allow(sender, now):
             _log.warn("{id}: more reports in this hour than its sender may get", id=message.id)
             self._unreported(claim, pairs, now + HOUR_SECONDS if failed else None, counts=False)
             return
@@ -265,10 +266,12 @@ def _untold(outcome: Done | Retry) -> Done | Retry:
     return replace(outcome, tells_delay=False) if isinstance(outcome, Retry) else outcome
 
 
-def _tell(job: Job, told: Told, remote: str, tls: TLSFacts | None, now: float) -> None:
+def _log_results(
+    job: Job, by_result: ByResult, remote: str, tls: TLSFacts | None, now: float
+) -> None:
     """Write one log event for all recipients with the same answer."""
     message = job.message
-    for (result, reply), recipients in told.items():
+    for (result, reply), recipients in by_result.items():
         _log.info(
             "{id}: {result}, {sender} -> {recipients} by {destination} {remote}: {reply}"
             " (delay {delay:.2f} s, {size} octets, attempt {attempts}, {tls})",

@@ -43,7 +43,7 @@ class Queue:
             return self._store.put(message, content, claim=False).addCallback(_nothing)
         pieces = content.in_memory()
         size: int = content.size_octets
-        if relay.stopping or not relay.budget.take(size if pieces is not None else 0):
+        if relay.stopping or not relay.budget.reserve(size if pieces is not None else 0):
             return self._store.put(message, content, claim=False).addCallback(_nothing)
         source: Source
         if pieces is not None:

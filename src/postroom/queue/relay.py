@@ -468,7 +468,7 @@ class Relay:
         size: int = report.content.size_octets
         pieces = report.content.in_memory()
         source: Source
-        if pieces is not None and self.budget.take(size):
+        if pieces is not None and self.budget.reserve(size):
             source = MemorySource(pieces, size, self.budget)
         else:
             source = StoreSource(self._store, claimed.message.id, size)

@@ -31,7 +31,7 @@ class Budget:
         self._octets = octets
         self._messages = messages
 
-    def take(self, octets: int) -> bool:
+    def reserve(self, octets: int) -> bool:
         """Reserve room for one message of a size; return whether there was enough."""
         if self._messages < 1 or self._octets < octets:
             return False
@@ -39,7 +39,7 @@ class Budget:
         self._octets -= octets
         return True
 
-    def give(self, octets: int) -> None:
+    def release(self, octets: int) -> None:
         """Release the room of one message of that size."""
         self._messages += 1
         self._octets += octets
@@ -66,7 +66,7 @@ class MemorySource:
     def close(self) -> None:
         """Release the content, and its room in the budget."""
         if self._budget is not None:
-            self._budget.give(self.size_octets)
+            self._budget.release(self.size_octets)
             self._budget, self._pieces = None, ()
 
 
@@ -107,7 +107,7 @@ class StoreSource:
     def close(self) -> None:
         """Release what was reserved in the budget."""
         if self._budget is not None:
-            self._budget.give(0)
+            self._budget.release(0)
             self._budget = None
 
 

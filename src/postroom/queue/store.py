@@ -80,8 +80,8 @@ T = TypeVar("T")
 LEASE_SECONDS: Final = 1800.0
 """How long a claim lasts.
 
-One attempt may take the timers of a whole transaction, of which the last alone is 10 minutes; so a
-claim need not be renewed while its message is being sent.
+One attempt may last as long as the timers of a whole transaction, of which the last alone is 10
+minutes; so a claim need not be renewed while its message is being sent.
 
 RFC 5321 s4.5.3.2.6
 """
@@ -157,7 +157,7 @@ class SqlQueueStore:
     ) -> "Deferred[ClaimedMessage | None]":
         """See `IQueueStore.put`."""
         files = self._files
-        if files is not None and files.takes(content):
+        if files is not None and files.may_keep(content):
             return Deferred.fromCoroutine(self._put_filed(files, message, content, claim))
         return self._put(message, content, claim)
 
