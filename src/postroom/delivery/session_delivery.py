@@ -129,6 +129,8 @@ class SessionDelivery:
         if self._services.settings.hands_over:  # whose quotas are known there alone
             return resolved
         refusal = self._services.quotas.refusal(resolved.accounts, size_octets)
+        if refusal is None:  # as nearly always
+            return resolved
         return chain(refusal, lambda reply: resolved if reply is None else reply)
 
 
