@@ -85,7 +85,7 @@ class OverTCP(TestCase):
             await port.stopListening()
 
     def mail_of(self, name: str) -> list[bytes]:
-        """Give what the Maildir of an account holds, oldest first."""
+        """Return what the Maildir of an account holds, oldest first."""
         folder = os.path.join(self.root, name, "new")  # type: ignore[attr-defined]
         paths = [os.path.join(folder, each) for each in os.listdir(folder)]
         found = []
@@ -290,7 +290,7 @@ class InMemory(SynchronousTestCase):
         self.addCleanup(self.esmtp.setTimeout, None)
 
     def said(self, *lines: bytes) -> list[int]:
-        """Say lines; give the codes of what is answered."""
+        """Send lines; return the codes of the replies."""
         self.transport.clear()
         self.esmtp.dataReceived(b"".join(line + b"\r\n" for line in lines))
         return self.codes()

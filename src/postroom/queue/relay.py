@@ -1,4 +1,4 @@
-"""Takes mail out of the queue and sends it on.
+"""Sends mail from the queue to its destinations.
 
 The way of a message. It comes in by `Relay.submit`, just stored and still in memory, or it is
 fetched from the store when it is due. Its recipients are sorted into lanes, one for each
