@@ -174,7 +174,7 @@ class OverTCP(TestCase):
 
         code, text = await self.talk(send)
         self.assertEqual(code, 553)
-        self.assertIn(b"You may not send as this address", text)
+        self.assertIn(b"You are not allowed to send as this address", text)
 
     async def test_an_account_that_is_reached_twice_gets_one_copy(self) -> None:
         def send(peer: smtplib.SMTP) -> None:

@@ -24,7 +24,7 @@ from postroom.wire.replies import reply
 
 SEVERAL_FROM: Final = reply(550, "5.6.0", "More than one From field")
 SEVERAL_SENDER: Final = reply(550, "5.6.0", "More than one Sender field")
-UNREADABLE: Final = reply(550, "5.7.1", "The From or Sender field cannot be read with certainty")
+UNREADABLE: Final = reply(550, "5.7.1", "From or Sender has no valid or unambiguous address")
 TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
 FIELD_OCTETS: Final = 1000
 """The longest field that is read for addresses: reading one costs time with its length squared."""

@@ -25,7 +25,7 @@ from postroom.later import result_of
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox, parse_path
 from postroom.wire.replies import Reply, reply
 
-UNCLEAR: Final = reply(553, "5.1.3", "Give one mailbox, as in <user@example.org>")
+NOT_ONE_MAILBOX: Final = reply(553, "5.1.3", "One mailbox is expected, as in <user@example.org>")
 
 
 @implementer(IInquiries)
@@ -55,7 +55,7 @@ class DirectoryInquiries:
     async def _verify(self, text: bytes) -> Mailbox | Reply | None:
         mailbox = self._mailbox(text)
         if mailbox is None:
-            return UNCLEAR
+            return NOT_ONE_MAILBOX
         resolved: Resolved = await result_of(self._router.resolve(mailbox))
         if isinstance(resolved, Reply):
             return resolved

@@ -128,7 +128,9 @@ class Quotas:
             try:
                 found = await deferToThreadPool(self._reactor, self._pool, look)
             except OSError:
-                self._log.failure("cannot see how full {maildir} is", Failure(), maildir=maildir)
+                self._log.failure(
+                    "cannot find out the usage of {maildir}", Failure(), maildir=maildir
+                )
                 return None
             self._keep((maildir, quota), found)
             if quota.holds(found.plus(more.octets, more.messages)):

@@ -21,8 +21,8 @@ from postroom.interfaces import IDeliveryTransaction, IDirectory, ISendingCounts
 from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
-TOO_LARGE: Final = reply(552, "5.3.4", "The message is larger than you may send")
-ENOUGH_TODAY: Final = reply(451, "4.7.1", "You have sent as much as you may today")
+TOO_LARGE: Final = reply(552, "5.3.4", "The message exceeds your size limit")
+ENOUGH_TODAY: Final = reply(451, "4.7.1", "Your daily sending limit is reached")
 ACCOUNT_UNKNOWN: Final = reply(451, "4.4.3", "Cannot look your account up now, try again later")
 _KEPT: Final = 10_000
 

@@ -32,8 +32,8 @@ from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
 LITERAL_ELSEWHERE: Final = reply(550, "5.1.2", "Mail for address literals is not relayed")
-OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
-NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
+OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has changed its owner since then")
+NOT_A_WRITER: Final = reply(550, "5.7.1", "You are not allowed to write to this address")
 
 
 @implementer(ITransactionDelivery, IIdentified)

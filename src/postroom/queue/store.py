@@ -273,4 +273,4 @@ class SqlQueueStore:
 
 def _leave(failure: Failure) -> None:
     """A file that could not be removed now is an orphan that the next start removes."""
-    _log.warn("files of the queue's content stay behind: {why}", why=failure.getErrorMessage())
+    _log.warn("files of queued content could not be removed: {why}", why=failure.getErrorMessage())
