@@ -12,7 +12,7 @@ from postroom.service.tap import Options, makeService
 
 
 class Factory(SMTPFactory):
-    """As any program with `twisted.mail` has it: the portal says what becomes of the mail."""
+    """As in any program with `twisted.mail`: the portal decides who delivers the mail."""
 
     protocol = ESMTP
     domain = "mx.example.org"

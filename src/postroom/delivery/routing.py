@@ -1,8 +1,8 @@
 """Where a recipient's mail goes: accounts, aliases, catch-alls, postmaster, and everybody else.
 
 Theory: the router turns one mailbox into a `Route`, which names the accounts that get a copy and
-the addresses to be queued. A domain that is an alias is replaced by the one that it stands for. An
-address is looked up whole, then without its tag (``user+tag``, where the tag becomes
+the addresses to be queued. An alias domain is replaced by the domain that it stands for. An address
+is looked up whole, then without its tag (``user+tag``, where the tag becomes
 `Account.folder`, and that of an alias goes on to its targets: `postroom.delivery.tags`), then as
 postmaster, then as the domain's catch-all. Aliases, groups and the forwards of accounts are
 followed breadth first; an address that was met before is not followed
@@ -10,20 +10,20 @@ again, so no loop can run, and depth and number are limited besides.
 
 Routes are kept while `IDirectory.revision` stays the same: on the hot path resolving is one
 look-up in a dict and makes no Deferred. Refusals are not kept, so that guessing addresses fills no
-memory and a new account takes mail at once. Whether a domain is ours is kept either way, as a
+memory and a new account gets mail at once. Whether a domain is ours is kept either way, as a
 route is. Look-ups of the same mailbox that run at the same time share one.
 
-Everything is compared in lower case, beyond ASCII as `postroom.international` says. A local part is
-only octets: ``a%b`` and ``c!d`` are names, no routes, and ``"a b"`` is as good a name as any. An
-address literal, or a domain that looks like an address, is local exactly if the directory lists it.
-The one exception are addresses that we made ourselves to forward mail (`postroom.delivery.srs`):
-they stand for the sender within them.
+Everything is compared in lower case, beyond ASCII by the rules of `postroom.international`. A local
+part is only octets: ``a%b`` and ``c!d`` are names, no routes, and ``"a b"`` is as good a name as
+any. An address literal, or a domain that looks like an address, is local exactly if the directory
+lists it. The one exception are addresses that we made ourselves to forward mail
+(`postroom.delivery.srs`): they stand for the sender within them.
 
 ``postmaster`` and ``abuse`` of every domain of ours reach somebody: without an account or an alias
 of that name it is the domain's postmaster, then the one of `DeliverySettings.postmaster_domain`.
 
-Who controls the input: the peer, the mailbox; the administrator, all that the directory says. A
-directory that cannot be asked makes 451 4.4.3, never "no such user".
+Who controls the input: the peer, the mailbox; the administrator, the directory. If the directory
+does not answer, the reply is 451 4.4.3, never "no such user".
 
 Known limit: an alias's targets that no longer exist are left out, with a warning, as long as one
 target is left.
@@ -74,7 +74,7 @@ class Router:
         """Create it with an empty cache.
 
         Args:
-            directory: says what there is.
+            directory: knows domains, accounts and aliases.
             settings: the site's.
             srs: knows the addresses that we made to forward mail; None if we make none.
         """
@@ -94,9 +94,9 @@ class Router:
             mailbox: as in RCPT; the bare ``postmaster`` has an empty domain.
 
         Returns:
-            A route; or a reply: 550 5.1.1 nobody here, 450 4.2.1 the account is disabled (for now:
-            mail that waits is not lost if it is enabled again), 451 4.4.3 the directory is down,
-            451 4.3.5 an alias leads nowhere. Never fails.
+            A route; or a reply: 550 5.1.1 no such mailbox, 450 4.2.1 the account is disabled (for
+            now: mail that waits is not lost if it is enabled again), 451 4.4.3 the directory is
+            down, 451 4.3.5 an alias leads nowhere. Never fails.
 
         RFC 5321 s3.4, s3.6, s4.5.1
         """
@@ -140,7 +140,7 @@ class Router:
         """Return what the directory lists under a mailbox itself: no tag taken off, no catch-all.
 
         Raises:
-            Exception: the directory cannot be asked.
+            Exception: the directory does not answer.
         """
         self._check_revision()
         domain = await self._find_domain(mailbox.domain_key, self._revision)
@@ -185,7 +185,7 @@ class Router:
         return resolved
 
     def _answer_of(self, srs: Rewriting, mailbox: Mailbox) -> Resolved:
-        """Follow an address of our making to whom it stands for; never kept, for it ages."""
+        """Return the route to the sender behind a rewritten address; not cached: it expires."""
         try:
             return Route(queued=(srs.reverse(mailbox),))
         except SRSError as error:
@@ -204,7 +204,7 @@ class Router:
     async def _ask_for_domain(self, name: str) -> Domain | None:
         try:
             asked = ascii_name(name)
-        except ValueError:  # nobody's, then
+        except ValueError:  # no name, so no domain of ours
             return None
         found: Domain | None = await maybeDeferred(self._directory.find_domain, asked)
         return found
@@ -246,13 +246,16 @@ class Router:
                 return DISABLED
             if not entry.forwards:
                 return Route(accounts=(entry,))
+        # Breadth first, one level of aliases at a time, so that depth is what the setting counts.
         found = Expansion(self._settings.alias_targets)
         level: Sequence[str] = found.add(str(mailbox), entry)
         for _ in range(self._settings.alias_depth):
             level = await self._expand_level(level, found, revision)
             if not level:
                 return found.route() or (DISABLED if found.only_disabled else MISCONFIGURED)
-        self._log.warn("alias {address} leads on and on", address=entry.address)
+        self._log.warn(
+            "alias {address}: too many aliases lead to each other", address=entry.address
+        )
         return MISCONFIGURED
 
     async def _expand_level(
@@ -273,7 +276,7 @@ class Router:
             except (PathError, LookupError) as error:
                 self._log.warn("alias target {target}: {error}", target=text, error=str(error))
                 continue
-            if domain is None:
+            if domain is None:  # off-site, in the name of the alias here
                 found.forwarded[str(target)] = target
                 continue
             target, entry = await self._find_target(target, domain)
@@ -304,7 +307,7 @@ class Router:
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
         """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster.
 
-        Whether the other host knows tags is not ours to say; that our aliases have them is.
+        Whether the other host knows tags is not known here; our own aliases do.
         """
         (listed, _), *untagged = self._plain_and_untagged(mailbox, domain)
         entry: Entry | None = await maybeDeferred(self._directory.find_address, listed)
@@ -349,7 +352,7 @@ class Router:
         return addresses
 
     def _tagged(self, entry: Entry, tag: bytes) -> Entry:
-        """Return what stands behind an address that had a tag, with what the tag means for it."""
+        """Return the entry of an address that had a tag, changed by what the tag means for it."""
         if not tag:
             return entry
         if isinstance(entry, Account):

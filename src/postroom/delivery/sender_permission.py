@@ -1,13 +1,13 @@
 """As whom somebody who has logged in may send.
 
-An account may use its own addresses, with or without a tag; those whose mail comes to it and to no
-one else (an alias, an alias domain, a catch-all); and what its list of senders names. A group is
-nobody's own: its members need the list.
+An account may use its own addresses, with or without a tag; those whose mail comes to it alone (an
+alias, an alias domain, a catch-all); and what its list of senders names. An address of a group
+belongs to none of its members: they need the list.
 
-The routing knows nearly all of that, and keeps it: on the hot path nothing is looked up.
+The router knows nearly all of that, and caches it: on the hot path nothing is looked up.
 
-Who controls the input: the peer, the sender; the administrator, the rest. A directory that cannot
-be asked makes 451, never "not yours".
+Who controls the input: the peer, the sender; the administrator, the rest. If the directory does not
+answer, the reply is 451, never "not yours".
 """
 
 from collections import OrderedDict
@@ -34,8 +34,8 @@ class SenderPermission:
         """Make it.
 
         Args:
-            directory: knows accounts.
-            router: knows where mail goes.
+            directory: has the accounts.
+            router: finds where mail goes.
             settings: the site's.
         """
         self._directory = directory

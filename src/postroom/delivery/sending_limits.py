@@ -1,10 +1,9 @@
 """What an account may send: the largest message, and how many messages and recipients a day.
 
-The size is judged twice: at MAIL by what the client announces, and while the content comes, by what
-it is. The daily limits are judged when the content is about to come, by counts that outlive this
-process (`ISendingCounts`); a message counts from then on, whether it is stored in the end or not,
-so that no limit is got around by breaking off. Most accounts have no limits, and cost a look-up in
-a dict.
+The size is checked twice: at MAIL by what the client announces, and by what it is while the content
+comes. The daily limits are checked before the content, by counts that outlive this process
+(`ISendingCounts`). A message counts from then on, even if it is not stored in the end, so that
+breaking off does not evade the limits. Most accounts have no limits, and cost a look-up in a dict.
 
 Who controls the input: the peer, who has logged in; the administrator, the limits.
 """
@@ -22,8 +21,8 @@ from postroom.interfaces import IDeliveryTransaction, IDirectory, ISendingCounts
 from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
-TOO_LARGE: Final = reply(552, "5.3.4", "The message is larger than you may send")
-ENOUGH_TODAY: Final = reply(451, "4.7.1", "You have sent as much as you may today")
+TOO_LARGE: Final = reply(552, "5.3.4", "The message exceeds your size limit")
+ENOUGH_TODAY: Final = reply(451, "4.7.1", "Your daily sending limit is reached")
 ACCOUNT_UNKNOWN: Final = reply(451, "4.4.3", "Cannot look your account up now, try again later")
 _KEPT: Final = 10_000
 
@@ -45,7 +44,7 @@ class SendingLimits:
 
         Args:
             user: who has logged in.
-            size_octets: as in MAIL; 0 if it says nothing.
+            size_octets: as in MAIL; 0 if that has no SIZE.
 
         Raises:
             Refusal: 451 4.4.3, the directory is down.
