@@ -3,7 +3,7 @@
 A source (`postroom.interfaces.ICredentialSource`) is where credentials are looked up: the database,
 a passwd-file, LDAP. It gives secrets as they are stored and compares nothing. What a scheme means,
 which mechanism can use it, and that a wrong name costs what a wrong password does, is settled once,
-for all sources, in `postroom.accounts`.
+for all sources, in `postroom.logins`.
 """
 
 from collections.abc import Callable

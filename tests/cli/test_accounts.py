@@ -3,10 +3,10 @@
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from postroom.accounts.tables import account
 from postroom.cli.main import cli
-from tests.accounts.support import CHEAP
+from postroom.directory.tables import account
 from tests.cli.support import CommandTestCase
+from tests.directory.support import CHEAP
 
 
 class AccountTests(CommandTestCase):

@@ -2,8 +2,8 @@
 
 import time
 
-from postroom.accounts.guard import Lockout
-from postroom.accounts.lockouts import add_lockout
+from postroom.logins.guard import Lockout
+from postroom.logins.lockouts import add_lockout
 from tests.cli.support import CommandTestCase
 
 

@@ -7,12 +7,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from postroom.accounts.sources.ldap import LDAPSettings, LDAPSource
-from postroom.accounts.sources.ldap_connection import LDAPServer
-from postroom.accounts.sources.profile import Maildirs, SourceError
 from postroom.envelope import AccountLimits
 from postroom.errors import UserError
-from tests.accounts.sources.contract import PASSWORD, SourceContract
+from postroom.sources.ldap import LDAPSettings, LDAPSource
+from postroom.sources.ldap_connection import LDAPServer
+from postroom.sources.profile import Maildirs, SourceError
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.slapd import (
     BASE,
@@ -23,6 +22,7 @@ from tests.interop.slapd import (
     person,
     salted_sha,
 )
+from tests.sources.contract import PASSWORD, SourceContract
 
 ATTRIBUTES = {
     "address": "mail",

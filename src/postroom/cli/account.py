@@ -11,7 +11,7 @@ from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
-    from postroom.accounts.administration import AccountRow
+    from postroom.directory.accounts import AccountRow
 
 _password_stdin = click.option(
     "--password-stdin",
@@ -35,12 +35,12 @@ commands.add_command(app_password.commands)
 @pass_site
 def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
     """Add the account ADDRESS, in a domain that exists."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
     # Whoever gets the address wrong should learn so before typing a password twice.
-    wanted = administration.check_new_account(site.engine, address)
+    wanted = accounts.check_new_account(site.engine, address)
     first, *further = _new_stored(site, wanted, password_stdin)
-    row = administration.add_account(site.engine, wanted, first, further)
+    row = accounts.add_account(site.engine, wanted, first, further)
     if as_json:
         document(_fields(site, row))
     else:
@@ -56,9 +56,9 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List all accounts."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     note_other_sources(site)
     if as_json:
         document([_fields(site, row) for row in rows])
@@ -76,11 +76,11 @@ def list_(site: Site, as_json: bool) -> None:
 @pass_site
 def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
     """Give the account ADDRESS another password."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    known = administration.find_account(site.engine, address).address
+    known = accounts.find_account(site.engine, address).address
     first, *further = _new_stored(site, known, password_stdin)
-    row = administration.set_password(site.engine, known, first, further)
+    row = accounts.set_password(site.engine, known, first, further)
     if as_json:
         document(_fields(site, row))
     else:
@@ -111,10 +111,10 @@ def disable(site: Site, address: str, as_json: bool) -> None:
 @pass_site
 def remove(site: Site, address: str, as_json: bool) -> None:
     """Remove the account ADDRESS; its Maildir is kept."""
-    from postroom.accounts import administration
-    from postroom.accounts.changes import kind_of
+    from postroom.directory import accounts
+    from postroom.directory.changes import kind_of
 
-    removed = administration.remove_account(site.engine, address)
+    removed = accounts.remove_account(site.engine, address)
     maildir = site.maildir(removed.maildir)
     if as_json:
         fields = {"address": removed.address, "maildir": str(maildir)}
@@ -137,9 +137,9 @@ def note_other_sources(site: Site) -> None:
 
 
 def _switch(site: Site, address: str, as_json: bool, *, enabled: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    row = administration.set_enabled(site.engine, address, enabled)
+    row = accounts.set_enabled(site.engine, address, enabled)
     if as_json:
         document(_fields(site, row))
     else:
@@ -163,7 +163,7 @@ def _login(row: "AccountRow") -> str:
 
 def _new_stored(site: Site, address: str, from_stdin: bool) -> tuple[str, ...]:
     """Get a new password, and make what is stored of it."""
-    from postroom.accounts.hashing import SHORT_CHARACTERS, Hashing, new_password
+    from postroom.logins.hashing import SHORT_CHARACTERS, Hashing, new_password
 
     text = _read_password() if from_stdin else _ask_password(address)
     octets = new_password(text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pass_site
 def show(site: Site, address: str, as_json: bool) -> None:
     """Show all there is to know of the account ADDRESS."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     _show(site, properties.show_account(site.engine, address), as_json)
 
@@ -36,7 +36,7 @@ def addresses() -> None:
 @pass_site
 def add_address(site: Site, address: str, further: tuple[str, ...], as_json: bool) -> None:
     """Give the account ADDRESS each FURTHER address."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     changed = properties.add_addresses(site.engine, address, further)
     if as_json:
@@ -51,7 +51,7 @@ def add_address(site: Site, address: str, further: tuple[str, ...], as_json: boo
 @pass_site
 def remove_address(site: Site, further: tuple[str, ...], as_json: bool) -> None:
     """Take each FURTHER address away from the account that has it."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     changed = properties.remove_addresses(site.engine, further)
     if as_json:
@@ -77,7 +77,7 @@ def forward(
     as_json: bool,
 ) -> None:
     """Forward mail of the account ADDRESS to each TARGET, instead of where it went before."""
-    from postroom.accounts import administration, properties
+    from postroom.directory import changes, properties
 
     if bool(targets) == nobody or (nobody and no_copy):
         raise click.UsageError("give TARGETs, with --no-copy or not, or --none")
@@ -90,7 +90,7 @@ def forward(
         copy = "a copy" if changed.keeps_copy else "no copy"
         goes_to = ", ".join(changed.forwards)
         click.echo(f"Mail of {changed.address} goes to {goes_to}; {copy} is kept")
-    for target in administration.untaken(site.engine, changed.forwards):
+    for target in changes.untaken(site.engine, changed.forwards):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 
@@ -104,7 +104,7 @@ def send_as(
     site: Site, address: str, senders: tuple[str, ...], nobody: bool, as_json: bool
 ) -> None:
     """Let the account ADDRESS send as each SENDER too: an address, or @domain for all of it."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     if bool(senders) == nobody:
         raise click.UsageError("give SENDERs or --none")
@@ -141,7 +141,7 @@ class _Limit(click.ParamType[int | str]):
 @pass_site
 def limit(site: Site, /, address: str, *, as_json: bool, **limits: int | str | None) -> None:
     """Limit what the account ADDRESS may send; what is not named stays as it is."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     given = {name: value for name, value in limits.items() if value is not None}
     if not given:

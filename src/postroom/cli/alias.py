@@ -45,7 +45,7 @@ def add(
     as_json: bool,
 ) -> None:
     """Send mail for ADDRESS to each TARGET: an address, or discard: to drop it."""
-    from postroom.accounts import aliases
+    from postroom.directory import aliases
     from postroom.envelope import Writers
 
     added = aliases.add_alias(
@@ -61,7 +61,7 @@ def add(
 @pass_site
 def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
     """Send mail for the alias ADDRESS to each TARGET as well."""
-    from postroom.accounts import aliases
+    from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.add_targets(site.engine, address, targets), as_json)
 
@@ -73,7 +73,7 @@ def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool
 @pass_site
 def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
     """Send mail for the alias ADDRESS to none of the TARGETs any more."""
-    from postroom.accounts import aliases
+    from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.remove_targets(site.engine, address, targets), as_json)
 
@@ -85,7 +85,7 @@ def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: b
 @pass_site
 def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
     """Let WHO write to the alias ADDRESS: anyone, users who logged in, or its members."""
-    from postroom.accounts import aliases
+    from postroom.directory import aliases
     from postroom.envelope import Writers
 
     _tell(site, "Changed", aliases.set_writers(site.engine, address, Writers(writers)), as_json)
@@ -98,7 +98,7 @@ def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
 @pass_site
 def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
     """Say whether the alias ADDRESS passes the tag of alias+tag on to its targets."""
-    from postroom.accounts import aliases
+    from postroom.directory import aliases
 
     changed = aliases.set_passes_tags(site.engine, address, whether == "yes")
     _tell(site, "Changed", changed, as_json)
@@ -109,11 +109,11 @@ def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List all aliases."""
-    from postroom.accounts import administration
+    from postroom.directory import aliases
 
-    aliases = administration.list_aliases(site.engine)
+    found = aliases.list_aliases(site.engine)
     if as_json:
-        document([_fields(each) for each in aliases])
+        document([_fields(each) for each in found])
     else:
         table(
             ("alias", "writers", "tags", "targets"),
@@ -124,7 +124,7 @@ def list_(site: Site, as_json: bool) -> None:
                     "yes" if each.passes_tags else "no",
                     ", ".join(each.targets),
                 )
-                for each in aliases
+                for each in found
             ],
         )
 
@@ -135,9 +135,9 @@ def list_(site: Site, as_json: bool) -> None:
 @pass_site
 def remove(site: Site, address: str, as_json: bool) -> None:
     """Remove the alias ADDRESS."""
-    from postroom.accounts import administration
+    from postroom.directory import aliases
 
-    removed = administration.remove_alias(site.engine, address)
+    removed = aliases.remove_alias(site.engine, address)
     if as_json:
         document(_fields(removed))
     else:
@@ -145,13 +145,13 @@ def remove(site: Site, address: str, as_json: bool) -> None:
 
 
 def _tell(site: Site, done: str, changed: "Alias", as_json: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import changes
 
     if as_json:
         document(_fields(changed))
     else:
         click.echo(f"{done} {changed.address} -> {', '.join(changed.targets)}")
-    for target in administration.untaken(site.engine, changed.targets):
+    for target in changes.untaken(site.engine, changed.targets):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 

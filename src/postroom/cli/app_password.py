@@ -9,7 +9,7 @@ from postroom.cli.output import document, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.secrets import AppPasswordRow
+    from postroom.logins.secrets import AppPasswordRow
 
 
 @click.group("app-password")
@@ -24,8 +24,8 @@ def commands() -> None:
 @pass_site
 def add(site: Site, address: str, name: str, as_json: bool) -> None:
     """Make a password for the program NAME of the account ADDRESS, and show it once."""
-    from postroom.accounts import secrets
-    from postroom.accounts.hashing import Hashing
+    from postroom.logins import secrets
+    from postroom.logins.hashing import Hashing
 
     password = secrets.new_app_password()
     letters = secrets.app_password_letters(password.encode("ascii"))
@@ -45,7 +45,7 @@ def add(site: Site, address: str, name: str, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, address: str, as_json: bool) -> None:
     """List the app passwords of the account ADDRESS, and when each was last used."""
-    from postroom.accounts import secrets
+    from postroom.logins import secrets
 
     rows = secrets.list_app_passwords(site.engine, address)
     if as_json:
@@ -64,7 +64,7 @@ def list_(site: Site, address: str, as_json: bool) -> None:
 @pass_site
 def revoke(site: Site, address: str, name: str, as_json: bool) -> None:
     """Take the app password NAME of the account ADDRESS away."""
-    from postroom.accounts import secrets
+    from postroom.logins import secrets
 
     secrets.revoke_app_password(site.engine, address, name)
     if as_json:

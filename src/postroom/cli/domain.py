@@ -8,7 +8,7 @@ from postroom.cli.output import document, note, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.domains import DomainRow
+    from postroom.directory.domains import DomainRow
     from postroom.envelope import Domain
 
 
@@ -39,7 +39,7 @@ def add(
     as_json: bool,
 ) -> None:
     """Add the domain NAME: local, an alias of another, or one whose mail is passed on."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     if (catch_all, alias_of, relay).count(None) < 2:
         raise click.UsageError("give one of --catch-all, --alias-of and --relay at most")
@@ -59,7 +59,7 @@ def add(
 @pass_site
 def relay(site: Site, name: str, whom: str, as_json: bool) -> None:
     """Say whether the relay-only domain NAME takes recipients that are listed, or any."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     changed = domains.set_any_recipient(site.engine, name, whom == "any")
     _tell(site, "Changed", changed, as_json)
@@ -76,7 +76,7 @@ def recipients() -> None:
 @pass_site
 def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
     """List each ADDRESS as a recipient of its relay-only domain."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     added = domains.add_recipients(site.engine, addresses)
     if as_json:
@@ -91,7 +91,7 @@ def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> Non
 @pass_site
 def list_recipients(site: Site, name: str, as_json: bool) -> None:
     """List the recipients of the relay-only domain NAME."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     found = domains.list_recipients(site.engine, name)
     if as_json:
@@ -106,7 +106,7 @@ def list_recipients(site: Site, name: str, as_json: bool) -> None:
 @pass_site
 def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
     """Take each ADDRESS off the list of its relay-only domain."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     removed = domains.remove_recipients(site.engine, addresses)
     if as_json:
@@ -123,11 +123,11 @@ def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> 
 @pass_site
 def catch_all(site: Site, name: str, address: str | None, nobody: bool, as_json: bool) -> None:
     """Let ADDRESS have what no account or alias of the domain NAME takes."""
-    from postroom.accounts import administration
+    from postroom.directory import domains
 
     if (address is None) != nobody:
         raise click.UsageError("give an ADDRESS or --none")
-    _tell(site, "Changed", administration.set_catch_all(site.engine, name, address), as_json)
+    _tell(site, "Changed", domains.set_catch_all(site.engine, name, address), as_json)
 
 
 @commands.command("list")
@@ -137,9 +137,9 @@ def list_(site: Site, as_json: bool) -> None:
     """List all domains."""
     from dataclasses import asdict
 
-    from postroom.accounts import administration
+    from postroom.directory import domains
 
-    rows = administration.list_domains(site.engine)
+    rows = domains.list_domains(site.engine)
     if as_json:
         document([asdict(row) | {"kind": row.kind.value} for row in rows])
     else:
@@ -167,9 +167,9 @@ def _kind(row: "DomainRow") -> str:
 @pass_site
 def remove(site: Site, name: str, as_json: bool) -> None:
     """Remove the domain NAME, which has no accounts and aliases any more."""
-    from postroom.accounts import administration
+    from postroom.directory import domains
 
-    removed = administration.remove_domain(site.engine, name)
+    removed = domains.remove_domain(site.engine, name)
     if as_json:
         document(_fields(removed))
     else:
@@ -179,14 +179,14 @@ def remove(site: Site, name: str, as_json: bool) -> None:
 
 
 def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import changes
 
     if as_json:
         document(_fields(changed))
     else:
         click.echo(f"{done} {changed.name}; {_what_becomes_of_mail(changed)}")
     if changed.catch_all is not None:
-        for address in administration.untaken(site.engine, [changed.catch_all]):
+        for address in changes.untaken(site.engine, [changed.catch_all]):
             note(f"there is no {address} yet; 'postroom account add {address}' adds it")
     if changed.kind.value == "relay":
         if not changed.any_recipient:

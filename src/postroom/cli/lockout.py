@@ -18,7 +18,7 @@ def commands() -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List the accounts and addresses that are locked out now."""
-    from postroom.accounts.lockouts import list_lockouts
+    from postroom.logins.lockouts import list_lockouts
 
     rows = list_lockouts(site.engine, time.time())
     split = [(*row.subject.partition(":")[::2], row) for row in rows]
@@ -53,7 +53,7 @@ def list_(site: Site, as_json: bool) -> None:
 @pass_site
 def clear(site: Site, names: tuple[str, ...], everybody: bool, as_json: bool) -> None:
     """End the lock-outs of accounts and addresses, as the list names them."""
-    from postroom.accounts.lockouts import clear_lockouts
+    from postroom.logins.lockouts import clear_lockouts
 
     if bool(names) == everybody:
         raise click.UsageError("give the names to clear, or --all")

@@ -14,7 +14,7 @@ from postroom.cli.output import confirm, counted, document, octets, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.mailbox.folders import MailboxRow
+    from postroom.maildirs.mailboxes import MailboxRow
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INBOX: Final = "INBOX"
@@ -38,9 +38,9 @@ def yes_option(command: Command) -> Command:
 
 def maildir_of(site: Site, address: str) -> tuple[str, Path]:
     """Give an account's first address and its Maildir."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    row = administration.find_account(site.engine, address)
+    row = accounts.find_account(site.engine, address)
     return row.address, site.maildir(row.maildir)
 
 
@@ -63,7 +63,7 @@ def list_(site: Site, address: str | None, as_json: bool) -> None:
     if address is None:
         _list_accounts(site, as_json)
         return
-    from postroom.accounts.mailbox.folders import list_mailboxes
+    from postroom.maildirs.mailboxes import list_mailboxes
 
     rows = list_mailboxes(maildir_of(site, address)[1])
     if as_json:
@@ -77,10 +77,10 @@ def list_(site: Site, address: str | None, as_json: bool) -> None:
 
 
 def _list_accounts(site: Site, as_json: bool) -> None:
-    from postroom.accounts import administration
-    from postroom.accounts.mailbox.folders import measure
+    from postroom.directory import accounts
+    from postroom.maildirs.mailboxes import measure
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     paths = [site.maildir(row.maildir) for row in rows]
     found = [(row.address, measure(path), path) for row, path in zip(rows, paths, strict=True)]
     if as_json:
@@ -127,7 +127,7 @@ def create(site: Site, address: str, name: str, as_json: bool) -> None:
     Mail for user+lists goes into the mailbox of the name lists, if there is one. Which mailboxes
     show in mail programs is up to their subscriptions.
     """
-    from postroom.accounts.mailbox.folders import create_mailbox
+    from postroom.maildirs.mailboxes import create_mailbox
 
     known, maildir = maildir_of(site, address)
     made = create_mailbox(maildir, name)
@@ -145,7 +145,7 @@ def create(site: Site, address: str, name: str, as_json: bool) -> None:
 @pass_site
 def rename(site: Site, address: str, name: str, new_name: str, as_json: bool) -> None:
     """Rename the mailbox NAME of the account ADDRESS to NEW_NAME, and those below it."""
-    from postroom.accounts.mailbox.folders import rename_mailbox
+    from postroom.maildirs.mailboxes import rename_mailbox
 
     known, maildir = maildir_of(site, address)
     pairs = rename_mailbox(maildir, name, new_name)
@@ -167,7 +167,7 @@ def delete(site: Site, address: str, name: str, yes: bool, as_json: bool) -> Non
 
     Mailboxes below it stay.
     """
-    from postroom.accounts.mailbox.folders import delete_mailbox, find_mailbox
+    from postroom.maildirs.mailboxes import delete_mailbox, find_mailbox
 
     known, maildir = maildir_of(site, address)
     row = find_mailbox(maildir, name)

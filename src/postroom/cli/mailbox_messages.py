@@ -12,8 +12,8 @@ from postroom.cli.site import Site, json_option, pass_site
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from postroom.accounts.mailbox.messages import Entry, Mailbox
-    from postroom.accounts.mailbox.reading import Summary, Text
+    from postroom.maildirs.messages import Entry, Mailbox
+    from postroom.maildirs.reading import Summary, Text
 
 _FLAGS = ("seen", "answered", "flagged", "draft", "deleted", "forwarded")
 _flag_choice = click.Choice(_FLAGS, case_sensitive=False)
@@ -27,8 +27,8 @@ _SHOWN_FIELDS = frozenset(("from", "to", "cc", "date", "subject", "reply-to"))
 @pass_site
 def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
     """List the messages in a mailbox of the account ADDRESS, in order of arrival."""
-    from postroom.accounts.mailbox.folders import has_mail
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.mailboxes import has_mail
+    from postroom.maildirs.messages import opened_mailbox
 
     known, maildir = maildir_of(site, address)
     if mailbox.upper() == "INBOX" and not has_mail(maildir):
@@ -51,8 +51,8 @@ def read(
     site: Site, /, address: str, message: str, mailbox: str, *, as_json: bool, **how: bool
 ) -> None:
     """Print a MESSAGE of the account ADDRESS. That does not mark it as seen."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
-    from postroom.accounts.mailbox.reading import read_text
+    from postroom.maildirs.messages import opened_mailbox
+    from postroom.maildirs.reading import read_text
 
     raw = how["raw"]
     if raw and (as_json or how["headers"]):
@@ -94,8 +94,8 @@ def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: An
 
     Case does not matter. Of a large message the first 4 MiB are searched.
     """
-    from postroom.accounts.mailbox.messages import opened_mailbox
-    from postroom.accounts.mailbox.search import find_messages
+    from postroom.maildirs.messages import opened_mailbox
+    from postroom.maildirs.search import find_messages
 
     criteria = _criteria(**options)
     known, maildir = maildir_of(site, address)
@@ -123,7 +123,7 @@ def flag(
     **flags: tuple[str, ...],
 ) -> None:
     """Set and clear flags of MESSAGEs of the account ADDRESS."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.messages import opened_mailbox
 
     to_set, to_clear = flags["to_set"], flags["to_clear"]
     if not to_set and not to_clear:
@@ -148,7 +148,7 @@ def move(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
 ) -> None:
     """Move MESSAGEs of the account ADDRESS into another of its mailboxes."""
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.maildirs.messages import opened_below, opened_mailbox
 
     with (
         opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
@@ -170,7 +170,7 @@ def copy(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
 ) -> None:
     """Copy MESSAGEs of the account ADDRESS into another of its mailboxes."""
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.maildirs.messages import opened_below, opened_mailbox
 
     with (
         opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
@@ -192,7 +192,7 @@ def expunge(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, yes: bool, as_json: bool
 ) -> None:
     """Delete MESSAGEs of the account ADDRESS for good."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.messages import opened_mailbox
 
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entries = opened.find(messages)
@@ -211,7 +211,7 @@ def _criteria(
     headers: tuple[str, ...],
     **more: Any,
 ) -> Any:
-    from postroom.accounts.mailbox.search import Criteria
+    from postroom.maildirs.search import Criteria
 
     named = (("From", sender), ("To", recipient), ("Subject", subject))
     fields = [(name, text) for name, text in named if text is not None]
@@ -250,9 +250,9 @@ def _left_out(entry: "Entry", why: str) -> None:
 
 
 def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[Entry, Summary]]":
-    from postroom.accounts.mailbox.messages import Gone
-    from postroom.accounts.mailbox.reading import UNREADABLE, summarise
     from postroom.errors import UserError
+    from postroom.maildirs.messages import Gone
+    from postroom.maildirs.reading import UNREADABLE, summarise
 
     found = []
     for entry in entries:

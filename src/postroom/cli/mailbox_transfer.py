@@ -20,11 +20,11 @@ from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
-    from postroom.accounts.mailbox.archives import Part
-    from postroom.accounts.mailbox.messages import Mailbox
-    from postroom.accounts.mailbox.sources import MboxFile
-    from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.archives import Part
     from postroom.maildirs.line_ends import LineEnds
+    from postroom.maildirs.mbox_files import MboxFile
+    from postroom.maildirs.messages import Mailbox
+    from postroom.maildirs.transfer import Report
     from postroom.maildirs.usage import Quota
 
 _SUFFIX: Final = ".mbox"
@@ -53,8 +53,8 @@ def import_(
     not taken twice: if it was interrupted, give the same command again. The exit status is 1 if
     something was left out.
     """
-    from postroom.accounts.mailbox.sources import MboxFile, files_in
     from postroom.maildirs.line_ends import LineEnds
+    from postroom.maildirs.mbox_files import MboxFile, files_in
 
     known, maildir = maildir_of(site, address)
     quota = None if over_quota else _quota(site, known)
@@ -108,8 +108,8 @@ def export(
     files NAME.mbox. Nothing is overwritten; a Maildir that is there is added to. The exit status is
     1 if something was left out.
     """
-    from postroom.accounts.mailbox.folders import mailboxes_in, opened_existing
-    from postroom.accounts.mailbox.messages import opened_below
+    from postroom.maildirs.mailboxes import mailboxes_in, opened_existing
+    from postroom.maildirs.messages import opened_below
 
     form, as_lf = how["form"], how["line_ends"] == "lf"
     if target == "-" and (mailbox is None or form != "mbox" or as_json):
@@ -154,7 +154,7 @@ class _Named:
 
 
 def _quota(site: Site, address: str) -> "Quota | None":
-    from postroom.accounts import properties
+    from postroom.directory import properties
     from postroom.maildirs.usage import NO_QUOTA, Quota
 
     quota = Quota.of(properties.show_account(site.engine, address).limits)
@@ -190,9 +190,9 @@ def _take_file(
         source: its name.
         above: the mailbox below which the files of a zip go, if there are several.
     """
-    from postroom.accounts.mailbox.archives import opened_parts
-    from postroom.accounts.mailbox.sources import below, mailbox_of
-    from postroom.accounts.mailbox.transfer import Interrupted
+    from postroom.maildirs.archives import opened_parts
+    from postroom.maildirs.mbox_files import below, mailbox_of
+    from postroom.maildirs.transfer import Interrupted
 
     counting = _Counting(file)
     try:
@@ -215,7 +215,7 @@ def _take_file(
 
 
 def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], None]) -> _Named:
-    from postroom.accounts.mailbox.transfer import Interrupted, import_mbox
+    from postroom.maildirs.transfer import Interrupted, import_mbox
 
     try:
         mailbox, report = import_mbox(
@@ -230,17 +230,17 @@ def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], No
 
 def _faulty(mailbox: str, fault: str, source: str) -> _Named:
     """Report a file of which nothing was imported."""
-    from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.transfer import Report
 
     return _Named(mailbox, Report(fault=fault), source)
 
 
 def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
-    from postroom.accounts.mailbox.folders import mailboxes_in, opened
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
-    from postroom.accounts.mailbox.sources import below
-    from postroom.accounts.mailbox.transfer import Report
     from postroom.maildirs.folders import parse_folder
+    from postroom.maildirs.mailboxes import mailboxes_in, opened
+    from postroom.maildirs.mbox_files import below
+    from postroom.maildirs.messages import opened_below, opened_mailbox
+    from postroom.maildirs.transfer import Report
 
     if source.resolve() == target.maildir.resolve():
         raise UserError(f"{source} is the Maildir of this very account")
@@ -260,7 +260,7 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
 
 
 def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.messages import opened_mailbox
 
     if target.exists() and not (target / "cur").is_dir() and any(target.iterdir()):
         raise UserError(f"{target} is there already and no Maildir: give another name")
@@ -271,7 +271,7 @@ def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
 def _transfer(
     origin: "Mailbox", target: "Mailbox", quota: "Quota | None", preposition: str
 ) -> "Report":
-    from postroom.accounts.mailbox.transfer import Intake, from_mailbox, take_all
+    from postroom.maildirs.transfer import Intake, from_mailbox, take_all
 
     intake = Intake(target, quota)
     with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
@@ -280,7 +280,7 @@ def _transfer(
 
 
 def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> "tuple[str, Report]":
-    from postroom.accounts.mailbox.transfer import to_mbox
+    from postroom.maildirs.transfer import to_mbox
 
     total = len(mailbox.entries())
     with _progress(f"from {mailbox.name}", total) as advance, _new_file(target) as file:
@@ -370,7 +370,7 @@ def _print_reports(
     Raises:
         UserError: there was one file alone, and nothing of it was imported.
     """
-    from postroom.accounts.mailbox.transfer import OVER_QUOTA
+    from postroom.maildirs.transfer import OVER_QUOTA
 
     faulty = [each for each in reports if each.report.fault]
     if faulty and len(reports) == 1 and faulty[0].report.is_empty:

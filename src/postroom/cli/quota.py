@@ -50,9 +50,9 @@ def commands() -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List all accounts with what they hold and may hold."""
-    from postroom.accounts import administration, properties
+    from postroom.directory import accounts, properties
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     _show(site, [properties.show_account(site.engine, row.address) for row in rows], as_json)
 
 
@@ -62,7 +62,7 @@ def list_(site: Site, as_json: bool) -> None:
 @pass_site
 def show(site: Site, address: str, as_json: bool) -> None:
     """Show what the account ADDRESS holds and may hold."""
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     account = properties.show_account(site.engine, address)
     if as_json:
@@ -111,20 +111,20 @@ def recount(site: Site, addresses: tuple[str, ...], everybody: bool, as_json: bo
 
     Mail programs, Dovecot and this command keep the figures right by themselves.
     """
-    from postroom.accounts import administration, properties
+    from postroom.directory import accounts, properties
 
     if bool(addresses) == everybody:
         raise click.UsageError("give the ADDRESSes of accounts, or --all")
     if everybody:
-        addresses = tuple(row.address for row in administration.list_accounts(site.engine))
-    accounts = [properties.show_account(site.engine, address) for address in addresses]
-    for account in accounts:
+        addresses = tuple(row.address for row in accounts.list_accounts(site.engine))
+    counted = [properties.show_account(site.engine, address) for address in addresses]
+    for account in counted:
         _recount(site, account)
-    _show(site, accounts, as_json)
+    _show(site, counted, as_json)
 
 
 def _change(site: Site, address: str, limits: dict[str, int | str | None]) -> "Account":
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     before = properties.show_account(site.engine, address)
     after: dict[str, Any] = {
@@ -138,8 +138,8 @@ def _change(site: Site, address: str, limits: dict[str, int | str | None]) -> "A
 
 
 def _recount(site: Site, account: "Account") -> None:
-    from postroom.accounts.mailbox.folders import opened
     from postroom.maildirs import usage
+    from postroom.maildirs.mailboxes import opened
 
     try:
         with opened(site.maildir(account.maildir)) as root:
@@ -152,8 +152,8 @@ def _recount(site: Site, account: "Account") -> None:
 
 def _usage(site: Site, account: "Account") -> "Usage":
     """Give what an account holds: by the record if it has a quota, for that is what counts."""
-    from postroom.accounts.mailbox.folders import measure, opened
     from postroom.maildirs import usage
+    from postroom.maildirs.mailboxes import measure, opened
 
     maildir = site.maildir(account.maildir)
     try:

@@ -89,8 +89,8 @@ class Site:
     @cached_property
     def engine(self) -> "Engine":
         """The database, made if it is missing, with its newest schema and its default domain."""
-        from postroom.accounts.administration import ensure_defaults
         from postroom.database import migrate, open_database
+        from postroom.directory.accounts import ensure_defaults
 
         places = self.places
         with owner_of(made(places.state_dir)).acting():

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from postroom.accounts.srs_secrets import Rotation
+from postroom.directory.srs_secrets import Rotation
 from postroom.service.declarations import (
     AbsolutePath,
     DomainName,

@@ -19,10 +19,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
 
-from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
-from postroom.accounts.own_source import SQLCredentialSource
-from postroom.accounts.sending_counts import SQLSendingCounts
-from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
 from postroom.client.model import Destination, Outgoing
@@ -41,8 +37,12 @@ from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
 from postroom.delivery.transaction import DeliveryRoom
+from postroom.directory.sending_counts import SQLSendingCounts
+from postroom.directory.sql_directory import IDirectoryReactor, SQLDirectory
+from postroom.directory.srs_secrets import SRSSecrets
 from postroom.envelope import NewMessage
 from postroom.interfaces import IChunkSource, IContent, IExtension
+from postroom.logins.database_source import SQLCredentialSource
 from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from postroom.accounts.guard import GuardSettings
-from postroom.accounts.hashing import Forms
-from postroom.accounts.scram import ITERATIONS, MOST_ITERATIONS
 from postroom.delivery.settings import SubmissionSettings
+from postroom.logins.guard import GuardSettings
+from postroom.logins.hashing import Forms
+from postroom.logins.scram import ITERATIONS, MOST_ITERATIONS
 from postroom.server.limits import LOOPBACK, ListenerSettings
 from postroom.service.declarations import (
     AbsolutePath,

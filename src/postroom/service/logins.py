@@ -20,16 +20,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from postroom.accounts.checker import SourcesChecker
-from postroom.accounts.directory import IDirectoryReactor
-from postroom.accounts.guard import GuardSettings, LoginGuard
-from postroom.accounts.hashing import Hashing
-from postroom.accounts.lockouts import SharedLockouts
-from postroom.accounts.passwords import PasswordPool
-from postroom.accounts.scram import KeysOfNobody
 from postroom.credentials import Knowledge, NotThatAccount
+from postroom.directory.sql_directory import IDirectoryReactor
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
+from postroom.logins.checker import SourcesChecker
+from postroom.logins.guard import GuardSettings, LoginGuard
+from postroom.logins.hashing import Hashing
+from postroom.logins.lockouts import SharedLockouts
+from postroom.logins.passwords import PasswordPool
+from postroom.logins.scram import KeysOfNobody
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
 from postroom.service.sections import values_of

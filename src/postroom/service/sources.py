@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from postroom.accounts.directory import SQLDirectory
-from postroom.accounts.sources.order import CachedDirectory, DirectoryInOrder
-from postroom.accounts.sources.profile import Maildirs
-from postroom.accounts.sources.reported import ReportedSource
-from postroom.accounts.sources.threads import ThreadedSource
 from postroom.credentials import Knowledge
+from postroom.directory.sql_directory import SQLDirectory
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.service.settings import Settings
+from postroom.sources.logged_source import ReportedSource
+from postroom.sources.profile import Maildirs
+from postroom.sources.source_chain import CachedDirectory, DirectoryInOrder
+from postroom.sources.threads import ThreadedSource
 
 if TYPE_CHECKING:
-    from postroom.accounts.sources.passwd_file import PasswdSettings
+    from postroom.sources.passwd_file import PasswdSettings
 
 DATABASE: Final = "database"
 _CACHED: Final = frozenset({"sql", "ldap", "system"})
@@ -119,7 +119,7 @@ def check_sources(settings: Settings) -> list[str]:
         if name != DATABASE:
             _MAKERS[name](None, settings, default_domain)
         if name == "passwd_file":
-            from postroom.accounts.sources.passwd_file import check_passwd_file
+            from postroom.sources.passwd_file import check_passwd_file
 
             faults += check_passwd_file(*_passwd_parts(settings, default_domain))
     return faults
@@ -142,7 +142,7 @@ def _maildirs(settings: Settings, name: str, template: str) -> Maildirs:
 
 
 def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.static import StaticSource
+    from postroom.sources.static import StaticSource
 
     section = settings.accounts.static
     maildirs = _maildirs(settings, "static", section.maildir)
@@ -153,7 +153,7 @@ def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
 
 
 def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.passwd_file import PasswdFile
+    from postroom.sources.passwd_file import PasswdFile
 
     parts = _passwd_parts(settings, default_domain)
     try:
@@ -166,7 +166,7 @@ def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -
 def _passwd_parts(
     settings: Settings, default_domain: str | None
 ) -> "tuple[PasswdSettings, Maildirs]":
-    from postroom.accounts.sources.passwd_file import PasswdSettings
+    from postroom.sources.passwd_file import PasswdSettings
 
     section = settings.accounts.passwd_file
     if section.path is None:
@@ -176,7 +176,7 @@ def _passwd_parts(
 
 
 def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.sql import SQLLookUps, SQLSettings
+    from postroom.sources.sql import SQLLookUps, SQLSettings
 
     section = settings.accounts.sql
     if not section.url:
@@ -200,8 +200,8 @@ def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
 
 def _ldap(reactor: Any, settings: Settings, _: str | None) -> Any:
     try:
-        from postroom.accounts.sources.ldap import LDAPSettings, LDAPSource
-        from postroom.accounts.sources.ldap_connection import LDAPServer
+        from postroom.sources.ldap import LDAPSettings, LDAPSource
+        from postroom.sources.ldap_connection import LDAPServer
     except ModuleNotFoundError as error:
         raise UserError(f'accounts.ldap needs the extra "ldap": {error}') from None
     section = settings.accounts.ldap
@@ -235,7 +235,7 @@ def _read_line(path: Path) -> str:
 
 
 def _system(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.system import SystemSettings, SystemUsers
+    from postroom.sources.system import SystemSettings, SystemUsers
 
     section = settings.accounts.system
     domains = section.domains or ((default_domain,) if default_domain else ())

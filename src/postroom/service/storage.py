@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from postroom.accounts.administration import ensure_defaults, list_domains
-from postroom.accounts.secrets import site_octets
-from postroom.accounts.srs_secrets import read_secrets
 from postroom.database import migrate, open_database
+from postroom.directory.accounts import ensure_defaults
+from postroom.directory.domains import list_domains
+from postroom.directory.srs_secrets import read_secrets
 from postroom.envelope import DomainKind
 from postroom.errors import UserError
+from postroom.logins.secrets import site_octets
 from postroom.queue.files import files_of
 from postroom.service.settings import Settings
 from postroom.service.state import Owner, StateDirectory, open_state_directory

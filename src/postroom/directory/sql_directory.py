@@ -1,0 +1,156 @@
+"""The directory: domains, accounts and aliases from the database, for the routing of mail.
+
+Theory: a look-up is a few indexed queries, made in a small pool of threads. The routing keeps
+positive answers for as long as `SQLDirectory.revision` stays the same, so what a busy server asks
+for again and again costs nothing here. The revision is this process's own count: it goes up when a
+poll, once a second, finds that another process has counted `directory_revision` up, and at once
+when a change was made through `SQLDirectory.change`.
+
+Invariants: `revision` never blocks, and never gives a number again that it gave before the last
+change. A look-up that fails fails: trouble with the database is never "no such user". While polls
+fail the revision stays, so that mail for the recipients of today keeps flowing; the log says so
+once, and once when they are well again.
+
+Who controls the input: a peer, by the address that it sends, which reaches the database only as
+a bound value. The Maildir's path comes from the account's row.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from sqlalchemy import Engine, select
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from postroom.directory.entries import find_domain, find_entry
+from postroom.directory.tables import directory_revision
+from postroom.envelope import Account, Domain, Entry
+from postroom.interfaces import IDirectory
+
+POLL_SECONDS: Final = 1.0
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class IDirectoryReactor(IReactorTime, IReactorFromThreads):
+    """What the directory needs of a reactor."""
+
+
+@implementer(IDirectory)
+class SQLDirectory:
+    """Looks domains, accounts and aliases up in the database."""
+
+    _log = Logger()
+
+    def __init__(
+        self, engine: Engine, mail_root: Path, reactor: IDirectoryReactor, pool: ThreadPool
+    ) -> None:
+        """Make the directory; it answers at once, and polls after `start`.
+
+        Args:
+            engine: the database, migrated.
+            mail_root: the directory below which Maildirs are; absolute.
+            reactor: the clock of the polls, and where answers are given.
+            pool: the threads of look-ups; the caller starts and stops it. Four are plenty.
+        """
+        self._engine = engine
+        self._mail_root = mail_root
+        self._reactor = reactor
+        self._pool = pool
+        self._revision = 0
+        self._stored: int | None = None
+        self._failing = False
+        self._polls = LoopingCall(self._poll)
+        self._polls.clock = reactor
+
+    def start(self) -> None:
+        """Begin to notice the changes of other processes."""
+        self._polls.start(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the polls."""
+        if self._polls.running:
+            self._polls.stop()
+
+    def revision(self) -> int:
+        """See `IDirectory.revision`."""
+        return self._revision
+
+    def find_domain(self, name: str) -> Deferred[Domain | None]:
+        """See `IDirectory.find_domain`."""
+        return self._defer(self._domain, name)
+
+    def find_address(self, address: str) -> Deferred[Entry | None]:
+        """See `IDirectory.find_address`."""
+        return self._defer(self._address, address)
+
+    def change(
+        self,
+        function: Callable[Concatenate[Engine, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Deferred[_T]:
+        """Make a change with a function of `postroom.directory.accounts`.
+
+        Args:
+            function: it gets the engine, then the other arguments, in a thread.
+            args: for it.
+            kwargs: for it.
+
+        Returns:
+            What it returns; the revision has gone up before. It fails as the function raises.
+        """
+
+        def changed(result: _T | Failure) -> _T | Failure:
+            self._revision += 1
+            return result
+
+        return self._defer(function, self._engine, *args, **kwargs).addBoth(changed)
+
+    def _defer(
+        self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> Deferred[_T]:
+        return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+
+    def _poll(self) -> Deferred[None]:
+        return self._defer(self._read_revision).addCallbacks(self._polled, self._poll_failed)
+
+    def _polled(self, stored: int) -> None:
+        if stored != self._stored:
+            self._stored = stored
+            self._revision += 1
+        if self._failing:
+            self._failing = False
+            self._log.info("The directory's changes can be read again")
+
+    def _poll_failed(self, failure: Failure) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.failure("Cannot read the directory's changes", failure)
+
+    # In a thread of the pool:
+
+    def _read_revision(self) -> int:
+        with self._engine.connect() as connection:
+            stored: int = connection.execute(select(directory_revision.c.revision)).scalar_one()
+        return stored
+
+    def _domain(self, name: str) -> Domain | None:
+        with self._engine.connect() as connection:
+            return find_domain(connection, name)
+
+    def _address(self, address: str) -> Entry | None:
+        with self._engine.connect() as connection:
+            found = find_entry(connection, address)
+        if isinstance(found, Account):
+            return replace(found, maildir=str(self._mail_root / found.maildir))
+        return found

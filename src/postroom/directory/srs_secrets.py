@@ -1,0 +1,137 @@
+"""The secrets with which senders of forwarded mail are rewritten (`postroom.delivery.srs`).
+
+They are kept in the database, because a report may come back to another node than the one that
+forwarded. From time to time a new one is made; one that has been replaced stays for as long as
+addresses made with it may come back. A new one is known for an hour before it signs: by then every
+node has read it. The very first signs at once.
+
+Who controls the input: nobody; secrets are random.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, delete, insert, select
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from postroom.database.engine import transaction
+from postroom.directory.sql_directory import IDirectoryReactor
+from postroom.directory.tables import srs_secret
+
+DAY_SECONDS: Final = 86_400
+SETTLE_SECONDS: Final = 3600
+"""How long a new secret is only known before it signs."""
+READ_SECONDS: Final = 600.0
+"""How often secrets are read anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How long secrets last, in days.
+
+    Attributes:
+        rotation_days: after this a new one is made; 0 for never.
+        lifetime_days: how long addresses made with a secret are answered.
+    """
+
+    rotation_days: int = 90
+    lifetime_days: int = 21
+
+
+def read_secrets(engine: Engine, rotation: Rotation, now: float) -> tuple[bytes, ...]:
+    """Give the secrets, the one that signs first; makes one if it is time. Blocks."""
+    table = srs_secret.c
+    query = select(table.made_at, table.value).order_by(table.made_at.desc(), table.id.desc())
+    with engine.connect() as connection:
+        rows = connection.execute(query).all()
+    days = rotation.rotation_days
+    if not rows or (days and now - rows[0].made_at > _days(days)):
+        kept_days = days + rotation.lifetime_days + 1
+        with transaction(engine) as connection:
+            again = connection.execute(query).all()
+            if [row.value for row in again] == [row.value for row in rows]:
+                connection.execute(
+                    insert(srs_secret).values(made_at=now, value=secrets.token_hex(32))
+                )
+            if days:
+                old = table.made_at < now - _days(kept_days)
+                connection.execute(delete(srs_secret).where(old))
+            rows = connection.execute(query).all()
+    settled = [row for row in rows if now - row.made_at >= SETTLE_SECONDS] or rows[-1:]
+    ordered = dict.fromkeys([settled[0].value, *(row.value for row in rows)])
+    return tuple(bytes.fromhex(value) for value in ordered)
+
+
+def _days(number: int) -> int:
+    return number * DAY_SECONDS
+
+
+class SRSSecrets:
+    """The secrets as a daemon has them; call it for those of now."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        engine: Engine,
+        rotation: Rotation,
+        first: tuple[bytes, ...],
+        reactor: IDirectoryReactor,
+        pool: ThreadPool,
+        now: Callable[[], float],
+    ) -> None:
+        """Begin with secrets that were read already.
+
+        Args:
+            engine: the database, migrated.
+            rotation: how long they last.
+            first: from `read_secrets`.
+            reactor: whose clock says when to read them anew.
+            pool: the threads in which that is done; the caller starts and stops it.
+            now: gives POSIX time, in seconds.
+        """
+        self._now = now
+        self._engine = engine
+        self._rotation = rotation
+        self._secrets = first
+        self._reactor = reactor
+        self._pool = pool
+        self._reading = LoopingCall(self._read)
+        self._reading.clock = reactor
+
+    def __call__(self) -> tuple[bytes, ...]:
+        """Give the secrets, the one that signs first."""
+        return self._secrets
+
+    def start(self) -> None:
+        """Begin to read them anew now and then."""
+        self._reading.start(READ_SECONDS, now=False)
+
+    def stop(self) -> None:
+        """End that."""
+        if self._reading.running:
+            self._reading.stop()
+
+    def _read(self) -> Deferred[None]:
+        reading = deferToThreadPool(
+            self._reactor,
+            self._pool,
+            read_secrets,
+            self._engine,
+            self._rotation,
+            self._now(),
+        )
+        return reading.addCallbacks(self._take, self._failed)
+
+    def _take(self, found: tuple[bytes, ...]) -> None:
+        self._secrets = found
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("The secrets for rewritten senders could not be read anew", failure)

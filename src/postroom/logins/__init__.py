@@ -1,0 +1,1 @@
+"""Who may log in: credentials, their checks, tokens, and lock-outs."""

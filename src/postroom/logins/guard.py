@@ -1,0 +1,231 @@
+"""Guessing passwords made slow: failures counted, answers delayed, and whoever goes on locked out.
+
+Failures are counted twice: by where they come from (an IPv4 address, an IPv6 /64) and by the name
+that was tried, whether or not anybody has it, so that being counted tells nothing. Counts live in
+memory, are forgotten after a while, and are bounded in number: the oldest go first.
+
+- Every refusal waits for `GuardSettings.refusal_seconds` after the client's line, so that what it
+  took to find out does not show. After a few failures the wait doubles each time.
+- Too many failures lock out, for a time: a name for everybody but those who have lately logged in
+  with it from where they are, or an attacker could keep its owner out; an address for every name.
+- Who is locked out hears 454 whatever they send, and nothing is looked up or hashed for it.
+
+Somebody who logged in lately from the same place and now fails is a program with an old password
+rather than an attack: for a while that does not count against the place, which others share.
+
+Only lock-outs are stored (`postroom.logins.lockouts`); a login that succeeds never writes.
+
+Who controls the input: the peer, the name; the address is its connection's.
+
+Known limit: each process counts for itself; lock-outs are shared.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postroom.directory.addresses import login_address
+from postroom.interfaces import ILoginGuard
+from postroom.wire.replies import Reply, reply
+
+LOCKED_OUT: Final = reply(454, "4.7.0", "Too many failed logins, try again later")
+_NAME_CHARACTERS: Final = 300
+
+_V = TypeVar("_V")
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """How guesses are slowed down; times in seconds.
+
+    Attributes:
+        refusal_seconds: how long the answer to a wrong login takes at least.
+        failures_before_delay: failures after which the wait doubles with each further one.
+        longest_delay_seconds: where doubling ends.
+        failures_of_account: failures of one name that lock it out.
+        failures_of_address: failures from one address that lock it out.
+        forget_seconds: how long a failure counts.
+        lockout_seconds: how long a lock-out lasts.
+        remembered: how many names and addresses are counted at once.
+    """
+
+    refusal_seconds: float = 1.0
+    failures_before_delay: int = 3
+    longest_delay_seconds: float = 30.0
+    failures_of_account: int = 20
+    failures_of_address: int = 50
+    forget_seconds: float = 3600.0
+    lockout_seconds: float = 900.0
+    remembered: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """Somebody who may not try to log in for a while.
+
+    Attributes:
+        subject: ``account:`` and a name, or ``address:`` and an address or network.
+        failures: how many there were.
+        since: POSIX time, in seconds.
+        until: POSIX time, in seconds.
+    """
+
+    subject: str
+    failures: int
+    since: float
+    until: float
+
+
+class _Recent(Generic[_V]):
+    """A mapping that forgets what was set longest ago when it has become too large."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[str, _V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: str) -> _V | None:
+        return self._values.get(key)
+
+    def set(self, key: str, value: _V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._limit:
+            self._values.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        self._values.pop(key, None)
+
+
+@implementer(ILoginGuard)
+class LoginGuard:
+    """Counts failures and says what follows from them.
+
+    Attributes:
+        store: takes each new lock-out, to share it with other processes.
+        default_domain: of a name without one.
+    """
+
+    def __init__(
+        self,
+        settings: GuardSettings,
+        now: Callable[[], float],
+        place_of: Callable[[str], str],
+        is_exempt: Callable[[str], bool],
+        default_domain: str | None = None,
+    ) -> None:
+        """Begin without failures.
+
+        Args:
+            settings: the site's.
+            now: gives POSIX time, in seconds.
+            place_of: gives what of an address counts as one: itself, or its /64.
+            is_exempt: says whether an address is never locked out or made to wait for long.
+            default_domain: of a name without one.
+        """
+        self.store: Callable[[Lockout], object] = lambda _: None
+        self.default_domain = default_domain
+        self._settings = settings
+        self._now = now
+        self._place_of = place_of
+        self._is_exempt = is_exempt
+        self._failures: _Recent[tuple[int, float]] = _Recent(settings.remembered)
+        self._trusted: _Recent[int] = _Recent(settings.remembered)
+        self._locked: dict[str, float] = {}
+
+    def refusal(self, client: str, username: bytes | None) -> Reply | None:
+        """See `ILoginGuard.refusal`."""
+        if not self._locked or self._is_exempt(client):
+            return None
+        place = self._place_of(client)
+        if self._is_locked(f"address:{place}"):
+            return LOCKED_OUT
+        if username is None:
+            return None
+        name = self._name(username)
+        if self._is_locked(f"account:{name}") and self._trusted.get(f"{name} {place}") is None:
+            return LOCKED_OUT
+        return None
+
+    def failed(self, client: str, username: bytes) -> float:
+        """See `ILoginGuard.failed`."""
+        settings = self._settings
+        if self._is_exempt(client):
+            return settings.refusal_seconds
+        name, place = self._name(username), self._place_of(client)
+        trusted = self._spend_trust(f"{name} {place}")
+        counts = [self._count(f"account:{name}", settings.failures_of_account)]
+        if not trusted:
+            counts.append(self._count(f"address:{place}", settings.failures_of_address))
+        excess = min(max(counts) - settings.failures_before_delay, 30)
+        delay = settings.refusal_seconds * (1 << max(excess, 0))
+        return max(min(delay, settings.longest_delay_seconds), settings.refusal_seconds)
+
+    def succeeded(self, client: str, username: bytes) -> None:
+        """See `ILoginGuard.succeeded`."""
+        pair = f"{self._name(username)} {self._place_of(client)}"
+        self._trusted.set(pair, self._settings.failures_of_account)
+
+    def replace_lockouts(self, locked: Mapping[str, float]) -> None:
+        """Take over who is locked out and until when, as all processes together know it.
+
+        Who is no longer among them begins anew, without failures.
+        """
+        for subject in self._locked.keys() - locked.keys():
+            self._failures.drop(subject)
+        self._locked = dict(locked)
+
+    def _spend_trust(self, pair: str) -> bool:
+        left = self._trusted.get(pair)
+        if left is None:
+            return False
+        if left <= 1:
+            self._trusted.drop(pair)
+        else:
+            self._trusted.set(pair, left - 1)
+        return True
+
+    def _count(self, subject: str, most: int) -> int:
+        now, settings = self._now(), self._settings
+        count, since = self._failures.get(subject) or (0, now)
+        if now - since > settings.forget_seconds:
+            count, since = 0, now
+        count += 1
+        self._failures.set(subject, (count, since))
+        if count >= most and not self._is_locked(subject):
+            self._lock(Lockout(subject, count, now, now + settings.lockout_seconds))
+        return count
+
+    def _lock(self, lockout: Lockout) -> None:
+        self._locked[lockout.subject] = lockout.until
+        self._failures.drop(lockout.subject)
+        _log.warn(
+            "{subject} is locked out for {seconds:.0f} seconds after {failures} failed logins",
+            subject=lockout.subject,
+            seconds=lockout.until - lockout.since,
+            failures=lockout.failures,
+        )
+        self.store(lockout)
+
+    def _is_locked(self, subject: str) -> bool:
+        until = self._locked.get(subject)
+        if until is None:
+            return False
+        if until > self._now():
+            return True
+        del self._locked[subject]
+        return False
+
+    def _name(self, username: bytes) -> str:
+        """Give one name for all ways to write one; anything the peer sends has one."""
+        known = login_address(username, self.default_domain)
+        if known is not None:
+            return known
+        return ascii(username[:_NAME_CHARACTERS].lower())[2:-1][:_NAME_CHARACTERS]

@@ -1,0 +1,235 @@
+"""Passwords: what may be one, and the forms in which they are stored.
+
+A password that nobody has is verified at the same cost as one that somebody has: against an
+argon2id hash made with the same parameters. An old hash that does not match costs that hash on top,
+so that an account which still has one does not answer sooner than no account at all. A verification
+and the new forms that it may call for (other parameters, a scheme of other days, keys for SCRAM)
+are one piece of work.
+
+Everything here blocks, for tens of milliseconds and with some 19 MiB, on purpose: the daemon calls
+it through `postroom.logins.passwords`. argon2 runs without the interpreter's lock.
+
+Who controls the input: a password to verify is the peer's; what is stored is the administrator's.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import argon2
+
+from postroom.errors import UserError
+from postroom.logins import schemes, scram
+from postroom.logins.schemes import SCRAM_SHA_256, BadStoredPassword, Stored, parse_stored
+from postroom.logins.scram import ITERATIONS
+
+SHORT_CHARACTERS: Final = 8
+"""A new password of fewer characters deserves a word."""
+LONGEST_OCTETS: Final = 1024
+"""The longest password, in octets of UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashParameters:
+    """What a hash costs; the defaults are OWASP's for argon2id (2 passes over 19 MiB).
+
+    Attributes:
+        passes: how often the memory is gone over, at least 1.
+        memory_kib: the memory in KiB, at least 8 for each lane.
+        lanes: how many threads argon2 itself uses.
+
+    RFC 9106 s3.1
+    """
+
+    passes: int = 2
+    memory_kib: int = 19_456
+    lanes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """In which forms new passwords are stored: argon2id always, and these.
+
+    Attributes:
+        scram: the keys of SCRAM-SHA-256, for clients that will not send the password itself.
+        clear_text: the password itself, which CRAM-MD5 cannot do without.
+        scram_iterations: what it costs to try a password on stolen keys; at least 4096.
+
+    RFC 7677 s4
+    """
+
+    scram: bool = False
+    clear_text: bool = False
+    scram_iterations: int = ITERATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found.
+
+    Attributes:
+        matches: the password is right.
+        new_stored: what to store in place of the old forms, if the password was right and they are
+            not what new passwords get; else None.
+    """
+
+    matches: bool
+    new_stored: tuple[str, ...] | None = None
+
+
+class Hashing:
+    """Makes and verifies what is stored of passwords. May be used from any thread."""
+
+    def __init__(
+        self, parameters: HashParameters | None = None, forms: Forms | None = None
+    ) -> None:
+        """Take the parameters and forms of new passwords; old ones carry their own."""
+        chosen = parameters or HashParameters()
+        self.forms = forms or Forms()
+        self._hasher = argon2.PasswordHasher(
+            time_cost=chosen.passes, memory_cost=chosen.memory_kib, parallelism=chosen.lanes
+        )
+
+    def hash(self, password: bytes) -> str:
+        """Make an argon2id hash of a password that `new_password` let pass.
+
+        RFC 9106 s3.1
+        """
+        return self._hasher.hash(password)
+
+    def store(self, password: bytes) -> tuple[str, ...]:
+        """Make all that is to be stored of a password that `new_password` let pass.
+
+        Raises:
+            UserError: one of the forms cannot be made of this password.
+        """
+        return self._forms_of(password, self.hash(password))
+
+    def verify(self, stored: Sequence[str], offered: bytes) -> Verdict:
+        """Say whether a password is right.
+
+        Args:
+            stored: the account's forms of it; empty if there is no account or it has no password,
+                which costs the same and never matches.
+            offered: as the peer sent it.
+
+        Raises:
+            argon2.exceptions.VerificationError: it could not be computed (no memory).
+            argon2.exceptions.InvalidHashError, BadStoredPassword: what is stored cannot be read.
+                All are trouble of ours (454), not a wrong password.
+
+        RFC 9106 s3.1; RFC 8265 s4.2
+        """
+        password = offered_password(offered)
+        form = self._checked_form(stored)
+        if form is None or form.scheme == "ARGON2":
+            right = self._matches_argon2(self._nobody if form is None else form.data, password)
+        else:
+            right = self._matches_old(form, offered, password)
+        if password is None or form is None or not right:
+            return Verdict(False)
+        return Verdict(True, self._renewed(tuple(stored), form, password))
+
+    def prepare(self) -> None:
+        """Make the hash of nobody's password now, so that the first look-up does not pay for it."""
+        _ = self._nobody
+
+    @cached_property
+    def _nobody(self) -> str:
+        return self._hasher.hash(b"the password of nobody")
+
+    def _checked_form(self, stored: Sequence[str]) -> Stored | None:
+        """Choose the form to check: argon2id if it is there, SCRAM's keys only if nothing else."""
+        parsed = [parse_stored(text) for text in stored]
+        order = {"ARGON2": 0, SCRAM_SHA_256: 2}
+        return min(parsed, key=lambda form: order.get(form.scheme, 1), default=None)
+
+    def _matches_argon2(self, stored: str, password: bytes | None) -> bool:
+        try:
+            return self._hasher.verify(stored, password or b"")
+        except argon2.exceptions.VerifyMismatchError:
+            return False
+
+    def _matches_old(self, form: Stored, offered: bytes, password: bytes | None) -> bool:
+        """Check a form of other days; the others who made it did not prepare the octets."""
+        right = password is not None and any(
+            scram.keys_match(scram.read_keys(form), each)
+            if form.scheme == SCRAM_SHA_256
+            else schemes.matches(form, each)
+            for each in dict.fromkeys((offered, password))
+        )
+        if not right:
+            self._matches_argon2(self._nobody, password)
+        return right
+
+    def _renewed(
+        self, stored: tuple[str, ...], form: Stored, password: bytes
+    ) -> tuple[str, ...] | None:
+        old = form.scheme != "ARGON2" or self._hasher.check_needs_rehash(form.data)
+        if not old and self._has_wanted_forms(stored):
+            return None
+        try:
+            return self._forms_of(password, self.hash(password) if old else form.data)
+        except UserError:  # SCRAM cannot take this password: it is as good as it can be
+            return (self.hash(password),) if old else None
+
+    def _has_wanted_forms(self, stored: tuple[str, ...]) -> bool:
+        wanted, has = self.forms, {form.scheme: form for form in map(parse_stored, stored)}
+        keys = has.get(SCRAM_SHA_256)
+        if (keys is not None) != wanted.scram or ("PLAIN" in has) != wanted.clear_text:
+            return False
+        try:
+            return keys is None or scram.read_keys(keys).iterations == wanted.scram_iterations
+        except BadStoredPassword:
+            return False
+
+    def _forms_of(self, password: bytes, hashed: str) -> tuple[str, ...]:
+        forms = [hashed]
+        if self.forms.scram:
+            forms.append(scram.make_keys(password, self.forms.scram_iterations))
+        if self.forms.clear_text:
+            forms.append("{PLAIN}" + password.decode("utf-8"))
+        return tuple(forms)
+
+
+def new_password(text: str) -> bytes:
+    """Check a password that is to be set, and give the octets that are hashed.
+
+    Raises:
+        UserError: it is empty, too long, or has a control character in it.
+
+    RFC 8265 s4.2
+    """
+    if not text:
+        raise UserError("the password is empty")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise UserError("the password holds a control character")
+    prepared = _opaque_string(text)
+    if len(prepared) > LONGEST_OCTETS:
+        raise UserError(f"the password is longer than {LONGEST_OCTETS} octets")
+    return prepared
+
+
+def offered_password(octets: bytes) -> bytes | None:
+    """Bring what a client sent into the form that was hashed; None if it can be nobody's.
+
+    RFC 8265 s4.2
+    """
+    if not octets or len(octets) > LONGEST_OCTETS * 4:
+        return None
+    if b"\0" in octets:  # which no password has, and which PBKDF2 cannot tell from its end
+        return None
+    if octets.isascii():
+        return octets
+    try:
+        return _opaque_string(octets.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _opaque_string(text: str) -> bytes:
+    """The OpaqueString profile: other spaces become SPACE, the rest NFC. RFC 8265 s4.2.1."""
+    spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
+    return unicodedata.normalize("NFC", spaced).encode("utf-8")

@@ -1,0 +1,150 @@
+"""Lock-outs in the database: shared by processes, kept over a restart, cleared by the command.
+
+A lock-out is written when it begins, and only then; those that are over are removed with it. Each
+change counts ``lockout_revision`` up. A daemon reads that number once a second and reads the table
+again when it has changed, so that whoever is cleared may try again within a second.
+
+The first functions block; `SharedLockouts` calls them in threads.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from postroom.database.engine import transaction
+from postroom.directory.sql_directory import IDirectoryReactor
+from postroom.directory.tables import lockout, lockout_revision
+from postroom.errors import UserError
+from postroom.logins.guard import Lockout, LoginGuard
+
+POLL_SECONDS: Final = 1.0
+
+_log = Logger()
+
+
+def add_lockout(engine: Engine, added: Lockout) -> None:
+    """Store a lock-out, and forget those that are over."""
+    with transaction(engine) as connection:
+        over = or_(lockout.c.until <= int(added.since), lockout.c.subject == added.subject)
+        connection.execute(delete(lockout).where(over))
+        connection.execute(
+            insert(lockout).values(
+                subject=added.subject,
+                failures=added.failures,
+                since=int(added.since),
+                until=int(added.until),
+            )
+        )
+        _count_up(connection)
+
+
+def list_lockouts(engine: Engine, now: float) -> tuple[Lockout, ...]:
+    """Give the lock-outs that are not over, the one that ends last first."""
+    columns = lockout.c
+    query = select(columns.subject, columns.failures, columns.since, columns.until)
+    ordered = query.where(columns.until > int(now)).order_by(columns.until.desc(), columns.subject)
+    with engine.connect() as connection:
+        return tuple(Lockout(*row) for row in connection.execute(ordered))
+
+
+def clear_lockouts(engine: Engine, names: Sequence[str] | None) -> tuple[str, ...]:
+    """End lock-outs before their time.
+
+    Args:
+        engine: the database.
+        names: accounts and addresses; None for all.
+
+    Returns:
+        The subjects that were cleared.
+
+    Raises:
+        UserError: one of them is not locked out; then none is cleared.
+    """
+    with transaction(engine) as connection:
+        locked = connection.scalars(
+            select(lockout.c.subject).where(lockout.c.until > int(time.time()))
+        ).all()
+        chosen = list(locked)
+        if names is not None:
+            wanted = [f"{kind}:{name.lower()}" for name in names for kind in ("account", "address")]
+            chosen = [subject for subject in locked if subject in wanted]
+            for name in names:
+                if not any(subject.partition(":")[2] == name.lower() for subject in chosen):
+                    raise UserError(f"{name} is not locked out; see 'postroom lockout list'")
+        connection.execute(delete(lockout).where(lockout.c.subject.in_(chosen)))
+        _count_up(connection)
+    return tuple(chosen)
+
+
+def _count_up(connection: Connection) -> None:
+    revision = lockout_revision.c.revision
+    connection.execute(update(lockout_revision).values(revision=revision + 1))
+
+
+def _read_revision(engine: Engine) -> int:
+    with engine.connect() as connection:
+        found: int = connection.execute(select(lockout_revision.c.revision)).scalar_one()
+    return found
+
+
+class SharedLockouts:
+    """Keeps a guard's lock-outs and the database's at one."""
+
+    def __init__(
+        self, guard: LoginGuard, engine: Engine, reactor: IDirectoryReactor, pool: ThreadPool
+    ) -> None:
+        """Take the guard, and the threads of look-ups; polls begin with `start`."""
+        self._guard = guard
+        self._engine = engine
+        self._reactor = reactor
+        self._pool = pool
+        self._revision: int | None = None
+        self._failing = False
+        self._polls = LoopingCall(self._poll)
+        self._polls.clock = reactor
+        guard.store = self._store
+
+    def start(self) -> None:
+        """Read who is locked out, and begin to notice changes."""
+        self._polls.start(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the polls."""
+        if self._polls.running:
+            self._polls.stop()
+
+    def _store(self, added: Lockout) -> None:
+        stored = deferToThreadPool(self._reactor, self._pool, add_lockout, self._engine, added)
+        stored.addErrback(
+            lambda failure: _log.failure(
+                "The lock-out of {subject} could not be stored", failure, subject=added.subject
+            )
+        )
+
+    def _poll(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._read()).addErrback(self._poll_failed)
+
+    async def _read(self) -> None:
+        revision = await deferToThreadPool(self._reactor, self._pool, _read_revision, self._engine)
+        if revision != self._revision:
+            found = await deferToThreadPool(
+                self._reactor, self._pool, list_lockouts, self._engine, time.time()
+            )
+            self._revision = revision
+            self._guard.replace_lockouts({each.subject: each.until for each in found})
+        if self._failing:
+            self._failing = False
+            _log.info("Lock-outs can be read again")
+
+    def _poll_failed(self, failure: Failure) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.failure("Lock-outs cannot be read", failure)

@@ -1,0 +1,162 @@
+"""Logins with tokens that somebody else gave out: signed ones (JWT), or such as have to be shown.
+
+A token is first read by a `postroom.interfaces.ITokenReader`, which says what it claims once it is
+believed: `postroom.logins.signed_tokens` checks a signature, `postroom.logins.introspection`
+asks whoever gave it out. What is checked of the claims is the same for both, and stands here; then
+the account has to exist and be switched on, which the sources of logins know.
+
+Whatever is wrong with a token is told the client in the same words (RFC 7628 s3.2.2); the log says
+what it was.
+
+Who controls the input: the peer, the token; its issuer, what a token claims that is believed.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import LoginFailed
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postroom.credentials import BadToken, TokenOfAnother, TokenRefused, readings
+from postroom.errors import Refusal
+from postroom.interfaces import IBearerToken, IProvenUser, ITokenReader
+from postroom.logins.checker import UNAVAILABLE
+
+LEEWAY_SECONDS: Final = 30
+"""How far clocks may differ."""
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """What a token has to claim.
+
+    Attributes:
+        issuer: who has to have given it out; empty for whoever the reader believes.
+        audiences: one of these it has to be meant for; none for any.
+        scope: what it has to allow; empty for anything.
+        username_claim: which claim names the account.
+    """
+
+    issuer: str = ""
+    audiences: tuple[str, ...] = ()
+    scope: str = ""
+    username_claim: str = "email"
+
+
+@implementer(IProvenUser)
+class _Holder:
+    """Whom a token names."""
+
+    def __init__(self, username: bytes) -> None:
+        self.username = username
+
+
+@implementer(ICredentialsChecker)
+class TokenChecker:
+    """Checks logins with tokens; the avatar id is the account's address, as bytes."""
+
+    credentialInterfaces = (IBearerToken,)
+
+    def __init__(
+        self,
+        settings: TokenSettings,
+        reader: ITokenReader,
+        accounts: ICredentialsChecker,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Make a checker.
+
+        Args:
+            settings: what tokens have to claim.
+            reader: finds out what they claim.
+            accounts: takes `IProvenUser`, and knows the accounts.
+            now: gives POSIX time, in seconds.
+        """
+        self._settings = settings
+        self._reader = reader
+        self._accounts = accounts
+        self._now = now
+        status = {"status": "invalid_token", "schemes": "bearer"}
+        if settings.scope:
+            status["scope"] = settings.scope
+        self._refused = json.dumps(status).encode("ascii")
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """Check a login.
+
+        Returns:
+            The account's address. It fails with `TokenRefused` (a challenge, then 535 5.7.8; it is
+            `TokenOfAnother` if only the user name is wrong), with `UnauthorizedLogin` (535 5.7.8),
+            or with a `Refusal` of 454 4.7.0 when the token cannot be checked now.
+
+        RFC 7628 s3.2
+        """
+        return Deferred.fromCoroutine(self._check(credentials.username, credentials.token))
+
+    async def _check(self, username: bytes, token: bytes) -> bytes | tuple[()]:
+        try:
+            claims = await self._reader.claims(token.decode("ascii"))
+            holder = self._holder(claims)
+        except BadToken as error:
+            _log.info("A token was refused: {reason}", reason=str(error))
+            raise TokenRefused(self._refused) from None
+        except Refusal:
+            raise
+        except Exception:
+            _log.failure("A token could not be checked")
+            raise Refusal(UNAVAILABLE) from None
+        account = await self._account(holder)
+        if username.lower() not in (b"", holder.lower()):
+            await self._check_name(username, account)
+        return account
+
+    async def _account(self, name: bytes) -> bytes | tuple[()]:
+        found: Deferred[bytes | tuple[()]] = self._accounts.requestAvatarId(_Holder(name))
+        return await found
+
+    async def _check_name(self, username: bytes, account: bytes | tuple[()]) -> None:
+        """Check that the user name beside a token is another name of the token's account."""
+        for name in readings(username, account):
+            with suppress(LoginFailed):
+                if await self._account(name) == account:
+                    return
+        _log.info("A token was refused: it names another than the client does")
+        raise TokenOfAnother(self._refused)
+
+    def _holder(self, claims: Mapping[str, Any]) -> bytes:
+        """Check what a token claims, and give whom it names."""
+        settings, now = self._settings, self._now()
+        expires, begins = claims.get("exp"), claims.get("nbf", 0)
+        if not isinstance(expires, int | float) or not isinstance(begins, int | float):
+            raise BadToken("it does not say how long it is good")
+        if not begins - LEEWAY_SECONDS <= now < expires + LEEWAY_SECONDS:
+            raise BadToken("it is too old or too new")
+        if settings.issuer and claims.get("iss") != settings.issuer:
+            raise BadToken("it is of another issuer")
+        audiences = claims.get("aud", [])
+        named = {audiences} if isinstance(audiences, str) else _strings(audiences)
+        if settings.audiences and not named & set(settings.audiences):
+            raise BadToken("it is meant for others")
+        scopes = claims.get("scope", claims.get("scp", ""))
+        allowed = set(scopes.split()) if isinstance(scopes, str) else _strings(scopes)
+        if settings.scope and settings.scope not in allowed:
+            raise BadToken(f"it does not allow {settings.scope}")
+        name = claims.get(settings.username_claim)
+        if not isinstance(name, str) or not name:
+            raise BadToken(f"it has no {settings.username_claim}")
+        if settings.username_claim == "email" and claims.get("email_verified") is False:
+            raise BadToken("its address was never verified")
+        return name.encode("utf-8", "replace")
+
+
+def _strings(value: object) -> set[str]:
+    return {each for each in value if isinstance(each, str)} if isinstance(value, list) else set()

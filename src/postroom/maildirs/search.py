@@ -1,0 +1,85 @@
+"""Finding messages: by header field, text, flag, and time of arrival.
+
+What costs least is looked at first: flags and time are in the listing, fields take the header,
+words the whole message. Comparing ignores case, and takes any run of blanks for one.
+
+Who controls the input: the administrator, what is looked for; senders, what is searched.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from postroom.errors import UserError
+from postroom.maildirs.messages import Entry, Gone, Mailbox
+from postroom.maildirs.reading import read_fields, searchable
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a message has to be like; all of it.
+
+    Attributes:
+        fields: names of header fields and what one field of that name has to hold.
+        texts: what the body, or an attachment's name, has to hold.
+        with_flags: letters of flags that it has.
+        without_flags: letters of flags that it has not.
+        since: POSIX time at or after which it arrived.
+        before: POSIX time before which it arrived.
+    """
+
+    fields: Sequence[tuple[str, str]] = ()
+    texts: Sequence[str] = ()
+    with_flags: str = ""
+    without_flags: str = ""
+    since: float | None = None
+    before: float | None = None
+
+
+def find_messages(
+    mailbox: Mailbox, criteria: Criteria, left_out: Callable[[Entry, str], None]
+) -> Iterator[Entry]:
+    """Give the messages of a mailbox that are as they are looked for, in order of arrival.
+
+    Args:
+        mailbox: open.
+        criteria: what they are like.
+        left_out: told of each that cannot be read, and why.
+    """
+    for entry in mailbox.entries():
+        if _listed_matches(entry, criteria):
+            try:
+                if _content_matches(mailbox, entry, criteria):
+                    yield entry
+            except Gone:
+                continue
+            except UserError as error:
+                left_out(entry, str(error))
+
+
+def _listed_matches(entry: Entry, criteria: Criteria) -> bool:
+    flags = set(entry.flags)
+    return (
+        flags.issuperset(criteria.with_flags)
+        and flags.isdisjoint(criteria.without_flags)
+        and (criteria.since is None or entry.received_at >= criteria.since)
+        and (criteria.before is None or entry.received_at < criteria.before)
+    )
+
+
+def _content_matches(mailbox: Mailbox, entry: Entry, criteria: Criteria) -> bool:
+    if not criteria.fields and not criteria.texts:
+        return True
+    with mailbox.reading(entry) as file:
+        if criteria.fields:
+            found = [(name.lower(), _plain(value)) for name, value in read_fields(file)]
+            for wanted, text in criteria.fields:
+                if not any(n == wanted.lower() and _plain(text) in value for n, value in found):
+                    return False
+        if criteria.texts:
+            whole = [_plain(text) for text in searchable(file)]
+            return all(any(_plain(text) in each for each in whole) for text in criteria.texts)
+    return True
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,445 @@
+"""Taking messages into a mailbox from an mbox or another Maildir, and giving them out.
+
+Theory: a message is read once, in pieces: it goes into a file in ``tmp/`` while its digest is made,
+and gets its name afterwards. Files are synced and named in batches, as deliveries do it, so that a
+directory is synced once for many. Nothing is ever replaced.
+
+A message is not taken twice: its name says which it is. From a Maildir it keeps its own base name;
+from an mbox the name has the digest of its content, and a number that tells it from others with the
+same content in that file. Before them stands its place in the file, by which we and Dovecot put
+messages in order that came in the same second. So an import that was interrupted is gone on with by
+the same command, and one that was done adds nothing. A message that was moved into another mailbox
+since is taken again.
+
+    state                                  after a crash     repair
+    -------------------------------------  ----------------  -------------------------------------
+    1 in tmp/                              not imported      swept when it is 36 hours old
+    2 named, directory not synced          there, or as 1    the same command again
+    3 named, directory synced: counted     there             none
+
+Known limit: the names of all messages of the mailbox, and the digests of all of the file, are kept
+in memory: some 200 octets a message.
+
+Who controls the input: whoever made the file or wrote the mail; the content is not looked at.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from postroom.errors import UserError
+from postroom.maildirs import usage
+from postroom.maildirs.directories import create_file
+from postroom.maildirs.folders import directory_of, parse_folder
+from postroom.maildirs.line_ends import LineEnds, Sizes
+from postroom.maildirs.mailboxes import mailboxes_in, opened
+from postroom.maildirs.mbox import Damaged, Doubts, read_mbox, write_message
+from postroom.maildirs.messages import Entry, Mailbox, opened_mailbox, store_message
+from postroom.maildirs.names import FLAGS, FileName, host_part, new_base, size_fields
+from postroom.maildirs.usage import Quota, Usage
+
+BATCH_FILES: Final = 64
+BATCH_OCTETS: Final = 8 * 1024 * 1024
+CHUNK_OCTETS: Final = 256 * 1024
+OVER_QUOTA: Final = "it does not fit into the quota"
+
+# Names of other makers that are kept: no colon, slash or leading dot, nothing that needs quoting.
+_STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=%@\\-]{4,149}")
+_UNIQUE: Final = re.compile(r"[^.]*\.(?:M[0-9]+)?(I[0-9a-f]{16}N[0-9]+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that is to be taken.
+
+    Attributes:
+        number: its place among those that come with it, from 1.
+        received_at: POSIX time of its arrival; None if nobody knows.
+        flags: letters.
+        is_new: True if no program has shown it yet.
+        base: the base name that it had; None if it had none.
+        chunks: gives its content, once; may raise OSError or UserError.
+    """
+
+    number: int
+    received_at: float | None
+    flags: str
+    is_new: bool
+    base: str | None
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of messages.
+
+    Attributes:
+        done: how many were taken, or given out.
+        present: how many were there already.
+        failed: the number of each of the others, and what was wrong with it.
+        doubts: lines of the mbox that only look as if a message began there.
+        fault: what is wrong with the mbox as a whole; empty if nothing is.
+    """
+
+    done: int = 0
+    present: int = 0
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    doubts: Doubts = field(default_factory=Doubts)
+    fault: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no message was taken, and none was there already."""
+        return not self.done and not self.present
+
+    @property
+    def is_fault_alone(self) -> bool:
+        """True if there is nothing to say of single messages."""
+        return bool(self.fault) and self.is_empty and not self.failed
+
+
+class Interrupted(UserError):
+    """The disk failed; what was taken before stays."""
+
+
+class _Unreadable(Exception):
+    """A message that its source does not give whole."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A file in ``tmp/``, open, and where it will be."""
+
+    descriptor: int
+    temporary: str
+    part: str
+    name: str
+    size_octets: int
+
+
+class Intake:
+    """Takes messages into one mailbox.
+
+    Attributes:
+        report: what became of them so far.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        quota: Quota | None = None,
+        report: Report | None = None,
+        line_ends: LineEnds = LineEnds.KEPT,
+    ) -> None:
+        """Begin.
+
+        Args:
+            mailbox: open.
+            quota: refuse what is over it; None to take all.
+            report: to be filled in; None to make one.
+            line_ends: what the files get; messages of a Maildir, which may be binary, keep theirs.
+        """
+        self._line_ends = line_ends
+        self.report = Report() if report is None else report
+        self._mailbox = mailbox
+        self._quota = quota
+        self._usage = Usage()
+        if quota is not None:
+            self._usage = usage.current(mailbox.root, quota, Usage(1, 1), time.time())
+        self._known = {key for entry in mailbox.entries() for key in _keys(entry.base)}
+        self._digests: Counter[bytes] = Counter()
+        self._waiting: list[_Waiting] = []
+        self._octets = 0
+
+    def take(self, incoming: Incoming) -> None:
+        """Take a message, or note in the report why not. It is durable after `finish`.
+
+        Raises:
+            OSError: the disk; what has been taken before stays.
+        """
+        stem = None if incoming.base is None else incoming.base.partition(",")[0]
+        if stem is not None and not _STEM.fullmatch(stem):
+            stem = None
+        if stem in self._known:
+            self.report.present += 1
+            return
+        temporary = new_base()
+        tmp = self._mailbox.part("tmp")
+        descriptor = create_file(temporary, tmp)
+        try:
+            sizes, digest = _write(descriptor, incoming, self._line_ends)
+            stem, size = stem or self._stem_of(incoming, digest), sizes.octets
+            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, sizes), size)
+            if not self._admit(incoming, stem, size):
+                raise _Unreadable
+        except BaseException as error:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=tmp)
+            if not isinstance(error, _Unreadable):
+                raise
+            if error.args:
+                self.report.failed.append((incoming.number, str(error)))
+            return
+        self._known.update(_keys(stem))
+        self._waiting.append(waiting)
+        self._octets += size
+        if len(self._waiting) >= BATCH_FILES or self._octets >= BATCH_OCTETS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make durable what has been taken.
+
+        Raises:
+            OSError: the disk; some of it may be there.
+        """
+        batch, self._waiting = self._waiting, []
+        octets, self._octets = self._octets, 0
+        try:
+            with suppress(OSError):
+                for each in batch:
+                    os.posix_fadvise(each.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            for each in batch:
+                os.fsync(each.descriptor)
+        finally:
+            for each in batch:
+                os.close(each.descriptor)
+        tmp = self._mailbox.part("tmp")
+        for each in batch:
+            into = self._mailbox.part(each.part)
+            os.rename(each.temporary, each.name, src_dir_fd=tmp, dst_dir_fd=into)
+        if batch:
+            self._mailbox.sync()
+            usage.append(self._mailbox.root, octets, len(batch))
+            self.report.done += len(batch)
+
+    def _stem_of(self, incoming: Incoming, digest: bytes) -> str:
+        self._digests[digest] += 1
+        unique = f"M{incoming.number:07}I{digest.hex()}N{self._digests[digest]}"
+        received_at = time.time() if incoming.received_at is None else incoming.received_at
+        return f"{int(received_at)}.{unique}.{host_part(os.uname().nodename)}"
+
+    def _admit(self, incoming: Incoming, stem: str, size: int) -> bool:
+        """Count a message, unless it is there already or over the quota."""
+        if not self._known.isdisjoint(_keys(stem)):
+            self.report.present += 1
+            return False
+        after = self._usage.plus(size, 1)
+        if self._quota is not None and not self._quota.holds(after):
+            self.report.failed.append((incoming.number, OVER_QUOTA))
+            return False
+        self._usage = after
+        return True
+
+
+def import_mbox(
+    maildir: Path,
+    name: str,
+    file: BinaryIO,
+    quota: Quota | None = None,
+    step: Callable[[], None] = lambda: None,
+    line_ends: LineEnds = LineEnds.LF,
+) -> tuple[str, Report]:
+    """Take the messages of an mbox into a mailbox, which is made unless it is there.
+
+    A mailbox that was made for messages of which none could be taken is removed again.
+
+    Args:
+        maildir: the account's.
+        name: the mailbox, as somebody typed it.
+        file: the mbox, at its start.
+        quota: refuse what is over it; None to take all.
+        step: called after each message.
+        line_ends: what messages get in the Maildir.
+
+    Returns:
+        The name of the mailbox, and what became of the messages.
+
+    Raises:
+        UserError: it is no mbox, and nothing has been made.
+        Interrupted: the disk failed; what was taken before stays.
+    """
+    report = Report()
+    messages = from_mbox(file, report.doubts)
+    first = next(messages, None)
+    made = _missing(maildir, name)
+    try:
+        with opened_mailbox(maildir, name, make=True) as mailbox:
+            if first is not None:
+                intake = Intake(mailbox, quota, report, line_ends)
+                take_all(intake, chain((first,), messages), step)
+            return mailbox.name, report
+    finally:
+        if first is not None and report.is_empty:
+            _discard(maildir, made)
+
+
+def take_all(intake: Intake, messages: Iterable[Incoming], step: Callable[[], None]) -> None:
+    """Take messages, one after the other; the report says what became of them.
+
+    Raises:
+        Interrupted: the disk failed; what was taken before stays.
+    """
+    try:
+        try:
+            for incoming in messages:
+                intake.take(incoming)
+                step()
+        except Damaged as error:
+            intake.report.fault = f"it is damaged: {error}"
+        intake.finish()
+    except OSError as error:
+        done = intake.report.done
+        raise Interrupted(
+            f"{error.strerror} after {done} message{'' if done == 1 else 's'};"
+            " mend that and give the same command again to go on"
+        ) from error
+
+
+def _missing(maildir: Path, name: str) -> list[str]:
+    """List the directories that have to be made for a mailbox: its own, and the Maildir's."""
+    folder = parse_folder(name)
+    try:
+        with opened(maildir) as root:
+            known = mailboxes_in(root)
+    except FileNotFoundError:
+        return [directory_of(folder), "."]
+    return [] if name in known or folder in known else [directory_of(folder)]
+
+
+def _discard(maildir: Path, made: list[str]) -> None:
+    """Remove directories that were made for nothing, unless mail has come meanwhile."""
+    for directory in made:
+        path = maildir / directory
+        with suppress(OSError):
+            for part in ("tmp", "new", "cur"):
+                (path / part).rmdir()
+            for file in ("maildirfolder", usage.FILE):
+                (path / file).unlink(missing_ok=True)
+            path.rmdir()
+
+
+def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming]:
+    """Yield the messages of an mbox, each to be read before the next.
+
+    Args:
+        file: at its start.
+        doubts: gets the lines that only look like a beginning.
+
+    Raises:
+        UserError: it is no mbox.
+        Damaged: the file ends with this; what was given before is whole.
+    """
+    for message in read_mbox(file, doubts):
+        yield Incoming(
+            message.number,
+            message.received_at,
+            message.flags,
+            message.is_new,
+            None,
+            message.chunks,
+        )
+
+
+def from_mailbox(mailbox: Mailbox) -> Iterator[Incoming]:
+    """Give the messages of a mailbox."""
+
+    def chunks_of(entry: Entry) -> Callable[[], Iterator[bytes]]:
+        def chunks() -> Iterator[bytes]:
+            with mailbox.reading(entry) as file:
+                while chunk := file.read(CHUNK_OCTETS):
+                    yield chunk
+
+        return chunks
+
+    for entry in mailbox.entries():
+        flags = FileName.parse(entry.file_name).standard_flags
+        is_new = entry.part == "new"
+        yield Incoming(entry.number, entry.received_at, flags, is_new, entry.base, chunks_of(entry))
+
+
+def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[], None]) -> Report:
+    """Write the messages of a mailbox into an mbox.
+
+    Args:
+        mailbox: open.
+        file: where to.
+        as_lf: True to write line ends as LF; False to keep those that messages have.
+        step: called after each.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    report = Report()
+    for entry in mailbox.entries():
+        try:
+            with mailbox.reading(entry) as content:
+                write_message(
+                    file,
+                    content,
+                    entry.received_at,
+                    entry.flags,
+                    is_new=entry.part == "new",
+                    as_lf=as_lf,
+                )
+        except UserError as error:
+            report.failed.append((entry.number, str(error)))
+        else:
+            report.done += 1
+        step()
+    return report
+
+
+def _write(descriptor: int, incoming: Incoming, line_ends: LineEnds) -> tuple[Sizes, bytes]:
+    """Write a message into its file; return its sizes, and the digest of what came."""
+    digest = hashlib.blake2b(digest_size=8)
+    chunks = incoming.chunks()
+
+    def digested() -> Iterator[bytes]:
+        while chunk := _next(chunks):
+            digest.update(chunk)
+            yield chunk
+
+    sizes = store_message(descriptor, digested(), line_ends)
+    if not sizes.octets:
+        raise _Unreadable("it is empty")
+    if incoming.received_at is not None:
+        with suppress(OverflowError, OSError):
+            os.utime(descriptor, (incoming.received_at, incoming.received_at))
+    return sizes, digest.digest()
+
+
+def _next(chunks: Iterator[bytes]) -> bytes:
+    try:
+        return next(chunks, b"")
+    except Damaged:
+        raise
+    except OSError as error:
+        raise _Unreadable(error.strerror or os.strerror(error.errno or errno.EIO)) from error
+    except UserError as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _place(incoming: Incoming, stem: str, sizes: Sizes) -> tuple[str, str]:
+    """Return the directory and the name of a message."""
+    base = stem + size_fields(sizes)
+    flags = "".join(sorted(set(incoming.flags) & set(FLAGS.values())))
+    if incoming.is_new and not flags:
+        return "new", base
+    return "cur", str(FileName(base, flags))
+
+
+def _keys(base: str) -> tuple[str, ...]:
+    """Give what a message that is there is known by: its stem, and the digest in it."""
+    stem = base.partition(",")[0]
+    found = _UNIQUE.match(stem)
+    return (stem, found[1]) if found else (stem,)

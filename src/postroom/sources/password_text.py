@@ -1,0 +1,41 @@
+"""Stored passwords as files and tables of others hold them.
+
+What a scheme means is settled in `postroom.logins.schemes`; here it is only said whether there is
+a password at all, and which mechanisms a scheme allows.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from postroom.credentials import Knowledge
+
+_CLEAR: Final = ("{PLAIN}", "{CLEAR}", "{CLEARTEXT}")
+_LOCKED: Final = ("*", "!")
+
+
+def stored_password(text: str, default_scheme: str = "") -> tuple[str, ...]:
+    """Give the forms of a stored password.
+
+    Args:
+        text: as it stands there; empty, or locked as in ``/etc/shadow`` (``!``, ``*``), if nobody
+            can log in.
+        default_scheme: the scheme of what names none, as in ``SSHA``; empty leaves it unnamed, for
+            a crypt hash that says itself what it is.
+    """
+    if not text or text.startswith(_LOCKED):
+        return ()
+    if default_scheme and not text.startswith(("{", "$")):
+        return (f"{{{default_scheme}}}{text}",)
+    return (text,)
+
+
+def known_of(stored: Iterable[str]) -> frozenset[Knowledge]:
+    """Say which mechanisms some stored passwords may allow."""
+    found = {Knowledge.CHECKABLE}
+    for text in stored:
+        tag = text[: text.find("}") + 1].upper()
+        if tag in _CLEAR:
+            found.add(Knowledge.CLEAR_TEXT)
+        elif tag == "{SCRAM-SHA-256}":
+            found.add(Knowledge.SCRAM)
+    return frozenset(found)

@@ -1,0 +1,196 @@
+"""Sources that block, asked in threads of their own.
+
+A source that hangs must not take the daemon with it: each has few threads, only so many look-ups
+wait for them, and none is waited for longer than its time. Whoever comes beyond that is told at
+once that the source is down, which is a temporary failure.
+
+Some sources know when they have changed (`LookUps.version`): that is asked once a second, also in a
+thread, and counts the revision up.
+
+Who controls the input: the peer, the names that are looked up.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, ParamSpec, Protocol, TypeVar, runtime_checkable
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from postroom.credentials import Credential, Knowledge
+from postroom.directory.sql_directory import POLL_SECONDS, IDirectoryReactor
+from postroom.envelope import Domain, Entry
+from postroom.interfaces import ICredentialSource, IDirectory
+from postroom.sources.profile import SourceDown
+
+THREADS: Final = 4
+WAITING: Final = 200
+"""So many look-ups wait for a source before the next ones are refused."""
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class LookUps(Protocol):
+    """What a source answers, in a thread that it may block; raising means that it is down."""
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:
+        """What it may know of passwords; never blocks."""
+
+    def version(self) -> object:
+        """Give a value that differs when answers may have changed; None if it cannot tell."""
+
+    def domain(self, name: str) -> Domain | None:
+        """See `IDirectory.find_domain`."""
+
+    def address(self, address: str) -> Entry | None:
+        """See `IDirectory.find_address`."""
+
+    def credential(self, username: bytes) -> Credential | None:
+        """See `ICredentialSource.find_credential`."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+@runtime_checkable
+class Verifies(Protocol):
+    """An add-on for sources that give no passwords out, but say whether one is right."""
+
+    def verify(self, address: str, password: bytes) -> bool:
+        """Say whether a password is right, in a thread; raising means that the source is down."""
+
+
+class SourceThreads:
+    """A few threads for questions, of which only so many wait, and none for ever."""
+
+    def __init__(self, name: str, reactor: IDirectoryReactor, timeout_seconds: float) -> None:
+        """Make them; none runs before `start`."""
+        self._name = name
+        self._reactor = reactor
+        self._timeout_seconds = timeout_seconds
+        self._pool = ThreadPool(0, THREADS, name)
+        self._room = THREADS + WAITING
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._pool.start()
+
+    def stop(self) -> None:
+        """End the threads; blocks for what they do."""
+        self._pool.stop()
+
+    def ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+        """Call a function in a thread.
+
+        Returns:
+            What it returns; fails as it raises, with `SourceDown` if too many wait, and with
+            `TimeoutError` if it takes too long.
+        """
+        if self._room <= 0:
+            return fail(SourceDown(f"{self._name}: too many questions wait for an answer"))
+        self._room -= 1
+        result: Deferred[_T] = Deferred()
+
+        def done(outcome: _T | Failure) -> None:
+            # The thread may come late; its place is taken until then.
+            self._room += 1
+            if not result.called:
+                result.callback(outcome)
+
+        deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs).addBoth(done)
+        return result.addTimeout(self._timeout_seconds, self._reactor)
+
+
+@implementer(IDirectory, ICredentialSource)
+class ThreadedSource:
+    """A source that is asked in threads: in some for mail, in others for logins."""
+
+    _log = Logger()
+
+    def __init__(
+        self, name: str, look_ups: LookUps, reactor: IDirectoryReactor, timeout_seconds: float
+    ) -> None:
+        """Make a source; no thread runs before `start`.
+
+        Args:
+            name: for the log.
+            look_ups: what is asked.
+            reactor: the clock, and where answers are given.
+            timeout_seconds: how long an answer may take.
+        """
+        self._name = name
+        self._look_ups = look_ups
+        self._mail = SourceThreads(name, reactor, timeout_seconds)
+        self._logins = SourceThreads(f"{name} logins", reactor, timeout_seconds)
+        self._revision = 0
+        self._version: object = look_ups.version()
+        self._failing = False
+        self._polls = LoopingCall(self._poll)
+        self._polls.clock = reactor
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:
+        """See `ICredentialSource`."""
+        return self._look_ups.knows
+
+    def start(self) -> None:
+        """Begin to answer, and to notice changes."""
+        self._mail.start()
+        self._logins.start()
+        if self._version is not None:
+            self._polls.start(POLL_SECONDS, now=False)
+
+    def stop(self) -> None:
+        """End the threads; blocks for what they do."""
+        if self._polls.running:
+            self._polls.stop()
+        self._mail.stop()
+        self._logins.stop()
+        self._look_ups.close()
+
+    def revision(self) -> int:
+        """See `IDirectory.revision`."""
+        return self._revision
+
+    def find_domain(self, name: str) -> Deferred[Domain | None]:
+        """See `IDirectory.find_domain`."""
+        return self._mail.ask(self._look_ups.domain, name)
+
+    def find_address(self, address: str) -> Deferred[Entry | None]:
+        """See `IDirectory.find_address`."""
+        return self._mail.ask(self._look_ups.address, address)
+
+    def find_credential(self, username: bytes) -> Deferred[Credential | None]:
+        """See `ICredentialSource.find_credential`."""
+        found = self._logins.ask(self._look_ups.credential, username)
+        return found.addCallback(self._with_verifying)
+
+    def _with_verifying(self, found: Credential | None) -> Credential | None:
+        look_ups = self._look_ups
+        if found is None or not isinstance(look_ups, Verifies):
+            return found
+        address, verify = found.address, look_ups.verify
+        return replace(found, verify=lambda password: self._logins.ask(verify, address, password))
+
+    def _poll(self) -> Deferred[None]:
+        return self._mail.ask(self._look_ups.version).addCallbacks(self._polled, self._poll_failed)
+
+    def _polled(self, version: object) -> None:
+        self._failing = False
+        if version != self._version:
+            self._version = version
+            self._revision += 1
+
+    def _poll_failed(self, failure: Failure) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.warn(
+                "{name}: {error}", name=self._name, error=failure.getErrorMessage() or failure.type
+            )
