@@ -19,6 +19,7 @@ GROUND = {
     "later",
     "threads",
     "international",
+    "revision_cache",
 }
 ACCOUNTS = {"directory", "logins", "sources"}
 ROOMS = {"server", "client", "delivery", "queue", "policy", "certificates"}
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "maildirs": {"wire", "errors", "envelope"},
     "later": set(),
     "threads": set(),
+    "revision_cache": set(),
     "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),
     "directory": GROUND,

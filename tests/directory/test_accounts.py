@@ -192,7 +192,9 @@ class AliasTests(_DatabaseTestCase):
         )
         removed = accounts.remove_account(self.engine, '"ann."@a.example')
         self.assertEqual(removed.referrers, ('"a..b"@a.example',))
-        self.assertEqual(changes.untaken(self.engine, ['".x"@a.example']), ('".x"@a.example',))
+        self.assertEqual(
+            changes.unknown_targets(self.engine, ['".x"@a.example']), ('".x"@a.example',)
+        )
         self.assertEqual(domains.list_domains(self.engine)[0].catch_all, '".x"@a.example')
 
     def test_an_alias_that_leads_to_itself_is_refused(self) -> None:
@@ -236,7 +238,7 @@ class AliasTests(_DatabaseTestCase):
 
     def test_local_addresses_that_nobody_has_are_told(self) -> None:
         accounts.add_account(self.engine, "joe@a.example", None)
-        found = changes.untaken(
+        found = changes.unknown_targets(
             self.engine, ["Joe@a.example", "nobody@a.example", "x@b.example", "discard:"]
         )
         self.assertEqual(found, ("nobody@a.example",))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -181,9 +181,9 @@ class DirectoryTests(SynchronousTestCase):
         self.start()
         before = self.directory.revision()
 
-        def observe(event: dict[str, object]) -> None:
-            if event.get("log_namespace") == "postroom.directory.sql_directory.SQLDirectory":
-                events.append(str(event["log_format"]))
+        def observe(event: LogEvent) -> None:
+            if event.get("log_namespace") == "postroom.directory.revision_poll.RevisionPoll":
+                events.append(formatEvent(event))
 
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
@@ -197,7 +197,7 @@ class DirectoryTests(SynchronousTestCase):
         self.assertNotEqual(self.directory.revision(), before)
         self.assertEqual(
             events,
-            ["Cannot read the directory's changes", "The directory's changes can be read again"],
+            ["Cannot read the directory's changes", "Reading the directory's changes works again"],
         )
 
     def test_after_stop_nothing_is_polled(self) -> None:

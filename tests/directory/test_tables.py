@@ -4,12 +4,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from twisted.trial.unittest import SynchronousTestCase
 
+import postroom.logins.tables
 import postroom.queue.tables
 from postroom.database import metadata
 from postroom.directory import tables
 from tests.directory.support import fresh_database
 
-ALL_TABLES = (tables, postroom.queue.tables)
+ALL_TABLES = (tables, postroom.logins.tables, postroom.queue.tables)
 
 
 class TableTests(SynchronousTestCase):

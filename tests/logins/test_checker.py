@@ -30,9 +30,9 @@ from postroom.interfaces import (
 from postroom.logins import secrets
 from postroom.logins.checker import SourcesChecker
 from postroom.logins.database_source import SQLCredentialSource
-from postroom.logins.hashing import Forms, Hashing, HashParameters, Verdict
+from postroom.logins.hashing import Forms, Hashing, HashParameters, PasswordVerdict
 from postroom.logins.passwords import BUSY
-from postroom.logins.scram import KeysOfNobody
+from postroom.logins.scram import DummyScramKeys
 from tests.directory.support import CHEAP, InlinePool, InlineReactor, fresh_database
 
 
@@ -45,7 +45,7 @@ class _Passwords:
         self.failure: Exception | None = None
         self.full = False
 
-    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[Verdict]:
+    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[PasswordVerdict]:
         self.stored.append(tuple(stored))
         if self.failure is not None:
             return fail(self.failure)
@@ -71,7 +71,7 @@ class CheckerTests(SynchronousTestCase):
             forms or Forms(),
         )
         verifyObject(ICredentialStore, own)
-        nobody = KeysOfNobody(b"secret" * 6, "a.example", 4096)
+        nobody = DummyScramKeys(b"secret" * 6, "a.example", 4096)
         return SourcesChecker([*before, own], self.passwords, nobody)  # type: ignore[arg-type]
 
     def log_in(self, name: bytes, password: bytes) -> Deferred[object]:

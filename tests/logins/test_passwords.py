@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.errors import Refusal
-from postroom.logins.hashing import Verdict
+from postroom.logins.hashing import PasswordVerdict
 from postroom.logins.passwords import PasswordPool
 from tests.directory.support import CHEAP, QueueReactor
 
@@ -23,12 +23,12 @@ class _GatedHashing:
 
     def prepare(self) -> None: ...
 
-    def verify(self, stored: object, offered: bytes) -> Verdict:
+    def verify(self, stored: object, offered: bytes) -> PasswordVerdict:
         self.offered.append(offered)
         self.threads.add(threading.get_ident())
         self.begun.release()
         assert self.gate.wait(10)
-        return Verdict(True)
+        return PasswordVerdict(True)
 
 
 class PasswordPoolTests(SynchronousTestCase):
@@ -58,9 +58,9 @@ class PasswordPoolTests(SynchronousTestCase):
         niceness: list[int] = []
 
         class Asking(_GatedHashing):
-            def verify(self, stored: object, offered: bytes) -> Verdict:
+            def verify(self, stored: object, offered: bytes) -> PasswordVerdict:
                 niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-                return Verdict(True)
+                return PasswordVerdict(True)
 
         own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         result = self.start(Asking()).verify((), b"x")

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.maildirs.from_lines import (
     LINE_OCTETS,
     FromLine,
-    Kind,
+    FromLineKind,
     is_field,
     parse_from_line,
 )
@@ -24,7 +24,7 @@ def parsed(text: str) -> FromLine:
 
 class Dates(SynchronousTestCase):
     def assert_date(self, text: str, expected: float | None) -> None:
-        self.assertEqual(parsed(text), FromLine(Kind.DATED, expected), text)
+        self.assertEqual(parsed(text), FromLine(FromLineKind.DATED, expected), text)
 
     def test_senders_of_all_kinds_may_stand_before_it(self) -> None:
         for sender in (
@@ -110,7 +110,7 @@ class Dates(SynchronousTestCase):
             expected = datetime(2026, month, day, tzinfo=UTC).timestamp()
             self.assert_date(f"joe@b.example {text}", expected)
         line = "From joe sam. août  1 00:00:00 2026\n".encode("latin-1")
-        self.assertEqual(parse_from_line(line).kind, Kind.DATED)
+        self.assertEqual(parse_from_line(line).kind, FromLineKind.DATED)
 
     def test_uucp_says_where_it_is_from(self) -> None:
         self.assert_date("joe Thu Jan  1 00:00:00 2026 remote from host", NEW_YEAR)
@@ -141,30 +141,30 @@ class Kinds(SynchronousTestCase):
             "joe@b.example and ann@b.example",
             "Russia with love",
         ):
-            self.assertEqual(parsed(text).kind, Kind.PROSE, text)
-        self.assertEqual(parsed("x" * LINE_OCTETS + " 2026-01-01 00:00").kind, Kind.PROSE)
+            self.assertEqual(parsed(text).kind, FromLineKind.PROSE, text)
+        self.assertEqual(parsed("x" * LINE_OCTETS + " 2026-01-01 00:00").kind, FromLineKind.PROSE)
 
     def test_a_dash_an_address_and_a_field_are_known(self) -> None:
         for text, kind in (
-            ("", Kind.BARE),
-            ("-", Kind.BARE),
-            ("- ", Kind.BARE),
-            ("- yesterday", Kind.ADDRESS),
-            ("joe@b.example", Kind.ADDRESS),
-            ("MAILER-DAEMON", Kind.ADDRESS),
-            ("what we saw on Thu Jan  1 00:00:00 2026", Kind.ADDRESS),
-            (": joe@b.example", Kind.FIELD),
-            ("  :joe@b.example", Kind.FIELD),
+            ("", FromLineKind.BARE),
+            ("-", FromLineKind.BARE),
+            ("- ", FromLineKind.BARE),
+            ("- yesterday", FromLineKind.ADDRESS),
+            ("joe@b.example", FromLineKind.ADDRESS),
+            ("MAILER-DAEMON", FromLineKind.ADDRESS),
+            ("what we saw on Thu Jan  1 00:00:00 2026", FromLineKind.ADDRESS),
+            (": joe@b.example", FromLineKind.FIELD),
+            ("  :joe@b.example", FromLineKind.FIELD),
         ):
             self.assertEqual(parsed(text).kind, kind, text)
 
     def test_where_each_begins_a_message(self) -> None:
         for kind, expected in (
-            (Kind.DATED, (True, True, True, False)),
-            (Kind.BARE, (True, True, False, False)),
-            (Kind.ADDRESS, (True, False, False, False)),
-            (Kind.FIELD, (False,) * 4),
-            (Kind.PROSE, (False,) * 4),
+            (FromLineKind.DATED, (True, True, True, False)),
+            (FromLineKind.BARE, (True, True, False, False)),
+            (FromLineKind.ADDRESS, (True, False, False, False)),
+            (FromLineKind.FIELD, (False,) * 4),
+            (FromLineKind.PROSE, (False,) * 4),
         ):
             line = FromLine(kind)
             found = (

@@ -9,7 +9,7 @@ from postroom.errors import UserError
 from postroom.maildirs.line_ends import LineEnds, Sizes
 from postroom.maildirs.messages import (
     Gone,
-    Mailbox,
+    OpenMailbox,
     opened_below,
     opened_mailbox,
     store_message,
@@ -27,7 +27,7 @@ class MessagesCase(MaildirCase):
         self.put(".Old/cur/9.z:2,S", b"old", 500)
 
     @contextmanager
-    def both(self) -> Iterator[tuple[Mailbox, Mailbox]]:
+    def both(self) -> Iterator[tuple[OpenMailbox, OpenMailbox]]:
         with (
             opened_mailbox(self.path, "INBOX") as inbox,
             opened_below(inbox.root, "Old") as old,

@@ -4,7 +4,7 @@ import io
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.maildirs.messages import Entry, opened_mailbox
+from postroom.maildirs.messages import StoredMessage, opened_mailbox
 from postroom.maildirs.reading import (
     LINES,
     OCTETS,
@@ -189,7 +189,7 @@ class Searching(MaildirCase):
         self.put("new/3.c", head + b"notes.txt\n\n", 3000)
 
     def found(self, **criteria: object) -> list[str]:
-        self.left_out: list[Entry] = []
+        self.left_out: list[StoredMessage] = []
         with opened_mailbox(self.path, "INBOX") as inbox:
             made = Criteria(**criteria)  # type: ignore[arg-type]
             return [

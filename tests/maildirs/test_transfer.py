@@ -17,10 +17,10 @@ from postroom.maildirs.mbox import Doubts
 from postroom.maildirs.messages import opened_mailbox
 from postroom.maildirs.transfer import (
     BATCH_FILES,
-    Incoming,
-    Intake,
     Interrupted,
-    Report,
+    MessageImport,
+    NewMessage,
+    TransferReport,
     from_mailbox,
     from_mbox,
     import_mbox,
@@ -35,17 +35,21 @@ MESSAGES = [b"Subject: %d\r\n\r\nFrom me\r\n" % number for number in range(5)]
 
 
 class ImportCase(MaildirCase):
-    def take(self, *incoming: Incoming, quota: Quota | None = None, name: str = "In") -> Report:
+    def take(
+        self, *incoming: NewMessage, quota: Quota | None = None, name: str = "In"
+    ) -> TransferReport:
         with opened_mailbox(self.path, name, make=True) as mailbox:
-            intake = Intake(mailbox, quota)
+            intake = MessageImport(mailbox, quota)
             for each in incoming:
                 intake.take(each)
             intake.finish()
             return intake.report
 
-    def take_mbox(self, octets: bytes, quota: Quota | None = None, name: str = "In") -> Report:
+    def take_mbox(
+        self, octets: bytes, quota: Quota | None = None, name: str = "In"
+    ) -> TransferReport:
         with opened_mailbox(self.path, name, make=True) as mailbox:
-            intake = Intake(mailbox, quota)
+            intake = MessageImport(mailbox, quota)
             for each in from_mbox(io.BytesIO(octets)):
                 intake.take(each)
             intake.finish()
@@ -54,16 +58,16 @@ class ImportCase(MaildirCase):
     def contents(self, directory: str = ".In/cur") -> list[bytes]:
         return sorted((self.path / directory / name).read_bytes() for name in self.names(directory))
 
-    def incoming(self, number: int, **more: Any) -> Incoming:
+    def incoming(self, number: int, **more: Any) -> NewMessage:
         content = MESSAGES[number]
         given = {"received_at": 1000.0 + number, "flags": "S", "is_new": False, "base": None}
-        return Incoming(number, **(given | more), chunks=lambda: iter([content]))
+        return NewMessage(number, **(given | more), chunks=lambda: iter([content]))
 
 
 class FromMbox(ImportCase):
     def test_messages_come_in_with_content_flags_and_time(self) -> None:
         octets = written(*MESSAGES[:3], flags="FS") + written(MESSAGES[3], flags="", is_new=True)
-        self.assertEqual(self.take_mbox(octets), Report(4))
+        self.assertEqual(self.take_mbox(octets), TransferReport(4))
         self.assertEqual(self.contents(), MESSAGES[:3])
         self.assertEqual(self.contents(".In/new"), [MESSAGES[3]])
         for name in self.names(".In/cur"):
@@ -77,13 +81,15 @@ class FromMbox(ImportCase):
         self.take_mbox(octets)
         name = self.names(".In/cur")[0]
         os.rename(self.path / ".In/cur" / name, self.path / ".In/cur" / f"{name}RT")
-        self.assertEqual(self.take_mbox(octets), Report(0, 5))
-        self.assertEqual(self.take_mbox(octets + written(b"Subject: more\n\n")), Report(1, 5))
+        self.assertEqual(self.take_mbox(octets), TransferReport(0, 5))
+        self.assertEqual(
+            self.take_mbox(octets + written(b"Subject: more\n\n")), TransferReport(1, 5)
+        )
 
     def test_twins_in_the_file_are_two_messages(self) -> None:
         octets = written(MESSAGES[0], MESSAGES[0], MESSAGES[1])
-        self.assertEqual(self.take_mbox(octets), Report(3))
-        self.assertEqual(self.take_mbox(octets), Report(0, 3))
+        self.assertEqual(self.take_mbox(octets), TransferReport(3))
+        self.assertEqual(self.take_mbox(octets), TransferReport(0, 3))
 
     def test_an_interrupted_import_is_gone_on_with(self) -> None:
         messages = [b"Subject: %d\n\n" % number for number in range(BATCH_FILES + 10)]
@@ -91,7 +97,7 @@ class FromMbox(ImportCase):
         self.assertRaises(OSError, self.take_mbox, written(*messages))
         restore()
         self.assertEqual(len(self.names(".In/cur")), BATCH_FILES)
-        self.assertEqual(self.take_mbox(written(*messages)), Report(10, BATCH_FILES))
+        self.assertEqual(self.take_mbox(written(*messages)), TransferReport(10, BATCH_FILES))
         self.assertEqual(self.contents(), sorted(messages))
 
     def test_a_power_cut_takes_nothing_that_was_reported(self) -> None:
@@ -107,7 +113,7 @@ class FromMbox(ImportCase):
             older = re.sub(r"\.M[0-9]+I", ".I", name)
             self.assertNotEqual(older, name)
             os.rename(self.path / ".In/cur" / name, self.path / ".In/cur" / older)
-        self.assertEqual(self.take_mbox(octets), Report(0, 5))
+        self.assertEqual(self.take_mbox(octets), TransferReport(0, 5))
 
     def test_what_came_in_the_same_second_keeps_the_order_of_the_file(self) -> None:
         messages = [b"Subject: %d\n\n" % number for number in range(BATCH_FILES + 20)]
@@ -124,7 +130,9 @@ class FromMbox(ImportCase):
 class WholeMboxes(ImportCase):
     """What becomes of the mailbox that an mbox is for."""
 
-    def import_(self, octets: bytes, name: str = "In", quota: Quota | None = None) -> Report:
+    def import_(
+        self, octets: bytes, name: str = "In", quota: Quota | None = None
+    ) -> TransferReport:
         with opened_parts(io.BytesIO(octets)) as parts:
             mailbox, report = import_mbox(self.path, name, parts[0].content(), quota)
         self.assertEqual(mailbox, name)
@@ -134,12 +142,12 @@ class WholeMboxes(ImportCase):
         return sorted(os.listdir(self.path)) if self.path.exists() else []
 
     def test_it_is_made_and_filled(self) -> None:
-        self.assertEqual(self.import_(gzip.compress(written(*MESSAGES))), Report(5))
+        self.assertEqual(self.import_(gzip.compress(written(*MESSAGES))), TransferReport(5))
         as_lf = [each.replace(b"\r\n", b"\n") for each in MESSAGES]
         self.assertEqual(self.contents(), as_lf)
 
     def test_it_is_made_for_an_mbox_without_messages(self) -> None:
-        self.assertEqual(self.import_(b""), Report())
+        self.assertEqual(self.import_(b""), TransferReport())
         self.assertIn(".In", self.directories())
 
     def test_what_is_no_mbox_makes_nothing(self) -> None:
@@ -167,13 +175,13 @@ class WholeMboxes(ImportCase):
         (self.path / ".In/cur/2.b:2,S").unlink()
         self.import_(written(*MESSAGES), quota=Quota(octets=1))
         self.assertIn(".In", self.directories())
-        true = Intake.finish
+        true = MessageImport.finish
 
-        def finish(intake: Intake) -> None:
+        def finish(intake: MessageImport) -> None:
             true(intake)
             self.put(".New/new/3.c")
 
-        self.patch(Intake, "finish", finish)
+        self.patch(MessageImport, "finish", finish)
         self.import_(written(*MESSAGES), "New", quota=Quota(octets=1))
         self.assertEqual(self.names(".New/new"), ["3.c"])
 
@@ -194,11 +202,11 @@ class WholeMboxes(ImportCase):
         report = self.import_(whole[:-4], "INBOX")
         self.assertEqual(report.done + report.present, 50)
         self.assertNotEqual(report.fault, "")
-        self.assertEqual(self.import_(whole, "INBOX"), Report(0, 50))
+        self.assertEqual(self.import_(whole, "INBOX"), TransferReport(0, 50))
 
     def test_lines_in_doubt_are_in_the_report(self) -> None:
         octets = written(b"Subject: x\n\n").removesuffix(b"\n") + b"\nFrom here\n\nFrom there\n"
-        self.assertEqual(self.import_(octets), Report(1, doubts=Doubts(2, 7)))
+        self.assertEqual(self.import_(octets), TransferReport(1, doubts=Doubts(2, 7)))
 
     def test_a_full_disk_is_said_with_how_to_go_on(self) -> None:
         self.import_(b"")
@@ -206,7 +214,7 @@ class WholeMboxes(ImportCase):
         with self.assertRaisesRegex(Interrupted, "^No space left on device after 0 messages; mend"):
             self.import_(written(*MESSAGES))
         restore()
-        self.assertEqual(self.import_(written(*MESSAGES)), Report(5))
+        self.assertEqual(self.import_(written(*MESSAGES)), TransferReport(5))
 
 
 class FromAnywhere(ImportCase):
@@ -221,9 +229,9 @@ class FromAnywhere(ImportCase):
 
         report = self.take(
             self.incoming(0),
-            Incoming(1, 0.0, "", True, None, broken),
-            Incoming(2, 0.0, "", True, None, refused),
-            Incoming(3, 0.0, "", True, None, lambda: iter(())),
+            NewMessage(1, 0.0, "", True, None, broken),
+            NewMessage(2, 0.0, "", True, None, refused),
+            NewMessage(3, 0.0, "", True, None, lambda: iter(())),
             self.incoming(4),
         )
         self.assertEqual(report.done, 2)
@@ -245,7 +253,7 @@ class FromAnywhere(ImportCase):
     def test_names_of_other_makers_are_kept_if_they_are_sane(self) -> None:
         self.take(self.incoming(0, base="1000.M5P7.host,S=9,W=9"))
         self.assertEqual(self.names(".In/cur"), ["1000.M5P7.host,S=23,W=23:2,S"])
-        self.assertEqual(self.take(self.incoming(0, base="1000.M5P7.host")), Report(0, 1))
+        self.assertEqual(self.take(self.incoming(0, base="1000.M5P7.host")), TransferReport(0, 1))
         for base in ("../../x", ".hidden", "a b", "x" * 250, "e\u0301xx", ""):
             self.assertEqual(self.take(self.incoming(1, base=base), name="Odd").done, 1, base)
             (name,) = self.names(".Odd/cur")
@@ -272,12 +280,12 @@ class FromAMaildir(ImportCase):
         self.put("cur/1000.M1.h,S=23,W=23:2,RSa", MESSAGES[0], 1000)
         self.put("new/1001.M2.h", MESSAGES[1], 1001)
         self.path = Path(self.mktemp()).absolute()
-        for expected in (Report(2), Report(0, 2)):
+        for expected in (TransferReport(2), TransferReport(0, 2)):
             with (
                 opened_mailbox(source, "INBOX") as origin,
                 opened_mailbox(self.path, "INBOX", make=True) as target,
             ):
-                intake = Intake(target)
+                intake = MessageImport(target)
                 for each in from_mailbox(origin):
                     intake.take(each)
                 intake.finish()
@@ -298,7 +306,7 @@ class ToMbox(ImportCase):
         with opened_mailbox(self.path, "INBOX") as mailbox:
             report = to_mbox(mailbox, file, as_lf=False, step=lambda: steps.append(None))
         self.assertEqual((report.done, len(report.failed), len(steps)), (3, 1, 4))
-        self.assertEqual(self.take_mbox(file.getvalue()), Report(3))
+        self.assertEqual(self.take_mbox(file.getvalue()), TransferReport(3))
         self.assertEqual(self.contents(), [MESSAGES[0], MESSAGES[2]])
         self.assertEqual(self.contents(".In/new"), [MESSAGES[1]])
         flags = [name.partition(":")[2] for name in self.names(".In/cur")]
@@ -314,5 +322,5 @@ class ToMbox(ImportCase):
             with opened_mailbox(self.path, "INBOX") as mailbox:
                 to_mbox(mailbox, file, as_lf=as_lf, step=lambda: None)
             name = f"In{as_lf}"
-            self.assertEqual(self.take_mbox(file.getvalue(), name=name), Report(2))
+            self.assertEqual(self.take_mbox(file.getvalue(), name=name), TransferReport(2))
             self.assertEqual(self.contents(f".{name}/cur"), expected)

@@ -8,7 +8,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.credentials import Credential
-from postroom.sources.logged_source import ReportedSource
+from postroom.sources.logged_source import LoggedSource
 from postroom.sources.profile import SourceDown, SourceError
 
 
@@ -41,11 +41,11 @@ class Fake:
 class Reporting(SynchronousTestCase):
     def setUp(self) -> None:
         self.fake = Fake()
-        self.source = ReportedSource("ldap", self.fake)  # type: ignore[arg-type]
+        self.source = LoggedSource("ldap", self.fake)  # type: ignore[arg-type]
         self.told: list[str] = []
 
         def observe(event: dict[str, Any]) -> None:
-            if event.get("log_namespace", "").endswith("ReportedSource"):
+            if event.get("log_namespace", "").endswith("LoggedSource"):
                 self.told.append(event["log_format"].format(**event))
 
         globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]

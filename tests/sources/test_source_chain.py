@@ -6,7 +6,7 @@ from zope.interface.verify import verifyObject
 
 from postroom.envelope import Account, Domain
 from postroom.interfaces import IDirectory
-from postroom.sources.source_chain import CachedDirectory, DirectoryInOrder
+from postroom.sources.source_chain import CachedDirectory, DirectoryChain
 from tests.delivery.support import MemoryDirectory
 
 A, B = Domain("a.example"), Domain("b.example")
@@ -19,7 +19,7 @@ class InOrder(SynchronousTestCase):
     def setUp(self) -> None:
         self.first = MemoryDirectory([A], JOE)
         self.second = MemoryDirectory([Domain("a.example", "x@b.example"), B], OTHER_JOE, ANN)
-        self.whole = DirectoryInOrder([self.first, self.second])
+        self.whole = DirectoryChain([self.first, self.second])
         verifyObject(IDirectory, self.whole)
 
     def test_the_first_that_knows_decides(self) -> None:

@@ -90,7 +90,7 @@ def forward(
         copy = "a copy" if changed.keeps_copy else "no copy"
         goes_to = ", ".join(changed.forwards)
         click.echo(f"Mail of {changed.address} goes to {goes_to}; {copy} is kept")
-    for target in changes.untaken(site.engine, changed.forwards):
+    for target in changes.unknown_targets(site.engine, changed.forwards):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 
@@ -115,7 +115,7 @@ def send_as(
         click.echo(f"{changed.address} may send as {', '.join(_may_send_as(changed))}")
 
 
-class _Limit(click.ParamType[int | str]):
+class _CountOrNone(click.ParamType[int | str]):
     """A number above 0, or ``none``."""
 
     name = "number"
@@ -134,9 +134,11 @@ class _Limit(click.ParamType[int | str]):
 
 @commands.command()
 @click.argument("address")
-@click.option("--messages-per-day", type=_Limit(), help="Messages sent in a day (UTC), or none.")
-@click.option("--recipients-per-day", type=_Limit(), help="Their recipients in all, or none.")
-@click.option("--message-octets", type=_Limit(), help="The largest message sent, or none.")
+@click.option(
+    "--messages-per-day", type=_CountOrNone(), help="Messages sent in a day (UTC), or none."
+)
+@click.option("--recipients-per-day", type=_CountOrNone(), help="Their recipients in all, or none.")
+@click.option("--message-octets", type=_CountOrNone(), help="The largest message sent, or none.")
 @json_option
 @pass_site
 def limit(site: Site, /, address: str, *, as_json: bool, **limits: int | str | None) -> None:

@@ -151,7 +151,7 @@ def _tell(site: Site, done: str, changed: "Alias", as_json: bool) -> None:
         document(_fields(changed))
     else:
         click.echo(f"{done} {changed.address} -> {', '.join(changed.targets)}")
-    for target in changes.untaken(site.engine, changed.targets):
+    for target in changes.unknown_targets(site.engine, changed.targets):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 

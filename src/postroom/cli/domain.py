@@ -186,7 +186,7 @@ def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
     else:
         click.echo(f"{done} {changed.name}; {_what_becomes_of_mail(changed)}")
     if changed.catch_all is not None:
-        for address in changes.untaken(site.engine, [changed.catch_all]):
+        for address in changes.unknown_targets(site.engine, [changed.catch_all]):
             note(f"there is no {address} yet; 'postroom account add {address}' adds it")
     if changed.kind.value == "relay":
         if not changed.any_recipient:

@@ -12,7 +12,7 @@ from postroom.cli.site import Site, json_option, pass_site
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from postroom.maildirs.messages import Entry, Mailbox
+    from postroom.maildirs.messages import OpenMailbox, StoredMessage
     from postroom.maildirs.reading import Summary, Text
 
 _FLAGS = ("seen", "answered", "flagged", "draft", "deleted", "forwarded")
@@ -245,11 +245,13 @@ def _flag_names(letters: str) -> list[str]:
     return [name for name, letter in FLAGS.items() if letter in letters]
 
 
-def _left_out(entry: "Entry", why: str) -> None:
+def _left_out(entry: "StoredMessage", why: str) -> None:
     note(f"message {entry.number} was not searched: {why}")
 
 
-def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[Entry, Summary]]":
+def _summaries(
+    mailbox: "OpenMailbox", entries: "Iterable[StoredMessage]"
+) -> "list[tuple[StoredMessage, Summary]]":
     from postroom.errors import UserError
     from postroom.maildirs.messages import Gone
     from postroom.maildirs.reading import UNREADABLE, summarise
@@ -268,7 +270,11 @@ def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[En
 
 
 def _print_listing(
-    address: str, maildir: Any, name: str, rows: "list[tuple[Entry, Summary]]", as_json: bool
+    address: str,
+    maildir: Any,
+    name: str,
+    rows: "list[tuple[StoredMessage, Summary]]",
+    as_json: bool,
 ) -> None:
     if as_json:
         listed = [
@@ -300,7 +306,7 @@ def _print_listing(
     )
 
 
-def _entry_fields(entry: "Entry") -> dict[str, Any]:
+def _entry_fields(entry: "StoredMessage") -> dict[str, Any]:
     received = datetime.fromtimestamp(max(entry.received_at, 0)).astimezone()
     return {
         "number": entry.number,
@@ -342,7 +348,9 @@ def _print_text(text: "Text", headers: bool) -> None:
         note("the message is too large to be shown whole: --raw prints all of it")
 
 
-def _print_done(key: str, verb: str, entries: "list[Entry]", where: str, as_json: bool) -> None:
+def _print_done(
+    key: str, verb: str, entries: "list[StoredMessage]", where: str, as_json: bool
+) -> None:
     if as_json:
         document({key: [entry.base for entry in entries]})
     else:

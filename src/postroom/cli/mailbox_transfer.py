@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from postroom.maildirs.archives import Part
     from postroom.maildirs.line_ends import LineEnds
     from postroom.maildirs.mbox_files import MboxFile
-    from postroom.maildirs.messages import Mailbox
-    from postroom.maildirs.transfer import Report
+    from postroom.maildirs.messages import OpenMailbox
+    from postroom.maildirs.transfer import TransferReport
     from postroom.maildirs.usage import Quota
 
 _SUFFIX: Final = ".mbox"
@@ -149,7 +149,7 @@ class _Named:
     """What became of a mailbox, and the file that it was imported from, if that is an mbox."""
 
     mailbox: str
-    report: "Report"
+    report: "TransferReport"
     source: str = ""
 
 
@@ -230,9 +230,9 @@ def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], No
 
 def _faulty(mailbox: str, fault: str, source: str) -> _Named:
     """Report a file of which nothing was imported."""
-    from postroom.maildirs.transfer import Report
+    from postroom.maildirs.transfer import TransferReport
 
-    return _Named(mailbox, Report(fault=fault), source)
+    return _Named(mailbox, TransferReport(fault=fault), source)
 
 
 def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
@@ -240,7 +240,7 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
     from postroom.maildirs.mailboxes import mailboxes_in, opened
     from postroom.maildirs.mbox_files import below
     from postroom.maildirs.messages import opened_below, opened_mailbox
-    from postroom.maildirs.transfer import Report
+    from postroom.maildirs.transfer import TransferReport
 
     if source.resolve() == target.maildir.resolve():
         raise UserError(f"{source} is the Maildir of this very account")
@@ -252,14 +252,14 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
                     parse_folder(mailbox)
                 except UserError as error:
                     every = [(entry.number, str(error)) for entry in origin.entries()]
-                    yield _Named(mailbox, Report(failed=every))
+                    yield _Named(mailbox, TransferReport(failed=every))
                     continue
                 with opened_mailbox(target.maildir, mailbox, make=True) as opened_target:
                     report = _transfer(origin, opened_target, target.quota, "into")
                     yield _Named(opened_target.name, report)
 
 
-def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
+def _export_maildir(mailbox: "OpenMailbox", target: Path) -> "tuple[str, TransferReport]":
     from postroom.maildirs.messages import opened_mailbox
 
     if target.exists() and not (target / "cur").is_dir() and any(target.iterdir()):
@@ -269,17 +269,19 @@ def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
 
 
 def _transfer(
-    origin: "Mailbox", target: "Mailbox", quota: "Quota | None", preposition: str
-) -> "Report":
-    from postroom.maildirs.transfer import Intake, from_mailbox, take_all
+    origin: "OpenMailbox", target: "OpenMailbox", quota: "Quota | None", preposition: str
+) -> "TransferReport":
+    from postroom.maildirs.transfer import MessageImport, from_mailbox, import_all
 
-    intake = Intake(target, quota)
+    intake = MessageImport(target, quota)
     with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
-        take_all(intake, from_mailbox(origin), lambda: advance(1))
+        import_all(intake, from_mailbox(origin), lambda: advance(1))
     return intake.report
 
 
-def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> "tuple[str, Report]":
+def _export_mbox(
+    mailbox: "OpenMailbox", target: str, *, as_lf: bool
+) -> "tuple[str, TransferReport]":
     from postroom.maildirs.transfer import to_mbox
 
     total = len(mailbox.entries())

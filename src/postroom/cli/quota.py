@@ -20,7 +20,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-class _Limit(click.ParamType[int | str]):
+class _LimitOrNone(click.ParamType[int | str]):
     """A number above 0, with a unit if it is a size; or ``none``."""
 
     def __init__(self, *, size: bool) -> None:
@@ -73,8 +73,8 @@ def show(site: Site, address: str, as_json: bool) -> None:
 
 @commands.command("set")
 @click.argument("address")
-@click.option("--size", type=_Limit(size=True), help="Such as 500M or 2G (of 1024), or none.")
-@click.option("--messages", type=_Limit(size=False), help="How many messages, or none.")
+@click.option("--size", type=_LimitOrNone(size=True), help="Such as 500M or 2G (of 1024), or none.")
+@click.option("--messages", type=_LimitOrNone(size=False), help="How many messages, or none.")
 @json_option
 @pass_site
 def set_(

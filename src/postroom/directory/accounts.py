@@ -7,7 +7,7 @@ their own, and so has what accounts have besides a password (`postroom.directory
 change is made is in `postroom.directory.changes`.
 
 What merely points to an address (an alias's target, a catch-all) may be named before it exists and
-may outlive it: `untaken` and `Removed.referrers` let the caller say so.
+may outlive it: `unknown_targets` and `Removed.referrers` let the caller say so.
 
 Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
 """
@@ -34,7 +34,7 @@ from postroom.directory.changes import (
     no_such,
     referrers_of,
 )
-from postroom.directory.entries import what_it_is
+from postroom.directory.entries import address_kind
 from postroom.directory.tables import account, account_use, domain, password_form
 from postroom.envelope import Account, DomainKind
 
@@ -213,7 +213,7 @@ def _missing(connection: Connection, names: Sequence[str]) -> tuple[list[str], l
     postmasters = [f"postmaster@{name}" for name in delivered]
     return (
         [name for name in dict.fromkeys(wanted) if name not in existing],
-        [each for each in dict.fromkeys(postmasters) if what_it_is(connection, each) is None],
+        [each for each in dict.fromkeys(postmasters) if address_kind(connection, each) is None],
     )
 
 

@@ -1,7 +1,7 @@
 """Changing aliases and groups.
 
 What merely points to an address may be named before it exists and may outlive it:
-`postroom.directory.changes.untaken` lets the caller say so.
+`postroom.directory.changes.unknown_targets` lets the caller say so.
 
 Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
 """

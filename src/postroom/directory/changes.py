@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from postroom.database.engine import transaction
 from postroom.directory.addresses import domain_of
-from postroom.directory.entries import what_it_is
+from postroom.directory.entries import address_kind
 from postroom.directory.tables import (
     account,
     account_forward,
@@ -77,13 +77,13 @@ def check_new_address(connection: Connection, address: str, *, relayed: bool = F
         raise UserError(f"the domain {name} is an alias of {target}: use the address in {target}")
     if kind is DomainKind.RELAY and not relayed:
         raise UserError(f"the mail of {name} is relayed to its own host: it has no accounts here")
-    found = what_it_is(connection, address)
+    found = address_kind(connection, address)
     if found is not None:
         raise UserError(f"{address} exists already: {described(address, found)}")
 
 
 def described(address: str, found: tuple[str, str]) -> str:
-    """Say what an address is, as `what_it_is` found it."""
+    """Say what an address is, as `address_kind` found it."""
     kind, first = found
     if first != address:
         return f"it is a further address of the account {first}"
@@ -92,7 +92,7 @@ def described(address: str, found: tuple[str, str]) -> str:
 
 def no_such(connection: Connection, kind: str, address: str) -> UserError:
     """Make the error that there is no such account or alias, with what it is instead."""
-    found = what_it_is(connection, address)
+    found = address_kind(connection, address)
     if found is not None:
         return UserError(f"there is no {kind} {address}: {described(address, found)}")
     near = select(account.c.address).where(account.c.domain == domain_of(address))
@@ -127,11 +127,11 @@ def referrers_of(connection: Connection, address: str) -> tuple[str, ...]:
 def kind_of(engine: Engine, address: str) -> str:
     """Say in a word what an address is: ``account``, ``alias``, ``relay recipient`` or nothing."""
     with engine.connect() as connection:
-        found = what_it_is(connection, address)
+        found = address_kind(connection, address)
     return found[0] if found is not None else ""
 
 
-def untaken(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
+def unknown_targets(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
     """Give those of some addresses that are in our domains, but of no account or alias."""
     with engine.connect() as connection:
         rows = connection.execute(select(domain.c.name, domain.c.kind, domain.c.target)).all()
@@ -146,7 +146,7 @@ def untaken(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
             if address == DISCARD or name is None:
                 continue
             meant = f"{address.rpartition('@')[0]}@{name}".lower()
-            if what_it_is(connection, meant) is None:
+            if address_kind(connection, meant) is None:
                 found.append(address)
         return tuple(found)
 

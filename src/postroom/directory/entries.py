@@ -55,7 +55,7 @@ def find_domain(connection: Connection, name: str) -> Domain | None:
     return Domain(row.name, row.catch_all, DomainKind(row.kind), row.target, row.any_recipient)
 
 
-def what_it_is(connection: Connection, address: str) -> tuple[str, str] | None:
+def address_kind(connection: Connection, address: str) -> tuple[str, str] | None:
     """Say what an address is.
 
     Returns:
@@ -81,7 +81,7 @@ def find_entry(connection: Connection, address: str) -> Entry | None:
 
     An account's Maildir is relative to the mail root.
     """
-    found = what_it_is(connection, address)
+    found = address_kind(connection, address)
     if found is None:
         return None
     kind, first = found

@@ -17,7 +17,7 @@ from postroom.directory.addresses import (
     parse_target,
 )
 from postroom.directory.changes import change, check_new_address, described, no_such
-from postroom.directory.entries import read_account, what_it_is
+from postroom.directory.entries import address_kind, read_account
 from postroom.directory.tables import account, account_address, account_forward, account_sender
 from postroom.envelope import DISCARD, Account, AccountLimits
 from postroom.errors import UserError
@@ -62,7 +62,7 @@ def remove_addresses(engine: Engine, further: Sequence[str]) -> tuple[Account, .
         owners = []
         for text in further:
             gone = local_address(text)
-            found = what_it_is(connection, gone)
+            found = address_kind(connection, gone)
             if found is None:
                 raise no_such(connection, "further address", gone)
             if found[1] == gone:
@@ -150,7 +150,7 @@ def set_limits(engine: Engine, address: str, limits: AccountLimits) -> Account:
 
 def _existing(connection: Connection, address: str) -> Account:
     wanted = local_address(address)
-    found = what_it_is(connection, wanted)
+    found = address_kind(connection, wanted)
     if found is not None and found[0] == "account":
         existing = read_account(connection, found[1])
         if existing is not None:

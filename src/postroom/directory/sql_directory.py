@@ -18,24 +18,21 @@ a bound value. The Maildir's path comes from the account's row.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, select
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from postroom.directory.entries import find_domain, find_entry
+from postroom.directory.revision_poll import RevisionPoll
 from postroom.directory.tables import directory_revision
 from postroom.envelope import Account, Domain, Entry
 from postroom.interfaces import IDirectory
-
-POLL_SECONDS: Final = 1.0
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -48,8 +45,6 @@ class IDirectoryReactor(IReactorTime, IReactorFromThreads):
 @implementer(IDirectory)
 class SQLDirectory:
     """Looks domains, accounts and aliases up in the database."""
-
-    _log = Logger()
 
     def __init__(
         self, engine: Engine, mail_root: Path, reactor: IDirectoryReactor, pool: ThreadPool
@@ -67,19 +62,17 @@ class SQLDirectory:
         self._reactor = reactor
         self._pool = pool
         self._revision = 0
-        self._stored: int | None = None
-        self._failing = False
-        self._polls = LoopingCall(self._poll)
-        self._polls.clock = reactor
+        self._poll = RevisionPoll(
+            "the directory's changes", reactor, self._stored_revision, self._count_up
+        )
 
     def start(self) -> None:
-        """Begin to notice the changes of other processes."""
-        self._polls.start(POLL_SECONDS)
+        """Notice the changes of other processes from now on."""
+        self._poll.start()
 
     def stop(self) -> None:
-        """End the polls."""
-        if self._polls.running:
-            self._polls.stop()
+        """Stop noticing changes."""
+        self._poll.stop()
 
     def revision(self) -> int:
         """See `IDirectory.revision`."""
@@ -111,7 +104,7 @@ class SQLDirectory:
         """
 
         def changed(result: _T | Failure) -> _T | Failure:
-            self._revision += 1
+            self._count_up()
             return result
 
         return self._defer(function, self._engine, *args, **kwargs).addBoth(changed)
@@ -121,21 +114,11 @@ class SQLDirectory:
     ) -> Deferred[_T]:
         return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
 
-    def _poll(self) -> Deferred[None]:
-        return self._defer(self._read_revision).addCallbacks(self._polled, self._poll_failed)
+    def _count_up(self) -> None:
+        self._revision += 1
 
-    def _polled(self, stored: int) -> None:
-        if stored != self._stored:
-            self._stored = stored
-            self._revision += 1
-        if self._failing:
-            self._failing = False
-            self._log.info("The directory's changes can be read again")
-
-    def _poll_failed(self, failure: Failure) -> None:
-        if not self._failing:
-            self._failing = True
-            self._log.failure("Cannot read the directory's changes", failure)
+    def _stored_revision(self) -> Deferred[object]:
+        return self._defer(self._read_revision)
 
     # In a thread of the pool:
 

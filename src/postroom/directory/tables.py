@@ -1,17 +1,16 @@
-"""The tables of the directory: domains, accounts, aliases; and what logins need.
+"""The tables of the directory: domains, accounts and aliases.
 
 Addresses are in the form of `postroom.directory.addresses`. An address is one thing only: an
 account's first or further one, an alias, or a recipient of a relay-only domain. Four tables hold
-them, so `postroom.directory.accounts` sees to it, in a transaction that begins with the one
-row of ``directory_revision`` and so has no other beside it.
+them, so `postroom.directory.changes` checks it. Each change is a transaction that first updates the
+one row of ``directory_revision``, so that no other runs beside it.
 
 ``account.maildir`` is relative to the mail root, so that a state directory can be moved.
 ``account.password_hash`` is NULL where nobody can log in; ``password_form`` holds other forms of
-the same password (`postroom.logins.schemes`), which go when it changes. ``site_secret`` holds
-random octets of this site, in hexadecimal. ``domain.id`` keeps the order in which domains were
-added: the first is the one of a login name without a domain. Limits are NULL where there are none,
-``account.created_at`` where nobody remembers. ``alias.passes_tags`` says whether the tag of an
-address goes on to the alias's targets.
+the same password (`postroom.logins.schemes`), which are deleted when it changes. ``domain.id``
+keeps the order in which domains were added: a login name without a domain belongs to the first.
+Limits are NULL where there are none, ``account.created_at`` where it is not known.
+``alias.passes_tags`` is true if the tag of an address is passed on to the alias's targets.
 
 ``account_use`` counts what accounts that have a daily limit have sent, by day: the number of days
 since 1970 in UTC. ``srs_secret`` holds what `postroom.directory.srs_secrets` signs with, in
@@ -27,7 +26,6 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
-    UniqueConstraint,
     false,
     true,
 )
@@ -137,41 +135,6 @@ password_form = Table(
     Column("address", ForeignKey(account.c.address, ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("stored", String(2048), nullable=False),
-)
-
-app_password = Table(
-    "app_password",
-    metadata,
-    Column("address", ForeignKey(account.c.address, ondelete="CASCADE"), primary_key=True),
-    Column("key", String(16), primary_key=True),
-    Column("name", String(255), nullable=False),
-    Column("stored", String(512), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("last_used_at", BigInteger),
-    UniqueConstraint("address", "name"),
-)
-
-site_secret = Table(
-    "site_secret",
-    metadata,
-    Column("name", String(64), primary_key=True),
-    Column("value", String(256), nullable=False),
-)
-
-lockout = Table(
-    "lockout",
-    metadata,
-    Column("subject", String(384), primary_key=True),
-    Column("failures", Integer, nullable=False),
-    Column("since", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=False, index=True),
-)
-
-lockout_revision = Table(
-    "lockout_revision",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("revision", BigInteger, nullable=False),
 )
 
 directory_revision = Table(

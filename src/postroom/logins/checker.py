@@ -36,7 +36,7 @@ from postroom.interfaces import (
 from postroom.logins.hashing import offered_password
 from postroom.logins.passwords import BUSY, PasswordPool
 from postroom.logins.schemes import SCRAM_SHA_256, parse_stored
-from postroom.logins.scram import KeysOfNobody, read_keys
+from postroom.logins.scram import DummyScramKeys, read_keys
 from postroom.logins.secrets import app_password_key, app_password_letters
 from postroom.wire.replies import reply
 
@@ -57,7 +57,7 @@ class SourcesChecker:
         self,
         sources: Sequence[ICredentialSource],
         passwords: PasswordPool,
-        nobody: KeysOfNobody,
+        nobody: DummyScramKeys,
     ) -> None:
         """Make a checker.
 

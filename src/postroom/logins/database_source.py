@@ -20,11 +20,12 @@ from zope.interface import implementer
 
 from postroom.credentials import AppPassword, Credential, Knowledge
 from postroom.directory.addresses import login_address
-from postroom.directory.entries import what_it_is
-from postroom.directory.tables import account, app_password, domain
+from postroom.directory.entries import address_kind
+from postroom.directory.tables import account, domain
 from postroom.interfaces import ICredentialStore
 from postroom.logins.hashing import Forms
 from postroom.logins.secrets import app_password_used, replace_stored, stored_forms
+from postroom.logins.tables import app_password
 
 USE_NOTED_SECONDS: Final = 60.0
 """How exactly the last use of an app password is known: a busy program costs one write in it."""
@@ -93,7 +94,7 @@ def _find(engine: Engine, username: bytes) -> Credential | None:
     """Look a user up. In a thread; the same statements for one that there is not."""
     with engine.connect() as connection:
         default = connection.scalar(select(domain.c.name).order_by(domain.c.id).limit(1))
-        found = what_it_is(connection, login_address(username, default) or "")
+        found = address_kind(connection, login_address(username, default) or "")
         address = found[1] if found is not None and found[0] == "account" else ""
         enabled = connection.scalar(select(account.c.enabled).where(account.c.address == address))
         stored = stored_forms(connection, address)

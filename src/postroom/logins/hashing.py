@@ -66,7 +66,7 @@ class Forms:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PasswordVerdict:
     """What a verification found.
 
     Attributes:
@@ -107,7 +107,7 @@ class Hashing:
         """
         return self._forms_of(password, self.hash(password))
 
-    def verify(self, stored: Sequence[str], offered: bytes) -> Verdict:
+    def verify(self, stored: Sequence[str], offered: bytes) -> PasswordVerdict:
         """Say whether a password is right.
 
         Args:
@@ -129,8 +129,8 @@ class Hashing:
         else:
             right = self._matches_old(form, offered, password)
         if password is None or form is None or not right:
-            return Verdict(False)
-        return Verdict(True, self._renewed(tuple(stored), form, password))
+            return PasswordVerdict(False)
+        return PasswordVerdict(True, self._renewed(tuple(stored), form, password))
 
     def prepare(self) -> None:
         """Make the hash of nobody's password now, so that the first look-up does not pay for it."""

@@ -9,23 +9,19 @@ The first functions block; `SharedLockouts` calls them in threads.
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from postroom.database.engine import transaction
+from postroom.directory.revision_poll import RevisionPoll
 from postroom.directory.sql_directory import IDirectoryReactor
-from postroom.directory.tables import lockout, lockout_revision
 from postroom.errors import UserError
 from postroom.logins.guard import Lockout, LoginGuard
-
-POLL_SECONDS: Final = 1.0
+from postroom.logins.tables import lockout, lockout_revision
 
 _log = Logger()
 
@@ -106,20 +102,16 @@ class SharedLockouts:
         self._engine = engine
         self._reactor = reactor
         self._pool = pool
-        self._revision: int | None = None
-        self._failing = False
-        self._polls = LoopingCall(self._poll)
-        self._polls.clock = reactor
+        self._poll = RevisionPoll("lock-outs", reactor, self._read_revision, self._read)
         guard.store = self._store
 
     def start(self) -> None:
-        """Read who is locked out, and begin to notice changes."""
-        self._polls.start(POLL_SECONDS)
+        """Read who is locked out, and notice changes from now on."""
+        self._poll.start()
 
     def stop(self) -> None:
-        """End the polls."""
-        if self._polls.running:
-            self._polls.stop()
+        """Stop noticing changes."""
+        self._poll.stop()
 
     def _store(self, added: Lockout) -> None:
         stored = deferToThreadPool(self._reactor, self._pool, add_lockout, self._engine, added)
@@ -129,22 +121,14 @@ class SharedLockouts:
             )
         )
 
-    def _poll(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._read()).addErrback(self._poll_failed)
+    def _read_revision(self) -> Deferred[object]:
+        return deferToThreadPool(self._reactor, self._pool, _read_revision, self._engine)
 
-    async def _read(self) -> None:
-        revision = await deferToThreadPool(self._reactor, self._pool, _read_revision, self._engine)
-        if revision != self._revision:
-            found = await deferToThreadPool(
-                self._reactor, self._pool, list_lockouts, self._engine, time.time()
-            )
-            self._revision = revision
-            self._guard.replace_lockouts({each.subject: each.until for each in found})
-        if self._failing:
-            self._failing = False
-            _log.info("Lock-outs can be read again")
+    def _read(self) -> Deferred[None]:
+        reading = deferToThreadPool(
+            self._reactor, self._pool, list_lockouts, self._engine, time.time()
+        )
+        return reading.addCallback(self._replace)
 
-    def _poll_failed(self, failure: Failure) -> None:
-        if not self._failing:
-            self._failing = True
-            _log.failure("Lock-outs cannot be read", failure)
+    def _replace(self, found: Sequence[Lockout]) -> None:
+        self._guard.replace_lockouts({each.subject: each.until for each in found})

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from postroom.errors import Refusal
-from postroom.logins.hashing import Hashing, Verdict
+from postroom.logins.hashing import Hashing, PasswordVerdict
 from postroom.wire.replies import reply
 
 BUSY: Final = reply(454, "4.7.0", "Too many logins at once, try again later")
@@ -74,7 +74,7 @@ class PasswordPool:
         """True while nothing more is taken: so a caller can save the work that comes before."""
         return self._room <= 0
 
-    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[Verdict]:
+    def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[PasswordVerdict]:
         """Say whether a password is right; see `Hashing.verify`.
 
         Raises:

@@ -2,7 +2,7 @@
 
 A server that uses SCRAM hands a salt out to whoever asks for a name. One for a name that it does
 not have must look alike, be the same whenever it is asked for, and be nobody's to compute: it comes
-from the name by HMAC, under a secret that the database keeps (`KeysOfNobody`).
+from the name by HMAC, under a secret that the database keeps (`DummyScramKeys`).
 
 Keys are written as Dovecot writes them: ``{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey``.
 
@@ -91,7 +91,7 @@ def keys_match(keys: ScramKeys, password: bytes) -> bool:
     return hmac.compare_digest(hashlib.sha256(client_key).digest(), keys.stored_key)
 
 
-class KeysOfNobody:
+class DummyScramKeys:
     """Makes keys up for names that cannot log in."""
 
     def __init__(

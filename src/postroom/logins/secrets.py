@@ -22,8 +22,9 @@ from sqlalchemy.exc import IntegrityError
 
 from postroom.database.engine import transaction
 from postroom.directory.accounts import find_account, set_further_forms
-from postroom.directory.tables import account, app_password, password_form, site_secret
+from postroom.directory.tables import account, password_form
 from postroom.errors import UserError
+from postroom.logins.tables import app_password, site_secret
 
 APP_PASSWORDS: Final = 100
 """The most app passwords of one account."""

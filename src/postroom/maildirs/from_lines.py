@@ -33,7 +33,7 @@ _WORDS: Final = 12
 """The most words of a line that can belong to its date."""
 
 
-class Kind(Enum):
+class FromLineKind(Enum):
     """What a line that begins with ``From`` looks like."""
 
     DATED = "a sender, and a date at the end"
@@ -52,7 +52,7 @@ class FromLine:
         received_at: the POSIX time of its date; None if it has none that can be read.
     """
 
-    kind: Kind
+    kind: FromLineKind
     received_at: float | None = None
 
     def begins(self, *, after_empty: bool, before_field: bool) -> bool:
@@ -62,14 +62,14 @@ class FromLine:
             after_empty: the line before it is empty, or there is none.
             before_field: the line after it is a header field.
         """
-        if self.kind is Kind.DATED:
+        if self.kind is FromLineKind.DATED:
             return after_empty or before_field
-        if self.kind is Kind.BARE:
+        if self.kind is FromLineKind.BARE:
             return before_field
-        return self.kind is Kind.ADDRESS and after_empty and before_field
+        return self.kind is FromLineKind.ADDRESS and after_empty and before_field
 
 
-_PROSE: Final = FromLine(Kind.PROSE)
+_PROSE: Final = FromLine(FromLineKind.PROSE)
 _FIELD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_.-]{0,75}[ \t]*:(?!//)|>+From ")
 _TRAILER: Final = re.compile(r"(?: remote from \S+| ?\([^()]{1,40}\))$", re.IGNORECASE)
 
@@ -85,16 +85,16 @@ def parse_from_line(line: bytes) -> FromLine:
         return _PROSE
     text = " ".join(_decode(line[5:]).split())
     if text in ("", "-"):
-        return FromLine(Kind.BARE)
+        return FromLine(FromLineKind.BARE)
     if text.startswith(":"):
-        return FromLine(Kind.FIELD)
+        return FromLine(FromLineKind.FIELD)
     words = _plain_dates(_without_trailers(text)).split()
     date = _Date()
     start = date.read(words)
     if date.is_whole:
-        kind = Kind.DATED if _is_sender(words[:start]) else Kind.ADDRESS
+        kind = FromLineKind.DATED if _is_sender(words[:start]) else FromLineKind.ADDRESS
         return FromLine(kind, date.posix())
-    return FromLine(Kind.ADDRESS) if _is_address(words) else _PROSE
+    return FromLine(FromLineKind.ADDRESS) if _is_address(words) else _PROSE
 
 
 def _decode(octets: bytes) -> str:

@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
     crlf_octets: int
 
 
-class Rewriting:
+class LineEndRewriter:
     """Brings one message, piece by piece, into a form, and counts its sizes.
 
     Attributes:

@@ -47,7 +47,7 @@ from typing import BinaryIO, Final
 
 from postroom.errors import UserError
 from postroom.maildirs.archives import Content
-from postroom.maildirs.from_lines import Kind, is_field, parse_from_line
+from postroom.maildirs.from_lines import FromLineKind, is_field, parse_from_line
 from postroom.maildirs.lookahead import LINE_OCTETS, Lookahead
 
 HEADER_OCTETS: Final = 256 * 1024
@@ -279,9 +279,9 @@ class _Lines:
         begins = found.begins(after_empty=after_empty, before_field=is_field(self._peek(index + 1)))
         if begins and self._body.left(index and len(self._peek(0))) > 0 and self._length_fits():
             begins = False
-        if not begins and index == 0 and found.kind is not Kind.FIELD:
+        if not begins and index == 0 and found.kind is not FromLineKind.FIELD:
             self._body.has_from = True
-            if after_empty or found.kind is Kind.DATED:
+            if after_empty or found.kind is FromLineKind.DATED:
                 self._doubts.note(self._number)
         return begins
 

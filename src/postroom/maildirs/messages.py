@@ -36,7 +36,7 @@ from postroom.errors import UserError
 from postroom.maildirs import usage
 from postroom.maildirs.directories import create_file, is_missing, make_parts, open_below, open_file
 from postroom.maildirs.folders import parse_folder
-from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
+from postroom.maildirs.line_ends import LineEndRewriter, LineEnds, Sizes
 from postroom.maildirs.mailboxes import (
     known_name,
     mailboxes_in,
@@ -57,7 +57,7 @@ class Gone(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredMessage:
     """A message as it was found.
 
     Attributes:
@@ -85,7 +85,7 @@ class Entry:
         return FileName.parse(self.file_name).flags
 
 
-class Mailbox:
+class OpenMailbox:
     """An open mailbox: the inbox or a folder of a Maildir.
 
     Attributes:
@@ -122,12 +122,12 @@ class Mailbox:
             self._parts[name] = open_below(name, self._folder)
         return self._parts[name]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[StoredMessage]:
         """List the messages, those that arrived first first."""
         found = [(part, *each) for part in PARTS for each in self._files(part)]
         found.sort(key=lambda each: (each[2], FileName.parse(each[1]).base))
         return [
-            Entry(number, part, name, received_at, size)
+            StoredMessage(number, part, name, received_at, size)
             for number, (part, name, received_at, size) in enumerate(found, 1)
         ]
 
@@ -142,7 +142,7 @@ class Mailbox:
                     status = entry.stat(follow_symlinks=False)
                     yield entry.name, status.st_mtime, status.st_size
 
-    def find(self, names: Sequence[str]) -> list[Entry]:
+    def find(self, names: Sequence[str]) -> list[StoredMessage]:
         """Find messages by base name, or by their number in the listing of now.
 
         Raises:
@@ -154,7 +154,9 @@ class Mailbox:
             {each.base: each for each in (self._one(entries, by_name, n) for n in names)}.values()
         )
 
-    def _one(self, entries: list[Entry], by_name: dict[str, Entry], name: str) -> Entry:
+    def _one(
+        self, entries: list[StoredMessage], by_name: dict[str, StoredMessage], name: str
+    ) -> StoredMessage:
         found = by_name.get(FileName.parse(name).base)
         if found is not None:
             return found
@@ -168,7 +170,7 @@ class Mailbox:
         return entries[int(name) - 1]
 
     @contextmanager
-    def reading(self, entry: Entry) -> Iterator[BinaryIO]:
+    def reading(self, entry: StoredMessage) -> Iterator[BinaryIO]:
         """Give a message's file, open to read.
 
         Raises:
@@ -182,7 +184,7 @@ class Mailbox:
         with open(descriptor, "rb") as file:
             yield file
 
-    def flag(self, entries: Sequence[Entry], add: str, remove: str) -> None:
+    def flag(self, entries: Sequence[StoredMessage], add: str, remove: str) -> None:
         """Give messages flags and take others away; they count as seen by a program from now on.
 
         Raises:
@@ -193,13 +195,13 @@ class Mailbox:
         self.sync()
         _complain(gone)
 
-    def _flag_one(self, entry: Entry, add: str, remove: str) -> None:
+    def _flag_one(self, entry: StoredMessage, add: str, remove: str) -> None:
         name = str(FileName.parse(entry.file_name).flagged(add, remove))
         if (entry.part, entry.file_name) != ("cur", name):
             cur = self.part("cur")
             os.rename(entry.file_name, name, src_dir_fd=self.part(entry.part), dst_dir_fd=cur)
 
-    def move(self, entries: Sequence[Entry], target: "Mailbox") -> None:
+    def move(self, entries: Sequence[StoredMessage], target: "OpenMailbox") -> None:
         """Move messages into another mailbox of the same Maildir.
 
         Raises:
@@ -211,7 +213,7 @@ class Mailbox:
             raise UserError(f"the messages are in {self.name} already")
         there = {entry.base: entry for entry in target.entries()}
 
-        def put(now: Entry) -> None:
+        def put(now: StoredMessage) -> None:
             found = there.get(now.base)
             if found is None:
                 self._put(now, target, now.base)
@@ -224,7 +226,7 @@ class Mailbox:
         self.sync()
         _complain(gone)
 
-    def _is_same(self, entry: Entry, target: "Mailbox", other: Entry) -> bool:
+    def _is_same(self, entry: StoredMessage, target: "OpenMailbox", other: StoredMessage) -> bool:
         """Say whether a file has two names already, because a move was interrupted."""
         with suppress(FileNotFoundError):
             return os.path.samestat(
@@ -233,7 +235,7 @@ class Mailbox:
             )
         return False
 
-    def copy(self, entries: Sequence[Entry], target: "Mailbox") -> None:
+    def copy(self, entries: Sequence[StoredMessage], target: "OpenMailbox") -> None:
         """Copy messages into a mailbox of the same Maildir, also into this one.
 
         Raises:
@@ -245,7 +247,7 @@ class Mailbox:
         usage.append(self.root, sum(each.size_octets for each in copied), len(copied))
         _complain(gone)
 
-    def _put(self, entry: Entry, target: "Mailbox", base: str) -> None:
+    def _put(self, entry: StoredMessage, target: "OpenMailbox", base: str) -> None:
         """Make a message appear in another place, under a base name."""
         source = FileName.parse(entry.file_name)
         flags = source.flags if target.name == self.name else source.standard_flags
@@ -267,7 +269,7 @@ class Mailbox:
         finally:
             os.close(descriptor)
 
-    def expunge(self, entries: Sequence[Entry]) -> None:
+    def expunge(self, entries: Sequence[StoredMessage]) -> None:
         """Delete messages for good; one that has gone already is none to complain of.
 
         Raises:
@@ -277,7 +279,7 @@ class Mailbox:
         self.sync()
         usage.append(self.root, -sum(_counted(each) for each in gone), -len(gone))
 
-    def _unlink(self, entry: Entry) -> None:
+    def _unlink(self, entry: StoredMessage) -> None:
         os.unlink(entry.file_name, dir_fd=self.part(entry.part))
 
     def sync(self) -> None:
@@ -290,8 +292,8 @@ class Mailbox:
             os.fsync(self.part(part))
 
     def _each(
-        self, entries: Sequence[Entry], action: Callable[[Entry], None]
-    ) -> tuple[list[Entry], list[Entry]]:
+        self, entries: Sequence[StoredMessage], action: Callable[[StoredMessage], None]
+    ) -> tuple[list[StoredMessage], list[StoredMessage]]:
         """Do something with each message; give those that were there, and those that were not."""
         done, gone = [], []
         for entry in entries:
@@ -303,7 +305,7 @@ class Mailbox:
                 done.append(entry)
         return done, gone
 
-    def _now(self, entry: Entry, action: Callable[[Entry], _T]) -> _T:
+    def _now(self, entry: StoredMessage, action: Callable[[StoredMessage], _T]) -> _T:
         """Do something with a message wherever it is by now."""
         for _ in range(_TRIES):
             try:
@@ -312,16 +314,18 @@ class Mailbox:
                 entry = self._again(entry)
         raise UserError(f"{entry.base} is moved about by another program; try again")
 
-    def _again(self, entry: Entry) -> Entry:
+    def _again(self, entry: StoredMessage) -> StoredMessage:
         for part in (*PARTS, "new"):
             for name in os.listdir(self.part(part)):
                 if FileName.parse(name).base == entry.base:
-                    return Entry(entry.number, part, name, entry.received_at, entry.size_octets)
+                    return StoredMessage(
+                        entry.number, part, name, entry.received_at, entry.size_octets
+                    )
         raise Gone(f"there is no {entry.base} any more")
 
 
 @contextmanager
-def opened_mailbox(maildir: Path, name: str, *, make: bool = False) -> Iterator[Mailbox]:
+def opened_mailbox(maildir: Path, name: str, *, make: bool = False) -> Iterator[OpenMailbox]:
     """Open one of an account's mailboxes.
 
     Args:
@@ -339,14 +343,14 @@ def opened_mailbox(maildir: Path, name: str, *, make: bool = False) -> Iterator[
 
 
 @contextmanager
-def opened_below(root: int, name: str, *, make: bool = False) -> Iterator[Mailbox]:
+def opened_below(root: int, name: str, *, make: bool = False) -> Iterator[OpenMailbox]:
     """Open a mailbox of a Maildir that is open; see `opened_mailbox`."""
     known = mailboxes_in(root)
     if make and name not in known and parse_folder(name) not in known:
         make_folder(root, parse_folder(name))
         known = mailboxes_in(root)
     found = known_name(known, name)
-    mailbox = Mailbox(root, found, known[found])
+    mailbox = OpenMailbox(root, found, known[found])
     try:
         yield mailbox
     finally:
@@ -367,25 +371,25 @@ def store_message(descriptor: int, chunks: Iterable[bytes], line_ends: LineEnds)
     Raises:
         OSError: the disk; or what ``chunks`` raises.
     """
-    rewriting = Rewriting(line_ends)
+    rewriting = LineEndRewriter(line_ends)
     with open(os.dup(descriptor), "wb") as file:
         file.writelines(rewriting.all(chunks))
     return rewriting.sizes
 
 
-def _complain(gone: Sequence[Entry]) -> None:
+def _complain(gone: Sequence[StoredMessage]) -> None:
     if gone:
         names = ", ".join(entry.base for entry in gone)
         raise Gone(f"no longer there, another program was faster: {names}")
 
 
-def _counted(entry: Entry) -> int:
+def _counted(entry: StoredMessage) -> int:
     """Give the size with which a message counts for the quota."""
     size = size_in(entry.file_name)
     return entry.size_octets if size is None else size
 
 
-def _copy_base(entry: Entry) -> str:
+def _copy_base(entry: StoredMessage) -> str:
     """Make a base name for a message's copy; it tells the CRLF size if the message's own does."""
     crlf_octets = crlf_size_in(entry.file_name)
     if crlf_octets is None:
@@ -393,7 +397,7 @@ def _copy_base(entry: Entry) -> str:
     return new_base(size_fields(Sizes(entry.size_octets, crlf_octets)))
 
 
-def _write_copy(source: int, name: str, target: Mailbox, part: str) -> None:
+def _write_copy(source: int, name: str, target: OpenMailbox, part: str) -> None:
     """Copy a file where no link can be made, durably, with its time."""
     temporary = new_base()
     tmp = target.part("tmp")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from postroom.errors import UserError
-from postroom.maildirs.messages import Entry, Gone, Mailbox
+from postroom.maildirs.messages import Gone, OpenMailbox, StoredMessage
 from postroom.maildirs.reading import read_fields, searchable
 
 
@@ -36,8 +36,8 @@ class Criteria:
 
 
 def find_messages(
-    mailbox: Mailbox, criteria: Criteria, left_out: Callable[[Entry, str], None]
-) -> Iterator[Entry]:
+    mailbox: OpenMailbox, criteria: Criteria, left_out: Callable[[StoredMessage, str], None]
+) -> Iterator[StoredMessage]:
     """Give the messages of a mailbox that are as they are looked for, in order of arrival.
 
     Args:
@@ -56,7 +56,7 @@ def find_messages(
                 left_out(entry, str(error))
 
 
-def _listed_matches(entry: Entry, criteria: Criteria) -> bool:
+def _listed_matches(entry: StoredMessage, criteria: Criteria) -> bool:
     flags = set(entry.flags)
     return (
         flags.issuperset(criteria.with_flags)
@@ -66,7 +66,7 @@ def _listed_matches(entry: Entry, criteria: Criteria) -> bool:
     )
 
 
-def _content_matches(mailbox: Mailbox, entry: Entry, criteria: Criteria) -> bool:
+def _content_matches(mailbox: OpenMailbox, entry: StoredMessage, criteria: Criteria) -> bool:
     if not criteria.fields and not criteria.texts:
         return True
     with mailbox.reading(entry) as file:

@@ -43,7 +43,7 @@ from postroom.maildirs.folders import directory_of, parse_folder
 from postroom.maildirs.line_ends import LineEnds, Sizes
 from postroom.maildirs.mailboxes import mailboxes_in, opened
 from postroom.maildirs.mbox import Damaged, Doubts, read_mbox, write_message
-from postroom.maildirs.messages import Entry, Mailbox, opened_mailbox, store_message
+from postroom.maildirs.messages import OpenMailbox, StoredMessage, opened_mailbox, store_message
 from postroom.maildirs.names import FLAGS, FileName, host_part, new_base, size_fields
 from postroom.maildirs.usage import Quota, Usage
 
@@ -58,7 +58,7 @@ _UNIQUE: Final = re.compile(r"[^.]*\.(?:M[0-9]+)?(I[0-9a-f]{16}N[0-9]+)\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class NewMessage:
     """A message that is to be taken.
 
     Attributes:
@@ -79,7 +79,7 @@ class Incoming:
 
 
 @dataclass(slots=True)
-class Report:
+class TransferReport:
     """What became of messages.
 
     Attributes:
@@ -126,7 +126,7 @@ class _Waiting:
     size_octets: int
 
 
-class Intake:
+class MessageImport:
     """Takes messages into one mailbox.
 
     Attributes:
@@ -135,9 +135,9 @@ class Intake:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        mailbox: OpenMailbox,
         quota: Quota | None = None,
-        report: Report | None = None,
+        report: TransferReport | None = None,
         line_ends: LineEnds = LineEnds.KEPT,
     ) -> None:
         """Begin.
@@ -149,7 +149,7 @@ class Intake:
             line_ends: what the files get; messages of a Maildir, which may be binary, keep theirs.
         """
         self._line_ends = line_ends
-        self.report = Report() if report is None else report
+        self.report = TransferReport() if report is None else report
         self._mailbox = mailbox
         self._quota = quota
         self._usage = Usage()
@@ -160,7 +160,7 @@ class Intake:
         self._waiting: list[_Waiting] = []
         self._octets = 0
 
-    def take(self, incoming: Incoming) -> None:
+    def take(self, incoming: NewMessage) -> None:
         """Take a message, or note in the report why not. It is durable after `finish`.
 
         Raises:
@@ -222,13 +222,13 @@ class Intake:
             usage.append(self._mailbox.root, octets, len(batch))
             self.report.done += len(batch)
 
-    def _stem_of(self, incoming: Incoming, digest: bytes) -> str:
+    def _stem_of(self, incoming: NewMessage, digest: bytes) -> str:
         self._digests[digest] += 1
         unique = f"M{incoming.number:07}I{digest.hex()}N{self._digests[digest]}"
         received_at = time.time() if incoming.received_at is None else incoming.received_at
         return f"{int(received_at)}.{unique}.{host_part(os.uname().nodename)}"
 
-    def _admit(self, incoming: Incoming, stem: str, size: int) -> bool:
+    def _admit(self, incoming: NewMessage, stem: str, size: int) -> bool:
         """Count a message, unless it is there already or over the quota."""
         if not self._known.isdisjoint(_keys(stem)):
             self.report.present += 1
@@ -248,7 +248,7 @@ def import_mbox(
     quota: Quota | None = None,
     step: Callable[[], None] = lambda: None,
     line_ends: LineEnds = LineEnds.LF,
-) -> tuple[str, Report]:
+) -> tuple[str, TransferReport]:
     """Take the messages of an mbox into a mailbox, which is made unless it is there.
 
     A mailbox that was made for messages of which none could be taken is removed again.
@@ -268,22 +268,24 @@ def import_mbox(
         UserError: it is no mbox, and nothing has been made.
         Interrupted: the disk failed; what was taken before stays.
     """
-    report = Report()
+    report = TransferReport()
     messages = from_mbox(file, report.doubts)
     first = next(messages, None)
     made = _missing(maildir, name)
     try:
         with opened_mailbox(maildir, name, make=True) as mailbox:
             if first is not None:
-                intake = Intake(mailbox, quota, report, line_ends)
-                take_all(intake, chain((first,), messages), step)
+                intake = MessageImport(mailbox, quota, report, line_ends)
+                import_all(intake, chain((first,), messages), step)
             return mailbox.name, report
     finally:
         if first is not None and report.is_empty:
             _discard(maildir, made)
 
 
-def take_all(intake: Intake, messages: Iterable[Incoming], step: Callable[[], None]) -> None:
+def import_all(
+    intake: MessageImport, messages: Iterable[NewMessage], step: Callable[[], None]
+) -> None:
     """Take messages, one after the other; the report says what became of them.
 
     Raises:
@@ -328,7 +330,7 @@ def _discard(maildir: Path, made: list[str]) -> None:
             path.rmdir()
 
 
-def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming]:
+def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[NewMessage]:
     """Yield the messages of an mbox, each to be read before the next.
 
     Args:
@@ -340,7 +342,7 @@ def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming
         Damaged: the file ends with this; what was given before is whole.
     """
     for message in read_mbox(file, doubts):
-        yield Incoming(
+        yield NewMessage(
             message.number,
             message.received_at,
             message.flags,
@@ -350,10 +352,10 @@ def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[Incoming
         )
 
 
-def from_mailbox(mailbox: Mailbox) -> Iterator[Incoming]:
+def from_mailbox(mailbox: OpenMailbox) -> Iterator[NewMessage]:
     """Give the messages of a mailbox."""
 
-    def chunks_of(entry: Entry) -> Callable[[], Iterator[bytes]]:
+    def chunks_of(entry: StoredMessage) -> Callable[[], Iterator[bytes]]:
         def chunks() -> Iterator[bytes]:
             with mailbox.reading(entry) as file:
                 while chunk := file.read(CHUNK_OCTETS):
@@ -364,10 +366,14 @@ def from_mailbox(mailbox: Mailbox) -> Iterator[Incoming]:
     for entry in mailbox.entries():
         flags = FileName.parse(entry.file_name).standard_flags
         is_new = entry.part == "new"
-        yield Incoming(entry.number, entry.received_at, flags, is_new, entry.base, chunks_of(entry))
+        yield NewMessage(
+            entry.number, entry.received_at, flags, is_new, entry.base, chunks_of(entry)
+        )
 
 
-def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[], None]) -> Report:
+def to_mbox(
+    mailbox: OpenMailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[], None]
+) -> TransferReport:
     """Write the messages of a mailbox into an mbox.
 
     Args:
@@ -379,7 +385,7 @@ def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[],
     Raises:
         OSError: the file cannot be written.
     """
-    report = Report()
+    report = TransferReport()
     for entry in mailbox.entries():
         try:
             with mailbox.reading(entry) as content:
@@ -399,7 +405,7 @@ def to_mbox(mailbox: Mailbox, file: BinaryIO, *, as_lf: bool, step: Callable[[],
     return report
 
 
-def _write(descriptor: int, incoming: Incoming, line_ends: LineEnds) -> tuple[Sizes, bytes]:
+def _write(descriptor: int, incoming: NewMessage, line_ends: LineEnds) -> tuple[Sizes, bytes]:
     """Write a message into its file; return its sizes, and the digest of what came."""
     digest = hashlib.blake2b(digest_size=8)
     chunks = incoming.chunks()
@@ -429,7 +435,7 @@ def _next(chunks: Iterator[bytes]) -> bytes:
         raise _Unreadable(str(error)) from error
 
 
-def _place(incoming: Incoming, stem: str, sizes: Sizes) -> tuple[str, str]:
+def _place(incoming: NewMessage, stem: str, sizes: Sizes) -> tuple[str, str]:
     """Return the directory and the name of a message."""
     base = stem + size_fields(sizes)
     flags = "".join(sorted(set(incoming.flags) & set(FLAGS.values())))

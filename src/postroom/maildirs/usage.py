@@ -89,7 +89,7 @@ NO_QUOTA: Final = Quota()
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class UsageRecord:
     """What a ``maildirsize`` says.
 
     Attributes:
@@ -149,7 +149,7 @@ def held(directories: Iterable[os.stat_result]) -> Iterator[None]:
         yield
 
 
-def read(root: int) -> Record | None:
+def read(root: int) -> UsageRecord | None:
     """Read a Maildir's record; None if there is none that can be used.
 
     Args:
@@ -169,7 +169,7 @@ def read(root: int) -> Record | None:
     return _parse(octets, changed_at)
 
 
-def _parse(octets: bytes, changed_at: float) -> Record | None:
+def _parse(octets: bytes, changed_at: float) -> UsageRecord | None:
     definition, *lines = octets[:-1].split(b"\n")
     quota = _parse_definition(definition)
     changes = [_CHANGE.fullmatch(line) for line in lines]
@@ -179,7 +179,7 @@ def _parse(octets: bytes, changed_at: float) -> Record | None:
     usage = Usage(sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs))
     if usage.octets < 0 or usage.messages < 0:
         return None
-    return Record(quota, usage, len(pairs), changed_at)
+    return UsageRecord(quota, usage, len(pairs), changed_at)
 
 
 def _parse_definition(line: bytes) -> Quota | None:

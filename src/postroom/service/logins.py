@@ -29,7 +29,7 @@ from postroom.logins.guard import GuardSettings, LoginGuard
 from postroom.logins.hashing import Hashing
 from postroom.logins.lockouts import SharedLockouts
 from postroom.logins.passwords import PasswordPool
-from postroom.logins.scram import KeysOfNobody
+from postroom.logins.scram import DummyScramKeys
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
 from postroom.service.sections import values_of
@@ -118,7 +118,7 @@ def make_logins(
     forms = settings.auth.forms()
     passwords = PasswordPool(Hashing(forms=forms), reactor)
     default = next(iter(storage.domains), None)
-    nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
+    nobody = DummyScramKeys(storage.login_secret, default, forms.scram_iterations)
     checker = SourcesChecker(sources, passwords, nobody)
     if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
         raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")

@@ -17,9 +17,9 @@ from postroom.directory.sql_directory import SQLDirectory
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.service.settings import Settings
-from postroom.sources.logged_source import ReportedSource
+from postroom.sources.logged_source import LoggedSource
 from postroom.sources.profile import Maildirs
-from postroom.sources.source_chain import CachedDirectory, DirectoryInOrder
+from postroom.sources.source_chain import CachedDirectory, DirectoryChain
 from postroom.sources.threads import ThreadedSource
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def make_sources(
             directories.append(directory)
             credentials.append(own)
             continue
-        source = ReportedSource(name, _MAKERS[name](reactor, settings, default_domain))
+        source = LoggedSource(name, _MAKERS[name](reactor, settings, default_domain))
         running.append(source)
         credentials.append(source)
         if name in _CACHED:
@@ -100,7 +100,7 @@ def make_sources(
             directories.append(CachedDirectory(source, reactor, *times))
         else:
             directories.append(source)
-    whole = directories[0] if len(directories) == 1 else DirectoryInOrder(directories)
+    whole = directories[0] if len(directories) == 1 else DirectoryChain(directories)
     return Sources(whole, credentials, running)
 
 

@@ -45,8 +45,7 @@ from postroom.directory.addresses import (
 from postroom.envelope import Account, Alias, Domain, Entry
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
-from postroom.sources.ldap_connection import Entry as LDAPEntry
-from postroom.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPServer
+from postroom.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPEntry, LDAPServer
 from postroom.sources.password_text import stored_password
 from postroom.sources.profile import Maildirs, SourceDown, SourceError, make_account
 

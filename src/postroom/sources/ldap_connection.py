@@ -74,7 +74,7 @@ class LDAPServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LDAPEntry:
     """What a search found.
 
     Attributes:
@@ -132,7 +132,7 @@ class LDAPConnections:
         self._open: set[_Client] = set()
         self._closed = False
 
-    async def search(self, base: str, text: str, attributes: Sequence[str]) -> list[Entry]:
+    async def search(self, base: str, text: str, attributes: Sequence[str]) -> list[LDAPEntry]:
         """Search below an entry; no more than two entries are given.
 
         Raises:
@@ -143,10 +143,10 @@ class LDAPConnections:
         except ldapfilter.InvalidLDAPFilter as error:
             raise SourceError(f"LDAP filter {text!r}: {error}") from None
 
-        def ask(client: LDAPClient) -> Deferred[list[Entry]]:
+        def ask(client: LDAPClient) -> Deferred[list[LDAPEntry]]:
             return _search(client, base, wanted, attributes)
 
-        found: list[Entry] = await self._over_shared(ask)
+        found: list[LDAPEntry] = await self._over_shared(ask)
         return found
 
     async def compare(self, dn: str, attribute: str, value: bytes) -> bool:
@@ -282,10 +282,10 @@ _COMPARE_TRUE: Final = 6
 
 def _search(
     client: LDAPClient, base: str, wanted: object, attributes: Sequence[str]
-) -> Deferred[list[Entry]]:
+) -> Deferred[list[LDAPEntry]]:
     """Ask for entries; fires when the server has said that there are no more."""
-    found: list[Entry] = []
-    result: Deferred[list[Entry]] = Deferred()
+    found: list[LDAPEntry] = []
+    result: Deferred[list[LDAPEntry]] = Deferred()
     size_limit = ldaperrors.LDAPSizeLimitExceeded.resultCode
 
     def answered(message: Any) -> bool:
@@ -314,11 +314,11 @@ def _search(
     return result
 
 
-def _entry(message: Any) -> Entry:
+def _entry(message: Any) -> LDAPEntry:
     values: dict[str, tuple[bytes, ...]] = {}
     for name, found in message.attributes:
         values[_octets(name).decode("ascii", "replace").lower()] = tuple(map(_octets, found))
-    return Entry(_octets(message.objectName).decode("utf-8", "replace"), values)
+    return LDAPEntry(_octets(message.objectName).decode("utf-8", "replace"), values)
 
 
 def _octets(value: Any) -> bytes:

@@ -35,7 +35,7 @@ _PASSWORDS: Final = "checks passwords"
 _T = TypeVar("_T")
 
 
-class Source(Protocol):
+class AccountSource(Protocol):
     """Both interfaces of a source, and its start and stop."""
 
     @property
@@ -62,12 +62,12 @@ class Source(Protocol):
 
 
 @implementer(IDirectory, ICredentialSource)
-class ReportedSource:
+class LoggedSource:
     """Passes all questions on to a source, and tells of its troubles."""
 
     _log = Logger()
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: AccountSource) -> None:
         """Take the source, by the name that the settings give it."""
         self._name = name
         self._source = source

@@ -9,7 +9,6 @@ that is cut into windows, at whose end everything is forgotten at once, for `IDi
 one number; what there is not, for a shorter one.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -19,15 +18,18 @@ from zope.interface import implementer
 
 from postroom.envelope import Domain, Entry
 from postroom.interfaces import IDirectory
+from postroom.revision_cache import RevisionCache
 
 ENTRIES: Final = 50_000
 """How many answers are remembered of each kind."""
 
 _T = TypeVar("_T")
+_Dated = tuple[_T, float]
+"""An answer, and until when it is good."""
 
 
 @implementer(IDirectory)
-class DirectoryInOrder:
+class DirectoryChain:
     """Asks one directory after the other."""
 
     def __init__(self, directories: Sequence[IDirectory]) -> None:
@@ -81,23 +83,21 @@ class CachedDirectory:
         self._seconds = seconds
         self._negative_seconds = min(negative_seconds, seconds)
         self._window = 0.0
-        self._forgotten = 0
-        self._own_revision = directory.revision()
-        self._domains: OrderedDict[str, tuple[Domain | None, float]] = OrderedDict()
-        self._entries: OrderedDict[str, tuple[Entry | None, float]] = OrderedDict()
+        self._windows = 0
+        self._domains: RevisionCache[str, _Dated[Domain | None]] = RevisionCache(
+            self.revision, ENTRIES
+        )
+        self._entries: RevisionCache[str, _Dated[Entry | None]] = RevisionCache(
+            self.revision, ENTRIES
+        )
 
     def revision(self) -> int:
         """See `IDirectory.revision`: it goes up at the end of each window too."""
-        now, revision = self._clock.seconds(), self._directory.revision()
-        expired = now - self._window >= self._seconds
-        if expired or revision != self._own_revision:
-            self._own_revision = revision
-            if expired:
-                self._window = now
-                self._forgotten += 1
-            self._domains.clear()
-            self._entries.clear()
-        return self._own_revision + self._forgotten
+        now = self._clock.seconds()
+        if now - self._window >= self._seconds:
+            self._window = now
+            self._windows += 1
+        return self._directory.revision() + self._windows
 
     def find_domain(self, name: str) -> Deferred[Domain | None]:
         """See `IDirectory.find_domain`."""
@@ -109,22 +109,19 @@ class CachedDirectory:
 
     def _find(
         self,
-        kept: "OrderedDict[str, tuple[_T, float]]",
+        kept: "RevisionCache[str, _Dated[_T]]",
         ask: "Callable[[str], Deferred[_T]]",
         name: str,
     ) -> "Deferred[_T]":
-        revision = self.revision()
+        revision = kept.revision()
         found = kept.get(name)
         if found is not None and self._clock.seconds() < found[1]:
             return succeed(found[0])
 
         def keep(answer: _T) -> _T:
             seconds = self._seconds if answer is not None else self._negative_seconds
-            if seconds and self.revision() == revision:
-                kept[name] = (answer, self._clock.seconds() + seconds)
-                kept.move_to_end(name)
-                if len(kept) > ENTRIES:
-                    kept.popitem(last=False)
+            if seconds:
+                kept.keep(name, (answer, self._clock.seconds() + seconds), revision)
             return answer
 
         return maybeDeferred(ask, name).addCallback(keep)

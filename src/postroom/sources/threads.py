@@ -15,15 +15,14 @@ from dataclasses import replace
 from typing import Final, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from postroom.credentials import Credential, Knowledge
-from postroom.directory.sql_directory import POLL_SECONDS, IDirectoryReactor
+from postroom.directory.revision_poll import RevisionPoll
+from postroom.directory.sql_directory import IDirectoryReactor
 from postroom.envelope import Domain, Entry
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.sources.profile import SourceDown
@@ -112,8 +111,6 @@ class SourceThreads:
 class ThreadedSource:
     """A source that is asked in threads: in some for mail, in others for logins."""
 
-    _log = Logger()
-
     def __init__(
         self, name: str, look_ups: LookUps, reactor: IDirectoryReactor, timeout_seconds: float
     ) -> None:
@@ -125,15 +122,14 @@ class ThreadedSource:
             reactor: the clock, and where answers are given.
             timeout_seconds: how long an answer may take.
         """
-        self._name = name
         self._look_ups = look_ups
         self._mail = SourceThreads(name, reactor, timeout_seconds)
         self._logins = SourceThreads(f"{name} logins", reactor, timeout_seconds)
         self._revision = 0
-        self._version: object = look_ups.version()
-        self._failing = False
-        self._polls = LoopingCall(self._poll)
-        self._polls.clock = reactor
+        version = look_ups.version()
+        what = f"the version of the source {name}"
+        self._poll = RevisionPoll(what, reactor, self._read_version, self._count_up, version)
+        self._tells_changes = version is not None
 
     @property
     def knows(self) -> frozenset[Knowledge]:
@@ -144,13 +140,12 @@ class ThreadedSource:
         """Begin to answer, and to notice changes."""
         self._mail.start()
         self._logins.start()
-        if self._version is not None:
-            self._polls.start(POLL_SECONDS, now=False)
+        if self._tells_changes:
+            self._poll.start(now=False)
 
     def stop(self) -> None:
         """End the threads; blocks for what they do."""
-        if self._polls.running:
-            self._polls.stop()
+        self._poll.stop()
         self._mail.stop()
         self._logins.stop()
         self._look_ups.close()
@@ -179,18 +174,8 @@ class ThreadedSource:
         address, verify = found.address, look_ups.verify
         return replace(found, verify=lambda password: self._logins.ask(verify, address, password))
 
-    def _poll(self) -> Deferred[None]:
-        return self._mail.ask(self._look_ups.version).addCallbacks(self._polled, self._poll_failed)
+    def _read_version(self) -> Deferred[object]:
+        return self._mail.ask(self._look_ups.version)
 
-    def _polled(self, version: object) -> None:
-        self._failing = False
-        if version != self._version:
-            self._version = version
-            self._revision += 1
-
-    def _poll_failed(self, failure: Failure) -> None:
-        if not self._failing:
-            self._failing = True
-            self._log.warn(
-                "{name}: {error}", name=self._name, error=failure.getErrorMessage() or failure.type
-            )
+    def _count_up(self) -> None:
+        self._revision += 1
