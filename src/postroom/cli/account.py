@@ -130,7 +130,7 @@ def remove(site: Site, address: str, as_json: bool) -> None:
 
 
 def note_other_sources(site: Site) -> None:
-    """Say that there are accounts which no command shows or changes."""
+    """Note that there are accounts which no command shows or changes."""
     if site.read_only_sources:
         names = " and ".join(site.read_only_sources)
         note(f"accounts of {names} are not the database's: they are changed where they are kept")

@@ -34,7 +34,7 @@ def check(site: Site, as_json: bool) -> None:
 
 
 def _in_force(settings: "Settings") -> dict[str, Any]:
-    """Give every setting's value by its dotted key, in JSON's types and without passwords."""
+    """Return every setting's value by its dotted key, in JSON's types and without passwords."""
     from postroom.service.declarations import declarations
 
     values = {}

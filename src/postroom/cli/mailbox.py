@@ -21,7 +21,7 @@ INBOX: Final = "INBOX"
 
 
 def mailbox_option(command: Command) -> Command:
-    """Give a subcommand ``--mailbox``."""
+    """Add ``--mailbox`` to a subcommand."""
     return click.option(
         "--mailbox",
         "-m",
@@ -32,12 +32,12 @@ def mailbox_option(command: Command) -> Command:
 
 
 def yes_option(command: Command) -> Command:
-    """Give a subcommand ``--yes``."""
+    """Add ``--yes`` to a subcommand."""
     return click.option("--yes", is_flag=True, help="Do not ask.")(command)
 
 
 def maildir_of(site: Site, address: str) -> tuple[str, Path]:
-    """Give an account's first address and its Maildir."""
+    """Return an account's first address and its Maildir."""
     from postroom.directory import accounts
 
     row = accounts.find_account(site.engine, address)

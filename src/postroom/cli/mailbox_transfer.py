@@ -291,7 +291,7 @@ def _export_mbox(
 
 @contextmanager
 def _new_file(target: str) -> Iterator[BinaryIO]:
-    """Give a file that appears, durable, when all is in it; standard output for ``-``."""
+    """Yield a file that appears, durable, when it is complete; standard output for ``-``."""
     import os
 
     if target == "-":
@@ -397,7 +397,7 @@ def _line(named: _Named, verb: str) -> str:
 
 
 def _print_notes(named: _Named) -> None:
-    """Say what is not as it should be."""
+    """Print what is not as it should be."""
     report = named.report
     for number, why in report.failed:
         note(f"{named.mailbox}: message {number} was left out: {why}")

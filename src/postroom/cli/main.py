@@ -45,7 +45,7 @@ class _Commands(click.Group):
 
 
 def _hint(site: Site | None, text: str) -> str:
-    """Say where an account may be that the database does not have."""
+    """Return where an account may be that the database does not have."""
     if site is None or not text.startswith("there is no account") or not site.read_only_sources:
         return ""
     names = " and ".join(site.read_only_sources)
@@ -59,7 +59,7 @@ def _fail(text: str) -> NoReturn:
 
 
 def _explain(error: Exception) -> str:
-    """Say in one line what went wrong that nobody foresaw."""
+    """Return one line about an error that nobody foresaw."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     cause = getattr(error, "orig", None) or error  # the driver's error, without SQLAlchemy's lines

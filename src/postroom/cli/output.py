@@ -44,7 +44,7 @@ def document(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Say something on standard error that belongs to no result."""
+    """Print something on standard error that belongs to no result."""
     click.echo(f"note: {printable(text)}", err=True)
 
 

@@ -100,7 +100,7 @@ def _fields(message: "MessageRow") -> dict[str, Any]:
 
 
 def _line(message: "MessageRow", now: float) -> tuple[object, ...]:
-    """Give a message's row; of several recipients the one that is tried next stands for all."""
+    """Return a message's row; of several recipients it shows the one that is tried next."""
     ordered = sorted(message.recipients, key=lambda each: (not each.claimed, each.next_attempt_at))
     first = ordered[0]
     more = f" (+{len(ordered) - 1})" if len(ordered) > 1 else ""

@@ -151,7 +151,7 @@ def _recount(site: Site, account: "Account") -> None:
 
 
 def _usage(site: Site, account: "Account") -> "Usage":
-    """Give what an account holds: by the record if it has a quota, for that is what counts."""
+    """Return what an account holds: by the record if it has a quota, since that is what counts."""
     from postroom.maildirs import usage
     from postroom.maildirs.mailboxes import measure, opened
 

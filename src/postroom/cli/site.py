@@ -47,13 +47,13 @@ class Places:
 
     @classmethod
     def by_default(cls, state_dir: Path | None) -> "Places":
-        """Give the places without a settings file."""
+        """Return the places without a settings file."""
         chosen = (state_dir or Path("postroom-state")).absolute()
         return cls(chosen, f"sqlite:///{chosen / 'postroom.db'}", chosen / "mail")
 
     @classmethod
     def of_settings(cls, settings: "Settings") -> "Places":
-        """Give the places that settings name."""
+        """Return the places that settings name."""
         return cls(
             settings.state_dir, settings.database_url(), settings.mail_root(), settings.domains
         )
@@ -113,7 +113,7 @@ class Site:
         return self.config is None or "database" in self.settings.accounts.sources
 
     def maildir(self, relative: str) -> Path:
-        """Give the absolute path of an account's Maildir."""
+        """Return the absolute path of an account's Maildir."""
         return self.places.mail_root / relative
 
 
@@ -130,7 +130,7 @@ def made(path: Path) -> Path:
 
 
 def owner_of(path: Path) -> "Owner":
-    """Give the user to act as where a file is made in a directory: its owner, if we are root."""
+    """Return the user to act as where a file is made in a directory: its owner, if we are root."""
     # Loaded while we are who we are: the owner may not be allowed to read root's libraries.
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
@@ -141,7 +141,7 @@ def owner_of(path: Path) -> "Owner":
 
 
 def json_option(command: Command) -> Command:
-    """Give a subcommand ``--json``."""
+    """Add ``--json`` to a subcommand."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 

@@ -132,7 +132,7 @@ def _name(text: str) -> str:
 
 
 def _describe(settings: "Settings", source: "Source", moment: datetime.datetime) -> dict[str, Any]:
-    """Give what is to be known of a source's certificate, in JSON's types."""
+    """Return what is known of a source's certificate, in JSON's types."""
     from postroom.certificates.identity import read_kept
     from postroom.certificates.store import SelfSignedSource
 
@@ -169,7 +169,7 @@ def _missing(source: "Source") -> str:
 def _renewed_from(
     source: "Source", identity: "Identity | None", settings: "Settings"
 ) -> str | None:
-    """Give when a certificate is renewed, if that is ours to do."""
+    """Return when a certificate is renewed, if that is ours to do."""
     from postroom.certificates.renewal import covers, half_way
 
     if source.origin != "acme":
@@ -198,7 +198,7 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _attempts(settings: "Settings") -> "Attempts | None":
-    """Give what came of the orders; None where none are made."""
+    """Return the results of the orders; None where none are made."""
     if not settings.tls.acme.domains:
         return None
     from postroom.certificates.renewal import read_attempts
@@ -214,7 +214,7 @@ def _plain(attempts: "Attempts") -> dict[str, Any]:
 
 
 def _running(settings: "Settings") -> str | None:
-    """Say which process runs as the server, or make sure that none does until we end."""
+    """Return which process runs as the server, or keep others from starting until we end."""
     from postroom.service.state import open_state_directory
 
     try:

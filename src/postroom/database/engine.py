@@ -76,7 +76,7 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Give a connection within a transaction that writes; commits at the end, rolls back on error.
+    """Yield a connection in a transaction that writes; commits at the end, rolls back on error.
 
     On SQLite it holds the write lock from the beginning. Blocks; call it from a worker thread.
 
@@ -105,7 +105,7 @@ def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
 
 
 def storage_error(error: DBAPIError) -> OSError | None:
-    """Tell whether a statement failed for the disk's or the server's sake, not for its own.
+    """Return the error to raise if a statement failed because of the disk or the server.
 
     Returns:
         An `OSError` that `postroom.errors.reply_for` makes 452 (full) or 451; None if the fault is

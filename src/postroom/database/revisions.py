@@ -22,20 +22,20 @@ _ADVISORY_LOCK: Final = 0x706F7374726F6F6D  # "postroom"
 
 
 def known_revisions() -> list[str]:
-    """Give the revisions that this installation knows, oldest first."""
+    """Return the revisions that this installation knows, oldest first."""
     files = (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")
     return sorted(file.name[:4] for file in files)
 
 
 def stored_revision(connection: Connection) -> str | None:
-    """Give the revision that a database is at; None if it has no schema of ours."""
+    """Return the revision of a database; None if it has no schema of ours."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
 
 
 def migrate(engine: Engine) -> None:
-    """Bring a database to the newest schema, from whatever it has, none included.
+    """Upgrade a database to the newest schema, from any revision or from none.
 
     Raises:
         UserError: it was made by a newer Postroom, is damaged, or cannot be written.

@@ -75,7 +75,7 @@ class Removed:
 
 
 def check_new_account(engine: Engine, address: str) -> str:
-    """Say whether an account could be added, before anyone is asked for its password.
+    """Check that an account could be added, before anyone is asked for its password.
 
     Returns:
         The address in canonical form.
@@ -112,14 +112,14 @@ def add_account(
 
 
 def list_accounts(engine: Engine) -> tuple[AccountRow, ...]:
-    """Give all accounts, by domain and then by address."""
+    """Return all accounts, by domain and then by address."""
     with engine.connect() as connection:
         rows = connection.execute(_accounts().order_by(account.c.domain, account.c.address))
         return tuple(AccountRow(*row) for row in rows)
 
 
 def find_account(engine: Engine, address: str) -> AccountRow:
-    """Give one account.
+    """Return one account.
 
     Raises:
         UserError: not an address, or there is no such account.
@@ -131,7 +131,7 @@ def find_account(engine: Engine, address: str) -> AccountRow:
 def set_password(
     engine: Engine, address: str, password_hash: str | None, further_forms: Sequence[str] = ()
 ) -> AccountRow:
-    """Give an account another password; None takes it away. App passwords stay.
+    """Set an account's password, or remove it if it is None. App passwords stay.
 
     Raises:
         UserError: not an address, or there is no such account.
@@ -144,7 +144,7 @@ def set_password(
 
 
 def set_enabled(engine: Engine, address: str, enabled: bool) -> AccountRow:
-    """Let an account have its mail and its logins, or refuse them for now.
+    """Enable an account, or disable it, which refuses its mail (for now) and its logins.
 
     Raises:
         UserError: not an address, or there is no such account.
@@ -205,7 +205,7 @@ def ensure_defaults(engine: Engine, domains: Sequence[str], mail_root: Path) -> 
 
 
 def _missing(connection: Connection, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Give the domains and the postmasters that `ensure_defaults` has to make."""
+    """Return the domains and the postmasters that `ensure_defaults` has to add."""
     existing = domain_kinds(connection)
     wanted = list(names) or ([] if existing else ["localhost"])
     # One that was made an alias or relay-only has its postmaster elsewhere.
@@ -231,7 +231,7 @@ def set_further_forms(connection: Connection, address: str, forms: Sequence[str]
 
 
 def existing_account(connection: Connection, address: str) -> AccountRow:
-    """Give an account by its first address, in canonical form.
+    """Return an account by its first address, in canonical form.
 
     Raises:
         UserError: there is no such account.

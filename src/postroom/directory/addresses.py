@@ -132,7 +132,7 @@ def parse_domain(text: str) -> str:
 
 
 def domain_of(address: str) -> str:
-    """Give the domain of an address in canonical form."""
+    """Return the domain of an address in canonical form."""
     return address.rpartition("@")[2]
 
 
@@ -152,7 +152,7 @@ def outside_forms(address: str) -> tuple[str, str, str]:
 
 
 def login_address(username: bytes, default_domain: str | None) -> str | None:
-    """Say which address a user name stands for.
+    """Return the address that a user name stands for.
 
     Args:
         username: as the client sent it: an address, or a local part alone.

@@ -75,7 +75,7 @@ def add_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
 
 
 def remove_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
-    """Take targets off an alias; the last one stays.
+    """Remove targets from an alias; at least one has to be left.
 
     Raises:
         UserError: not an address or a target, there is no such alias, it has no such target, or
@@ -98,7 +98,7 @@ def remove_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alia
 
 
 def set_writers(engine: Engine, address: str, writers: Writers) -> Alias:
-    """Say who may write to an alias.
+    """Set who may write to an alias.
 
     Raises:
         UserError: not an address, or there is no such alias.
@@ -126,7 +126,7 @@ def set_passes_tags(engine: Engine, address: str, passes_tags: bool) -> Alias:
 
 
 def list_aliases(engine: Engine) -> tuple[Alias, ...]:
-    """Give all aliases, by domain and then by address."""
+    """Return all aliases, by domain and then by address."""
     columns = (alias.c.address, alias.c.writers, alias.c.passes_tags, alias_target.c.target)
     query = select(*columns).join_from(alias, alias_target)
     ordered = query.order_by(alias.c.domain, alias.c.address, alias_target.c.number)
@@ -153,7 +153,7 @@ def remove_alias(engine: Engine, address: str) -> Alias:
 
 
 def existing_alias(connection: Connection, address: str) -> Alias:
-    """Give an alias.
+    """Return an alias.
 
     Raises:
         UserError: not an address, or there is no such alias.

@@ -32,7 +32,7 @@ _LISTED: Final = 8
 
 @contextmanager
 def change(engine: Engine) -> Iterator[Connection]:
-    """Give the connection of one change; no other change runs beside it, on any machine."""
+    """Yield the connection of one change; no other change runs at the same time, on any machine."""
     with transaction(engine) as connection:
         revision = directory_revision.c.revision
         connection.execute(update(directory_revision).values(revision=revision + 1))
@@ -40,13 +40,13 @@ def change(engine: Engine) -> Iterator[Connection]:
 
 
 def domain_kinds(connection: Connection) -> dict[str, DomainKind]:
-    """Give the names of all domains, the oldest first, and what is done with their mail."""
+    """Return the names and kinds of all domains, the oldest first."""
     rows = connection.execute(select(domain.c.name, domain.c.kind).order_by(domain.c.id))
     return {row.name: DomainKind(row.kind) for row in rows}
 
 
 def check_domain(connection: Connection, name: str) -> DomainKind:
-    """Say what kind of domain one is.
+    """Return the kind of a domain.
 
     Raises:
         UserError: there is no such domain.
@@ -83,7 +83,7 @@ def check_new_address(connection: Connection, address: str, *, relayed: bool = F
 
 
 def described(address: str, found: tuple[str, str]) -> str:
-    """Say what an address is, as `address_kind` found it."""
+    """Return a clause that describes what `address_kind` found."""
     kind, first = found
     if first != address:
         return f"it is a further address of the account {first}"
@@ -110,7 +110,7 @@ def meant_by(name: str, known: Sequence[str]) -> str:
 
 
 def referrers_of(connection: Connection, address: str) -> tuple[str, ...]:
-    """Give the aliases, forwarding accounts and ``@domain`` catch-alls that point to an address."""
+    """Return the aliases, forwarding accounts and ``@domain`` catch-alls leading to an address."""
     pointing = func.lower(alias_target.c.target) == address
     aliases = select(alias_target.c.alias).where(pointing).order_by(alias_target.c.alias)
     forwards = select(account_forward.c.account).where(
@@ -125,14 +125,14 @@ def referrers_of(connection: Connection, address: str) -> tuple[str, ...]:
 
 
 def kind_of(engine: Engine, address: str) -> str:
-    """Say in a word what an address is: ``account``, ``alias``, ``relay recipient`` or nothing."""
+    """Return what an address is: ``account``, ``alias``, ``relay recipient``, or empty."""
     with engine.connect() as connection:
         found = address_kind(connection, address)
     return found[0] if found is not None else ""
 
 
 def unknown_targets(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
-    """Give those of some addresses that are in our domains, but of no account or alias."""
+    """Return those addresses in local domains that no account or alias has."""
     with engine.connect() as connection:
         rows = connection.execute(select(domain.c.name, domain.c.kind, domain.c.target)).all()
         ours = {

@@ -104,7 +104,7 @@ def add_relay_domain(engine: Engine, name: str, *, any_recipient: bool = False) 
 
 
 def set_catch_all(engine: Engine, name: str, catch_all: str | None) -> Domain:
-    """Say which address gets what no account or alias of a domain takes; None refuses that.
+    """Set the address that gets a domain's mail for unknown recipients; None refuses such mail.
 
     Raises:
         UserError: not a domain name or address, or there is no such local domain.
@@ -119,7 +119,7 @@ def set_catch_all(engine: Engine, name: str, catch_all: str | None) -> Domain:
 
 
 def set_any_recipient(engine: Engine, name: str, any_recipient: bool) -> Domain:
-    """Say whether a relay-only domain takes all recipients, or those that are listed.
+    """Set whether a relay-only domain accepts any recipient, or only those that are listed.
 
     Raises:
         UserError: not a domain name, or there is no such relay-only domain.
@@ -153,7 +153,7 @@ def add_recipients(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
 
 
 def remove_recipients(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
-    """Take recipients of relay-only domains off their lists.
+    """Remove recipients from the lists of their relay-only domains.
 
     Raises:
         UserError: one is not an address, or is not listed.
@@ -169,7 +169,7 @@ def remove_recipients(engine: Engine, addresses: Sequence[str]) -> tuple[str, ..
 
 
 def list_recipients(engine: Engine, name: str) -> tuple[str, ...]:
-    """Give the recipients that a relay-only domain lists.
+    """Return the recipients that a relay-only domain lists.
 
     Raises:
         UserError: not a domain name, or there is no such relay-only domain.
@@ -182,7 +182,7 @@ def list_recipients(engine: Engine, name: str) -> tuple[str, ...]:
 
 
 def list_domains(engine: Engine) -> tuple[DomainRow, ...]:
-    """Give all domains in the order in which they were added."""
+    """Return all domains in the order in which they were added."""
     counts = [
         select(func.count()).where(table.c.domain == domain.c.name).scalar_subquery()
         for table in (account, alias, relay_recipient)

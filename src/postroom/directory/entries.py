@@ -46,7 +46,7 @@ ACCOUNT_COLUMNS = (
 
 
 def find_domain(connection: Connection, name: str) -> Domain | None:
-    """Give a domain; None if it is not ours."""
+    """Return a domain; None if it is not ours."""
     table = domain.c
     query = select(table.name, table.catch_all, table.kind, table.target, table.any_recipient)
     row = connection.execute(query.where(table.name == name)).first()
@@ -56,7 +56,7 @@ def find_domain(connection: Connection, name: str) -> Domain | None:
 
 
 def address_kind(connection: Connection, address: str) -> tuple[str, str] | None:
-    """Say what an address is.
+    """Return what an address is.
 
     Returns:
         ``"account"``, ``"alias"`` or ``"relay recipient"``, and its first address, which is another
@@ -77,7 +77,7 @@ def _is(kind: str, first: Column[str], column: Column[str], address: str) -> Sel
 
 
 def find_entry(connection: Connection, address: str) -> Entry | None:
-    """Give the account, alias or recipient of an address; None if there is none.
+    """Return the account, alias or recipient of an address; None if there is none.
 
     An account's Maildir is relative to the mail root.
     """
@@ -91,7 +91,7 @@ def find_entry(connection: Connection, address: str) -> Entry | None:
 
 
 def read_account(connection: Connection, address: str) -> Account | None:
-    """Give an account by its first address."""
+    """Return an account by its first address."""
     query = select(*ACCOUNT_COLUMNS).where(account.c.address == address)
     row = connection.execute(query).first()
     if row is None:
@@ -123,7 +123,7 @@ def _limits(row: Row[*tuple[Any, ...]]) -> AccountLimits:
 
 
 def read_alias(connection: Connection, address: str) -> Alias | None:
-    """Give an alias by its address."""
+    """Return an alias by its address."""
     query = select(alias.c.writers, alias.c.passes_tags).where(alias.c.address == address)
     row = connection.execute(query).first()
     if row is None:

@@ -24,7 +24,7 @@ from postroom.errors import UserError
 
 
 def show_account(engine: Engine, address: str) -> Account:
-    """Give an account with all that it has, by any of its addresses; Maildir below the mail root.
+    """Return an account with all its properties, by any of its addresses.
 
     Raises:
         UserError: not an address, or there is no such account.
@@ -34,7 +34,7 @@ def show_account(engine: Engine, address: str) -> Account:
 
 
 def add_addresses(engine: Engine, address: str, further: Sequence[str]) -> Account:
-    """Give an account further addresses.
+    """Add further addresses to an account.
 
     Raises:
         UserError: not an address, there is no such account, or one of them is taken.
@@ -53,7 +53,7 @@ def add_addresses(engine: Engine, address: str, further: Sequence[str]) -> Accou
 
 
 def remove_addresses(engine: Engine, further: Sequence[str]) -> tuple[Account, ...]:
-    """Take further addresses away from the accounts that have them.
+    """Remove further addresses from the accounts that have them.
 
     Raises:
         UserError: not an address, or not a further address of an account.
@@ -75,7 +75,7 @@ def remove_addresses(engine: Engine, further: Sequence[str]) -> tuple[Account, .
 def set_forwards(
     engine: Engine, address: str, targets: Sequence[str], *, keeps_copy: bool = True
 ) -> Account:
-    """Say who gets an account's mail as well, or instead of it.
+    """Set the addresses to which an account's mail is forwarded.
 
     Args:
         engine: the database.
@@ -111,7 +111,7 @@ def set_forwards(
 
 
 def set_senders(engine: Engine, address: str, senders: Sequence[str]) -> Account:
-    """Say what an account may send as besides its own addresses.
+    """Set the addresses that an account may send as besides its own.
 
     Args:
         engine: the database.
@@ -132,7 +132,7 @@ def set_senders(engine: Engine, address: str, senders: Sequence[str]) -> Account
 
 
 def set_limits(engine: Engine, address: str, limits: AccountLimits) -> Account:
-    """Say what an account may do at most.
+    """Set an account's limits.
 
     Raises:
         UserError: not an address, there is no such account, or a limit is below 1.

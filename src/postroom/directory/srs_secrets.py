@@ -46,7 +46,7 @@ class Rotation:
 
 
 def read_secrets(engine: Engine, rotation: Rotation, now: float) -> tuple[bytes, ...]:
-    """Give the secrets, the one that signs first; makes one if it is time. Blocks."""
+    """Return the secrets, the one that signs first; adds one if it is time. Blocks."""
     table = srs_secret.c
     query = select(table.made_at, table.value).order_by(table.made_at.desc(), table.id.desc())
     with engine.connect() as connection:
@@ -87,7 +87,7 @@ class SRSSecrets:
         pool: ThreadPool,
         now: Callable[[], float],
     ) -> None:
-        """Begin with secrets that were read already.
+        """Start with secrets that were read already.
 
         Args:
             engine: the database, migrated.
@@ -107,15 +107,15 @@ class SRSSecrets:
         self._reading.clock = reactor
 
     def __call__(self) -> tuple[bytes, ...]:
-        """Give the secrets, the one that signs first."""
+        """Return the secrets, the one that signs first."""
         return self._secrets
 
     def start(self) -> None:
-        """Begin to read them anew now and then."""
+        """Read them again from time to time."""
         self._reading.start(READ_SECONDS, now=False)
 
     def stop(self) -> None:
-        """End that."""
+        """Stop reading them."""
         if self._reading.running:
             self._reading.stop()
 

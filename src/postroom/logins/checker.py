@@ -163,7 +163,7 @@ class SourcesChecker:
         return made_up if keys is None else keys
 
     async def _find(self, username: bytes) -> tuple[ICredentialSource | None, Credential]:
-        """Give the first source that knows a user, and what it knows; or nobody.
+        """Return the first source that knows a user, and what it knows; or nobody.
 
         Raises:
             Refusal: none knows it, and one could not be asked.
@@ -186,7 +186,7 @@ class SourcesChecker:
         return None, _NOBODY
 
     def _note(self, source: object, method: str, address: str, *args: object) -> None:
-        """Tell a source that keeps notes; nobody waits for it."""
+        """Pass what a login has shown to a source that stores it; the login does not wait."""
         if not ICredentialStore.providedBy(source):
             return
         noted: Deferred[None] = getattr(source, method)(address, *args)

@@ -37,7 +37,7 @@ _P = ParamSpec("_P")
 
 @implementer(ICredentialStore)
 class SQLCredentialSource:
-    """Gives the credentials of the database's accounts, and takes better forms of them."""
+    """Looks up the credentials of the database's accounts, and stores better forms of them."""
 
     def __init__(
         self, engine: Engine, reactor: IReactorFromThreads, pool: ThreadPool, forms: Forms

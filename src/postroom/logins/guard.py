@@ -121,7 +121,7 @@ class LoginGuard:
         is_exempt: Callable[[str], bool],
         default_domain: str | None = None,
     ) -> None:
-        """Begin without failures.
+        """Start without failures.
 
         Args:
             settings: the site's.
@@ -174,7 +174,7 @@ class LoginGuard:
         self._trusted.set(pair, self._settings.failures_of_account)
 
     def replace_lockouts(self, locked: Mapping[str, float]) -> None:
-        """Take over who is locked out and until when, as all processes together know it.
+        """Replace the lock-outs by those that all processes share.
 
         Who is no longer among them begins anew, without failures.
         """
@@ -224,7 +224,7 @@ class LoginGuard:
         return False
 
     def _name(self, username: bytes) -> str:
-        """Give one name for all ways to write one; anything the peer sends has one."""
+        """Return one name for all spellings of a user name, whatever the peer has sent."""
         known = login_address(username, self.default_domain)
         if known is not None:
             return known

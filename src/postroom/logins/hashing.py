@@ -85,7 +85,7 @@ class Hashing:
     def __init__(
         self, parameters: HashParameters | None = None, forms: Forms | None = None
     ) -> None:
-        """Take the parameters and forms of new passwords; old ones carry their own."""
+        """Store the parameters and forms of new passwords; stored ones name their own."""
         chosen = parameters or HashParameters()
         self.forms = forms or Forms()
         self._hasher = argon2.PasswordHasher(
@@ -108,7 +108,7 @@ class Hashing:
         return self._forms_of(password, self.hash(password))
 
     def verify(self, stored: Sequence[str], offered: bytes) -> PasswordVerdict:
-        """Say whether a password is right.
+        """Check whether a password is right.
 
         Args:
             stored: the account's forms of it; empty if there is no account or it has no password,
@@ -213,7 +213,7 @@ def new_password(text: str) -> bytes:
 
 
 def offered_password(octets: bytes) -> bytes | None:
-    """Bring what a client sent into the form that was hashed; None if it can be nobody's.
+    """Return what a client sent in the form that is hashed; None if no password can be like that.
 
     RFC 8265 s4.2
     """

@@ -21,7 +21,7 @@ class IntrospectedTokens:
     """Reads tokens by asking their issuer."""
 
     def __init__(self, ask: "Callable[[Mapping[str, str]], Deferred[bytes]]") -> None:
-        """Take what sends a form to the issuer and gives its answer."""
+        """Store the function that sends a form to the issuer and returns its answer."""
         self._ask = ask
 
     def claims(self, token: str) -> "Deferred[Mapping[str, Any]]":

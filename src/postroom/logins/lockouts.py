@@ -43,7 +43,7 @@ def add_lockout(engine: Engine, added: Lockout) -> None:
 
 
 def list_lockouts(engine: Engine, now: float) -> tuple[Lockout, ...]:
-    """Give the lock-outs that are not over, the one that ends last first."""
+    """Return the lock-outs that still last, the one that ends last first."""
     columns = lockout.c
     query = select(columns.subject, columns.failures, columns.since, columns.until)
     ordered = query.where(columns.until > int(now)).order_by(columns.until.desc(), columns.subject)
@@ -52,7 +52,7 @@ def list_lockouts(engine: Engine, now: float) -> tuple[Lockout, ...]:
 
 
 def clear_lockouts(engine: Engine, names: Sequence[str] | None) -> tuple[str, ...]:
-    """End lock-outs before their time.
+    """Remove lock-outs before their time.
 
     Args:
         engine: the database.
@@ -97,7 +97,7 @@ class SharedLockouts:
     def __init__(
         self, guard: LoginGuard, engine: Engine, reactor: IDirectoryReactor, pool: ThreadPool
     ) -> None:
-        """Take the guard, and the threads of look-ups; polls begin with `start`."""
+        """Connect a guard to the database; nothing is read before `start`."""
         self._guard = guard
         self._engine = engine
         self._reactor = reactor

@@ -75,7 +75,7 @@ class PasswordPool:
         return self._room <= 0
 
     def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[PasswordVerdict]:
-        """Say whether a password is right; see `Hashing.verify`.
+        """Check whether a password is right; see `Hashing.verify`.
 
         Raises:
             postroom.errors.Refusal: 454 4.7.0, too many wait already.

@@ -79,7 +79,7 @@ class Stored:
 
 
 def parse_stored(text: str) -> Stored:
-    """Take a stored password apart.
+    """Parse a stored password.
 
     Raises:
         BadStoredPassword: its scheme is not known here; the message names it and no secret.
@@ -113,7 +113,7 @@ def _untagged_scheme(text: str) -> str:
 
 
 def matches(stored: Stored, password: bytes) -> bool:
-    """Say whether a password is the one that was stored. Blocks, for as long as its scheme asks.
+    """Return whether a password is the stored one. Blocks, for as long as its scheme takes.
 
     Args:
         stored: of any scheme but argon2 and SCRAM, which `hashing` and `scram` see to.
@@ -156,7 +156,7 @@ def _matches_crypt(data: str, password: bytes) -> bool:
 
 
 def _crypt(name: str) -> Any:
-    """Give libpass's class for a crypt scheme; only sites with old hashes have and import it."""
+    """Return libpass's class for a crypt scheme; only sites with such hashes need it installed."""
     try:
         import passlib.hash  # type: ignore[import-untyped]
         from passlib.exc import MissingBackendError  # type: ignore[import-untyped]

@@ -82,7 +82,7 @@ def read_keys(stored: Stored, address: str | None = None) -> ScramKeys:
 
 
 def keys_match(keys: ScramKeys, password: bytes) -> bool:
-    """Say whether keys are those of a password; blocks for milliseconds.
+    """Return whether keys are those of a password; blocks for milliseconds.
 
     RFC 5802 s3
     """

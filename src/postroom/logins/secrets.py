@@ -51,7 +51,7 @@ class AppPasswordRow:
 
 
 def app_password_letters(offered: bytes) -> bytes | None:
-    """Give the letters of what was offered if it has the form of an app password.
+    """Return the letters of an offered password if it has the form of an app password.
 
     Blanks and hyphens are for people to read by, and so are capitals.
     """
@@ -62,7 +62,7 @@ def app_password_letters(offered: bytes) -> bytes | None:
 
 
 def app_password_key(letters: bytes) -> str:
-    """Give the part of an app password by which it is found."""
+    """Return the part of an app password by which it is found."""
     return letters[:_KEY].decode("ascii")
 
 
@@ -75,7 +75,7 @@ def new_app_password() -> str:
 def add_app_password(
     engine: Engine, address: str, name: str, letters: bytes, stored: str
 ) -> AppPasswordRow:
-    """Give an account one more password.
+    """Add an app password to an account.
 
     Args:
         engine: the database.
@@ -108,7 +108,7 @@ def add_app_password(
 
 
 def list_app_passwords(engine: Engine, address: str) -> tuple[AppPasswordRow, ...]:
-    """Give an account's app passwords, the oldest first.
+    """Return an account's app passwords, the oldest first.
 
     Raises:
         UserError: there is no such account.
@@ -122,7 +122,7 @@ def list_app_passwords(engine: Engine, address: str) -> tuple[AppPasswordRow, ..
 
 
 def revoke_app_password(engine: Engine, address: str, name: str) -> None:
-    """Take an app password away; who is logged in with it stays so until the session ends.
+    """Remove an app password; sessions that logged in with it go on.
 
     Raises:
         UserError: there is no such account, or it has none of that name.
@@ -162,7 +162,7 @@ def replace_stored(engine: Engine, address: str, old: Sequence[str], new: Sequen
 
 
 def stored_forms(connection: Connection, address: str) -> tuple[str, ...]:
-    """Give all forms in which an account's password is stored; none if it has no password."""
+    """Return all forms in which an account's password is stored; none if it has no password."""
     first = connection.scalar(select(account.c.password_hash).where(account.c.address == address))
     query = select(password_form.c.stored).where(password_form.c.address == address)
     further = connection.scalars(query.order_by(password_form.c.number)).all()
@@ -170,7 +170,7 @@ def stored_forms(connection: Connection, address: str) -> tuple[str, ...]:
 
 
 def site_octets(engine: Engine, name: str) -> bytes:
-    """Give 32 random octets that stay the same for this site; makes them the first time."""
+    """Return 32 random octets that stay the same for this site; adds them the first time."""
     query = select(site_secret.c.value).where(site_secret.c.name == name)
     with engine.connect() as connection:
         value = connection.scalar(query)

@@ -54,7 +54,7 @@ class IssuerKeys:
         clock: IReactorTime,
         refresh_seconds: float = 3600,
     ) -> None:
-        """Take what gives the document, and how long it is good."""
+        """Store the function that fetches the document, and how long the document is good."""
         self._fetch = fetch
         self._clock = clock
         self._refresh = refresh_seconds
@@ -64,7 +64,7 @@ class IssuerKeys:
         self._lock = DeferredLock()
 
     async def find(self, name: str | None) -> Any:
-        """Give a key by its name; where there is only one, a token need not name it.
+        """Return a key by its name; if there is only one, a token need not name it.
 
         Raises:
             BadToken: there is no such key.
@@ -134,7 +134,7 @@ class SignedTokens:
     """Reads JSON Web Tokens."""
 
     def __init__(self, keys: IssuerKeys) -> None:
-        """Take the keys that may have signed."""
+        """Store the keys that may have signed."""
         self._keys = keys
 
     def claims(self, token: str) -> "Deferred[Mapping[str, Any]]":

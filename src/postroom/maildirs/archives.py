@@ -74,7 +74,7 @@ class Content(io.BufferedReader):
     """What is in a file, unpacked."""
 
     def __init__(self, source: io.BufferedIOBase) -> None:
-        """Begin to read a file that unpacks itself."""
+        """Wrap a file that decompresses itself as it is read."""
         self._faulty = _Raw(source)
         super().__init__(self._faulty, READ_OCTETS)
 
@@ -246,7 +246,7 @@ class _Streams(io.BufferedIOBase):
                 return unpacked
 
     def _next_stream(self) -> bytes:
-        """Begin the stream that follows; returns its first octets, or none at the end."""
+        """Start the stream that follows; returns its first octets, or none at the end."""
         octets = self._current.unused_data or self._file.read(READ_OCTETS)
         # xz fills up with zeros
         while octets and not (octets := octets.lstrip(b"\0")):

@@ -101,7 +101,7 @@ def make_parts(root: int) -> None:
 
 
 def is_missing(name: str, parent: int) -> bool:
-    """Say whether a directory has no entry of that name, be it what it may."""
+    """Return whether a directory has no entry of that name, of any kind."""
     try:
         os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:

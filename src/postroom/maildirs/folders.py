@@ -68,12 +68,12 @@ def _fault_of(name: str) -> str | None:
 
 
 def directory_of(folder: str) -> str:
-    """Give the directory of a folder, relative to the Maildir: ``.`` for the inbox."""
+    """Return the directory of a folder, relative to the Maildir: ``.`` for the inbox."""
     return "." if folder == INBOX else "." + _encode(folder)
 
 
 def folder_of(directory: str) -> str | None:
-    """Give the folder that a directory holds; None if it is no folder's.
+    """Return the folder that a directory holds; None if it is no folder's.
 
     What begins with two dots is Dovecot's, on its way out.
     """
@@ -89,7 +89,7 @@ def folder_of(directory: str) -> str | None:
 
 
 def sub_address_folder(tag: str) -> str:
-    """Give the directory for mail to ``user+tag``; empty for the inbox, also if the tag is no name.
+    """Return the directory for mail to ``user+tag``; empty for the inbox, or if the tag is no name.
 
     Args:
         tag: from an address that a peer sent.

@@ -80,7 +80,7 @@ def is_field(line: bytes) -> bool:
 
 
 def parse_from_line(line: bytes) -> FromLine:
-    """Take a line apart that begins with ``From`` and a blank."""
+    """Parse a line that begins with ``From`` and a blank."""
     if len(line) > LINE_OCTETS:
         return _PROSE
     text = " ".join(_decode(line[5:]).split())
@@ -105,7 +105,7 @@ def _decode(octets: bytes) -> str:
 
 
 def _without_trailers(text: str) -> str:
-    """Take away what may follow the date: the hosts of UUCP, and the comment on a zone."""
+    """Remove what may follow the date: the hosts of UUCP, and the comment on a zone."""
     while found := _TRAILER.search(text):
         text = text[: found.start()]
     return text
@@ -192,7 +192,7 @@ class _Date:
         return self._take_number(word) or self._take_word(word)
 
     def _take_number(self, word: str) -> bool:
-        """Take a word that has digits, if it belongs to a date."""
+        """Accept a word that has digits, if it belongs to a date."""
         if self.time is None and (found := _TIME.fullmatch(word)):
             hour, minute, second = (int(each) for each in (*filter(None, found.groups()), "0")[:3])
             self.time = (hour, minute, second)
@@ -220,7 +220,7 @@ class _Date:
             self.offset_seconds = _offset(offset)
 
     def _take_word(self, word: str) -> bool:
-        """Take a word of letters: a month, a zone, or the day of the week in between."""
+        """Accept a word of letters: a month, a zone, or the day of the week in between."""
         if self.month is None and (month := _month(word)) is not None:
             self.month = month
         elif self.time is None and (found := _HALF.fullmatch(word)):

@@ -61,7 +61,7 @@ class LineEndRewriter:
     __slots__ = ("_after_cr", "_form", "_held", "bare_lfs", "octets")
 
     def __init__(self, form: LineEnds) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._form = form
         self._held = False
         self._after_cr = False

@@ -75,7 +75,7 @@ def measure(maildir: Path) -> Usage:
 
 
 def list_mailboxes(maildir: Path) -> tuple[MailboxRow, ...]:
-    """Give an account's mailboxes: the inbox, then the folders by name.
+    """Return an account's mailboxes: the inbox, then the folders by name.
 
     Raises:
         UserError: the Maildir cannot be read.
@@ -90,7 +90,7 @@ def list_mailboxes(maildir: Path) -> tuple[MailboxRow, ...]:
 
 
 def find_mailbox(maildir: Path, name: str) -> MailboxRow:
-    """Give one mailbox.
+    """Return one mailbox.
 
     Raises:
         UserError: there is no such mailbox.
@@ -102,7 +102,7 @@ def find_mailbox(maildir: Path, name: str) -> MailboxRow:
 
 
 def has_mail(maildir: Path) -> bool:
-    """Say whether an account has a Maildir yet, or something in its place."""
+    """Return whether an account has a Maildir yet, or something in its place."""
     return maildir.exists()
 
 
@@ -182,7 +182,7 @@ def delete_mailbox(maildir: Path, name: str) -> MailboxRow:
 
 @contextmanager
 def opened(maildir: Path, *, make: bool = False) -> Iterator[int]:
-    """Give a Maildir's descriptor.
+    """Yield a Maildir's descriptor.
 
     Raises:
         FileNotFoundError: it is not there, and is not to be made.
@@ -204,7 +204,7 @@ def opened(maildir: Path, *, make: bool = False) -> Iterator[int]:
 
 @contextmanager
 def opened_existing(maildir: Path) -> Iterator[int]:
-    """Give a Maildir's descriptor, as `opened` does.
+    """Yield a Maildir's descriptor, as `opened` does.
 
     Raises:
         UserError: it cannot be opened, or is not there.
@@ -219,7 +219,7 @@ def opened_existing(maildir: Path) -> Iterator[int]:
 
 
 def mailboxes_in(root: int) -> dict[str, str]:
-    """Give the mailboxes of a Maildir and the directory of each; the inbox first."""
+    """Return the mailboxes of a Maildir and the directory of each; the inbox first."""
     found = {}
     for directory in os.listdir(root):
         name = folder_of(directory)
@@ -263,7 +263,7 @@ def make_folder(root: int, name: str) -> None:
 
 
 def _is_folder(directory: str, root: int) -> bool:
-    """Say whether a directory is a folder: no link, and something of a Maildir in it."""
+    """Return whether a directory is a folder: no link, and something of a Maildir in it."""
     try:
         folder = open_below(directory, root)
     except OSError:

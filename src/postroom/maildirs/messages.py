@@ -111,7 +111,7 @@ class OpenMailbox:
             os.close(self._parts.popitem()[1])
 
     def part(self, name: str) -> int:
-        """Give the descriptor of ``tmp``, ``new`` or ``cur``; make all of them if need be.
+        """Return the descriptor of ``tmp``, ``new`` or ``cur``; creates all of them if need be.
 
         Raises:
             OSError: it cannot be made, or is no directory.
@@ -171,7 +171,7 @@ class OpenMailbox:
 
     @contextmanager
     def reading(self, entry: StoredMessage) -> Iterator[BinaryIO]:
-        """Give a message's file, open to read.
+        """Yield a message's file, open to read.
 
         Raises:
             Gone: it is not there any more.
@@ -185,7 +185,7 @@ class OpenMailbox:
             yield file
 
     def flag(self, entries: Sequence[StoredMessage], add: str, remove: str) -> None:
-        """Give messages flags and take others away; they count as seen by a program from now on.
+        """Add flags to messages and remove others; moves them to ``cur``, as seen by a program.
 
         Raises:
             Gone: some are not there any more; the others have their flags.
@@ -227,7 +227,7 @@ class OpenMailbox:
         _complain(gone)
 
     def _is_same(self, entry: StoredMessage, target: "OpenMailbox", other: StoredMessage) -> bool:
-        """Say whether a file has two names already, because a move was interrupted."""
+        """Return whether a file has two names already, because a move was interrupted."""
         with suppress(FileNotFoundError):
             return os.path.samestat(
                 os.stat(entry.file_name, dir_fd=self.part(entry.part)),
@@ -384,7 +384,7 @@ def _complain(gone: Sequence[StoredMessage]) -> None:
 
 
 def _counted(entry: StoredMessage) -> int:
-    """Give the size with which a message counts for the quota."""
+    """Return the size with which a message counts for the quota."""
     size = size_in(entry.file_name)
     return entry.size_octets if size is None else size
 

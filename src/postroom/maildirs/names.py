@@ -52,7 +52,7 @@ class FileName:
 
     @classmethod
     def parse(cls, name: str) -> "FileName":
-        """Take a name apart."""
+        """Parse a name."""
         base, colon, rest = name.partition(":")
         if colon and not rest.startswith("2,"):
             return cls(base)
@@ -64,7 +64,7 @@ class FileName:
         return "".join(flag for flag in self.flags if flag in FLAGS.values())
 
     def flagged(self, add: str = "", remove: str = "") -> "FileName":
-        """Give the name with other flags; of one letter in both, it is removed."""
+        """Return the name with other flags; a letter in both is removed."""
         flags = (set(self.flags) | set(add)) - set(remove)
         return FileName(self.base, "".join(sorted(flags)))
 
@@ -74,7 +74,7 @@ class FileName:
 
 
 def size_in(name: str) -> int | None:
-    """Give the size in octets that a file's name says, as Dovecot reads it; None if it does not."""
+    """Return the size in octets that a file's name states, as Dovecot reads it; None if none."""
     found = _SIZE.search(name)
     return int(found[1]) if found else None
 

@@ -199,7 +199,7 @@ class _ShortFields(Compat32):
 
 
 def _parse(octets: bytes, cuts: list[None]) -> "Message[str, str]":
-    """Take a message apart; adds to ``cuts`` if parts of it were left out."""
+    """Parse a message; adds to ``cuts`` if parts of it were left out."""
     made: list[Message[str, str]] = []
 
     def make_part(policy: Any = None) -> "Message[str, str]":

@@ -38,7 +38,7 @@ class Criteria:
 def find_messages(
     mailbox: OpenMailbox, criteria: Criteria, left_out: Callable[[StoredMessage, str], None]
 ) -> Iterator[StoredMessage]:
-    """Give the messages of a mailbox that are as they are looked for, in order of arrival.
+    """Yield the messages of a mailbox that match the criteria, in order of arrival.
 
     Args:
         mailbox: open.

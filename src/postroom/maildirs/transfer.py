@@ -127,7 +127,7 @@ class _Waiting:
 
 
 class MessageImport:
-    """Takes messages into one mailbox.
+    """Stores messages in one mailbox.
 
     Attributes:
         report: what became of them so far.
@@ -161,7 +161,7 @@ class MessageImport:
         self._octets = 0
 
     def take(self, incoming: NewMessage) -> None:
-        """Take a message, or note in the report why not. It is durable after `finish`.
+        """Store a message, or note in the report why not. It is durable after `finish`.
 
         Raises:
             OSError: the disk; what has been taken before stays.
@@ -249,7 +249,7 @@ def import_mbox(
     step: Callable[[], None] = lambda: None,
     line_ends: LineEnds = LineEnds.LF,
 ) -> tuple[str, TransferReport]:
-    """Take the messages of an mbox into a mailbox, which is made unless it is there.
+    """Import the messages of an mbox into a mailbox, which is created unless it exists.
 
     A mailbox that was made for messages of which none could be taken is removed again.
 
@@ -286,7 +286,7 @@ def import_mbox(
 def import_all(
     intake: MessageImport, messages: Iterable[NewMessage], step: Callable[[], None]
 ) -> None:
-    """Take messages, one after the other; the report says what became of them.
+    """Import messages, one after the other; the report has the results.
 
     Raises:
         Interrupted: the disk failed; what was taken before stays.
@@ -353,7 +353,7 @@ def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[NewMessa
 
 
 def from_mailbox(mailbox: OpenMailbox) -> Iterator[NewMessage]:
-    """Give the messages of a mailbox."""
+    """Yield the messages of a mailbox."""
 
     def chunks_of(entry: StoredMessage) -> Callable[[], Iterator[bytes]]:
         def chunks() -> Iterator[bytes]:
@@ -445,7 +445,7 @@ def _place(incoming: NewMessage, stem: str, sizes: Sizes) -> tuple[str, str]:
 
 
 def _keys(base: str) -> tuple[str, ...]:
-    """Give what a message that is there is known by: its stem, and the digest in it."""
+    """Return the keys of a message that is there: its stem, and the digest in it."""
     stem = base.partition(",")[0]
     found = _UNIQUE.match(stem)
     return (stem, found[1]) if found else (stem,)

@@ -56,7 +56,7 @@ class Usage:
     messages: int = 0
 
     def plus(self, octets: int, messages: int) -> "Usage":
-        """Give what there is after a change."""
+        """Return the usage after a change."""
         return Usage(self.octets + octets, self.messages + messages)
 
 
@@ -69,11 +69,11 @@ class Quota:
 
     @classmethod
     def of(cls, limits: AccountLimits) -> "Quota":
-        """Give the quota among an account's limits."""
+        """Return the quota among an account's limits."""
         return cls(limits.quota_octets, limits.quota_messages)
 
     def holds(self, usage: Usage) -> bool:
-        """Say whether so much is within the quota."""
+        """Return whether a usage is within the quota."""
         return (self.octets is None or usage.octets <= self.octets) and (
             self.messages is None or usage.messages <= self.messages
         )
@@ -105,7 +105,7 @@ class UsageRecord:
     changed_at: float
 
     def is_certain(self, quota: Quota, more: Usage, now: float) -> bool:
-        """Say whether the answer to "is there room for so much more" needs no count.
+        """Return whether the record alone answers if there is room for more.
 
         Args:
             quota: the account's.
@@ -121,7 +121,7 @@ class UsageRecord:
 
 @contextmanager
 def opened(path: str) -> Iterator[int]:
-    """Give the descriptor of a Maildir's directory.
+    """Yield the descriptor of a Maildir's directory.
 
     Raises:
         OSError: it is not there, or no directory.
@@ -205,7 +205,7 @@ def append(root: int, octets: int, messages: int) -> None:
 
 
 def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
-    """Give how full a Maildir is, counted if the record does not settle whether there is room.
+    """Return how full a Maildir is, counted if the record does not settle whether there is room.
 
     Args:
         root: descriptor of the Maildir.
@@ -284,7 +284,7 @@ def _sizes(part: int) -> Iterator[int]:
 
 
 def _message_directories(root: int) -> Iterator[int]:
-    """Give descriptors of the ``new`` and ``cur`` of the inbox and of each folder."""
+    """Yield descriptors of the ``new`` and ``cur`` of the inbox and of each folder."""
     folders = (name for name in sorted(os.listdir(root)) if folder_of(name) is not None)
     for folder in (".", *folders):
         for part in ("new", "cur"):
@@ -302,7 +302,7 @@ def _message_directories(root: int) -> Iterator[int]:
 
 
 def _changes(root: int) -> list[tuple[int, int]]:
-    """Give what is different after a message came or went."""
+    """Return values that differ after a message came or went."""
     found = []
     for part in _message_directories(root):
         status = os.fstat(part)
@@ -312,7 +312,7 @@ def _changes(root: int) -> list[tuple[int, int]]:
 
 
 def _write(root: int, octets: bytes) -> None:
-    """Put a new record in the place of the old one."""
+    """Replace the record."""
     make_parts(root)
     tmp = open_below("tmp", root)
     try:

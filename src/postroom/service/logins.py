@@ -43,7 +43,7 @@ class CheckersInOrder:
     """Asks one checker after the other, of those that take credentials of a kind."""
 
     def __init__(self, kind: type[ICredentials], checkers: Sequence[ICredentialsChecker]) -> None:
-        """Take the kind of credentials, and the checkers, the first to be asked first."""
+        """Store the kind of credentials, and the checkers; the first is asked first."""
         self.credentialInterfaces = (kind,)
         self._checkers = [each for each in checkers if kind in each.credentialInterfaces]
 
@@ -103,7 +103,7 @@ def make_logins(
     look_ups: ThreadPool,
     sources: Sequence[ICredentialSource],
 ) -> LoginRoom:
-    """Put together what checks logins; nothing runs yet.
+    """Build what checks logins; nothing runs yet.
 
     Args:
         reactor: the clock of polls, and where answers are given.

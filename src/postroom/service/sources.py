@@ -34,10 +34,10 @@ class Runs(Protocol):
     """A part that is started and stopped."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def stop(self) -> "Deferred[Any] | None":
-        """End; may block, or take until the Deferred fires."""
+        """Stop; may block, or take until the Deferred fires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class Sources:
     running: Sequence[Runs]
 
     def start(self) -> None:
-        """Begin to answer and to notice changes."""
+        """Start to answer and to notice changes."""
         for each in self.running:
             each.start()
 
     def stop(self) -> Deferred[Any]:
-        """End that; blocks for what threads do, and fires when connections are closed."""
+        """Stop; blocks for what threads do, and fires when connections are closed."""
         return gatherResults([maybeDeferred(each.stop) for each in self.running])
 
 

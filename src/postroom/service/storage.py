@@ -47,7 +47,7 @@ class Storage:
     node: str
 
     def close(self) -> None:
-        """Let go of the database and then of the directory."""
+        """Close the database, then the directory."""
         self.engine.dispose()
         self.state.close()
 

@@ -127,7 +127,7 @@ class LDAPSource:
         self.knows = frozenset({Knowledge.CHECKABLE})
 
     def start(self) -> None:
-        """There is nothing to start."""
+        """Do nothing: a connection is made when it is needed."""
 
     def stop(self) -> Deferred[Any]:
         """Close the connections; fires when they are gone."""
@@ -249,7 +249,7 @@ def _told(failure: Failure) -> Failure:
 
 
 def fill_filter(template: str, address: str) -> str:
-    """Put an address into a filter.
+    """Return a filter with an address filled in.
 
     RFC 4515 s3
     """

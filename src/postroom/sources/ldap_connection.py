@@ -86,7 +86,7 @@ class LDAPEntry:
     values: dict[str, tuple[bytes, ...]]
 
     def texts(self, attribute: str) -> tuple[str, ...]:
-        """Give the values of an attribute as text."""
+        """Return the values of an attribute as text."""
         found = self.values.get(attribute.lower(), ())
         return tuple(value.decode("utf-8", "replace") for value in found)
 
@@ -107,7 +107,7 @@ class LDAPConnections:
     """The connections to one server."""
 
     def __init__(self, server: LDAPServer, reactor: ILDAPReactor) -> None:
-        """Take the server; nothing is connected yet.
+        """Store the server; nothing is connected yet.
 
         Raises:
             UserError: its URL means nothing, or the certificates cannot be read.
@@ -150,7 +150,7 @@ class LDAPConnections:
         return found
 
     async def compare(self, dn: str, attribute: str, value: bytes) -> bool:
-        """Have the server compare a value with an entry's.
+        """Compare a value with an entry's, on the server.
 
         Raises:
             LDAPException: it would not.
@@ -206,7 +206,7 @@ class LDAPConnections:
         return await ask(client)
 
     async def _shared(self) -> tuple[LDAPClient, bool]:
-        """Give the shared connection, and whether it was made for this."""
+        """Return the shared connection, and whether it was made for this."""
         if self._closed:
             raise SourceDown("the LDAP source is stopped")
         if self._client is not None and self._client.connected:

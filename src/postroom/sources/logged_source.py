@@ -43,10 +43,10 @@ class AccountSource(Protocol):
         """See `ICredentialSource`."""
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
 
     def stop(self) -> "Deferred[Any] | None":
-        """End; may block, or take until the Deferred fires."""
+        """Stop; may block, or take until the Deferred fires."""
 
     def revision(self) -> int:
         """See `IDirectory`."""
@@ -68,7 +68,7 @@ class LoggedSource:
     _log = Logger()
 
     def __init__(self, name: str, source: AccountSource) -> None:
-        """Take the source, by the name that the settings give it."""
+        """Store the source, and the name that the settings give it."""
         self._name = name
         self._source = source
         self._troubles: set[str] = set()
@@ -100,7 +100,7 @@ class LoggedSource:
         return self._watched(asking, _LOOK_UPS).addCallback(self._with_verifying)
 
     def _with_verifying(self, found: Credential | None) -> Credential | None:
-        """Have the check of a password watched as well."""
+        """Return a credential whose check of a password is watched as well."""
         if found is None or found.verify is None:
             return found
         verify = found.verify
@@ -138,7 +138,7 @@ class LoggedSource:
 
 
 def one_line(error: Exception) -> str:
-    """Say in one line what went wrong; a database's own words without SQLAlchemy's."""
+    """Return what went wrong in one line; a database's own words without SQLAlchemy's."""
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines()
     if isinstance(error, DeferredTimeout):

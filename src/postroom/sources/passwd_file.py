@@ -130,12 +130,12 @@ class PasswdFile:
         """See `LookUps`."""
 
     def signature(self) -> tuple[int, ...]:
-        """Say which state of the file this is."""
+        """Return a value that differs when the file has changed."""
         found = os.stat(self._settings.path)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     def current(self) -> _Contents:
-        """Give what the file says now.
+        """Return the file's users as they are now.
 
         Raises:
             OSError: it cannot be read.

@@ -14,7 +14,7 @@ _LOCKED: Final = ("*", "!")
 
 
 def stored_password(text: str, default_scheme: str = "") -> tuple[str, ...]:
-    """Give the forms of a stored password.
+    """Return the forms of a stored password.
 
     Args:
         text: as it stands there; empty, or locked as in ``/etc/shadow`` (``!``, ``*``), if nobody
@@ -30,7 +30,7 @@ def stored_password(text: str, default_scheme: str = "") -> tuple[str, ...]:
 
 
 def known_of(stored: Iterable[str]) -> frozenset[Knowledge]:
-    """Say which mechanisms some stored passwords may allow."""
+    """Return which mechanisms some stored passwords may allow."""
     found = {Knowledge.CHECKABLE}
     for text in stored:
         tag = text[: text.find("}") + 1].upper()

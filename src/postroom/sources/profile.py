@@ -54,7 +54,7 @@ class SourceDown(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Maildirs:
-    """Says where an account's Maildir is.
+    """Decides where an account's Maildir is.
 
     Attributes:
         mail_root: the directory of ours below which Maildirs are; absolute.
@@ -81,7 +81,7 @@ class Maildirs:
                 raise ValueError(f"{{{name}}} means nothing in a path; what does is {known}")
 
     def of(self, address: str, given: str, home: str) -> str:
-        """Give the absolute path of an account's Maildir.
+        """Return the absolute path of an account's Maildir.
 
         Args:
             address: the account's first address.

@@ -33,7 +33,7 @@ class DirectoryChain:
     """Asks one directory after the other."""
 
     def __init__(self, directories: Sequence[IDirectory]) -> None:
-        """Take the directories, the first to be asked first."""
+        """Store the directories; the first is asked first."""
         self._directories = tuple(directories)
 
     def revision(self) -> int:
@@ -70,7 +70,7 @@ class CachedDirectory:
         seconds: float,
         negative_seconds: float,
     ) -> None:
-        """Begin with nothing remembered.
+        """Start with nothing remembered.
 
         Args:
             directory: whose answers are remembered.

@@ -66,7 +66,7 @@ class StaticSource:
         return known_of(stored for forms in self._stored.values() for stored in forms)
 
     def start(self) -> None:
-        """There is nothing to start."""
+        """Do nothing: all is known."""
 
     def stop(self) -> None:
         """Nor to stop."""

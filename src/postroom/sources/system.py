@@ -158,7 +158,7 @@ def find_user(name: str) -> tuple[int, str] | None:
 
 
 def _authenticator() -> Callable[[str, bytes, str], tuple[int, str]]:
-    """Give what asks PAM; imported where it is needed, for it wants PAM's library."""
+    """Return a function that asks PAM; imports late, since it needs PAM's library."""
     try:
         import pamela
     except (ImportError, OSError, AttributeError) as error:

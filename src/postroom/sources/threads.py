@@ -43,7 +43,7 @@ class LookUps(Protocol):
         """What it may know of passwords; never blocks."""
 
     def version(self) -> object:
-        """Give a value that differs when answers may have changed; None if it cannot tell."""
+        """Return a value that differs when answers may have changed; None if it cannot tell."""
 
     def domain(self, name: str) -> Domain | None:
         """See `IDirectory.find_domain`."""
@@ -55,7 +55,7 @@ class LookUps(Protocol):
         """See `ICredentialSource.find_credential`."""
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class Verifies(Protocol):
     """An add-on for sources that give no passwords out, but say whether one is right."""
 
     def verify(self, address: str, password: bytes) -> bool:
-        """Say whether a password is right, in a thread; raising means that the source is down."""
+        """Return whether a password is right; called in a thread, raises if the source is down."""
 
 
 class SourceThreads:
@@ -78,11 +78,11 @@ class SourceThreads:
         self._room = THREADS + WAITING
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._pool.start()
 
     def stop(self) -> None:
-        """End the threads; blocks for what they do."""
+        """Stop the threads; blocks until they have finished what they do."""
         self._pool.stop()
 
     def ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
@@ -137,14 +137,14 @@ class ThreadedSource:
         return self._look_ups.knows
 
     def start(self) -> None:
-        """Begin to answer, and to notice changes."""
+        """Start to answer, and to notice changes."""
         self._mail.start()
         self._logins.start()
         if self._tells_changes:
             self._poll.start(now=False)
 
     def stop(self) -> None:
-        """End the threads; blocks for what they do."""
+        """Stop the threads; blocks until they have finished what they do."""
         self._poll.stop()
         self._mail.stop()
         self._logins.stop()
