@@ -31,7 +31,9 @@ class AppPasswordTests(CommandTestCase):
         self.assertIn("phone", listed)
         self.assertIn("never", listed)
         self.assertNotIn(shown, listed)
-        self.assertIn("Revoked phone", self.run_on("revoke", "joe@a.example", "phone"))
+        self.assertIn(
+            "Revoked the app password phone", self.run_on("revoke", "joe@a.example", "phone")
+        )
         self.assertNotIn("phone", self.run_on("list", "joe@a.example"))
 
     def test_json(self) -> None:

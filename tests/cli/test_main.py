@@ -130,7 +130,7 @@ class TerminalTests(SynchronousTestCase):
         output = self.run_on_terminal(*arguments, answers=(b"correct horse", b"correct horse"))
         self.assertEqual(self.status, 0, output)
         self.assertIn("Password of joe@localhost: |", output)
-        self.assertIn("Once more: |", output)
+        self.assertIn("Repeat the password: |", output)
         self.assertNotIn("horse", output)
 
     def test_tables_have_bold_titles_on_a_terminal_unless_colours_are_unwanted(self) -> None:

@@ -77,7 +77,7 @@ class StatusTests(Case):
         )
         notes = self.run_command("status").stderr.splitlines()
         self.assertEqual(len(notes), 2)
-        self.assertTrue(notes[0].startswith(f"note: {self.folder}/a.pem: ran out on "), notes)
+        self.assertTrue(notes[0].startswith(f"note: {self.folder}/a.pem: expired on "), notes)
         self.assertEqual(
             notes[1], f"note: tls.sni[0].certificate {self.folder}/b.pem: no PEM certificate in it"
         )
@@ -85,7 +85,7 @@ class StatusTests(Case):
     def test_the_self_signed_one_is_shown_and_never_made(self) -> None:
         (found,) = self.status()
         self.assertEqual((found["from"], found["names"]), ("self-signed", []))
-        self.assertIn("not there yet; the server makes it when it starts", found["error"])
+        self.assertIn("does not exist yet; the server creates it when it starts", found["error"])
         self.assertFalse(self.own.exists())
         self.succeed("self-signed")
         (found,) = self.status()

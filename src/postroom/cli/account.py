@@ -37,7 +37,7 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
     """Add the account ADDRESS, in a domain that exists."""
     from postroom.directory import accounts
 
-    # Whoever gets the address wrong should learn so before typing a password twice.
+    # A wrong address is reported before anybody types a password twice.
     wanted = accounts.check_new_account(site.engine, address)
     first, *further = _new_stored(site, wanted, password_stdin)
     row = accounts.add_account(site.engine, wanted, first, further)
@@ -46,9 +46,9 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
     else:
         click.echo(f"Added {row.address}; its mail goes to {site.maildir(row.maildir)}")
     if not site.uses_database:
-        note("accounts.sources does not name the database: a daemon does not see this account")
+        note("accounts.sources does not list database: the server does not use this account")
     if site.maildir(row.maildir).exists():
-        note(f"mail of an earlier account is there already: {site.maildir(row.maildir)}")
+        note(f"there is mail of an earlier account in {site.maildir(row.maildir)}")
 
 
 @commands.command("list")
@@ -75,7 +75,7 @@ def list_(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
-    """Give the account ADDRESS another password."""
+    """Change the password of the account ADDRESS."""
     from postroom.directory import accounts
 
     known = accounts.find_account(site.engine, address).address
@@ -92,7 +92,7 @@ def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> N
 @json_option
 @pass_site
 def enable(site: Site, address: str, as_json: bool) -> None:
-    """Let the account ADDRESS log in and get mail again."""
+    """Accept logins and mail of the account ADDRESS again."""
     _switch(site, address, as_json, enabled=True)
 
 
@@ -101,7 +101,7 @@ def enable(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def disable(site: Site, address: str, as_json: bool) -> None:
-    """Refuse logins and, for now, mail of the account ADDRESS."""
+    """Refuse logins of the account ADDRESS, and its mail temporarily (450)."""
     _switch(site, address, as_json, enabled=False)
 
 
@@ -110,7 +110,7 @@ def disable(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def remove(site: Site, address: str, as_json: bool) -> None:
-    """Remove the account ADDRESS; its Maildir is kept."""
+    """Remove the account ADDRESS, but keep its Maildir."""
     from postroom.directory import accounts
     from postroom.directory.changes import kind_of
 
@@ -126,14 +126,14 @@ def remove(site: Site, address: str, as_json: bool) -> None:
     for referrer in removed.referrers:
         is_domain = referrer.startswith("@")
         what = "catch-all of" if is_domain else kind_of(site.engine, referrer)
-        note(f"the {what} {referrer.removeprefix('@')} still points to {removed.address}")
+        note(f"the {what} {referrer.removeprefix('@')} still refers to {removed.address}")
 
 
 def note_other_sources(site: Site) -> None:
     """Note that there are accounts which no command shows or changes."""
     if site.read_only_sources:
         names = " and ".join(site.read_only_sources)
-        note(f"accounts of {names} are not the database's: they are changed where they are kept")
+        note(f"accounts from {names} are not listed here and can only be changed there")
 
 
 def _switch(site: Site, address: str, as_json: bool, *, enabled: bool) -> None:
@@ -162,7 +162,7 @@ def _login(row: "AccountRow") -> str:
 
 
 def _new_stored(site: Site, address: str, from_stdin: bool) -> tuple[str, ...]:
-    """Get a new password, and make what is stored of it."""
+    """Ask for a new password, and return the forms in which it is stored."""
     from postroom.logins.hashing import SHORT_CHARACTERS, Hashing, new_password
 
     text = _read_password() if from_stdin else _ask_password(address)
@@ -186,6 +186,9 @@ def _ask_password(address: str) -> str:
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for the password: use --password-stdin")
     answer: str = click.prompt(
-        f"Password of {address}", hide_input=True, confirmation_prompt="Once more", err=True
+        f"Password of {address}",
+        hide_input=True,
+        confirmation_prompt="Repeat the password",
+        err=True,
     )
     return answer

@@ -16,7 +16,7 @@ _WRITERS = click.Choice(["anyone", "users", "members"])
 
 @click.group("alias")
 def commands() -> None:
-    """Add, list, change and remove aliases; with several targets they are groups."""
+    """Add, list, change and remove aliases; an alias with several targets is a group."""
 
 
 @commands.command()
@@ -26,13 +26,13 @@ def commands() -> None:
     "--writers",
     type=_WRITERS,
     default="anyone",
-    help="Who may write to it: users have logged in, members are among its targets too.",
+    help="Who may send mail to it: anyone, users who logged in, or those users among its targets.",
 )
 @click.option(
     "--tags/--no-tags",
     "passes_tags",
     default=True,
-    help="Whether the tag of alias+tag goes on to the targets, as it does by default.",
+    help="Whether the tag of alias+tag is added to the targets. By default it is.",
 )
 @json_option
 @pass_site
@@ -44,7 +44,7 @@ def add(
     passes_tags: bool,
     as_json: bool,
 ) -> None:
-    """Send mail for ADDRESS to each TARGET: an address, or discard: to drop it."""
+    """Add the alias ADDRESS for each TARGET: an address, or discard: to drop the mail."""
     from postroom.directory import aliases
     from postroom.envelope import Writers
 
@@ -60,7 +60,7 @@ def add(
 @json_option
 @pass_site
 def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
-    """Send mail for the alias ADDRESS to each TARGET as well."""
+    """Add each TARGET to the alias ADDRESS."""
     from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.add_targets(site.engine, address, targets), as_json)
@@ -72,7 +72,7 @@ def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool
 @json_option
 @pass_site
 def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
-    """Send mail for the alias ADDRESS to none of the TARGETs any more."""
+    """Remove each TARGET from the alias ADDRESS."""
     from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.remove_targets(site.engine, address, targets), as_json)
@@ -84,7 +84,7 @@ def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: b
 @json_option
 @pass_site
 def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
-    """Let WHO write to the alias ADDRESS: anyone, users who logged in, or its members."""
+    """Set who may send mail to the alias ADDRESS: anyone, users who logged in, or its members."""
     from postroom.directory import aliases
     from postroom.envelope import Writers
 
@@ -97,7 +97,7 @@ def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
-    """Say whether the alias ADDRESS passes the tag of alias+tag on to its targets."""
+    """Set whether the tag of alias+tag is added to the targets of the alias ADDRESS."""
     from postroom.directory import aliases
 
     changed = aliases.set_passes_tags(site.engine, address, whether == "yes")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group("app-password")
 def commands() -> None:
-    """Give programs passwords of their own, and take them away."""
+    """Add, list and revoke app passwords, one for each mail program."""
 
 
 @commands.command()
@@ -23,7 +23,7 @@ def commands() -> None:
 @json_option
 @pass_site
 def add(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Make a password for the program NAME of the account ADDRESS, and show it once."""
+    """Add an app password NAME to the account ADDRESS, and show it once."""
     from postroom.logins import secrets
     from postroom.logins.hashing import Hashing
 
@@ -36,7 +36,7 @@ def add(site: Site, address: str, name: str, as_json: bool) -> None:
         document({**_fields(row), "password": password})
     else:
         click.echo(f"{password}")
-        click.echo("This is shown only now; the hyphens may be left out.", err=True)
+        click.echo("The password is not shown again. Hyphens may be left out.", err=True)
 
 
 @commands.command("list")
@@ -63,14 +63,14 @@ def list_(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def revoke(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Take the app password NAME of the account ADDRESS away."""
+    """Revoke the app password NAME of the account ADDRESS."""
     from postroom.logins import secrets
 
     secrets.revoke_app_password(site.engine, address, name)
     if as_json:
         document({"address": address, "name": name})
     else:
-        click.echo(f"Revoked {name} of {address}")
+        click.echo(f"Revoked the app password {name} of {address}")
 
 
 def _fields(row: "AppPasswordRow") -> dict[str, Any]:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @click.group("config")
 def commands() -> None:
-    """Look at the settings."""
+    """Check the settings."""
 
 
 @commands.command()
 @json_option
 @pass_site
 def check(site: Site, as_json: bool) -> None:
-    """Check the settings, and print those that are in force."""
+    """Check the settings, and print the value of each."""
     from postroom.service.sources import check_sources
 
     values = _in_force(site.settings)

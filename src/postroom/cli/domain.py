@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 @click.group("domain")
 def commands() -> None:
-    """Add, list and remove the domains whose mail is taken."""
+    """Add, list, change and remove the domains whose mail is accepted."""
 
 
 @commands.command()
 @click.argument("name")
 @click.option(
-    "--catch-all", metavar="ADDRESS", help="Who gets what no account or alias of it takes."
+    "--catch-all", metavar="ADDRESS", help="The address that gets mail for unknown recipients."
 )
-@click.option("--alias-of", metavar="DOMAIN", help="Its addresses stand for the same ones there.")
+@click.option(
+    "--alias-of",
+    metavar="DOMAIN",
+    help="Make it an alias: each address stands for the same one in DOMAIN.",
+)
 @click.option(
     "--relay",
     type=click.Choice(["listed", "any"]),
-    help="Pass its mail on: for recipients that are listed, or for any.",
+    help="Relay its mail to its own host: for listed recipients, or for any.",
 )
 @json_option
 @pass_site
@@ -38,11 +42,11 @@ def add(
     relay: str | None,
     as_json: bool,
 ) -> None:
-    """Add the domain NAME: local, an alias of another, or one whose mail is passed on."""
+    """Add the domain NAME: local, an alias of another domain, or relay-only."""
     from postroom.directory import domains
 
     if (catch_all, alias_of, relay).count(None) < 2:
-        raise click.UsageError("give one of --catch-all, --alias-of and --relay at most")
+        raise click.UsageError("give only one of --catch-all, --alias-of and --relay")
     if alias_of is not None:
         added = domains.add_alias_domain(site.engine, name, alias_of)
     elif relay is not None:
@@ -58,7 +62,7 @@ def add(
 @json_option
 @pass_site
 def relay(site: Site, name: str, whom: str, as_json: bool) -> None:
-    """Say whether the relay-only domain NAME takes recipients that are listed, or any."""
+    """Set whether the relay-only domain NAME accepts listed recipients only, or any."""
     from postroom.directory import domains
 
     changed = domains.set_any_recipient(site.engine, name, whom == "any")
@@ -82,7 +86,7 @@ def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> Non
     if as_json:
         document(list(added))
     else:
-        click.echo(f"Added {', '.join(added) or 'nothing: listed already'}")
+        click.echo(f"Added {', '.join(added) or 'nothing: all were listed already'}")
 
 
 @recipients.command("list")
@@ -105,7 +109,7 @@ def list_recipients(site: Site, name: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
-    """Take each ADDRESS off the list of its relay-only domain."""
+    """Remove each ADDRESS from the recipients of its relay-only domain."""
     from postroom.directory import domains
 
     removed = domains.remove_recipients(site.engine, addresses)
@@ -118,11 +122,11 @@ def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> 
 @commands.command("catch-all")
 @click.argument("name")
 @click.argument("address", required=False)
-@click.option("--none", "nobody", is_flag=True, help="Refuse what no account or alias takes.")
+@click.option("--none", "nobody", is_flag=True, help="Refuse mail for unknown recipients.")
 @json_option
 @pass_site
 def catch_all(site: Site, name: str, address: str | None, nobody: bool, as_json: bool) -> None:
-    """Let ADDRESS have what no account or alias of the domain NAME takes."""
+    """Deliver mail for unknown recipients of the domain NAME to ADDRESS."""
     from postroom.directory import domains
 
     if (address is None) != nobody:
@@ -166,7 +170,7 @@ def _kind(row: "DomainRow") -> str:
 @json_option
 @pass_site
 def remove(site: Site, name: str, as_json: bool) -> None:
-    """Remove the domain NAME, which has no accounts and aliases any more."""
+    """Remove the domain NAME; it must have no accounts and aliases."""
     from postroom.directory import domains
 
     removed = domains.remove_domain(site.engine, name)
@@ -175,7 +179,7 @@ def remove(site: Site, name: str, as_json: bool) -> None:
     else:
         click.echo(f"Removed {removed.name}")
     if removed.name in site.places.domains:
-        note(f"the settings name {removed.name}: the next start adds it again")
+        note(f"{removed.name} is in the settings: the next start adds it again")
 
 
 def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
@@ -190,8 +194,8 @@ def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
             note(f"there is no {address} yet; 'postroom account add {address}' adds it")
     if changed.kind.value == "relay":
         if not changed.any_recipient:
-            note("list its recipients with 'postroom domain recipient add ADDRESS...'")
-        note(f"its mail goes where MX records say, unless [routes] names {changed.name}")
+            note("add its recipients with 'postroom domain recipient add ADDRESS...'")
+        note(f"its mail goes to the hosts of its MX records, unless [routes] names {changed.name}")
 
 
 def _what_becomes_of_mail(changed: "Domain") -> str:
@@ -199,7 +203,7 @@ def _what_becomes_of_mail(changed: "Domain") -> str:
         return f"its addresses stand for those of {changed.target}"
     if changed.kind.value == "relay":
         whom = "all recipients" if changed.any_recipient else "listed recipients"
-        return f"mail for {whom} is passed on"
+        return f"mail for {whom} is relayed"
     if changed.catch_all is None:
         return "mail for unknown addresses is refused"
     return f"mail for unknown addresses goes to {changed.catch_all}"

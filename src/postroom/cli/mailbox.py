@@ -1,6 +1,6 @@
-"""``postroom mailbox``: the mailboxes of accounts, beside the daemon and Dovecot.
+"""``postroom mailbox``: the mailboxes of accounts, while the server and Dovecot run or not.
 
-What is done to messages is in `postroom.cli.mailbox_messages`, importing and exporting in
+Commands on messages are in `postroom.cli.mailbox_messages`, importing and exporting in
 `postroom.cli.mailbox_transfer`: they add their commands to this group.
 """
 
@@ -27,13 +27,13 @@ def mailbox_option(command: Command) -> Command:
         "-m",
         default=INBOX,
         metavar="NAME",
-        help="The mailbox, as in Lists.Python; by default the inbox.",
+        help="The mailbox, such as Lists.Python; by default the inbox.",
     )(command)
 
 
 def yes_option(command: Command) -> Command:
     """Add ``--yes`` to a subcommand."""
-    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(command)
 
 
 def maildir_of(site: Site, address: str) -> tuple[str, Path]:
@@ -46,11 +46,10 @@ def maildir_of(site: Site, address: str) -> tuple[str, Path]:
 
 @click.group("mailbox")
 def commands() -> None:
-    """See and change what is in the mailboxes of accounts.
+    """List and change the mailboxes of accounts and their messages.
 
-    Works beside a running server and beside Dovecot. A MESSAGE is given by the key that 'show
-    --json' and 'find --json' print, or by its number in the listing of 'show', which changes when
-    messages come and go.
+    The server and Dovecot may be running. A MESSAGE is a key, as 'show --json' and 'find --json'
+    print it, or a number in the listing of 'show'. Numbers change when messages come and go.
     """
 
 
@@ -59,7 +58,7 @@ def commands() -> None:
 @json_option
 @pass_site
 def list_(site: Site, address: str | None, as_json: bool) -> None:
-    """List the mailboxes of the account ADDRESS; without it, all accounts and what they hold."""
+    """List the mailboxes of the account ADDRESS; without ADDRESS, the usage of all accounts."""
     if address is None:
         _list_accounts(site, as_json)
         return
@@ -108,7 +107,7 @@ def _list_accounts(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def path(site: Site, address: str, as_json: bool) -> None:
-    """Print the Maildir of the account ADDRESS."""
+    """Print the path of the Maildir of the account ADDRESS."""
     known, maildir = maildir_of(site, address)
     if as_json:
         document({"address": known, "maildir": str(maildir)})
@@ -122,10 +121,10 @@ def path(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def create(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Make the mailbox NAME, as in Lists.Python, in the account ADDRESS.
+    """Create the mailbox NAME, such as Lists.Python, in the account ADDRESS.
 
-    Mail for user+lists goes into the mailbox of the name lists, if there is one. Which mailboxes
-    show in mail programs is up to their subscriptions.
+    Mail for user+lists is delivered to the mailbox "lists" if there is one. Most mail programs show
+    a mailbox only once it is subscribed to there.
     """
     from postroom.maildirs.mailboxes import create_mailbox
 
@@ -134,7 +133,7 @@ def create(site: Site, address: str, name: str, as_json: bool) -> None:
     if as_json:
         document({"address": known, "mailbox": made})
     else:
-        click.echo(f"Made the mailbox {made} of {known}")
+        click.echo(f"Created the mailbox {made} of {known}")
 
 
 @commands.command()

@@ -44,19 +44,19 @@ def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
 @click.argument("message")
 @mailbox_option
 @click.option("--raw", is_flag=True, help="Print the message as it is, octet by octet.")
-@click.option("--headers", is_flag=True, help="Print all header fields, not just the usual ones.")
+@click.option("--headers", is_flag=True, help="Print all header fields, not only the usual ones.")
 @json_option
 @pass_site
 def read(
     site: Site, /, address: str, message: str, mailbox: str, *, as_json: bool, **how: bool
 ) -> None:
-    """Print a MESSAGE of the account ADDRESS. That does not mark it as seen."""
+    """Print a MESSAGE of the account ADDRESS, without marking it as seen."""
     from postroom.maildirs.messages import opened_mailbox
     from postroom.maildirs.reading import read_text
 
     raw = how["raw"]
     if raw and (as_json or how["headers"]):
-        raise click.UsageError("--raw goes with neither --json nor --headers")
+        raise click.UsageError("--raw excludes --json and --headers")
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entry = opened.find([message])[0]
         with opened.reading(entry) as file:
@@ -74,25 +74,31 @@ def read(
 @commands.command()
 @click.argument("address")
 @mailbox_option
-@click.option("--from", "sender", metavar="TEXT", help="The From field holds TEXT.")
-@click.option("--to", "recipient", metavar="TEXT", help="The To field holds TEXT.")
-@click.option("--subject", metavar="TEXT", help="The Subject field holds TEXT.")
+@click.option("--from", "sender", metavar="TEXT", help="TEXT is in the From field.")
+@click.option("--to", "recipient", metavar="TEXT", help="TEXT is in the To field.")
+@click.option("--subject", metavar="TEXT", help="TEXT is in the Subject field.")
 @click.option(
-    "--header", "headers", multiple=True, metavar="NAME:TEXT", help="A field NAME holds TEXT."
+    "--header", "headers", multiple=True, metavar="NAME:TEXT", help="TEXT is in a field NAME."
 )
 @click.option(
-    "--text", "texts", multiple=True, metavar="TEXT", help="The body, or the name of an attachment."
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="TEXT is in the body or in the name of an attachment.",
 )
-@click.option("--flag", "flags", multiple=True, type=_flag_choice, help="It has this flag.")
-@click.option("--no-flag", "no_flags", multiple=True, type=_flag_choice, help="It has it not.")
-@click.option("--since", type=click.DateTime(), help="It arrived then or later, local time.")
-@click.option("--before", type=click.DateTime(), help="It arrived before, local time.")
+@click.option("--flag", "flags", multiple=True, type=_flag_choice, help="The flag is set.")
+@click.option(
+    "--no-flag", "no_flags", multiple=True, type=_flag_choice, help="The flag is not set."
+)
+@click.option("--since", type=click.DateTime(), help="It arrived at this local time or later.")
+@click.option("--before", type=click.DateTime(), help="It arrived before this local time.")
 @json_option
 @pass_site
 def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: Any) -> None:
-    """List messages of the account ADDRESS that are as the options say, all of them.
+    """List the messages of the account ADDRESS that match all of the options.
 
-    Case does not matter. Of a large message the first 4 MiB are searched.
+    Upper and lower case are the same. Only the first 4 MiB of a message are searched.
     """
     from postroom.maildirs.messages import opened_mailbox
     from postroom.maildirs.search import find_messages
@@ -108,8 +114,8 @@ def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: An
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--set", "to_set", multiple=True, type=_flag_choice, help="Give them this flag.")
-@click.option("--clear", "to_clear", multiple=True, type=_flag_choice, help="Take it from them.")
+@click.option("--set", "to_set", multiple=True, type=_flag_choice, help="Set this flag.")
+@click.option("--clear", "to_clear", multiple=True, type=_flag_choice, help="Clear this flag.")
 @json_option
 @pass_site
 def flag(
@@ -127,10 +133,10 @@ def flag(
 
     to_set, to_clear = flags["to_set"], flags["to_clear"]
     if not to_set and not to_clear:
-        raise click.UsageError("say which flags to --set or to --clear")
+        raise click.UsageError("give at least one flag to --set or to --clear")
     both = set(to_set) & set(to_clear)
     if both:
-        raise click.UsageError(f"{', '.join(sorted(both))}: set and cleared at once")
+        raise click.UsageError(f"{', '.join(sorted(both))}: both set and cleared")
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entries = opened.find(messages)
         opened.flag(entries, _letters(to_set), _letters(to_clear))
@@ -141,7 +147,7 @@ def flag(
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@click.option("--to", "target", required=True, metavar="NAME", help="The target mailbox.")
 @json_option
 @pass_site
 def move(
@@ -163,7 +169,7 @@ def move(
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@click.option("--to", "target", required=True, metavar="NAME", help="The target mailbox.")
 @json_option
 @pass_site
 def copy(
@@ -191,7 +197,7 @@ def copy(
 def expunge(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, yes: bool, as_json: bool
 ) -> None:
-    """Delete MESSAGEs of the account ADDRESS for good."""
+    """Delete MESSAGEs of the account ADDRESS permanently."""
     from postroom.maildirs.messages import opened_mailbox
 
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
@@ -199,7 +205,7 @@ def expunge(
         if not yes:
             for entry, summary in _summaries(opened, entries):
                 note(f"{entry.number}: {summary.sender}: {summary.subject}")
-        confirm(f"Delete {counted(len(entries), 'message')} of {opened.name} for good?", yes)
+        confirm(f"Delete {counted(len(entries), 'message')} of {opened.name} permanently?", yes)
         opened.expunge(entries)
         _print_done("expunged", "Deleted", entries, opened.name, as_json)
 
@@ -218,7 +224,7 @@ def _criteria(
     for each in headers:
         name, colon, text = each.partition(":")
         if not colon or not name.strip():
-            raise click.UsageError(f"--header {each!r}: it is NAME:TEXT")
+            raise click.UsageError(f"--header {each!r}: the form is NAME:TEXT")
         fields.append((name.strip(), text))
     since, before = (
         None if more[name] is None else more[name].timestamp() for name in ("since", "before")
@@ -345,7 +351,7 @@ def _print_text(text: "Text", headers: bool) -> None:
         what = f"{each.name or 'no name'}, {each.content_type}, {octets(each.size_octets)}"
         note(f"attachment: {what}")
     if not text.is_whole:
-        note("the message is too large to be shown whole: --raw prints all of it")
+        note("the message is too large to be shown in full: --raw prints all of it")
 
 
 def _print_done(

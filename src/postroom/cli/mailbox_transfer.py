@@ -1,7 +1,7 @@
 """``postroom mailbox import`` and ``export``.
 
-An mbox holds one mailbox, a Maildir all of them. A directory of files ``NAME.mbox`` is what an
-export of all mailboxes makes, and an import of it reads.
+An mbox holds one mailbox, a Maildir all of them. An export of all mailboxes writes a directory of
+files ``NAME.mbox``, which an import reads.
 """
 
 import io
@@ -38,20 +38,20 @@ _SUFFIX: Final = ".mbox"
     "-m",
     default=INBOX,
     metavar="NAME",
-    help="Where to: an mbox goes into it, folders of a Maildir below it. By default the inbox.",
+    help="Import an mbox into it, folders of a Maildir below it. By default the inbox.",
 )
-@click.option("--over-quota", is_flag=True, help="Take what the quota has no room for, too.")
+@click.option("--over-quota", is_flag=True, help="Import messages even if they exceed the quota.")
 @json_option
 @pass_site
 def import_(
     site: Site, address: str, source: str, mailbox: str, over_quota: bool, as_json: bool
 ) -> None:
-    """Take the messages of SOURCE into the account ADDRESS.
+    """Import the messages of SOURCE into the account ADDRESS.
 
     SOURCE is an mbox file, a Maildir, a directory of files NAME.mbox, or - for an mbox on standard
-    input. Files may be compressed by gzip, bzip2 or xz, or be in a zip. What is there already is
-    not taken twice: if it was interrupted, give the same command again. The exit status is 1 if
-    something was left out.
+    input. Files may be compressed by gzip, bzip2 or xz, or be in a zip. Messages that were imported
+    before are skipped: after an interruption, repeat the same command. The exit status is 1 if a
+    message was left out.
     """
     from postroom.maildirs.line_ends import LineEnds
     from postroom.maildirs.mbox_files import MboxFile, files_in
@@ -72,7 +72,7 @@ def import_(
         files = list(files_in(path, mailbox))
         if not files:
             raise UserError(
-                f"{source} is no Maildir, for it has no cur, and holds no file NAME.mbox"
+                f"{source} is neither a Maildir (it has no cur) nor a directory of files NAME.mbox"
             )
         reports = _import_files(target, files)
     _print_reports(list(reports), "imported", as_json)
@@ -81,42 +81,46 @@ def import_(
 @commands.command("export")
 @click.argument("address")
 @click.argument("target")
-@click.option("--mailbox", "-m", metavar="NAME", help="This mailbox alone; by default all of them.")
+@click.option(
+    "--mailbox", "-m", metavar="NAME", help="Export this mailbox only; by default all of them."
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["mbox", "maildir"]),
     default="mbox",
     show_default=True,
-    help="What to make.",
+    help="The format of TARGET.",
 )
 @click.option(
     "--line-ends",
     type=click.Choice(["lf", "kept"]),
     default="lf",
     show_default=True,
-    help="In an mbox: LF, as most programs expect, or octet by octet as it came.",
+    help="Line ends in an mbox: LF, as most programs expect, or as they are in the message.",
 )
 @json_option
 @pass_site
 def export(
     site: Site, /, address: str, target: str, mailbox: str | None, *, as_json: bool, **how: str
 ) -> None:
-    """Write the messages of the account ADDRESS to TARGET; they stay where they are.
+    """Copy the messages of the account ADDRESS to TARGET.
 
-    With --mailbox an mbox is the file TARGET, or - for standard output; without, a directory of
-    files NAME.mbox. Nothing is overwritten; a Maildir that is there is added to. The exit status is
-    1 if something was left out.
+    With --mailbox, an mbox is written to the file TARGET, or to standard output if it is -. Without
+    --mailbox, TARGET is a directory of files NAME.mbox. No file is overwritten; messages are added
+    to a Maildir that exists. The exit status is 1 if a message was left out.
     """
     from postroom.maildirs.mailboxes import mailboxes_in, opened_existing
     from postroom.maildirs.messages import opened_below
 
     form, as_lf = how["form"], how["line_ends"] == "lf"
     if target == "-" and (mailbox is None or form != "mbox" or as_json):
-        raise click.UsageError("to standard output goes an mbox of one --mailbox, without --json")
+        raise click.UsageError(
+            "standard output needs --mailbox and the format mbox, and excludes --json"
+        )
     if mailbox is None and form == "mbox" and Path(target).is_file():
         raise UserError(
-            f"{target} is a file: all mailboxes go into a directory, one --mailbox into a file"
+            f"{target} is a file: give a directory, or one --mailbox to write to a file"
         )
     reports = []
     with opened_existing(maildir_of(site, address)[1]) as root:
@@ -136,7 +140,7 @@ _STDIN: Final = "standard input"
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What an import goes into."""
+    """The account and mailbox that messages are imported into."""
 
     maildir: Path
     mailbox: str
@@ -146,7 +150,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What became of a mailbox, and the file that it was imported from, if that is an mbox."""
+    """The result for one mailbox, and the mbox file that it came from, if any."""
 
     mailbox: str
     report: "TransferReport"
@@ -162,7 +166,7 @@ def _quota(site: Site, address: str) -> "Quota | None":
 
 
 def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Named]:
-    """Import files that may be mboxes; what is wrong with one does not keep the others waiting."""
+    """Import files that may be mboxes; a faulty one does not stop the others."""
     for each in files:
         if each.fault:
             yield _faulty(each.mailbox, each.fault, str(each.path))
@@ -243,7 +247,7 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
     from postroom.maildirs.transfer import TransferReport
 
     if source.resolve() == target.maildir.resolve():
-        raise UserError(f"{source} is the Maildir of this very account")
+        raise UserError(f"{source} is the Maildir of the account itself")
     with opened(source) as root:
         for name in mailboxes_in(root):
             mailbox = below(target.mailbox, name)
@@ -263,7 +267,7 @@ def _export_maildir(mailbox: "OpenMailbox", target: Path) -> "tuple[str, Transfe
     from postroom.maildirs.messages import opened_mailbox
 
     if target.exists() and not (target / "cur").is_dir() and any(target.iterdir()):
-        raise UserError(f"{target} is there already and no Maildir: give another name")
+        raise UserError(f"{target} exists and is not a Maildir: give another name")
     with opened_mailbox(target, mailbox.name, make=True) as opened:
         return mailbox.name, _transfer(mailbox, opened, None, "from")
 
@@ -299,7 +303,7 @@ def _new_file(target: str) -> Iterator[BinaryIO]:
         return
     path = Path(target)
     if path.exists():
-        raise UserError(f"{target} is there already: remove it or give another name")
+        raise UserError(f"{target} exists already: remove it or give another name")
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -351,7 +355,7 @@ class _Counting(io.BufferedIOBase):
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error, if that is a terminal."""
+    """Yield a function that advances a bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty() or not total:
         yield lambda step: None
         return
@@ -367,10 +371,16 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 def _print_reports(
     reports: list[_Named], verb: str, as_json: bool, *, beside: bool = False
 ) -> None:
-    """Say what became of all; ``beside`` the result if that is on standard output.
+    """Print the result for each mailbox, and exit with status 1 if something was left out.
+
+    Args:
+        reports: one for each mailbox.
+        verb: what was done to the messages.
+        as_json: print a JSON document.
+        beside: print on standard error, since standard output has the messages.
 
     Raises:
-        UserError: there was one file alone, and nothing of it was imported.
+        UserError: there was only one file, and nothing of it was imported.
     """
     from postroom.maildirs.transfer import OVER_QUOTA
 
@@ -385,7 +395,7 @@ def _print_reports(
         _print_notes(each)
     failed = [why for each in reports for _, why in each.report.failed]
     if OVER_QUOTA in failed:
-        note("'postroom quota set' raises the quota, --over-quota disregards it")
+        note("raise the quota with 'postroom quota set', or ignore it with --over-quota")
     if failed or faulty:
         raise click.exceptions.Exit(1)
 
@@ -403,13 +413,13 @@ def _print_notes(named: _Named) -> None:
         note(f"{named.mailbox}: message {number} was left out: {why}")
     if report.doubts.count:
         lines = counted(report.doubts.count, "line")
+        was = "was" if report.doubts.count == 1 else "were"
         note(
-            f"{named.source}: {lines} only look{'s' if report.doubts.count == 1 else ''} like the"
-            " beginning of a message and stayed in the one before; the first is line"
-            f" {report.doubts.first_line}"
+            f"{named.source}: {lines} like the beginning of a message {was} kept as text of the"
+            f" message before; the first is line {report.doubts.first_line}"
         )
     if report.fault:
-        rest = "" if report.is_empty else "; what comes before that was imported"
+        rest = "" if report.is_empty else "; the messages before that were imported"
         note(f"{named.source}: {report.fault}{rest}")
 
 

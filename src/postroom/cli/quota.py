@@ -1,4 +1,4 @@
-"""``postroom quota``: how full Maildirs are, and how full they may be."""
+"""``postroom quota``: the usage and the quotas of Maildirs."""
 
 import re
 from dataclasses import replace
@@ -39,9 +39,9 @@ class _LimitOrNone(click.ParamType[int | str]):
 
 @click.group("quota")
 def commands() -> None:
-    """See and set how much mail accounts may keep.
+    """Show and set the quotas of accounts.
 
-    Dovecot sees the same figures with its quota backend maildir.
+    Dovecot uses the same quotas and figures with its quota backend maildir.
     """
 
 
@@ -49,7 +49,7 @@ def commands() -> None:
 @json_option
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
-    """List all accounts with what they hold and may hold."""
+    """List the usage and the quotas of all accounts."""
     from postroom.directory import accounts, properties
 
     rows = accounts.list_accounts(site.engine)
@@ -61,7 +61,7 @@ def list_(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def show(site: Site, address: str, as_json: bool) -> None:
-    """Show what the account ADDRESS holds and may hold."""
+    """Show the usage and the quota of the account ADDRESS."""
     from postroom.directory import properties
 
     account = properties.show_account(site.engine, address)
@@ -73,8 +73,12 @@ def show(site: Site, address: str, as_json: bool) -> None:
 
 @commands.command("set")
 @click.argument("address")
-@click.option("--size", type=_LimitOrNone(size=True), help="Such as 500M or 2G (of 1024), or none.")
-@click.option("--messages", type=_LimitOrNone(size=False), help="How many messages, or none.")
+@click.option(
+    "--size",
+    type=_LimitOrNone(size=True),
+    help="A size such as 500M or 2G (in units of 1024), or none.",
+)
+@click.option("--messages", type=_LimitOrNone(size=False), help="A number of messages, or none.")
 @json_option
 @pass_site
 def set_(
@@ -84,7 +88,7 @@ def set_(
     messages: int | str | None,
     as_json: bool,
 ) -> None:
-    """Limit what the account ADDRESS may hold; what is not named stays as it is."""
+    """Set the quota of the account ADDRESS; a limit that is not given stays as it is."""
     if size is None and messages is None:
         raise click.UsageError("give --size, --messages or both")
     changed = _change(site, address, {"quota_octets": size, "quota_messages": messages})
@@ -96,7 +100,7 @@ def set_(
 @json_option
 @pass_site
 def unset(site: Site, address: str, as_json: bool) -> None:
-    """Let the account ADDRESS hold as much as there is room for."""
+    """Remove the quota of the account ADDRESS."""
     changed = _change(site, address, {"quota_octets": "none", "quota_messages": "none"})
     _show(site, [changed], as_json)
 
@@ -107,14 +111,14 @@ def unset(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def recount(site: Site, addresses: tuple[str, ...], everybody: bool, as_json: bool) -> None:
-    """Count the mail of accounts anew, after files were changed by hand.
+    """Count the mail of accounts again, after files were changed by hand.
 
-    Mail programs, Dovecot and this command keep the figures right by themselves.
+    This is not needed after changes by the server, by Dovecot or by other postroom commands.
     """
     from postroom.directory import accounts, properties
 
     if bool(addresses) == everybody:
-        raise click.UsageError("give the ADDRESSes of accounts, or --all")
+        raise click.UsageError("give at least one ADDRESS, or --all")
     if everybody:
         addresses = tuple(row.address for row in accounts.list_accounts(site.engine))
     counted = [properties.show_account(site.engine, address) for address in addresses]

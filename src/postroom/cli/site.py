@@ -1,12 +1,12 @@
 """What a command works on: the settings, the state directory and the database in it.
 
-All of it is opened when it is first asked for, and works whether or not a daemon runs or ever ran.
-Where root gives the first command in the state directory of a daemon that runs as somebody else,
-the database is made as that user, or it would keep the daemon out. The log files beside it need no
-care: SQLite gives what it makes as root to the owner of the database.
+Everything is opened on first use, and works whether or not a daemon is running or ever was.
+If root runs the first command in the state directory of a daemon with another user, the database
+is created as that user; else the daemon could not open it. The log files beside it need no care:
+SQLite changes the owner of files that it creates as root to that of the database.
 
-Without a settings file the places are where the settings' defaults put them. They are told here
-once more, and a test compares: reading the settings takes longer than most commands do.
+Without a settings file the places are the defaults of the settings. They are repeated here, since
+reading the settings takes longer than most commands do; a test compares both.
 """
 
 from collections.abc import Callable
@@ -118,7 +118,7 @@ class Site:
 
 
 def made(path: Path) -> Path:
-    """Make the state directory if it is missing."""
+    """Create the state directory if it is missing, and return it."""
     try:
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True)
