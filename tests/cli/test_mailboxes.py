@@ -140,7 +140,7 @@ class Folders(MailboxCase):
             ("is empty", "create", ME, "a..b"),
             ("no account who@localhost", "create", "who@localhost", "x"),
             ("did you mean Lists?", "rename", ME, "Lsts", "x"),
-            ("inbox has one name", "rename", ME, "INBOX", "x"),
+            ("inbox cannot be renamed", "rename", ME, "INBOX", "x"),
             ("cannot be deleted", "delete", ME, "INBOX", "--yes"),
             ("no mailbox Nope", "delete", ME, "Nope", "--yes"),
         ):
@@ -433,7 +433,7 @@ class Transfers(MailboxCase):
 
         self.patch(os, "fsync", fsync)
         self.refuse(
-            "No space left on device after 0 messages; mend that",
+            "No space left on device after 0 messages; correct that",
             *("mailbox", "import", "ann@localhost", target),
         )
 

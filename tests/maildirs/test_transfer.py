@@ -211,7 +211,9 @@ class WholeMboxes(ImportCase):
     def test_a_full_disk_is_said_with_how_to_go_on(self) -> None:
         self.import_(b"")
         restore = fail_calls(self, "fsync", errno.ENOSPC, times=1000)
-        with self.assertRaisesRegex(Interrupted, "^No space left on device after 0 messages; mend"):
+        with self.assertRaisesRegex(
+            Interrupted, "^No space left on device after 0 messages; correct"
+        ):
             self.import_(written(*MESSAGES))
         restore()
         self.assertEqual(self.import_(written(*MESSAGES)), TransferReport(5))

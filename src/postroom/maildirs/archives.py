@@ -1,15 +1,15 @@
 """Files that may be compressed, read as a stream: gzip, bzip2, xz, and zip with files in it.
 
-What a file is shows in its first octets, whatever its name. It is unpacked as it is read, in pieces
-of bounded size, so that what unpacks to a thousand times its length takes no more memory than any
-other. An xz stream may ask for no more than `XZ_MEMORY` to be unpacked with.
+The format of a file is recognised by its first octets, whatever its name. A file is unpacked while
+it is read, in pieces of bounded size, so that one that unpacks to a thousand times its length takes
+no more memory than any other. An xz stream may need no more than `XZ_MEMORY` for unpacking.
 
-A file that is damaged, or ends too early, is read up to there: `Content.damage` then says what is
-wrong, for what came before it is worth having.
+A file that is damaged or truncated is read as far as possible, since the part before the damage is
+worth having. `Content.damage` then describes the damage.
 
-Known limits: files in a zip may be stored or deflated, which is what nearly all are; the standard
-library unpacks the other methods without a bound. A zip that comes through a pipe is copied into a
-temporary file, because its table of contents is at its end.
+Known limits: files in a zip have to be stored or deflated, as nearly all are; the standard library
+unpacks the other methods without a bound. A zip that is read from a pipe is copied to a temporary
+file, because its table of contents is at its end.
 
 Who controls the input: whoever made the file.
 """
@@ -49,7 +49,7 @@ _DAMAGES: Final = (
 
 
 class _Raw(io.RawIOBase):
-    """A file whose faults end it."""
+    """A file that ends where a fault is found."""
 
     def __init__(self, source: io.BufferedIOBase) -> None:
         self._source = source
@@ -71,7 +71,7 @@ class _Raw(io.RawIOBase):
 
 
 class Content(io.BufferedReader):
-    """What is in a file, unpacked."""
+    """The unpacked content of a file."""
 
     def __init__(self, source: io.BufferedIOBase) -> None:
         """Wrap a file that decompresses itself as it is read."""
@@ -80,7 +80,7 @@ class Content(io.BufferedReader):
 
     @property
     def damage(self) -> str:
-        """What is wrong with the file, if that has ended it; else empty."""
+        """The damage that ended the file; empty if there is none."""
         return self._faulty.damage
 
 
@@ -89,8 +89,8 @@ class Part:
     """A file, or one of those in a zip.
 
     Attributes:
-        name: the name that it has in the zip; None if it is in none.
-        content: opens it, once; raises UserError if it cannot be read.
+        name: its name in the zip; None if it is not in a zip.
+        content: opens it; may be called once, and raises UserError if it cannot be read.
     """
 
     name: str | None
@@ -99,7 +99,7 @@ class Part:
 
 @contextmanager
 def opened_parts(file: io.BufferedIOBase) -> Iterator[list[Part]]:
-    """Open what is in a file: one part, or those of a zip.
+    """Yield the parts of a file: one, or those of a zip.
 
     Args:
         file: open, at its start. It may be a pipe.
@@ -126,7 +126,7 @@ def _opened_zip(file: io.BufferedIOBase, started: "_Started", copy: IO[bytes]) -
 
 
 def _files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """List what people have put into a zip, and not what their systems add."""
+    """Return the files of a zip, without those that operating systems add."""
     return [
         each
         for each in archive.infolist()
@@ -140,7 +140,7 @@ def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], Co
         if entry.flag_bits & 1:
             raise UserError("it is encrypted: unpack it first")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UserError("it is compressed with a method that is not read here: unpack it first")
+            raise UserError("it is compressed with a method that is not supported: unpack it first")
         try:
             return _unpacked(_Started(cast("io.BufferedIOBase", archive.open(entry))))
         except _DAMAGES as error:
@@ -150,10 +150,10 @@ def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], Co
 
 
 def _unpacked(started: "_Started") -> Content:
-    """Unpack what is compressed; all else is its own content.
+    """Return the unpacked content of a file, which need not be compressed.
 
     Raises:
-        UserError: it is compressed in a way that is not read here.
+        UserError: its compression is not supported.
     """
     head = started.head
     if head.startswith(b"\x1f\x8b"):
@@ -164,7 +164,7 @@ def _unpacked(started: "_Started") -> Content:
         return Content(_Streams(started, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)))
     for magic, name in _UNKNOWN.items():
         if head.startswith(magic):
-            raise UserError(f"not an mbox: it is a {name} file, which is not read here")
+            raise UserError(f"not an mbox: it is a {name} file, which is not supported")
     return Content(started)
 
 
@@ -192,10 +192,10 @@ class _Started(io.BufferedIOBase):
         return self._file.read1(size)
 
     def read(self, size: int | None = READ_OCTETS) -> bytes:
-        """Read so many octets, fewer at the end alone.
+        """Read exactly so many octets, fewer only at the end.
 
-        How much can be saved of what is damaged depends on the size of the pieces that are
-        unpacked: it must not depend on how they came.
+        How much of a damaged file can be read depends on the size of the pieces that are unpacked.
+        It must not depend on the pieces in which they arrive.
         """
         octets = bytearray()
         wanted = READ_OCTETS if size is None else size
@@ -205,26 +205,26 @@ class _Started(io.BufferedIOBase):
 
 
 class _Decompressor(Protocol):
-    """What the standard library has for bzip2 and xz."""
+    """The interface of the standard library's decompressors for bzip2 and xz."""
 
     @property
     def eof(self) -> bool:
-        """True after the last octet."""
+        """True after the end of the stream."""
 
     @property
     def needs_input(self) -> bool:
-        """True if nothing comes without more input."""
+        """True if there is no output without more input."""
 
     @property
     def unused_data(self) -> bytes:
-        """Return what follows the last octet."""
+        """The octets after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """Return no more than so many octets."""
+        """Return at most so many octets."""
 
 
 class _Streams(io.BufferedIOBase):
-    """One compressed stream after the other, unpacked within bounds."""
+    """Consecutive compressed streams, unpacked in pieces of bounded size."""
 
     def __init__(self, file: "_Started", make: Callable[[], _Decompressor]) -> None:
         self._file = file
@@ -256,7 +256,7 @@ class _Streams(io.BufferedIOBase):
 
 
 def _words_of(error: BaseException) -> str:
-    """Return a few words on what is wrong."""
+    """Return a few words that describe an error."""
     if isinstance(error, EOFError):
         return "it ends too early"
     if isinstance(error, OSError) and error.strerror:

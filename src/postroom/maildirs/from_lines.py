@@ -1,4 +1,4 @@
-"""Lines that begin a message of an mbox, as the many programs of the world write them.
+"""Lines that begin a message in an mbox, in the forms that many programs write.
 
     From joe@b.example Thu Jan  1 00:00:00 2026             asctime, as most programs do
     From joe@b.example Thu Jan  1 00:00 CET 2026 +0100      zones anywhere, without seconds
@@ -9,12 +9,12 @@
     From joe Thu Jan  1 00:00:00 2026 remote from host      UUCP
     From -                                                  nothing but the dash, or not even that
 
-Theory: a date is known by its numbers, not by its words, for those are of any language. The words
-of a line are read from its end towards its beginning for as long as they can belong to a date, and
-what is left is the sender. A line that has no date is prose more often than not.
+Theory: a date is recognised by its numbers, since its words may be of any language. The words of a
+line are read from the end towards the beginning for as long as they can belong to a date; the rest
+is the sender. A line without a date is usually prose.
 
-Known limits: a month whose name is in no language that this module knows makes a date of unknown
-time. So does ``01/02/2026``, which is two days of the year.
+Known limits: a date with the name of a month in an unknown language is accepted, but its time is
+unknown. So is that of ``01/02/2026``, which may mean either of two days.
 
 Who controls the input: whoever made the file.
 """
@@ -34,7 +34,7 @@ _WORDS: Final = 12
 
 
 class FromLineKind(Enum):
-    """What a line that begins with ``From`` looks like."""
+    """The form of a line that begins with ``From``."""
 
     DATED = "a sender, and a date at the end"
     BARE = "nothing, or a dash in place of the sender"
@@ -45,11 +45,11 @@ class FromLineKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FromLine:
-    """A line that begins with ``From``, taken apart.
+    """A parsed line that begins with ``From``.
 
     Attributes:
-        kind: what it looks like.
-        received_at: the POSIX time of its date; None if it has none that can be read.
+        kind: its form.
+        received_at: the POSIX time of its date; None if that is missing or unknown.
     """
 
     kind: FromLineKind
@@ -157,7 +157,7 @@ _ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
 
 @dataclass(slots=True)
 class _Date:
-    """A date that is read word by word, from the last to the first."""
+    """A date, parsed word by word, from the last to the first."""
 
     year: int | None = None
     month: int | None = None
@@ -239,7 +239,7 @@ class _Date:
         return self.time is not None or self.year is not None or bool(self.numbers)
 
     def posix(self) -> float | None:
-        """Return its POSIX time; None if that cannot be known. Without a zone it is UTC."""
+        """Return the POSIX time; None if it is unknown. A date without a zone is UTC."""
         if self.month is None or self.time is None:
             return None
         # Of two numbers the last is the year: numbers are read from the end.

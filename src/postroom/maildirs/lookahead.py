@@ -1,8 +1,8 @@
-"""Lines of a stream, and a view of what comes later in it.
+"""Lines of a stream, with a look at what comes later.
 
-Lines are handed out in pieces of at most `LINE_OCTETS`, so that no line is ever held whole. What
-was looked at before its turn waits in memory, and beyond `MEMORY_OCTETS` on the disk; each octet
-goes there once at most, so that looking ahead again and again takes no longer than reading does.
+Lines are returned in pieces of at most `LINE_OCTETS`, so that no line is ever held whole. What was
+looked at early is kept in memory, and beyond `MEMORY_OCTETS` on disk. Each octet is written there
+at most once, so that looking ahead repeatedly takes no longer than reading.
 
 Who controls the input: whoever made the file.
 """
@@ -21,13 +21,13 @@ _SAMPLE_OCTETS: Final = 4096
 
 
 class Lookahead:
-    """A file that is read line by line, and can be looked at further on.
+    """A file that is read line by line, and allows a look at what comes later.
 
-    Lines that end in CR alone, as of old Macintoshes, are given with LF.
+    Lines that end in CR alone, as on old Macintoshes, are returned with LF.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        """Begin.
+        """Start at the beginning of a file.
 
         Args:
             file: at its start.
@@ -42,11 +42,11 @@ class Lookahead:
         self._keep(sample)
 
     def close(self) -> None:
-        """Remove what waits."""
+        """Remove what is kept."""
         self._waiting.close()
 
     def readline(self) -> bytes:
-        """Read a line, or the next piece of a long one; nothing at the end.
+        """Return a line, or the next piece of a long one; empty at the end.
 
         No piece ends between CR and LF.
         """
@@ -66,7 +66,7 @@ class Lookahead:
         return line if line.endswith(b"\n") else line + self._file.readline(limit - len(line))
 
     def peek(self, distance: int, size: int) -> bytes:
-        """Look at octets that are further on; fewer, or none, where the file ends before."""
+        """Return octets that come later; fewer, or none, if the file ends before."""
         while self._length - self._read_from < distance + size:
             octets = self._file.read(READ_OCTETS)
             if not octets:

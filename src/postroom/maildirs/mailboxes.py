@@ -1,17 +1,17 @@
 """An account's mailboxes: the inbox and the folders of its Maildir.
 
-A Maildir that is not there yet is an account with an empty inbox; the first thing put into it makes
+An account whose Maildir does not exist yet has an empty inbox; the first message or folder creates
 it. A folder is a directory with ``tmp``, ``new``, ``cur`` and the empty file ``maildirfolder``,
-which tells delivery programs that it is no Maildir of its own. Subscriptions are Dovecot's.
+which tells delivery programs that it is not a Maildir of its own. Subscriptions are Dovecot's.
 
-    operation   order                                     after a crash in the middle
-    ---------   ---------------------------------------   ------------------------------------------
-    create      mkdir, parts, maildirfolder, sync         what is missing is made by the next create
-                                                          or delivery; Dovecot makes it as well
-    rename      one directory after the other, those      some have the new name: the same command
-                below it first, itself last; sync         again renames the rest
+    operation   order                                     after a crash in the middle ---------
+    ---------------------------------------   ------------------------------------------ create
+    mkdir, parts, maildirfolder, sync         what is missing is created by the next create
+                                                          or delivery, or by Dovecot
+    rename      one directory after the other, those      some have the new name; repeating the
+                below it first, itself last; sync         command renames the rest
     delete      renamed to a name without a dot, which    a directory that no program shows, removed
-                nobody takes for a folder; removed        by the next delete
+                is no folder for any program; removed     by the next delete
 
 Who controls the input: the administrator, the names; whoever may write into the Maildir, all that
 is found there.
@@ -51,8 +51,8 @@ class MailboxRow:
     Attributes:
         name: ``INBOX``, or the folder's.
         messages: how many it holds.
-        unseen: how many of them nobody has read.
-        size_octets: how much they are together.
+        unseen: how many of them have not been read.
+        size_octets: their size together.
     """
 
     name: str
@@ -62,7 +62,7 @@ class MailboxRow:
 
 
 def measure(maildir: Path) -> Usage:
-    """Count the messages of all mailboxes; looks at the names and sizes of files alone.
+    """Count the messages of all mailboxes, by the names and sizes of files only.
 
     Raises:
         UserError: the Maildir cannot be read.
@@ -107,13 +107,13 @@ def has_mail(maildir: Path) -> bool:
 
 
 def create_mailbox(maildir: Path, name: str) -> str:
-    """Make a folder, and the Maildir if it is not there yet.
+    """Create a folder, and the Maildir if it does not exist yet.
 
     Returns:
         The folder's name.
 
     Raises:
-        UserError: it is no name, or there is such a mailbox.
+        UserError: the name is not valid, or the mailbox exists already.
         OSError: the disk.
     """
     wanted = parse_folder(name)
@@ -125,13 +125,13 @@ def create_mailbox(maildir: Path, name: str) -> str:
 
 
 def rename_mailbox(maildir: Path, old: str, new: str) -> list[tuple[str, str]]:
-    """Rename a folder and those below it; the inbox stays what it is.
+    """Rename a folder and those below it; the inbox cannot be renamed.
 
     Returns:
         Old and new name of each.
 
     Raises:
-        UserError: there is no such folder, the new name is none, or it is taken.
+        UserError: there is no such folder, or the new name is not valid or exists already.
         OSError: the disk.
     """
     wanted = parse_folder(new)
@@ -139,9 +139,9 @@ def rename_mailbox(maildir: Path, old: str, new: str) -> list[tuple[str, str]]:
         known = mailboxes_in(root)
         name = known_name(known, old)
         if INBOX in (name, wanted):
-            raise UserError("the inbox has one name only: move its messages instead")
+            raise UserError("the inbox cannot be renamed: move its messages instead")
         if wanted == name or wanted.startswith(f"{name}."):
-            raise UserError(f"{name} cannot become {wanted}, which is the same or below it")
+            raise UserError(f"{name} cannot be renamed to {wanted}, which is the same or below it")
         below = [each for each in known if each.startswith(f"{name}.")]
         pairs = [(each, wanted + each[len(name) :]) for each in (*below, name)]
         for _, target in pairs:
@@ -158,7 +158,7 @@ def delete_mailbox(maildir: Path, name: str) -> MailboxRow:
     """Delete a folder with all its messages; folders below it stay.
 
     Returns:
-        What was in it.
+        The mailbox as it was.
 
     Raises:
         UserError: there is no such folder, or it is the inbox.
@@ -185,7 +185,7 @@ def opened(maildir: Path, *, make: bool = False) -> Iterator[int]:
     """Yield a Maildir's descriptor.
 
     Raises:
-        FileNotFoundError: it is not there, and is not to be made.
+        FileNotFoundError: it does not exist, and is not to be created.
         UserError: it cannot be opened.
     """
     try:
@@ -215,7 +215,7 @@ def opened_existing(maildir: Path) -> Iterator[int]:
     except FileNotFoundError as error:
         if error.filename != str(maildir):
             raise
-        raise UserError(f"there is no mail yet: {maildir} is made by the first message") from error
+        raise UserError(f"there is no mail yet: the first message creates {maildir}") from error
 
 
 def mailboxes_in(root: int) -> dict[str, str]:

@@ -1,10 +1,10 @@
-r"""The mbox format: written as mboxrd, which loses nothing, and read as the world writes it.
+r"""The mbox format: written as mboxrd, which loses nothing, and read in all its variants.
 
     mbox    = *message
     message = "From " sender SP date LF *line LF
     line    = a line of the message; one that matches ``^>*From `` has one ``>`` put before it
 
-Which lines begin a message (`from_lines` says what they look like):
+Which lines begin a message (`from_lines` parses them):
 
     the line is                         after an empty line        elsewhere
     ---------------------------------   ------------------------   ------------------------
@@ -12,23 +12,23 @@ Which lines begin a message (`from_lines` says what they look like):
     ``From -`` or ``From`` alone        before a header field      before a header field
     an address without a date           before a header field      never
 
-Lines that only look like a beginning stay in their message and are noted in `Doubts`: all others
-that begin with ``From`` after an empty line, and those with a date elsewhere.
+Other lines that begin with ``From`` after an empty line, and those with a date elsewhere, remain
+part of their message. They are counted in `Doubts`.
 
-Programs that write ``Content-Length`` (mboxcl2) need not quote. That field is heeded where it fits,
-which is if the file ends behind so many octets, or a message begins there: then nothing within
-them begins a message, and if one of their lines begins with ``From``, no ``>`` is taken away.
+Programs that write ``Content-Length`` (mboxcl2) need not quote lines. The field is used if it is
+right: if the file ends after so many octets, or a message begins there. Then no line within them
+begins a message, and if one of them begins with ``From``, no ``>`` is removed.
 
-One ``>`` is taken away from quoted lines, which is right for mboxrd and, but for lines that were
-quoted twice before they got there, for mboxo. LF and CRLF are line ends both; a message keeps those
-that it has. CR CR LF, which a file has everywhere or nowhere, becomes CRLF. An empty line may hold
-blanks. What comes before the first message may be a byte order mark and empty lines.
+One ``>`` is removed from quoted lines. That is right for mboxrd, and for mboxo except for lines
+that were quoted before. LF and CRLF are line ends; a message keeps those that it has. CR CR LF,
+which a file has everywhere or nowhere, becomes CRLF. An empty line may contain blanks. A byte order
+mark and empty lines may precede the first message.
 
 Flags are in the fields ``Status`` (R seen, O old) and ``X-Status`` (A answered, F flagged, T draft,
-D deleted). Writing puts them at the top. Reading takes flags from there, if they are there, and
-leaves all else as it is, so that what was written is read back octet by octet; from other writers
-it takes the fields wherever they stand in the header, and takes them out. Thunderbird's flags are
-in ``X-Mozilla-Status``, which stays: also those of messages that it has deleted but not removed.
+D deleted). Writing puts them at the top of the header. If they are there, reading uses and removes
+only these, so that a message is read back octet by octet as it was. In files of other programs they
+may be anywhere in the header, and are removed. Thunderbird's flags are in ``X-Mozilla-Status``,
+which is not removed; its deleted messages are read too, if they are still in the file.
 
 Known limits: a message that does not end in a line end gets one. "Forwarded" has no letter and is
 lost.
@@ -73,12 +73,12 @@ _RETURN_PATH: Final = re.compile(rb"Return-Path:[ \t]*<([^\s<>]+)>", re.IGNORECA
 
 
 class Damaged(UserError):
-    """The file is damaged, and what follows cannot be read."""
+    """The file is damaged, and the rest cannot be read."""
 
 
 @dataclass(slots=True)
 class Doubts:
-    """Lines that begin with ``From`` and were left in their messages.
+    """Lines that begin with ``From`` and remain part of their message.
 
     Attributes:
         count: how many there are.
@@ -98,7 +98,7 @@ class MboxMessage:
     """A message of an mbox that is being read.
 
     Attributes:
-        number: its place in the file, from 1.
+        number: its position in the file, from 1.
         received_at: POSIX time in its ``From`` line, else in its ``Received`` or ``Date`` field;
             None if there is no date.
         flags: letters, as in Maildirs.
@@ -154,7 +154,7 @@ class MboxMessage:
         return kept
 
     def _take_field(self, line: bytes) -> bool:
-        """Read what another program says of the message; return whether that is no part of it."""
+        """Read a field with another program's flags; return whether it is to be removed."""
         if found := _LENGTH.fullmatch(line):
             self._lines.announce(int(found[1]))
         elif found := _MOZILLA.fullmatch(line):
@@ -196,12 +196,12 @@ class _Lines:
         self._body = _Body(None)
 
     def close(self) -> None:
-        """Remove what was kept on the disk."""
+        """Remove what was kept on disk."""
         self._ahead.close()
 
     @property
     def damage(self) -> str:
-        """What is wrong with the file, if that has ended it; else empty."""
+        """The damage that ended the file; empty if there is none."""
         return self._file.damage if isinstance(self._file, Content) else ""
 
     def skip_to_first(self) -> bool:
@@ -215,7 +215,7 @@ class _Lines:
         return not first or (first.startswith(b"From ") and self._is_beginning(0))
 
     def describe_first(self) -> str:
-        """Return words for what there is instead of a first message."""
+        """Return a description of what the file begins with instead of a message."""
         first = self._peek(0)
         if first.startswith(b"From "):
             return "a 'From ' line without a date"
@@ -235,7 +235,7 @@ class _Lines:
         return self._take()
 
     def announce(self, length: int) -> None:
-        """Expect a body of so many octets behind the next empty line."""
+        """Expect a body of so many octets after the next empty line."""
         self._announced = length
 
     def next_of_message(self) -> bytes:
@@ -269,7 +269,7 @@ class _Lines:
         return self._body.left(len(self._peek(0))) < 0 or not self._length_fits()
 
     def _is_beginning(self, index: int) -> bool:
-        """Check whether a line to come begins a message; what is in doubt is noted.
+        """Check whether a line to come begins a message; doubts are noted.
 
         Args:
             index: 0 for the next line; 1 for the one after it, which then is empty.
@@ -289,7 +289,7 @@ class _Lines:
         return self._body.left() == 0 and self._length_fits()
 
     def _length_fits(self) -> bool:
-        """Check whether the body has the length that the header says."""
+        """Check whether the body has the length stated in the header."""
         if self._body.fits is None:
             left = self._body.left()
             # Seen from the last octet of the body, which has been handed out if none is left.
@@ -298,7 +298,7 @@ class _Lines:
         return self._body.fits
 
     def _is_unquoted(self) -> bool:
-        """Check whether the body is of a program that does not quote."""
+        """Check whether the body was written by a program that does not quote."""
         if self._body.left() <= 0 or not self._length_fits():
             return False
         if self._body.has_from is None:
@@ -340,14 +340,13 @@ def _is_empty(line: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Body:
-    """The body of a message, so far.
+    """The state of a message's body.
 
     Attributes:
-        length: how many octets it is to have, with the empty line before it; None if nobody says.
-        octets: how many of them have been handed out.
-        fits: whether it has that length; None while nobody has looked.
-        has_from: whether there is a line in it that begins with ``From``; None while nobody has
-            looked.
+        length: its octets by the header, with the empty line before it; None if not stated.
+        octets: how many of them have been returned.
+        fits: whether it has that length; None if not checked yet.
+        has_from: whether a line in it begins with ``From``; None if not checked yet.
     """
 
     length: int | None
@@ -379,11 +378,11 @@ def read_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[MboxMess
 
     Args:
         file: at its start.
-        doubts: gets the lines that only look like a beginning.
+        doubts: counts the lines that only look like a beginning.
 
     Raises:
-        UserError: it is no mbox.
-        Damaged: the file ends with this; what was given before is whole.
+        UserError: it is not an mbox.
+        Damaged: the file is damaged; the messages yielded before are complete.
     """
     lines = _Lines(file, Doubts() if doubts is None else doubts)
     try:
@@ -433,14 +432,14 @@ def write_message(
 
 
 def _sender(content: BinaryIO) -> bytes:
-    """Find the reverse-path where the final delivery has put it: at the top."""
+    """Return the reverse-path, which the final delivery has put at the top."""
     found = _RETURN_PATH.match(content.readline(LINE_OCTETS))
     content.seek(0)
     return found[1] if found else b"MAILER-DAEMON"
 
 
 def _header_date(header: list[bytes]) -> float | None:
-    """Find out from its header when a message came, or else when it was written."""
+    """Return when a message arrived, or else when it was written, by its header."""
     for found in _DATED.finditer(b"".join(header)):
         text = found[1].rpartition(b";")[2][-_DATE_OCTETS:].decode("latin-1")
         try:

@@ -1,20 +1,20 @@
-"""Where mailboxes are imported from: files that may be mboxes, and what is in them.
+"""Files that mailboxes are imported from: which may be mboxes, and for which mailbox.
 
     source                        mailbox
     ---------------------------   --------------------------------------------------------------
-    a file                        the one that was asked for
+    a file                        the one given
     a zip with one file in it     the same
-    a zip with more               one of the name of each file, below the one that was asked for
-    a directory                   one of the name of each file, below the one that was asked for
+    a zip with more               one of the name of each file, below the one given
+    a directory                   one of the name of each file, below the one given
     NAME.mbox/mbox                NAME: so Apple's Mail exports
     NAME.sbd/OTHER                NAME.OTHER: so Thunderbird keeps folders
 
-The name of a file is that of its mailbox without ``.mbox`` and what compression adds to it. A
-directory may hold files without ``.mbox``, because many programs write none: whatever is no mbox is
-found out when it is read. Hidden files, and the indexes of Thunderbird, are nobody's mail.
+The name of a mailbox is that of its file, without ``.mbox`` and the suffix of a compressed file.
+Files without ``.mbox`` are tried too, because many programs omit it; reading shows whether a file
+is an mbox. Hidden files and the indexes of Thunderbird are skipped.
 
 Who controls the input: whoever made the directory or the zip. Names are checked when a mailbox is
-made of them.
+created.
 """
 
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ class MboxFile:
 
     Attributes:
         path: where it is.
-        mailbox: the mailbox that it is meant for.
-        fault: why it cannot be read; empty if it may be tried.
+        mailbox: the mailbox to import it into.
+        fault: why it cannot be read; empty if that can be tried.
     """
 
     path: Path
@@ -46,11 +46,11 @@ class MboxFile:
 
 
 def files_in(directory: Path, mailbox: str) -> Iterator[MboxFile]:
-    """List the files of a directory by name, and what each is meant for.
+    """Yield the files of a directory by name, and the mailbox for each.
 
     Args:
-        directory: that is there.
-        mailbox: below which all goes.
+        directory: has to exist.
+        mailbox: the one below which all are imported.
 
     Raises:
         OSError: it cannot be listed.
@@ -83,7 +83,7 @@ def mailbox_of(file_name: str) -> str:
 
 
 def below(mailbox: str, name: str) -> str:
-    """Return the mailbox for a folder when all goes below another."""
+    """Return the mailbox for a folder that is imported below another."""
     if name.upper() == INBOX:
         return mailbox
     return name if mailbox.upper() == INBOX else f"{mailbox}.{name}"

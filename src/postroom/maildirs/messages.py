@@ -1,26 +1,25 @@
-"""The messages of a mailbox: listed, and flagged, moved, copied and expunged.
+"""The messages of a mailbox: listing, flagging, moving, copying and expunging them.
 
-Theory: a message is one file, whose name up to the colon says which it is; what follows are its
-flags. Other programs work on the same files at the same time: Dovecot moves what it shows from
-``new/`` to ``cur/``, and renames a file when a flag changes. So a file that is not where it was
-listed is looked for again by its base name, and a message that is nowhere any more is an error of
-that message alone.
+Theory: a message is one file. Its name up to the colon, the base name, identifies it; the rest are
+its flags. Other programs change the same files at the same time: Dovecot moves files from ``new/``
+to ``cur/``, and renames a file when a flag changes. So a file that is not where it was listed is
+searched by its base name. A message that has gone is an error of that message alone.
 
     operation   order                                     after a crash in the middle
     ---------   ---------------------------------------   ------------------------------------------
     flag        rename, within or into cur/; sync         the old flags or the new ones
-    move        link into the other folder, sync that;    the message is in both; the same command
-                then unlink here, sync                    again finishes it
+    move        link into the other folder, sync that;    the message is in both; repeating the
+                then unlink here, sync                    command finishes it
     copy        sync the file, link or write it under a   the copy is there or not
                 new base name, sync
     expunge     unlink, sync                              it is there or not
 
-The base name of a message that is moved stays, so whoever has seen it knows it again; Dovecot gives
-it a UID of the folder that it is now in, as IMAP has it. Keywords (Dovecot's small letters) mean
-something else in each folder, and are left out of what is moved or copied into another.
+A message that is moved keeps its base name, by which other programs recognise it; Dovecot gives it
+a UID of its new folder, as IMAP requires. Keywords (Dovecot's small letters) have a different
+meaning in each folder, and are dropped when a message is moved or copied into another.
 
-Who controls the input: senders, the content; whoever may write into the Maildir, names and all that
-is not a file. What is not a regular file is never opened, only listed.
+Who controls the input: senders, the content; whoever may write into the Maildir, names and kinds of
+files. Only regular files are opened; others are only listed.
 """
 
 import errno
@@ -53,7 +52,7 @@ _T = TypeVar("_T")
 
 
 class Gone(UserError):
-    """A message that was listed and is not there any more."""
+    """A message that was listed and has gone since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class StoredMessage:
     """A message as it was found.
 
     Attributes:
-        number: its place in the listing, from 1.
+        number: its position in the listing, from 1.
         part: ``new`` or ``cur``.
         file_name: its whole name there.
         received_at: POSIX time of its arrival: when the file was written.
@@ -76,7 +75,7 @@ class StoredMessage:
 
     @property
     def base(self) -> str:
-        """What the message is known by."""
+        """The base name, which identifies the message."""
         return FileName.parse(self.file_name).base
 
     @property
@@ -114,7 +113,7 @@ class OpenMailbox:
         """Return the descriptor of ``tmp``, ``new`` or ``cur``; creates all of them if need be.
 
         Raises:
-            OSError: it cannot be made, or is no directory.
+            OSError: it cannot be created, or is not a directory.
         """
         if name not in self._parts:
             if is_missing(name, self._folder):
@@ -123,7 +122,7 @@ class OpenMailbox:
         return self._parts[name]
 
     def entries(self) -> list[StoredMessage]:
-        """List the messages, those that arrived first first."""
+        """Return the messages, in order of arrival."""
         found = [(part, *each) for part in PARTS for each in self._files(part)]
         found.sort(key=lambda each: (each[2], FileName.parse(each[1]).base))
         return [
@@ -174,7 +173,7 @@ class OpenMailbox:
         """Yield a message's file, open to read.
 
         Raises:
-            Gone: it is not there any more.
+            Gone: it has gone.
             UserError: it is not a file that can be read.
         """
         try:
@@ -188,7 +187,7 @@ class OpenMailbox:
         """Add flags to messages and remove others; moves them to ``cur``, as seen by a program.
 
         Raises:
-            Gone: some are not there any more; the others have their flags.
+            Gone: some have gone; the others have their flags.
             OSError: the disk.
         """
         _, gone = self._each(entries, lambda now: self._flag_one(now, add, remove))
@@ -205,8 +204,8 @@ class OpenMailbox:
         """Move messages into another mailbox of the same Maildir.
 
         Raises:
-            UserError: the other is this one.
-            Gone: some are not there any more; the others are moved.
+            UserError: both are the same mailbox.
+            Gone: some have gone; the others are moved.
             OSError: the disk.
         """
         if target.name == self.name:
@@ -239,7 +238,7 @@ class OpenMailbox:
         """Copy messages into a mailbox of the same Maildir, also into this one.
 
         Raises:
-            Gone: some are not there any more; the others are copied.
+            Gone: some have gone; the others are copied.
             OSError: the disk.
         """
         copied, gone = self._each(entries, lambda now: self._put(now, target, _copy_base(now)))
@@ -248,7 +247,7 @@ class OpenMailbox:
         _complain(gone)
 
     def _put(self, entry: StoredMessage, target: "OpenMailbox", base: str) -> None:
-        """Make a message appear in another place, under a base name."""
+        """Link or copy a message to another place, under a base name."""
         source = FileName.parse(entry.file_name)
         flags = source.flags if target.name == self.name else source.standard_flags
         name = base if entry.part == "new" else str(FileName(base, flags))
@@ -270,7 +269,7 @@ class OpenMailbox:
             os.close(descriptor)
 
     def expunge(self, entries: Sequence[StoredMessage]) -> None:
-        """Delete messages for good; one that has gone already is none to complain of.
+        """Delete messages permanently; those that have gone already are ignored.
 
         Raises:
             OSError: the disk.
@@ -283,7 +282,7 @@ class OpenMailbox:
         os.unlink(entry.file_name, dir_fd=self.part(entry.part))
 
     def sync(self) -> None:
-        """Make durable what names there are.
+        """Make the current names durable.
 
         Raises:
             OSError: the disk.
@@ -294,7 +293,7 @@ class OpenMailbox:
     def _each(
         self, entries: Sequence[StoredMessage], action: Callable[[StoredMessage], None]
     ) -> tuple[list[StoredMessage], list[StoredMessage]]:
-        """Do something with each message; give those that were there, and those that were not."""
+        """Call a function with each message; return those that existed, and those that had gone."""
         done, gone = [], []
         for entry in entries:
             try:
@@ -306,13 +305,13 @@ class OpenMailbox:
         return done, gone
 
     def _now(self, entry: StoredMessage, action: Callable[[StoredMessage], _T]) -> _T:
-        """Do something with a message wherever it is by now."""
+        """Call a function with a message, wherever it is by now."""
         for _ in range(_TRIES):
             try:
                 return action(entry)
             except FileNotFoundError:
                 entry = self._again(entry)
-        raise UserError(f"{entry.base} is moved about by another program; try again")
+        raise UserError(f"{entry.base} is being moved by another program; try again")
 
     def _again(self, entry: StoredMessage) -> StoredMessage:
         for part in (*PARTS, "new"):
@@ -321,7 +320,7 @@ class OpenMailbox:
                     return StoredMessage(
                         entry.number, part, name, entry.received_at, entry.size_octets
                     )
-        raise Gone(f"there is no {entry.base} any more")
+        raise Gone(f"{entry.base} has gone")
 
 
 @contextmanager
@@ -331,7 +330,7 @@ def opened_mailbox(maildir: Path, name: str, *, make: bool = False) -> Iterator[
     Args:
         maildir: the account's.
         name: as somebody typed it.
-        make: True to make it, and the Maildir, if it is not there.
+        make: True to create it, and the Maildir, if they do not exist.
 
     Raises:
         UserError: there is no such mailbox.
@@ -358,15 +357,15 @@ def opened_below(root: int, name: str, *, make: bool = False) -> Iterator[OpenMa
 
 
 def store_message(descriptor: int, chunks: Iterable[bytes], line_ends: LineEnds) -> Sizes:
-    """Write a message into a new file, with the line ends that the site has in Maildirs.
+    """Write a message into a new file, with the line ends of the site's Maildirs.
 
     Args:
         descriptor: the file's, empty; it is not synced.
         chunks: the message, with line ends of either kind.
-        line_ends: the setting's, or `LineEnds.KEPT` for a message that is not to be touched.
+        line_ends: those of the setting, or `LineEnds.KEPT` to change nothing.
 
     Returns:
-        What the file's name has to tell (`postroom.maildirs.names.size_fields`).
+        The sizes for the file's name (`postroom.maildirs.names.size_fields`).
 
     Raises:
         OSError: the disk; or what ``chunks`` raises.
@@ -380,7 +379,7 @@ def store_message(descriptor: int, chunks: Iterable[bytes], line_ends: LineEnds)
 def _complain(gone: Sequence[StoredMessage]) -> None:
     if gone:
         names = ", ".join(entry.base for entry in gone)
-        raise Gone(f"no longer there, another program was faster: {names}")
+        raise Gone(f"removed by another program meanwhile: {names}")
 
 
 def _counted(entry: StoredMessage) -> int:
@@ -390,7 +389,7 @@ def _counted(entry: StoredMessage) -> int:
 
 
 def _copy_base(entry: StoredMessage) -> str:
-    """Make a base name for a message's copy; it tells the CRLF size if the message's own does."""
+    """Return a base name for a copy, with the CRLF size if the message's own name has it."""
     crlf_octets = crlf_size_in(entry.file_name)
     if crlf_octets is None:
         return new_base(f",S={entry.size_octets}")
@@ -398,7 +397,7 @@ def _copy_base(entry: StoredMessage) -> str:
 
 
 def _write_copy(source: int, name: str, target: OpenMailbox, part: str) -> None:
-    """Copy a file where no link can be made, durably, with its time."""
+    """Copy a file durably, with its time, where no link can be made."""
     temporary = new_base()
     tmp = target.part("tmp")
     with open(create_file(temporary, tmp), "wb") as file, open(os.dup(source), "rb") as octets:

@@ -1,18 +1,18 @@
-"""Reading messages: what they are about, their text, and what is attached.
+"""Reading messages: their summary, text and attachments.
 
-The standard library's parser takes messages apart, within limits that make its work small whatever
-the message is: it gets the first `OCTETS` and `LINES` of it, fields longer than `FIELD_OCTETS` are
-cut, and after `PARTS` parts it is stopped, which bounds the depth as well, for a part inside
-another counts as one. What is beyond the limits is left out, and `Text.is_whole` says so.
+The standard library parses messages, within limits that bound its work: it gets the first `OCTETS`
+and `LINES` of a message, fields longer than `FIELD_OCTETS` are cut, and it is stopped after `PARTS`
+parts. That bounds the depth as well, since nested parts count. What exceeds the limits is left out,
+and `Text.is_whole` is false.
 
-Header fields may hold anything, in any charset or none; what is given here is text, but not safe to
-show on a terminal before its control characters are replaced.
+Header fields may contain anything, in any charset or none. They are returned as text, whose control
+characters have to be replaced before it is shown on a terminal.
 
-Text is shown unless it says that it is an attachment, whether or not it has a file name. Programs
-that fold long fields without looking fold within the quoted boundary of parts as well: what it was
-before shows in the body, where it stands on a line of its own.
+A text part is shown, even if it has a file name, unless its disposition is attachment. Some
+programs fold long fields even within the quoted boundary of parts. The boundary without the fold is
+then found in the body, where it is on a line of its own.
 
-Known limit: of HTML only the text between the tags is given.
+Known limit: of HTML only the text between the tags is returned.
 
 Who controls the input: whoever sent the mail.
 
@@ -53,13 +53,13 @@ _NO_CHARSETS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a message is about.
+    """The header fields that a listing shows.
 
     Attributes:
         sender: the From field.
         recipients: the To field.
         subject: the Subject field.
-        date: the Date field; None if it has none that can be read.
+        date: the Date field; None if it is missing or cannot be parsed.
     """
 
     sender: str
@@ -77,7 +77,7 @@ class Attachment:
     """A part that is not the message's text.
 
     Attributes:
-        name: the file name that the sender gave it; may be empty.
+        name: its file name; may be empty.
         content_type: as in ``image/png``.
         size_octets: its length, decoded.
     """
@@ -89,7 +89,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message for people.
+    """A message as text.
 
     Attributes:
         fields: name and value of each header field, in order.
@@ -107,7 +107,7 @@ class Text:
 
 
 def summarise(file: BinaryIO) -> Summary:
-    """Read what a message is about; its header alone is read."""
+    """Return the summary of a message; only its header is read."""
     fields = _parse(_header(file), [])
     return Summary(
         text_of(fields["From"]),
@@ -118,12 +118,12 @@ def summarise(file: BinaryIO) -> Summary:
 
 
 def read_fields(file: BinaryIO) -> tuple[tuple[str, str], ...]:
-    """Read the header fields of a message: the name and the decoded value of each."""
+    """Return the names and decoded values of a message's header fields."""
     return _fields(_parse(_header(file), []))
 
 
 def read_text(file: BinaryIO) -> Text:
-    """Read a message for people."""
+    """Return a message as text."""
     octets = file.read(OCTETS + 1)
     whole = len(octets) <= OCTETS
     lines = octets[:OCTETS].split(b"\n", LINES)
@@ -142,7 +142,7 @@ def read_text(file: BinaryIO) -> Text:
 
 
 def text_of(value: Any) -> str:
-    """Decode a field's encoded words (RFC 2047) and unfold it; what cannot be read stays as is."""
+    """Return a field unfolded and decoded (RFC 2047); what cannot be decoded stays as it is."""
     if value is None:
         return ""
     try:
@@ -153,7 +153,7 @@ def text_of(value: Any) -> str:
 
 
 def date_of(value: Any) -> datetime | None:
-    """Read a date; None if it is none."""
+    """Parse a date; None if it is not valid."""
     try:
         found = parsedate_to_datetime(str(value))
         # "-0000" means that the zone is not known: RFC 5322 s3.3
@@ -163,14 +163,14 @@ def date_of(value: Any) -> datetime | None:
 
 
 class _TooManyParts(Exception):
-    """The parser is to stop."""
+    """Stops the parser."""
 
 
 class _Part(Message):
     """A message, or a part of one, whose boundary may be folded."""
 
     def __init__(self, whole: bytes) -> None:
-        """Begin a part.
+        """Start a part.
 
         Args:
             whole: the message that it is in.
@@ -179,7 +179,7 @@ class _Part(Message):
         self._whole = whole
 
     def get_boundary(self, failobj: Any = None) -> Any:
-        """Return the boundary as it stands in the body."""
+        """Return the boundary as it is in the body."""
         found = super().get_boundary(failobj)
         if not isinstance(found, str) or not _FOLD.search(found):
             return found
@@ -191,7 +191,7 @@ class _Part(Message):
 
 
 class _ShortFields(Compat32):
-    """Cuts header fields before anybody looks at them."""
+    """Cuts long header fields before they are parsed."""
 
     def header_source_parse(self, sourcelines: Sequence[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(list(sourcelines))
@@ -257,7 +257,7 @@ def _charset(part: "Message[str, str]") -> str:
 
 
 def _is_shown(part: "Message[str, str]") -> bool:
-    """Check whether a part is text to be read in its place, which is what it is without a word."""
+    """Check whether a part is text to be shown in its place, as it is without a disposition."""
     disposition = part.get_content_disposition()
     return part.get_content_maintype() == "text" and disposition in (None, "inline")
 
@@ -271,7 +271,7 @@ def _attachment(part: "Message[str, str]") -> Attachment:
 
 
 def searchable(file: BinaryIO) -> Iterator[str]:
-    """Yield what people look for words in: the body of a message, and the names of its parts."""
+    """Yield the texts that are searched for words: a message's body and the names of its parts."""
     text = read_text(file)
     yield text.body
     yield from text.names

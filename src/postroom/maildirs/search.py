@@ -1,7 +1,7 @@
 """Finding messages: by header field, text, flag, and time of arrival.
 
-What costs least is looked at first: flags and time are in the listing, fields take the header,
-words the whole message. Comparing ignores case, and takes any run of blanks for one.
+The cheapest criteria are checked first: flags and time are in the listing, fields need the header,
+words the whole message. Case is ignored, and any run of blanks is like one blank.
 
 Who controls the input: the administrator, what is looked for; senders, what is searched.
 """
@@ -16,13 +16,13 @@ from postroom.maildirs.reading import read_fields, searchable
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a message has to be like; all of it.
+    """Criteria, all of which a message has to match.
 
     Attributes:
-        fields: names of header fields and what one field of that name has to hold.
-        texts: what the body, or an attachment's name, has to hold.
-        with_flags: letters of flags that it has.
-        without_flags: letters of flags that it has not.
+        fields: names of header fields, and a text that one field of that name contains.
+        texts: each is in the body or in an attachment's name.
+        with_flags: letters of flags that are set.
+        without_flags: letters of flags that are not set.
         since: POSIX time at or after which it arrived.
         before: POSIX time before which it arrived.
     """
@@ -42,8 +42,8 @@ def find_messages(
 
     Args:
         mailbox: open.
-        criteria: what they are like.
-        left_out: told of each that cannot be read, and why.
+        criteria: what they have to match.
+        left_out: called for each message that cannot be read, with the reason.
     """
     for entry in mailbox.entries():
         if _listed_matches(entry, criteria):

@@ -1,20 +1,20 @@
-"""Taking messages into a mailbox from an mbox or another Maildir, and giving them out.
+"""Importing messages from an mbox or another Maildir into a mailbox, and exporting them.
 
-Theory: a message is read once, in pieces: it goes into a file in ``tmp/`` while its digest is made,
-and gets its name afterwards. Files are synced and named in batches, as deliveries do it, so that a
-directory is synced once for many. Nothing is ever replaced.
+Theory: a message is read once, in pieces. It is written to a file in ``tmp/`` while its digest is
+computed, and gets its name afterwards. Files are synced and renamed in batches, as in deliveries,
+so that a directory is synced once for many. No file is ever replaced.
 
-A message is not taken twice: its name says which it is. From a Maildir it keeps its own base name;
-from an mbox the name has the digest of its content, and a number that tells it from others with the
-same content in that file. Before them stands its place in the file, by which we and Dovecot put
-messages in order that came in the same second. So an import that was interrupted is gone on with by
-the same command, and one that was done adds nothing. A message that was moved into another mailbox
-since is taken again.
+A message is not imported twice, since its name identifies it. From a Maildir it keeps its own base
+name. From an mbox, the name contains the digest of its content, and a number that distinguishes it
+from others with the same content in that file. Before them is its position in the file, by which
+Postroom and Dovecot order messages that arrived in the same second. So repeating the command
+continues an import that was interrupted, and adds nothing to one that was complete. A message that
+was moved into another mailbox since is imported again.
 
     state                                  after a crash     repair
     -------------------------------------  ----------------  -------------------------------------
-    1 in tmp/                              not imported      swept when it is 36 hours old
-    2 named, directory not synced          there, or as 1    the same command again
+    1 in tmp/                              not imported      removed when it is 36 hours old
+    2 named, directory not synced          there, or as 1    repeating the command
     3 named, directory synced: counted     there             none
 
 Known limit: the names of all messages of the mailbox, and the digests of all of the file, are kept
@@ -59,15 +59,15 @@ _UNIQUE: Final = re.compile(r"[^.]*\.(?:M[0-9]+)?(I[0-9a-f]{16}N[0-9]+)\.")
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message that is to be taken.
+    """A message to be imported.
 
     Attributes:
-        number: its place among those that come with it, from 1.
-        received_at: POSIX time of its arrival; None if nobody knows.
+        number: its position in its source, from 1.
+        received_at: POSIX time of its arrival; None if it is unknown.
         flags: letters.
         is_new: True if no program has shown it yet.
         base: the base name that it had; None if it had none.
-        chunks: gives its content, once; may raise OSError or UserError.
+        chunks: yields its content; may be called once, and may raise OSError or UserError.
     """
 
     number: int
@@ -80,14 +80,14 @@ class NewMessage:
 
 @dataclass(slots=True)
 class TransferReport:
-    """What became of messages.
+    """The results of an import or export.
 
     Attributes:
-        done: how many were taken, or given out.
+        done: how many messages were imported or exported.
         present: how many were there already.
-        failed: the number of each of the others, and what was wrong with it.
-        doubts: lines of the mbox that only look as if a message began there.
-        fault: what is wrong with the mbox as a whole; empty if nothing is.
+        failed: the number of each of the others, and why it was left out.
+        doubts: lines of the mbox that only look like the beginning of a message.
+        fault: what is wrong with the mbox as a whole; empty if nothing.
     """
 
     done: int = 0
@@ -98,21 +98,21 @@ class TransferReport:
 
     @property
     def is_empty(self) -> bool:
-        """True if no message was taken, and none was there already."""
+        """True if no message was imported, and none was there already."""
         return not self.done and not self.present
 
     @property
     def is_fault_alone(self) -> bool:
-        """True if there is nothing to say of single messages."""
+        """True if there is a fault of the whole and no result of a single message."""
         return bool(self.fault) and self.is_empty and not self.failed
 
 
 class Interrupted(UserError):
-    """The disk failed; what was taken before stays."""
+    """The disk failed; the messages imported before stay."""
 
 
 class _Unreadable(Exception):
-    """A message that its source does not give whole."""
+    """A message that cannot be read completely."""
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class MessageImport:
     """Stores messages in one mailbox.
 
     Attributes:
-        report: what became of them so far.
+        report: the results so far.
     """
 
     def __init__(
@@ -140,13 +140,13 @@ class MessageImport:
         report: TransferReport | None = None,
         line_ends: LineEnds = LineEnds.KEPT,
     ) -> None:
-        """Begin.
+        """Start with the messages that are in the mailbox.
 
         Args:
             mailbox: open.
-            quota: refuse what is over it; None to take all.
-            report: to be filled in; None to make one.
-            line_ends: what the files get; messages of a Maildir, which may be binary, keep theirs.
+            quota: leave out messages that exceed it; None to import all.
+            report: to be filled in; None for a new one.
+            line_ends: those of the files; messages of a Maildir, which may be binary, keep theirs.
         """
         self._line_ends = line_ends
         self.report = TransferReport() if report is None else report
@@ -164,7 +164,7 @@ class MessageImport:
         """Store a message, or note in the report why not. It is durable after `finish`.
 
         Raises:
-            OSError: the disk; what has been taken before stays.
+            OSError: the disk; the messages stored before stay.
         """
         stem = None if incoming.base is None else incoming.base.partition(",")[0]
         if stem is not None and not _STEM.fullmatch(stem):
@@ -197,7 +197,7 @@ class MessageImport:
             self.finish()
 
     def finish(self) -> None:
-        """Make durable what has been taken.
+        """Make the stored messages durable.
 
         Raises:
             OSError: the disk; some of it may be there.
@@ -251,22 +251,22 @@ def import_mbox(
 ) -> tuple[str, TransferReport]:
     """Import the messages of an mbox into a mailbox, which is created unless it exists.
 
-    A mailbox that was made for messages of which none could be taken is removed again.
+    A mailbox that was created is removed again if no message could be imported.
 
     Args:
         maildir: the account's.
         name: the mailbox, as somebody typed it.
         file: the mbox, at its start.
-        quota: refuse what is over it; None to take all.
+        quota: leave out messages that exceed it; None to import all.
         step: called after each message.
-        line_ends: what messages get in the Maildir.
+        line_ends: those of the messages in the Maildir.
 
     Returns:
-        The name of the mailbox, and what became of the messages.
+        The name of the mailbox, and the results.
 
     Raises:
-        UserError: it is no mbox, and nothing has been made.
-        Interrupted: the disk failed; what was taken before stays.
+        UserError: it is not an mbox; nothing has been created.
+        Interrupted: the disk failed; the messages imported before stay.
     """
     report = TransferReport()
     messages = from_mbox(file, report.doubts)
@@ -289,7 +289,7 @@ def import_all(
     """Import messages, one after the other; the report has the results.
 
     Raises:
-        Interrupted: the disk failed; what was taken before stays.
+        Interrupted: the disk failed; the messages imported before stay.
     """
     try:
         try:
@@ -303,12 +303,12 @@ def import_all(
         done = intake.report.done
         raise Interrupted(
             f"{error.strerror} after {done} message{'' if done == 1 else 's'};"
-            " mend that and give the same command again to go on"
+            " correct that and repeat the command to continue"
         ) from error
 
 
 def _missing(maildir: Path, name: str) -> list[str]:
-    """List the directories that have to be made for a mailbox: its own, and the Maildir's."""
+    """Return the directories that have to be created for a mailbox: its own, and the Maildir's."""
     folder = parse_folder(name)
     try:
         with opened(maildir) as root:
@@ -319,7 +319,7 @@ def _missing(maildir: Path, name: str) -> list[str]:
 
 
 def _discard(maildir: Path, made: list[str]) -> None:
-    """Remove directories that were made for nothing, unless mail has come meanwhile."""
+    """Remove directories that were created needlessly, unless mail has arrived meanwhile."""
     for directory in made:
         path = maildir / directory
         with suppress(OSError):
@@ -335,11 +335,11 @@ def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[NewMessa
 
     Args:
         file: at its start.
-        doubts: gets the lines that only look like a beginning.
+        doubts: counts the lines that only look like a beginning.
 
     Raises:
-        UserError: it is no mbox.
-        Damaged: the file ends with this; what was given before is whole.
+        UserError: it is not an mbox.
+        Damaged: the file is damaged; the messages yielded before are complete.
     """
     for message in read_mbox(file, doubts):
         yield NewMessage(
@@ -378,7 +378,7 @@ def to_mbox(
 
     Args:
         mailbox: open.
-        file: where to.
+        file: the mbox.
         as_lf: True to write line ends as LF; False to keep those that messages have.
         step: called after each.
 
@@ -406,7 +406,7 @@ def to_mbox(
 
 
 def _write(descriptor: int, incoming: NewMessage, line_ends: LineEnds) -> tuple[Sizes, bytes]:
-    """Write a message into its file; return its sizes, and the digest of what came."""
+    """Write a message into its file; return its sizes, and the digest of its content."""
     digest = hashlib.blake2b(digest_size=8)
     chunks = incoming.chunks()
 
@@ -445,7 +445,7 @@ def _place(incoming: NewMessage, stem: str, sizes: Sizes) -> tuple[str, str]:
 
 
 def _keys(base: str) -> tuple[str, ...]:
-    """Return the keys of a message that is there: its stem, and the digest in it."""
+    """Return the keys of a stored message: its stem, and the digest in it."""
     stem = base.partition(",")[0]
     found = _UNIQUE.match(stem)
     return (stem, found[1]) if found else (stem,)
