@@ -262,7 +262,7 @@ class OtherSources(CommandTestCase):
 
     def test_sources_that_are_set_up_wrongly_are_refused(self) -> None:
         for sources, more, why in (
-            ("[]", "", "accounts.sources: name at least one source"),
+            ("[]", "", "accounts.sources: list at least one source"),
             ('["sql", "sql"]', "", "accounts.sources: each source can be named once"),
             ('["sql"]', "", "accounts.sql.url: the source sql needs it"),
             ('["sql"]', '[accounts.sql]\nurl = "x"\n', "accounts.sql.domains: the source sql"),
@@ -277,8 +277,8 @@ class OtherSources(CommandTestCase):
     def test_queries_that_mean_nothing_are_refused(self) -> None:
         for url, query, why in (
             ("sqlite:///x", "SELECT :name", "user_query: there is no :name, only :address"),
-            ("sqlite:///x", "", "user_query: there is none"),
-            ("nonsense", "SELECT :user", "'nonsense' is no database URL"),
+            ("sqlite:///x", "", "user_query: the source sql needs it"),
+            ("nonsense", "SELECT :user", "'nonsense' is not a database URL"),
             ("strange://x", "SELECT :user", "accounts.sql.url: "),
             ("mysql://x/y", "SELECT :user", "the driver is not installed"),
         ):

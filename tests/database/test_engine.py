@@ -166,7 +166,7 @@ class OtherDatabaseTests(SynchronousTestCase):
         return line
 
     def test_what_is_no_url_is_refused(self) -> None:
-        self.assertIn("'postroom.db' is no database URL", self.refused("postroom.db"))
+        self.assertIn("'postroom.db' is not a database URL", self.refused("postroom.db"))
 
     def test_a_database_that_we_do_not_know_is_refused(self) -> None:
         self.assertIn("'mysql' is not supported", self.refused("mysql://host/name"))

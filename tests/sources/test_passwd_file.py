@@ -99,10 +99,10 @@ class Faults(PasswdCase):
             "wrong:x::::::userdb_quota_rule=lots",
         )
         expected = [
-            f"{self.path}:2: no colon: a line is user:password, and more fields after them",
-            f"{self.path}:3: joe@a.example stands there twice; the first one counts",
+            f"{self.path}:2: no colon: a line is user:password, followed by more fields",
+            f"{self.path}:3: joe@a.example is listed twice; the first one is used",
             f"{self.path}:4: 'bad name@a.example' is not an address: malformed local part",
-            f"{self.path}:5: wrong@a.example: quota_rule 'lots' means nothing here",
+            f"{self.path}:5: wrong@a.example: quota_rule 'lots' is not supported",
         ]
         self.assertEqual(source.current().faults, expected)
         source.address("joe@a.example")

@@ -72,9 +72,9 @@ class Fields(SynchronousTestCase):
 
     def test_what_makes_no_sense_is_told(self) -> None:
         for rule in ("Trash:storage=1M", "*:storage=+10%", "*:ignore", "100M", "*:storage=x"):
-            self.refuse("means nothing here", quota_rule=rule)
-        self.refuse("is no whole number", message_octets="-1")
-        self.refuse("is no whole number", message_octets="\u0663")
+            self.refuse("not supported", quota_rule=rule)
+        self.refuse("is not a whole number", message_octets="-1")
+        self.refuse("is not a whole number", message_octets="\u0663")
         self.refuse("is not an address", addresses="nobody")
         self.refuse("is not a target", forwards="file:/x")
 
@@ -84,7 +84,7 @@ class Fields(SynchronousTestCase):
 
     def test_a_maildir_stays_where_maildirs_are(self) -> None:
         for path in ("../joe", "a/../../b", "/v/../etc", "a\0b"):
-            self.refuse("no path of a Maildir", maildir=path)
+            self.refuse("not a path of a Maildir", maildir=path)
 
 
 class Templates(SynchronousTestCase):

@@ -1,7 +1,7 @@
-"""The database: how it is opened, what its tables are, and how they came to be.
+"""The database: opening it, the metadata of its tables, and migrations.
 
-A shared room: the queue and the accounts keep their rows in one database, each declaring its own
-tables in its ``tables.py`` on the one `postroom.database.metadata.metadata`.
+The queue, the directory and the logins share one database. Each declares its own tables in its
+``tables.py``, on the one `postroom.database.metadata.metadata`.
 """
 
 from postroom.database.engine import open_database, storage_error, transaction, user_errors

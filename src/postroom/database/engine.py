@@ -1,23 +1,24 @@
-"""Opening the database: SQLite in a file of ours, or a PostgreSQL server.
+"""Opening the database: an SQLite file, or a PostgreSQL server.
 
-Theory: all that makes a commit durable is set here, once for every connection that any room gets.
+Theory: everything that makes a commit durable is set here, for all connections of all rooms.
 
 SQLite runs with a write-ahead log and ``synchronous=FULL``: COMMIT returns after the log was
-synced. A commit that was not finished is not in the log's checksummed chain, so opening the file
-again is all the repair there is. A new database is made whole under another name, synced, and
-linked to its own name: whoever comes second, another process included, finds it complete.
+synced. An unfinished commit is not in the log's checksummed chain, so opening the file again is all
+the repair that is needed. A new database is created completely under another name, synced, and
+linked to its own name. So other processes only ever see a complete file.
 
-A transaction that will write says so at its beginning (`transaction`, ``BEGIN IMMEDIATE``). One
-that reads first and writes later would be refused at once whenever another process wrote between,
-and no waiting helps against that. Connections used for reading alone (``engine.connect()``) never
-wait for a writer, nor does a writer wait for them.
+A transaction that will write takes the write lock at its beginning (`transaction`, ``BEGIN
+IMMEDIATE``). One that read first and wrote later would be refused at once if another process wrote
+in between, and waiting would not help. Connections that only read (``engine.connect()``) never wait
+for a writer, nor does a writer wait for them.
 
-On PostgreSQL ``synchronous_commit`` is raised from ``off``, which would promise too much.
+On PostgreSQL, ``synchronous_commit`` is raised if it is ``off``, since commits would not be
+durable.
 
-Who controls the input: the operator, by the URL. A password in it is never shown, nor do errors
-show the values of a statement: they are people's mail.
+Who controls the input: the operator, by the URL. A password in it is never shown. Errors never show
+the values of a statement, which are people's mail.
 
-Known limit: the file must be on a local file system, for the log's index is shared memory.
+Known limit: the file must be on a local file system, since the log's index is shared memory.
 """
 
 import errno
@@ -48,19 +49,19 @@ _WRITES: Final = "postroom_writes"
 
 
 def open_database(url: str) -> Engine:
-    """Open a database, making the SQLite file if there is none; no table is made or looked at.
+    """Open a database, creating the SQLite file if there is none; its tables are not touched.
 
     Args:
         url: ``sqlite:////absolute/path`` or ``postgresql://user:password@host/name``.
 
     Raises:
-        UserError: it cannot be opened; says which and why.
+        UserError: it cannot be opened; the message tells which and why.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise UserError(
-            f"database: {url!r} is no database URL; write sqlite:////path or postgresql://host/name"
+            f"database: {url!r} is not a database URL; write sqlite:////path or postgresql://host/name"
         ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
@@ -90,14 +91,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
-    """Write SQLite's log back into the database, so that it begins anew.
+    """Write SQLite's log back into the database, so that it starts again.
 
     Args:
         connection: of ``engine.raw_connection()``, not in a transaction.
-        wait: for those who still read from the log; else only what nobody needs is written back.
+        wait: wait for readers of the log; else only what no reader needs is written back.
 
     Raises:
-        sqlite3.Error: the disk failed; the log is as it was.
+        sqlite3.Error: the disk failed; the log is unchanged.
     """
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
@@ -142,7 +143,7 @@ _STATEMENT_CLASSES: Final = frozenset({"22", "23", "40", "42"})
 
 @contextmanager
 def user_errors(engine: Engine) -> Iterator[None]:
-    """Make what goes wrong at the start into one line for the person who started it."""
+    """Turn errors at the start into a `UserError` of one line."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -157,7 +158,7 @@ def _one_line(error: SQLAlchemyError) -> str:
 
 
 def _open_postgresql(url: URL) -> Engine:
-    """Make an engine that finds out by itself when the server was restarted."""
+    """Return an engine that notices by itself when the server was restarted."""
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -181,7 +182,7 @@ def _open_postgresql(url: URL) -> Engine:
 
 
 def _open_sqlite(url: URL) -> Engine:
-    """Make an engine on a file, which is there afterwards."""
+    """Return an engine on a file, which is created if it does not exist."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError("database: sqlite needs the path of a file: sqlite:////path/postroom.db")
     if sqlite3.sqlite_version_info < _SQLITE_VERSION:
@@ -226,9 +227,10 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """Make an empty database of mode 0600, unless there is a file already.
+    """Create an empty database of mode 0600, unless there is a file already.
 
-    Whatever the umask, for it holds mail and password hashes; the log files follow its mode.
+    The mode does not depend on the umask, since the file holds mail and password hashes. The log
+    files get the same mode.
     """
     if path.exists():
         return

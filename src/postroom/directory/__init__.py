@@ -1,1 +1,1 @@
-"""Domains, accounts, aliases and credentials."""
+"""Domains, accounts and aliases, and their look-up."""

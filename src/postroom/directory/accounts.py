@@ -1,15 +1,16 @@
-"""Changing the directory: domains, accounts and aliases, as the administrator does it.
+"""Adding, listing, changing and removing accounts.
 
 Plain functions on an `Engine`, which block; the admin command calls them as they are, a daemon
-through `postroom.directory.sql_directory.SQLDirectory.change`. None of them needs a running
-daemon, and a running one notices. Accounts are changed here; domains and aliases have files of
-their own, and so has what accounts have besides a password (`postroom.directory.properties`). How a
-change is made is in `postroom.directory.changes`.
+through `postroom.directory.sql_directory.SQLDirectory.change`. None of them needs a running daemon,
+and a running one notices the changes. Further properties of accounts are in
+`postroom.directory.properties`, and what all changes have in common in
+`postroom.directory.changes`.
 
-What merely points to an address (an alias's target, a catch-all) may be named before it exists and
-may outlive it: `unknown_targets` and `Removed.referrers` let the caller say so.
+The target of an alias, a forward and a catch-all may be set before the address exists, and stay
+when it is removed. `postroom.directory.changes.unknown_targets` and `Removed.referrers` allow the
+caller to report that.
 
-Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
+Who controls the input: the administrator. Errors in it are reported in one line (`UserError`).
 """
 
 import time
@@ -48,7 +49,7 @@ class AccountRow:
     Attributes:
         address: its address.
         maildir: path of its Maildir, relative to the mail root.
-        enabled: False refuses its mail for now and its logins.
+        enabled: False refuses its mail temporarily, and its logins.
         has_password: False if nobody can log in to it.
     """
 
@@ -60,12 +61,12 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """An account that is gone.
+    """An account that was removed.
 
     Attributes:
         address: its address.
-        maildir: its Maildir, relative to the mail root, which stays as it is.
-        referrers: the aliases, forwarding accounts and ``@domain`` catch-alls that still point to
+        maildir: its Maildir, relative to the mail root, which is kept.
+        referrers: the aliases, forwarding accounts and ``@domain`` catch-alls that still lead to
             it.
     """
 
@@ -97,7 +98,7 @@ def add_account(
     Args:
         engine: the database.
         address: its address, in a domain that exists.
-        password_hash: from `postroom.logins.hashing`; None if nobody is to log in.
+        password_hash: from `postroom.logins.hashing`; None if nobody may log in.
         further_forms: in which the same password is stored as well.
 
     Raises:
@@ -154,7 +155,7 @@ def set_enabled(engine: Engine, address: str, enabled: bool) -> AccountRow:
 
 
 def remove_account(engine: Engine, address: str) -> Removed:
-    """Remove an account. Its Maildir stays as it is.
+    """Remove an account. Its Maildir is kept.
 
     Raises:
         UserError: not an address, or there is no such account.
@@ -171,12 +172,11 @@ def remove_account(engine: Engine, address: str) -> Removed:
 
 
 def ensure_defaults(engine: Engine, domains: Sequence[str], mail_root: Path) -> tuple[Account, ...]:
-    """Make what a start needs and the database does not have. Changes nothing the second time.
+    """Add what a start needs and the database lacks. Changes nothing the second time.
 
-    Each domain of the settings is made if it is missing, and gets the account ``postmaster``, which
-    nobody can log in to, unless postmaster is an account or an alias there. If neither settings nor
-    database name a domain, there will be ``localhost``. The domain ``localhost``, when it is made
-    here, has its postmaster as catch-all.
+    Each domain of the settings is added if it is missing. It gets the account ``postmaster``, to
+    which nobody can log in, unless it has an account or alias of that name. If there is no domain
+    in the settings and the database, ``localhost`` is added, with its postmaster as catch-all.
 
     Args:
         engine: the database.
@@ -184,10 +184,10 @@ def ensure_defaults(engine: Engine, domains: Sequence[str], mail_root: Path) -> 
         mail_root: the directory below which Maildirs are.
 
     Returns:
-        The accounts that were made.
+        The accounts that were added.
 
     Raises:
-        UserError: one of the domains is no domain name.
+        UserError: one of the domains is not a domain name.
 
     RFC 5321 s4.5.1
     """
@@ -218,7 +218,7 @@ def _missing(connection: Connection, names: Sequence[str]) -> tuple[list[str], l
 
 
 def set_further_forms(connection: Connection, address: str, forms: Sequence[str]) -> None:
-    """Replace the forms of a password beside the first."""
+    """Replace the further forms of a password."""
     connection.execute(delete(password_form).where(password_form.c.address == address))
     rows = [
         {"address": address, "number": number, "stored": form} for number, form in enumerate(forms)

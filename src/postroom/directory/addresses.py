@@ -1,14 +1,13 @@
 """Addresses and domain names as the directory keeps them, and the directory names made from them.
 
-An address is kept in one form only: lower case, with quotes around the local part where it needs
-them and nowhere else, beyond ASCII as `postroom.international` says. That loses the case of the
-local part, which RFC 5321 s2.4 lets the receiving host treat as it likes: here ``Joe@`` and
-``joe@`` are one mailbox.
+An address is stored in one form: in lower case, with quotes around the local part only if it needs
+them, and beyond ASCII in the form of `postroom.international`. The case of the local part is lost;
+RFC 5321 s2.4 leaves its meaning to the receiving host. Here ``Joe@`` and ``joe@`` are one mailbox.
 
-`maildir_name` turns an address into a relative path without trusting a single octet of it: what is
-not a lower-case letter, a digit, ``.``, ``_`` or ``-`` is percent-encoded, so is a leading dot. No
-address can leave the mail root or meet another's directory, on a file system that ignores case or
-normalises Unicode no more than on one that does not.
+`maildir_name` turns an address into a relative path without trusting any octet of it. A leading dot
+and all octets but lower-case letters, digits, ``.``, ``_`` and ``-`` are percent-encoded. So no
+path leaves the mail root, and different addresses have different paths, even on a file system that
+ignores case or normalises Unicode.
 
 Who controls the input: the administrator, and whoever logs in (`login_address`).
 """
@@ -39,16 +38,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def parse_address(text: str) -> Mailbox:
-    """Read an address that somebody typed.
+    """Parse an address that somebody typed.
 
     Args:
-        text: ``local-part@domain``; surrounding blanks are an error, for they come from mistakes.
+        text: ``local-part@domain``; surrounding blanks are an error.
 
     Returns:
         The mailbox, in the form in which it is compared.
 
     Raises:
-        UserError: it is not an address; says what is wrong with it.
+        UserError: it is not an address; the message tells why.
 
     RFC 5321 s4.1.2
     """
@@ -57,7 +56,7 @@ def parse_address(text: str) -> Mailbox:
 
 
 def local_address(text: str) -> str:
-    """Read an address that is to be local, in the one form in which the directory keeps it.
+    """Return an address that is to be local, in the form in which it is stored.
 
     Raises:
         UserError: it is not an address, or its domain is an address literal.
@@ -71,12 +70,12 @@ def local_address(text: str) -> str:
 
 
 def address_text(mailbox: Mailbox) -> str:
-    """Write a mailbox as the directory keeps it."""
+    """Return a mailbox in the form in which addresses are stored."""
     return bytes(mailbox).decode("utf-8")
 
 
 def _parse(text: str) -> Mailbox:
-    """Read an address; its domain is in A-labels and lower case, its local part as it is."""
+    """Parse an address; the domain is in lower case and A-labels, the local part unchanged."""
     try:
         # The domain first: the grammar of the envelope lets nothing in that is only mapped to it.
         local, at, domain = text.rpartition("@")
@@ -92,7 +91,7 @@ def _parse(text: str) -> Mailbox:
 
 
 def parse_target(text: str) -> str:
-    """Read an alias's target: an address, or ``discard:``.
+    """Parse an alias's target: an address, or ``discard:``.
 
     The local part keeps its case, which may matter to another host (RFC 5321 s2.4).
 
@@ -108,10 +107,10 @@ def parse_target(text: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """Read a domain name that is to be local; lower case, without a final dot.
+    """Return a domain name that is to be local, in lower case and without a final dot.
 
     Raises:
-        UserError: it is not a domain name; says what is wrong with it.
+        UserError: it is not a domain name; the message tells why.
 
     RFC 5321 s4.1.2, s4.5.3.1.2
     """
@@ -120,7 +119,9 @@ def parse_domain(text: str) -> str:
     except ValueError as error:
         raise UserError(f"{text!r} is not a domain name: {error}") from None
     if b"@" in name:
-        raise UserError(f"{text!r} is not a domain name: it has an @; give what follows it")
+        raise UserError(
+            f"{text!r} is not a domain name: it contains an @; give only what follows it"
+        )
     if len(name) > DOMAIN_OCTETS:
         raise UserError(f"{text!r} is not a domain name: longer than {DOMAIN_OCTETS} octets")
     if TOLERATED_DOMAIN.fullmatch(name) is None:
@@ -137,13 +138,13 @@ def domain_of(address: str) -> str:
 
 
 def outside_forms(address: str) -> tuple[str, str, str]:
-    """Return an address, its local part and its domain as other people's tables have them.
+    """Return an address, its local part and its domain in the form that foreign tables use.
 
-    They know no quotes around a local part that is only odd in its dots, as in ``a..b``. One that
-    an address could not be read without keeps them.
+    There a local part with consecutive dots, such as ``a..b``, has no quotes. Other local parts
+    that need quotes have them.
 
     Args:
-        address: in the form in which the directory keeps it.
+        address: in the form in which it is stored.
     """
     user, at, domain = address.rpartition("@")
     if _ODD_DOTS.fullmatch(user):
@@ -179,7 +180,7 @@ def login_address(username: bytes, default_domain: str | None) -> str | None:
 
 
 def maildir_name(address: Mailbox) -> str:
-    """Make the path of an account's Maildir, relative to the mail root.
+    """Return the path of an account's Maildir, relative to the mail root.
 
     Args:
         address: in lower case, with a domain.

@@ -1,9 +1,9 @@
 """Changing aliases and groups.
 
-What merely points to an address may be named before it exists and may outlive it:
-`postroom.directory.changes.unknown_targets` lets the caller say so.
+A target may be added before the address exists, and stays when that is removed.
+`postroom.directory.changes.unknown_targets` allows the caller to report that.
 
-Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
+Who controls the input: the administrator. Errors in it are reported in one line (`UserError`).
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ def add_alias(
         address: its address, in a domain that exists.
         targets: addresses, here or elsewhere, or ``discard:``.
         writers: who may write to it.
-        passes_tags: whether the tag of ``alias+tag`` goes on to its targets.
+        passes_tags: whether the tag of ``alias+tag`` is added to its targets.
 
     Raises:
-        UserError: not an address or a target, its domain is unknown, it is taken, or its mail
-            would come back to it.
+        UserError: not an address or a target, its domain is unknown, the address is in use, or
+            mail would loop.
     """
     wanted = local_address(address)
     chosen = parse_targets(targets)
@@ -60,11 +60,11 @@ def add_alias(
 
 
 def add_targets(engine: Engine, address: str, targets: Sequence[str]) -> Alias:
-    """Add targets to an alias, as members to a group; those that it has stay where they are.
+    """Add targets to an alias, such as members to a group; existing ones keep their order.
 
     Raises:
-        UserError: not an address or a target, there is no such alias, or its mail would come back
-            to it.
+        UserError: not an address or a target, there is no such alias, or mail would
+            loop.
     """
     with change(engine) as connection:
         found = existing_alias(connection, address)
@@ -112,7 +112,7 @@ def set_writers(engine: Engine, address: str, writers: Writers) -> Alias:
 
 
 def set_passes_tags(engine: Engine, address: str, passes_tags: bool) -> Alias:
-    """Set whether the tag of ``alias+tag`` goes on to the targets of an alias.
+    """Set whether the tag of ``alias+tag`` is added to the targets of an alias.
 
     Raises:
         UserError: not an address, or there is no such alias.
@@ -166,10 +166,10 @@ def existing_alias(connection: Connection, address: str) -> Alias:
 
 
 def parse_targets(targets: Sequence[str]) -> tuple[str, ...]:
-    """Read targets, each of them once.
+    """Parse targets, and drop those that occur again.
 
     Raises:
-        UserError: one of them is none.
+        UserError: one of them is not a target.
     """
     return tuple(dict.fromkeys(parse_target(target) for target in targets))
 
@@ -184,7 +184,7 @@ def _set_targets(connection: Connection, address: str, targets: Sequence[str]) -
 
 
 def _check_loop(connection: Connection, address: str, targets: Sequence[str]) -> None:
-    """Refuse an alias whose mail would come back to it, directly or through other aliases."""
+    """Refuse an alias that would loop, directly or through other aliases."""
     edges: dict[str, list[str]] = {}
     query = select(alias_target.c.alias, alias_target.c.target).where(
         alias_target.c.alias != address

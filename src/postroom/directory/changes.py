@@ -1,10 +1,10 @@
-"""What all changes of the directory have in common: one at a time, checked, told in one line.
+"""What all changes of the directory have in common: they run one at a time, and are checked.
 
-Each change is one transaction, which begins by counting ``directory_revision`` up: that takes the
-lock under which all its checks are made, and tells the daemons. A change that is refused leaves no
-trace.
+Each change is one transaction, which begins by incrementing ``directory_revision``. That takes the
+lock under which the change is checked, and notifies the daemons. A change that is refused is rolled
+back.
 
-Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
+Who controls the input: the administrator. Errors in it are reported in one line (`UserError`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def check_domain(connection: Connection, name: str) -> DomainKind:
 
 
 def check_new_address(connection: Connection, address: str, *, relayed: bool = False) -> None:
-    """Check that something may have an address that nothing has yet.
+    """Check that an address may be added, and that nothing has it yet.
 
     Args:
         connection: of the change.
@@ -68,7 +68,7 @@ def check_new_address(connection: Connection, address: str, *, relayed: bool = F
         relayed: True if it may be in a relay-only domain.
 
     Raises:
-        UserError: its domain is unknown or of another kind, or it is taken.
+        UserError: its domain is unknown or of another kind, or it is in use.
     """
     name = domain_of(address)
     kind = check_domain(connection, name)
@@ -91,7 +91,7 @@ def described(address: str, found: tuple[str, str]) -> str:
 
 
 def no_such(connection: Connection, kind: str, address: str) -> UserError:
-    """Make the error that there is no such account or alias, with what it is instead."""
+    """Return the error that an address is not an account (or alias), with what it is instead."""
     found = address_kind(connection, address)
     if found is not None:
         return UserError(f"there is no {kind} {address}: {described(address, found)}")
@@ -101,7 +101,7 @@ def no_such(connection: Connection, kind: str, address: str) -> UserError:
 
 
 def meant_by(name: str, known: Sequence[str]) -> str:
-    """Ask whether one of the known names was meant; empty if none is near."""
+    """Return the question whether a similar name was meant; empty if none is similar."""
     # Only an error pays for this import.
     from difflib import get_close_matches
 
@@ -152,6 +152,6 @@ def unknown_targets(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]
 
 
 def several(names: Sequence[str]) -> str:
-    """List names, but not too many of them."""
+    """Return a list of names, shortened if there are many."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more

@@ -1,6 +1,6 @@
-"""Changing domains: local ones, aliases of others, and those whose mail is only passed on.
+"""Changing domains: local ones, aliases of others, and relay-only ones.
 
-Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
+Who controls the input: the administrator. Errors in it are reported in one line (`UserError`).
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ class DomainRow:
 
     Attributes:
         name: lower case.
-        catch_all: who gets what no account or alias of it takes.
+        catch_all: the address that gets mail for unknown recipients.
         accounts: how many it has.
         aliases: how many it has.
-        kind: what is done with its mail.
+        kind: local, alias or relay-only.
         target: the domain that an alias stands for.
-        any_recipient: True if a relay-only domain takes all recipients.
+        any_recipient: True if a relay-only domain accepts all recipients.
         recipients: how many recipients a relay-only domain lists.
     """
 
@@ -59,7 +59,7 @@ def add_domain(engine: Engine, name: str, catch_all: str | None = None) -> Domai
     Args:
         engine: the database.
         name: the domain.
-        catch_all: the address that gets what no account or alias of it takes; None refuses that.
+        catch_all: the address that gets mail for unknown recipients; None refuses such mail.
 
     Raises:
         UserError: not a domain name or address, or the domain exists.
@@ -71,7 +71,7 @@ def add_domain(engine: Engine, name: str, catch_all: str | None = None) -> Domai
 
 
 def add_alias_domain(engine: Engine, name: str, target: str) -> Domain:
-    """Add a domain whose addresses stand for the same ones of another.
+    """Add an alias of another domain: each address stands for the same one there.
 
     Raises:
         UserError: not domain names, the domain exists, or the other one does not or is an alias.
@@ -87,12 +87,12 @@ def add_alias_domain(engine: Engine, name: str, target: str) -> Domain:
 
 
 def add_relay_domain(engine: Engine, name: str, *, any_recipient: bool = False) -> Domain:
-    """Add a domain whose mail is passed on to its own host.
+    """Add a domain whose mail is relayed to its own host.
 
     Args:
         engine: the database.
         name: the domain.
-        any_recipient: True to take all recipients, instead of those that are listed.
+        any_recipient: True to accept all recipients, not only those that are listed.
 
     Raises:
         UserError: not a domain name, or the domain exists.
@@ -134,7 +134,7 @@ def set_any_recipient(engine: Engine, name: str, any_recipient: bool) -> Domain:
 
 
 def add_recipients(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]:
-    """List recipients of relay-only domains; gives those that were new.
+    """Add recipients of relay-only domains; returns those that were new.
 
     Raises:
         UserError: one is not an address, its domain is not relay-only, or it is something else.
@@ -205,7 +205,7 @@ def list_domains(engine: Engine) -> tuple[DomainRow, ...]:
 
 
 def remove_domain(engine: Engine, name: str) -> Domain:
-    """Remove a domain that nothing needs any more; the recipients that it lists go with it.
+    """Remove a domain that is not in use, with the recipients that it lists.
 
     Raises:
         UserError: there is no such domain, or it still has accounts, aliases, or domains that are
@@ -245,7 +245,7 @@ def _check_unused(connection: Connection, name: str) -> None:
     aliases = connection.scalars(select(domain.c.name).where(domain.c.target == name)).all()
     if aliases:
         raise UserError(
-            f"the domain {name} is what {several(aliases)} stands for; remove with "
+            f"{several(aliases)} is an alias of the domain {name}; remove with "
             "'postroom domain remove NAME' first"
         )
 

@@ -1,7 +1,7 @@
-"""Reading what an address is, with all that belongs to it, from the tables.
+"""Reading the account, alias or recipient of an address from the tables.
 
-One query says what it is; only an account or an alias that exists costs more. Everything is read in
-the connection's transaction, so that the answer is one state of the directory.
+One query finds the kind of the address; only an existing account or alias needs more queries. All
+of them are in one transaction of the connection, so that the answer is one state of the directory.
 
 Who controls the input: a peer, by the address, which is only ever a bound value.
 """
@@ -56,11 +56,11 @@ def find_domain(connection: Connection, name: str) -> Domain | None:
 
 
 def address_kind(connection: Connection, address: str) -> tuple[str, str] | None:
-    """Return what an address is.
+    """Return the kind of an address.
 
     Returns:
-        ``"account"``, ``"alias"`` or ``"relay recipient"``, and its first address, which is another
-        for an account's further ones; None if it is nothing.
+        ``"account"``, ``"alias"`` or ``"relay recipient"``, and its first address, which differs
+        for further addresses of an account; None if nothing has the address.
     """
     of_all = union_all(
         _is("account", account.c.address, account.c.address, address),

@@ -1,6 +1,6 @@
-"""Changing what an account has besides its password: addresses, forwards, senders, limits.
+"""Changing the properties of an account besides its password: addresses, forwards, senders, limits.
 
-Who controls the input: the administrator. What is wrong with it is said in one line (`UserError`).
+Who controls the input: the administrator. Errors in it are reported in one line (`UserError`).
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def add_addresses(engine: Engine, address: str, further: Sequence[str]) -> Accou
     """Add further addresses to an account.
 
     Raises:
-        UserError: not an address, there is no such account, or one of them is taken.
+        UserError: not an address, there is no such account, or one of them is in use.
     """
     with change(engine) as connection:
         owner = _existing(connection, address).address
@@ -66,7 +66,7 @@ def remove_addresses(engine: Engine, further: Sequence[str]) -> tuple[Account, .
             if found is None:
                 raise no_such(connection, "further address", gone)
             if found[1] == gone:
-                raise UserError(f"{gone} is no further address: {described(gone, found)}")
+                raise UserError(f"{gone} is not a further address: {described(gone, found)}")
             connection.execute(delete(account_address).where(account_address.c.address == gone))
             owners.append(found[1])
         return tuple(_existing(connection, owner) for owner in dict.fromkeys(owners))
@@ -80,15 +80,15 @@ def set_forwards(
     Args:
         engine: the database.
         address: the account's.
-        targets: addresses, here or elsewhere; none to forward to nobody, which keeps all copies.
-        keeps_copy: False if the account itself gets none.
+        targets: addresses, local or remote; none to stop forwarding, which keeps all copies.
+        keeps_copy: False if the account itself gets no copy.
 
     Raises:
         UserError: not an address, there is no such account, or it would forward to itself.
     """
     chosen = tuple(dict.fromkeys(parse_target(target) for target in targets))
     if DISCARD in chosen:
-        raise UserError(f"an account cannot forward to {DISCARD!r}, only an alias can lead there")
+        raise UserError(f"an account cannot forward to {DISCARD!r}, only an alias can")
     with change(engine) as connection:
         found = _existing(connection, address)
         own = {found.address, *found.addresses}
@@ -139,7 +139,9 @@ def set_limits(engine: Engine, address: str, limits: AccountLimits) -> Account:
     """
     for name, value in asdict(limits).items():
         if value is not None and value < 1:
-            raise UserError(f"{name.replace('_', ' ')}: {value} is no limit; it is 1 at least")
+            raise UserError(
+                f"{name.replace('_', ' ')}: {value} is not a limit: it has to be at least 1"
+            )
     with change(engine) as connection:
         owner = _existing(connection, address).address
         connection.execute(

@@ -1,7 +1,6 @@
-"""A number that is read once a second, so that what other processes change is noticed.
+"""A number that is read once a second, to notice the changes of other processes.
 
-Failing reads change nothing: whatever was known stays known. The first of them is told to the log,
-and so is the first that succeeds after it.
+Reads that fail change nothing. The first failure is logged, and so is the first success after it.
 """
 
 from collections.abc import Callable
@@ -36,8 +35,8 @@ class RevisionPoll:
         """Make a poll, which begins with `start`.
 
         Args:
-            what: what the number tells of, for the log, as in "the directory's changes".
-            clock: says when a second is over.
+            what: the name of the number in the log, such as "the directory's changes".
+            clock: the clock of the reads.
             read: reads the number; it may be any value that can be compared.
             changed: called when the number has changed. It may return a Deferred; if that fails,
                 it is called again with the next read.

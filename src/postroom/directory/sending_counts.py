@@ -1,8 +1,8 @@
-"""Counts what accounts have sent today, for those that may send only so much.
+"""Counts of what accounts have sent today, for those with daily limits.
 
-The counts are in the database, so that a start makes no new day and nodes count together. The
-sources of accounts do not matter: a count belongs to an address. A day is one of UTC; the counts of
-older days go with the first message of a new one.
+The counts are in the database, so that they outlive a restart and all nodes count together. A count
+belongs to an address, whatever the source of its account. Days are those of UTC; the counts of
+older days are deleted with the first message of a new day.
 
 Who controls the input: the peer, how many recipients; the limits are the administrator's.
 """
@@ -27,7 +27,7 @@ DAY_SECONDS: Final = 86_400
 
 @implementer(ISendingCounts)
 class SQLSendingCounts:
-    """The counts of the database."""
+    """Counts in the database what accounts send."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class SQLSendingCounts:
         pool: ThreadPool,
         now: Callable[[], float],
     ) -> None:
-        """Make it.
+        """Store the database, and the threads that ask it.
 
         Args:
             engine: the database, migrated.
             reactor: where answers are given.
             pool: the threads that ask; the caller starts and stops it.
-            now: gives POSIX time, in seconds.
+            now: returns the POSIX time, in seconds.
         """
         self._engine = engine
         self._reactor = reactor
@@ -58,7 +58,7 @@ class SQLSendingCounts:
 
 
 def _spend(engine: Engine, address: str, limits: AccountLimits, recipients: int, day: int) -> bool:
-    """Count a message if that stays within the limits. In a thread."""
+    """Count a message if it is within the limits; called in a thread."""
     table = account_use.c
     today = (table.account == address) & (table.day == day)
     with transaction(engine) as connection:

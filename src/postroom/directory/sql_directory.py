@@ -1,15 +1,14 @@
 """The directory: domains, accounts and aliases from the database, for the routing of mail.
 
-Theory: a look-up is a few indexed queries, made in a small pool of threads. The routing keeps
-positive answers for as long as `SQLDirectory.revision` stays the same, so what a busy server asks
-for again and again costs nothing here. The revision is this process's own count: it goes up when a
-poll, once a second, finds that another process has counted `directory_revision` up, and at once
-when a change was made through `SQLDirectory.change`.
+Theory: a look-up is a few indexed queries, made in a small pool of threads. The routing caches
+answers for as long as `SQLDirectory.revision` stays the same, so frequent look-ups cost nothing
+here. The revision is a count of this process. It is incremented when a poll, once a second, finds
+that another process has incremented `directory_revision`, and at once after a change through
+`SQLDirectory.change`.
 
-Invariants: `revision` never blocks, and never gives a number again that it gave before the last
-change. A look-up that fails fails: trouble with the database is never "no such user". While polls
-fail the revision stays, so that mail for the recipients of today keeps flowing; the log says so
-once, and once when they are well again.
+Invariants: `revision` never blocks, and never returns a number again that it returned before the
+last change. If the database fails, the look-up fails; the answer is never "no such user". While
+polls fail, the revision stays the same, so that mail for known recipients is still accepted.
 
 Who controls the input: a peer, by the address that it sends, which reaches the database only as
 a bound value. The Maildir's path comes from the account's row.
@@ -49,7 +48,7 @@ class SQLDirectory:
     def __init__(
         self, engine: Engine, mail_root: Path, reactor: IDirectoryReactor, pool: ThreadPool
     ) -> None:
-        """Make the directory; it answers at once, and polls after `start`.
+        """Store the database; look-ups work at once, polls begin with `start`.
 
         Args:
             engine: the database, migrated.
@@ -95,12 +94,13 @@ class SQLDirectory:
         """Make a change with a function of `postroom.directory.accounts`.
 
         Args:
-            function: it gets the engine, then the other arguments, in a thread.
+            function: called in a thread with the engine and the other arguments.
             args: for it.
             kwargs: for it.
 
         Returns:
-            What it returns; the revision has gone up before. It fails as the function raises.
+            What the function returns, after the revision was incremented. Fails with what it
+            raises.
         """
 
         def changed(result: _T | Failure) -> _T | Failure:

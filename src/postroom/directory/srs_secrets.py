@@ -1,9 +1,9 @@
 """The secrets with which senders of forwarded mail are rewritten (`postroom.delivery.srs`).
 
-They are kept in the database, because a report may come back to another node than the one that
-forwarded. From time to time a new one is made; one that has been replaced stays for as long as
-addresses made with it may come back. A new one is known for an hour before it signs: by then every
-node has read it. The very first signs at once.
+They are in the database, because a report may come back to another node than the one that forwarded
+the message. From time to time a new secret is added. Older ones are kept for as long as addresses
+made with them may come back. A new secret is used for signing only after an hour, when every node
+has read it; the very first is used at once.
 
 Who controls the input: nobody; secrets are random.
 """
@@ -74,7 +74,7 @@ def _days(number: int) -> int:
 
 
 class SRSSecrets:
-    """The secrets as a daemon has them; call it for those of now."""
+    """The secrets of a running daemon; calling it returns the current ones."""
 
     _log = Logger()
 
@@ -93,9 +93,9 @@ class SRSSecrets:
             engine: the database, migrated.
             rotation: how long they last.
             first: from `read_secrets`.
-            reactor: whose clock says when to read them anew.
+            reactor: its clock tells when to read them again.
             pool: the threads in which that is done; the caller starts and stops it.
-            now: gives POSIX time, in seconds.
+            now: returns the POSIX time, in seconds.
         """
         self._now = now
         self._engine = engine
@@ -134,4 +134,4 @@ class SRSSecrets:
         self._secrets = found
 
     def _failed(self, failure: Failure) -> None:
-        self._log.failure("The secrets for rewritten senders could not be read anew", failure)
+        self._log.failure("The secrets for rewritten senders could not be read", failure)

@@ -1,1 +1,1 @@
-"""Who may log in: credentials, their checks, tokens, and lock-outs."""
+"""Logins: checking credentials and tokens, password hashes, lock-outs."""

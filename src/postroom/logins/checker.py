@@ -1,19 +1,19 @@
-"""The credentials checker: logins with what the sources of logins know.
+"""The credentials checker, which checks logins against the sources of accounts.
 
-Sources are asked in order, and the first that knows the user decides. Whatever is wrong with
-a login (no such account, switched off, no password, the wrong one) gets the same failure after the
-same work: the same look-ups, and one verification of one hash. Only trouble of ours is told apart,
-as 454, so that no client forgets a password that was right.
+Sources are asked in order, and the first that knows the user decides. Every wrong login (unknown or
+disabled account, no password, wrong password) gets the same failure after the same work: the same
+look-ups, and one verification of one hash. Only our own faults are different, 454, so that no
+client discards a password that was right.
 
-Three kinds of credentials end here: a password, a response that only the password itself can check
-(CRAM-MD5), and somebody who has proven already who they are and only needs an account.
+Three kinds of credentials are checked here: a password; a response that can only be checked with
+the password itself (CRAM-MD5); and a user who is authenticated already and only needs an account.
 
-What is stored in a form of other days is made anew in passing; the login does not wait for it.
+A password that is stored in an outdated form is stored again, without making the login wait.
 
 Who controls the input: the peer, all of it.
 
-Known limits: a source that checks passwords itself (an LDAP bind) takes its own time, so with such
-a source only `postroom.logins.guard`, which lets every refusal wait, hides who is unknown.
+Known limits: a source that checks passwords itself (an LDAP bind) takes its own time. With such a
+source, unknown users are hidden only by `postroom.logins.guard`, which delays every refusal.
 """
 
 from collections.abc import Sequence
@@ -57,18 +57,18 @@ class SourcesChecker:
         self,
         sources: Sequence[ICredentialSource],
         passwords: PasswordPool,
-        nobody: DummyScramKeys,
+        dummy_keys: DummyScramKeys,
     ) -> None:
-        """Make a checker.
+        """Store the sources.
 
         Args:
-            sources: the first to be asked first.
+            sources: the first is asked first.
             passwords: where passwords are verified; the caller starts and stops it.
-            nobody: makes SCRAM keys up for names that nobody has.
+            dummy_keys: makes SCRAM keys for unknown users.
         """
         self._sources = sources
         self._passwords = passwords
-        self._nobody = nobody
+        self._dummy_keys = dummy_keys
 
     @property
     def knows(self) -> frozenset[Knowledge]:
@@ -80,7 +80,7 @@ class SourcesChecker:
 
         Returns:
             The account's address. It fails with `UnauthorizedLogin` (535 5.7.8), or with
-            a `Refusal` of 454 4.7.0 when we are to blame or too busy.
+            a `Refusal` of 454 4.7.0 if the fault is ours or too many logins wait.
 
         RFC 4954 s4, s6; RFC 4616 s2
         """
@@ -101,7 +101,7 @@ class SourcesChecker:
                 address = await self._check_account(credentials.username)
         except (Refusal, UnauthorizedLogin):
             raise
-        except Unavailable:  # the source has told the log
+        except Unavailable:  # the source has logged it
             raise Refusal(UNAVAILABLE) from None
         except Exception:
             _log.failure("A login could not be checked")
@@ -136,7 +136,7 @@ class SourcesChecker:
         return found.address
 
     async def _check_response(self, credentials: IUsernameHashedPassword) -> str:
-        """Check what was made of a password that only we and the client know, as in CRAM-MD5."""
+        """Check a response computed from the password, as in CRAM-MD5."""
         _, found = await self._find(credentials.username)
         clear_text = _clear_text(found) if found.enabled else None
         right = credentials.checkPassword(b"nobody's" if clear_text is None else clear_text)
@@ -153,7 +153,7 @@ class SourcesChecker:
     async def _scram_keys(self, username: bytes) -> ScramKeys:
         try:
             _, found = await self._find(username)
-            made_up = self._nobody.keys(username)
+            made_up = self._dummy_keys.keys(username)
             keys = _stored_keys(found) if found.enabled else None
         except Refusal:
             raise
@@ -166,13 +166,13 @@ class SourcesChecker:
         """Return the first source that knows a user, and what it knows; or nobody.
 
         Raises:
-            Refusal: none knows it, and one could not be asked.
+            Refusal: no source knows the user, and one could not be asked.
         """
         trouble = False
         for source in self._sources:
             try:
                 found = await source.find_credential(username)
-            except Unavailable:  # the source has told the log
+            except Unavailable:  # the source has logged it
                 trouble = True
                 continue
             except Exception:

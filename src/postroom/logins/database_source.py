@@ -1,7 +1,7 @@
 """The accounts of the database as a source of logins.
 
-A user name is an address of an account, or the local part alone of one in the first domain. A name
-that cannot be anybody's is looked up all the same, as an empty one, so that it costs the same.
+A user name is an address of an account, or only its local part in the first domain. A name that no
+account can have is looked up all the same, as an empty one, so that it takes the same time.
 
 Who controls the input: the peer, the name, which reaches the database only as a bound value.
 """
@@ -28,7 +28,7 @@ from postroom.logins.secrets import app_password_used, replace_stored, stored_fo
 from postroom.logins.tables import app_password
 
 USE_NOTED_SECONDS: Final = 60.0
-"""How exactly the last use of an app password is known: a busy program costs one write in it."""
+"""The precision of the last use of an app password; a busy program costs one write in this time."""
 _REMEMBERED: Final = 1000
 
 _T = TypeVar("_T")
@@ -42,7 +42,7 @@ class SQLCredentialSource:
     def __init__(
         self, engine: Engine, reactor: IReactorFromThreads, pool: ThreadPool, forms: Forms
     ) -> None:
-        """Make a source.
+        """Store the database, and the threads that ask it.
 
         Args:
             engine: the database, migrated.
@@ -91,7 +91,7 @@ class SQLCredentialSource:
 
 
 def _find(engine: Engine, username: bytes) -> Credential | None:
-    """Look a user up. In a thread; the same statements for one that there is not."""
+    """Look a user up; called in a thread. Unknown users take the same statements."""
     with engine.connect() as connection:
         default = connection.scalar(select(domain.c.name).order_by(domain.c.id).limit(1))
         found = address_kind(connection, login_address(username, default) or "")

@@ -1,21 +1,22 @@
-"""Guessing passwords made slow: failures counted, answers delayed, and whoever goes on locked out.
+"""Protection against guessing of passwords: counting failures, delaying refusals, lock-outs.
 
-Failures are counted twice: by where they come from (an IPv4 address, an IPv6 /64) and by the name
-that was tried, whether or not anybody has it, so that being counted tells nothing. Counts live in
-memory, are forgotten after a while, and are bounded in number: the oldest go first.
+Failures are counted twice: by the place of the client (an IPv4 address, an IPv6 /64), and by the
+user name, whether an account has it or not, so that the counting reveals nothing. Counts are in
+memory, expire, and are limited in number: the oldest are dropped first.
 
-- Every refusal waits for `GuardSettings.refusal_seconds` after the client's line, so that what it
-  took to find out does not show. After a few failures the wait doubles each time.
-- Too many failures lock out, for a time: a name for everybody but those who have lately logged in
-  with it from where they are, or an attacker could keep its owner out; an address for every name.
-- Who is locked out hears 454 whatever they send, and nothing is looked up or hashed for it.
+- Every refusal is sent `GuardSettings.refusal_seconds` after the client's line, so that the time of
+  the check does not show. After a few failures the wait doubles each time.
+- Too many failures lead to a lock-out for a time. A place is locked out for every name. A name is
+  locked out for all places except those from which it recently logged in; otherwise an attacker
+  could lock its owner out.
+- During a lock-out every login is refused with 454, without a look-up or a hash.
 
-Somebody who logged in lately from the same place and now fails is a program with an old password
-rather than an attack: for a while that does not count against the place, which others share.
+A client that recently logged in from the same place and now fails is probably a program with an old
+password. For a while its failures do not count against the place, which others may share.
 
-Only lock-outs are stored (`postroom.logins.lockouts`); a login that succeeds never writes.
+Only lock-outs are stored (`postroom.logins.lockouts`); a successful login never writes.
 
-Who controls the input: the peer, the name; the address is its connection's.
+Who controls the input: the peer, the name; the address is that of the connection.
 
 Known limit: each process counts for itself; lock-outs are shared.
 """
@@ -66,7 +67,7 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True)
 class Lockout:
-    """Somebody who may not try to log in for a while.
+    """A name or a place whose logins are refused for a while.
 
     Attributes:
         subject: ``account:`` and a name, or ``address:`` and an address or network.
@@ -82,7 +83,7 @@ class Lockout:
 
 
 class _Recent(Generic[_V]):
-    """A mapping that forgets what was set longest ago when it has become too large."""
+    """A mapping of limited size, which drops what was set longest ago."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -106,10 +107,10 @@ class _Recent(Generic[_V]):
 
 @implementer(ILoginGuard)
 class LoginGuard:
-    """Counts failures and says what follows from them.
+    """Counts failures, and decides on delays and lock-outs.
 
     Attributes:
-        store: takes each new lock-out, to share it with other processes.
+        store: called with each new lock-out, to share it with other processes.
         default_domain: of a name without one.
     """
 
@@ -125,9 +126,9 @@ class LoginGuard:
 
         Args:
             settings: the site's.
-            now: gives POSIX time, in seconds.
-            place_of: gives what of an address counts as one: itself, or its /64.
-            is_exempt: says whether an address is never locked out or made to wait for long.
+            now: returns the POSIX time, in seconds.
+            place_of: returns the place of an address: itself, or its /64.
+            is_exempt: returns whether an address is never locked out or delayed further.
             default_domain: of a name without one.
         """
         self.store: Callable[[Lockout], object] = lambda _: None
@@ -176,7 +177,7 @@ class LoginGuard:
     def replace_lockouts(self, locked: Mapping[str, float]) -> None:
         """Replace the lock-outs by those that all processes share.
 
-        Who is no longer among them begins anew, without failures.
+        The failures of those that are no longer locked out are forgotten.
         """
         for subject in self._locked.keys() - locked.keys():
             self._failures.drop(subject)

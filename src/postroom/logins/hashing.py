@@ -1,12 +1,12 @@
-"""Passwords: what may be one, and the forms in which they are stored.
+"""Passwords: what is allowed in them, and the forms in which they are stored.
 
-A password that nobody has is verified at the same cost as one that somebody has: against an
-argon2id hash made with the same parameters. An old hash that does not match costs that hash on top,
-so that an account which still has one does not answer sooner than no account at all. A verification
-and the new forms that it may call for (other parameters, a scheme of other days, keys for SCRAM)
-are one piece of work.
+The password of an unknown user is verified at the same cost as that of a known one, against an
+argon2id hash with the same parameters. If an old hash does not match, this is done as well, so that
+an account with an old hash does not answer sooner than an unknown user. A verification and the new
+forms that it may require (for other parameters, an outdated scheme, or SCRAM keys) are one piece of
+work.
 
-Everything here blocks, for tens of milliseconds and with some 19 MiB, on purpose: the daemon calls
+Everything here blocks for tens of milliseconds and needs some 19 MiB, on purpose. The daemon calls
 it through `postroom.logins.passwords`. argon2 runs without the interpreter's lock.
 
 Who controls the input: a password to verify is the peer's; what is stored is the administrator's.
@@ -67,12 +67,12 @@ class Forms:
 
 @dataclass(frozen=True, slots=True)
 class PasswordVerdict:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        matches: the password is right.
-        new_stored: what to store in place of the old forms, if the password was right and they are
-            not what new passwords get; else None.
+        matches: True if the password is right.
+        new_stored: the forms to store instead, if the password was right and the old forms differ
+            from those of new passwords; else None.
     """
 
     matches: bool
@@ -80,7 +80,7 @@ class PasswordVerdict:
 
 
 class Hashing:
-    """Makes and verifies what is stored of passwords. May be used from any thread."""
+    """Makes and verifies the stored forms of passwords. May be used from any thread."""
 
     def __init__(
         self, parameters: HashParameters | None = None, forms: Forms | None = None
@@ -93,17 +93,17 @@ class Hashing:
         )
 
     def hash(self, password: bytes) -> str:
-        """Make an argon2id hash of a password that `new_password` let pass.
+        """Return an argon2id hash of a password that `new_password` has checked.
 
         RFC 9106 s3.1
         """
         return self._hasher.hash(password)
 
     def store(self, password: bytes) -> tuple[str, ...]:
-        """Make all that is to be stored of a password that `new_password` let pass.
+        """Return all forms to be stored of a password that `new_password` has checked.
 
         Raises:
-            UserError: one of the forms cannot be made of this password.
+            UserError: one of the forms cannot be made from this password.
         """
         return self._forms_of(password, self.hash(password))
 
@@ -118,7 +118,7 @@ class Hashing:
         Raises:
             argon2.exceptions.VerificationError: it could not be computed (no memory).
             argon2.exceptions.InvalidHashError, BadStoredPassword: what is stored cannot be read.
-                All are trouble of ours (454), not a wrong password.
+                All are faults of ours (454), not a wrong password.
 
         RFC 9106 s3.1; RFC 8265 s4.2
         """
@@ -133,7 +133,7 @@ class Hashing:
         return PasswordVerdict(True, self._renewed(tuple(stored), form, password))
 
     def prepare(self) -> None:
-        """Make the hash of nobody's password now, so that the first look-up does not pay for it."""
+        """Make the hash for unknown users now, so that the first login does not wait for it."""
         _ = self._nobody
 
     @cached_property
@@ -141,7 +141,7 @@ class Hashing:
         return self._hasher.hash(b"the password of nobody")
 
     def _checked_form(self, stored: Sequence[str]) -> Stored | None:
-        """Choose the form to check: argon2id if it is there, SCRAM's keys only if nothing else."""
+        """Return the form to check: argon2id if there is one, SCRAM keys only if nothing else."""
         parsed = [parse_stored(text) for text in stored]
         order = {"ARGON2": 0, SCRAM_SHA_256: 2}
         return min(parsed, key=lambda form: order.get(form.scheme, 1), default=None)
@@ -153,7 +153,7 @@ class Hashing:
             return False
 
     def _matches_old(self, form: Stored, offered: bytes, password: bytes | None) -> bool:
-        """Check a form of other days; the others who made it did not prepare the octets."""
+        """Check a form made by other software, which did not prepare the octets."""
         right = password is not None and any(
             scram.keys_match(scram.read_keys(form), each)
             if form.scheme == SCRAM_SHA_256
@@ -195,17 +195,17 @@ class Hashing:
 
 
 def new_password(text: str) -> bytes:
-    """Check a password that is to be set, and give the octets that are hashed.
+    """Check a password that is to be set, and return the octets that are hashed.
 
     Raises:
-        UserError: it is empty, too long, or has a control character in it.
+        UserError: it is empty, too long, or contains a control character.
 
     RFC 8265 s4.2
     """
     if not text:
         raise UserError("the password is empty")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise UserError("the password holds a control character")
+        raise UserError("the password contains a control character")
     prepared = _opaque_string(text)
     if len(prepared) > LONGEST_OCTETS:
         raise UserError(f"the password is longer than {LONGEST_OCTETS} octets")

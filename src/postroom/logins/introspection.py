@@ -1,6 +1,6 @@
-"""Tokens that mean nothing by themselves: whoever gave them out is asked.
+"""Opaque tokens, about which their issuer is asked.
 
-Each login costs a request, for a token may have been taken back since. Nothing is kept.
+Each login costs a request, since a token may have been revoked. Nothing is cached.
 
 Who controls the input: the peer, the token; the issuer, the answer.
 """
@@ -34,7 +34,7 @@ class IntrospectedTokens:
     async def _claims(self, token: str) -> Mapping[str, Any]:
         answer = json.loads(await self._ask({"token": token, "token_type_hint": "access_token"}))
         if not isinstance(answer, dict):
-            raise ValueError("the answer of the issuer is no JSON object")
+            raise ValueError("the answer of the issuer is not a JSON object")
         if answer.get("active") is not True:
-            raise BadToken("its issuer says that it is not active")
+            raise BadToken("its issuer reports that it is not active")
         return answer

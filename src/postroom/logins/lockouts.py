@@ -1,8 +1,8 @@
-"""Lock-outs in the database: shared by processes, kept over a restart, cleared by the command.
+"""Lock-outs in the database: shared by processes, kept across restarts, cleared by the command.
 
-A lock-out is written when it begins, and only then; those that are over are removed with it. Each
-change counts ``lockout_revision`` up. A daemon reads that number once a second and reads the table
-again when it has changed, so that whoever is cleared may try again within a second.
+A lock-out is written when it begins; those that have ended are removed at the same time. Each
+change increments ``lockout_revision``. A daemon reads that number once a second, and reads the
+table again when it has changed. So a lock-out that is cleared ends within a second.
 
 The first functions block; `SharedLockouts` calls them in threads.
 """
@@ -27,7 +27,7 @@ _log = Logger()
 
 
 def add_lockout(engine: Engine, added: Lockout) -> None:
-    """Store a lock-out, and forget those that are over."""
+    """Store a lock-out, and remove those that have ended."""
     with transaction(engine) as connection:
         over = or_(lockout.c.until <= int(added.since), lockout.c.subject == added.subject)
         connection.execute(delete(lockout).where(over))
@@ -92,7 +92,7 @@ def _read_revision(engine: Engine) -> int:
 
 
 class SharedLockouts:
-    """Keeps a guard's lock-outs and the database's at one."""
+    """Synchronises the lock-outs of a guard with the database."""
 
     def __init__(
         self, guard: LoginGuard, engine: Engine, reactor: IDirectoryReactor, pool: ThreadPool

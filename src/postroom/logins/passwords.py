@@ -1,12 +1,12 @@
-"""The pool in which password hashes are made, off the reactor's thread and bounded.
+"""A bounded pool of threads for password hashes, off the reactor's thread.
 
-A hash costs tens of milliseconds, so it is made by few threads, and only so many may wait for
-them: a flood of logins is told 454 and cannot stall the mail. The count of what is under way goes
-down when a thread is done with it, not when its caller has lost patience; what was given up before
-a thread took it is skipped.
+A hash takes tens of milliseconds. It is made by few threads, and the number of hashes that wait for
+them is limited: a flood of logins is refused with 454 and cannot delay mail. A hash counts until a
+thread has finished it, even if its caller has given up; one that was given up before a thread
+started it is skipped.
 
-The threads share the machine's cores with the reactor, and stand back for it: they run at a lower
-priority where the system has one for threads (Linux).
+The threads share the cores of the machine with the reactor. They run at a lower priority if the
+system has priorities for threads (Linux).
 """
 
 import os
@@ -44,7 +44,7 @@ class PasswordPool:
         threads: int = 2,
         waiting: int = 64,
     ) -> None:
-        """Make the pool; nothing runs before `start`.
+        """Store the parameters; nothing runs before `start`.
 
         Args:
             hashing: how hashes are made.
@@ -59,19 +59,19 @@ class PasswordPool:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the threads, and let one prepare what unknown users are verified against."""
+        """Start the threads, and prepare the hash for unknown users in one of them."""
         self._pool.start()
         self._pool.callInThread(self._hashing.prepare)
 
     def stop(self) -> None:
-        """Finish the hashes under way, give up what waits, and end the threads; blocks for that."""
+        """Finish running hashes, drop waiting ones, and stop the threads; blocks for that."""
         if not self._stopping:
             self._stopping = True
             self._pool.stop()
 
     @property
     def full(self) -> bool:
-        """True while nothing more is taken: so a caller can save the work that comes before."""
+        """True if no hash is accepted now, so that a caller can avoid work before it."""
         return self._room <= 0
 
     def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[PasswordVerdict]:
@@ -85,7 +85,7 @@ class PasswordPool:
         return self._run(lambda: self._hashing.verify(stored, offered))
 
     def hash(self, password: bytes) -> Deferred[str]:
-        """Make a hash to store; see `Hashing.hash`.
+        """Return a hash to store; see `Hashing.hash`.
 
         Raises:
             postroom.errors.Refusal: 454 4.7.0, too many wait already.
@@ -116,7 +116,7 @@ class PasswordPool:
 
 
 def _stand_back() -> None:
-    """Lower the priority of the thread that this is, once."""
+    """Lower the priority of the current thread, once."""
     if getattr(_this_thread, "stands_back", False):
         return
     _this_thread.stands_back = True

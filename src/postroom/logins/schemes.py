@@ -1,16 +1,15 @@
-"""The forms in which passwords are stored elsewhere, and what a password is worth against them.
+"""Password hashes of other software: parsing them, and checking passwords against them.
 
-A stored password is a hash that names itself (``$6$…``), or has its scheme before it as Dovecot,
-OpenLDAP and `doveadm pw` write it: ``{SSHA256}…``, ``{SSHA256.HEX}…``. What has neither is taken
-for the traditional crypt where it looks like one, and for nothing otherwise: never for a password
-in clear text.
+A stored password is a hash that names its own scheme (``$6$…``), or has the scheme before it as
+Dovecot, OpenLDAP and `doveadm pw` write it: ``{SSHA256}…``, ``{SSHA256.HEX}…``. Without either it
+may only be a traditional crypt hash. It is never taken for a password in clear text.
 
-Nothing here is fit for new passwords: `postroom.logins.hashing` makes those, and has every one of
-these replaced by argon2id once its password was seen. crypt schemes are libpass's business, the
-rest are plain digests, one or two lines each.
+None of these schemes is used for new passwords. `postroom.logins.hashing` makes those, and replaces
+each of these by argon2id once its password is known. libpass checks crypt schemes; the rest are
+plain digests, one or two lines each.
 
 Who controls the input: the administrator, what is stored; the peer, the password, whose length is
-bounded before it comes here.
+limited before.
 """
 
 import base64
@@ -56,15 +55,15 @@ SCRAM_SHA_256: Final = "SCRAM-SHA-256"
 
 
 class BadStoredPassword(PostroomError):
-    """A stored password that cannot be read: our trouble, never a wrong password (454)."""
+    """A stored password that cannot be used: a fault of ours (454), not a wrong password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored password, taken apart.
+    """A stored password, parsed.
 
     Attributes:
-        scheme: in capitals; ``ARGON2``, ``CRYPT`` and ``PLAIN`` stand for their kin.
+        scheme: in capitals; ``ARGON2``, ``CRYPT`` and ``PLAIN`` include their variants.
         data: what follows the tag.
         encoding: ``"hex"`` or ``"b64"``, where the tag says so.
     """
@@ -74,7 +73,7 @@ class Stored:
     encoding: str | None = None
 
     def __repr__(self) -> str:
-        """Name the scheme alone: this may end in a log."""
+        """Return the scheme only, since this may be logged."""
         return f"Stored({self.scheme})"
 
 
@@ -82,7 +81,7 @@ def parse_stored(text: str) -> Stored:
     """Parse a stored password.
 
     Raises:
-        BadStoredPassword: its scheme is not known here; the message names it and no secret.
+        BadStoredPassword: its scheme is unknown; the message names it, and no secret.
     """
     tagged = _TAGGED.fullmatch(text)
     if tagged is None:
@@ -116,11 +115,11 @@ def matches(stored: Stored, password: bytes) -> bool:
     """Return whether a password is the stored one. Blocks, for as long as its scheme takes.
 
     Args:
-        stored: of any scheme but argon2 and SCRAM, which `hashing` and `scram` see to.
+        stored: of any scheme but argon2 and SCRAM, which `hashing` and `scram` check.
         password: the octets that the client sent; no NUL among them.
 
     Raises:
-        BadStoredPassword: the data make no sense, or nothing installed can read them.
+        BadStoredPassword: the data are not valid, or no installed package can check them.
     """
     if stored.scheme == "PLAIN":
         return hmac.compare_digest(stored.data.encode("utf-8"), password)

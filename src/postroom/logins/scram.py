@@ -1,13 +1,13 @@
-"""The keys of SCRAM-SHA-256: made, written, read, and made up for names that nobody has.
+"""The keys of SCRAM-SHA-256: making and parsing them, and dummy keys for unknown users.
 
-A server that uses SCRAM hands a salt out to whoever asks for a name. One for a name that it does
-not have must look alike, be the same whenever it is asked for, and be nobody's to compute: it comes
-from the name by HMAC, under a secret that the database keeps (`DummyScramKeys`).
+A server with SCRAM sends a salt to any client that gives a user name. The salt of an unknown user
+must look like others, be the same each time, and be impossible to compute for a client. It is an
+HMAC of the name with a secret in the database (`DummyScramKeys`).
 
-Keys are written as Dovecot writes them: ``{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey``.
+Keys are stored in Dovecot's form: ``{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey``.
 
-Known limit: an account whose keys came from elsewhere, with another number of iterations, can be
-told from a name that is made up, until its keys are made anew by a login with PLAIN.
+Known limit: an account with keys from other software and another number of iterations can be
+distinguished from an unknown user, until a login with PLAIN replaces its keys.
 """
 
 import base64
@@ -33,11 +33,11 @@ _KEYS = re.compile(r"([1-9][0-9]{0,6}),([^,]+),([^,]+),([^,]+)")
 
 
 def make_keys(password: bytes, iterations: int = ITERATIONS) -> str:
-    """Make the keys of a password, as they are stored; blocks for milliseconds.
+    """Return the keys of a password, as they are stored; blocks for milliseconds.
 
     Args:
-        password: UTF-8, as `hashing.new_password` gives it.
-        iterations: 4096 at least.
+        password: UTF-8, as `hashing.new_password` returns it.
+        iterations: at least 4096.
 
     Raises:
         UserError: SASLprep forbids a character of it, or the package for SCRAM is missing.
@@ -60,10 +60,10 @@ def make_keys(password: bytes, iterations: int = ITERATIONS) -> str:
 
 
 def read_keys(stored: Stored, address: str | None = None) -> ScramKeys:
-    """Read stored keys.
+    """Parse stored keys.
 
     Raises:
-        BadStoredPassword: they are none.
+        BadStoredPassword: they are not valid.
     """
     parts = _KEYS.fullmatch(stored.data)
     try:
@@ -92,16 +92,16 @@ def keys_match(keys: ScramKeys, password: bytes) -> bool:
 
 
 class DummyScramKeys:
-    """Makes keys up for names that cannot log in."""
+    """Makes keys for users that cannot log in."""
 
     def __init__(
         self, secret: bytes, default_domain: str | None = None, iterations: int = ITERATIONS
     ) -> None:
-        """Make a maker of keys.
+        """Store the secret.
 
         Args:
             secret: of this site, at least 32 octets.
-            default_domain: of a bare name, so that it has the keys of the whole address.
+            default_domain: of a bare name, which gets the same keys as the whole address.
             iterations: those of new keys.
         """
         self._secret = secret
@@ -109,7 +109,7 @@ class DummyScramKeys:
         self._iterations = iterations
 
     def keys(self, username: bytes) -> ScramKeys:
-        """Make the keys of a name, the same however it is written; no password has them."""
+        """Return the keys of a name, the same for all its spellings; no password matches them."""
         address = login_address(username, self._default_domain)
         name = username.lower() if address is None else address.encode("ascii")
         salt, stored_key, server_key = (

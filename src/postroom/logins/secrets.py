@@ -1,13 +1,12 @@
-"""What the database keeps for logins: forms of passwords, app passwords, secrets of the site.
+"""Secrets in the database: forms of passwords, app passwords, secrets of the site.
 
 Plain functions on an `Engine`, which block: the admin command calls them as they are, a daemon in a
 thread (`postroom.logins.database_source`).
 
-An app password is made here, never chosen: twenty letters, of which the first five find it and the
-rest keep it safe. So a password that was sent is checked against one hash, however many an account
-has, and it takes no longer where there are many.
+An app password is generated, never chosen. It has twenty letters; the first five identify it, the
+rest keep it secret. So a password is checked against one hash only, however many an account has.
 
-Who controls the input: the administrator; names of app passwords are the user's words.
+Who controls the input: the administrator; the names of app passwords are chosen by users.
 """
 
 import re
@@ -53,7 +52,7 @@ class AppPasswordRow:
 def app_password_letters(offered: bytes) -> bytes | None:
     """Return the letters of an offered password if it has the form of an app password.
 
-    Blanks and hyphens are for people to read by, and so are capitals.
+    Blanks, hyphens and capitals are ignored; they only help people to read it.
     """
     if len(offered) > 2 * _LENGTH:
         return None
@@ -67,7 +66,7 @@ def app_password_key(letters: bytes) -> str:
 
 
 def new_app_password() -> str:
-    """Make an app password, in groups of five to read it by."""
+    """Return a new app password, in groups of five letters."""
     letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
     return "-".join(letters[at : at + 5] for at in range(0, _LENGTH, 5))
 
@@ -80,12 +79,13 @@ def add_app_password(
     Args:
         engine: the database.
         address: the account's.
-        name: what it is for, as "phone"; another than those the account has.
+        name: its purpose, such as "phone"; different from others of the account.
         letters: `app_password_letters` of the password.
         stored: their hash.
 
     Raises:
-        UserError: there is no such account, the name is taken or unfit, or there are too many.
+        UserError: there is no such account, the name is in use or not allowed, or there are too
+        many.
     """
     row = AppPasswordRow(_checked_name(name), int(time.time()), None)
     owner = find_account(engine, address).address

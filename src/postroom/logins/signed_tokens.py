@@ -1,12 +1,11 @@
 """Signed tokens (JWT), checked with the keys that their issuer publishes.
 
-Keys come from a document (a JSON Web Key Set), kept for a while. A token that names a key which is
-not in it has it read again, but no more often than once a minute: an issuer changes its keys
-without notice, and anybody can make key names up. While the document cannot be had the old keys
-serve.
+The keys are in a document (a JSON Web Key Set), which is cached. If a token names an unknown key,
+the document is read again, since issuers change keys without notice; but at most once a minute,
+since anybody can invent names of keys. While the document cannot be read, the old keys are used.
 
-Only signatures with a key pair are taken: with a shared secret whoever can check a token could have
-made it.
+Only signatures with a key pair are accepted. With a shared secret, anybody who can check a token
+could have made it.
 
 Who controls the input: the peer, the token, until its signature is right; the issuer, the keys.
 """
@@ -46,7 +45,7 @@ _log = Logger()
 
 
 class IssuerKeys:
-    """The keys of an issuer, read when they are needed."""
+    """The keys of an issuer, read on demand."""
 
     def __init__(
         self,
@@ -103,10 +102,10 @@ class IssuerKeys:
 
 
 def parse_keys(document: bytes) -> dict[str | None, Any]:
-    """Read a JSON Web Key Set; keys that are for something else are passed over.
+    """Parse a JSON Web Key Set; keys for other purposes are ignored.
 
     Raises:
-        ValueError: it is none, or no key in it can be used.
+        ValueError: it is not one, or no key in it can be used.
 
     RFC 7517 s5
     """
@@ -115,7 +114,7 @@ def parse_keys(document: bytes) -> dict[str | None, Any]:
     parsed = json.loads(document)
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("the keys are no JSON Web Key Set")
+        raise ValueError("the keys are not a JSON Web Key Set")
     keys: dict[str | None, Any] = {}
     for item in listed[:MOST_KEYS]:
         try:
@@ -150,7 +149,7 @@ class SignedTokens:
         try:
             name = jwt.get_unverified_header(token).get("kid")
         except (jwt.PyJWTError, ValueError):
-            raise BadToken("it is no JSON Web Token") from None
+            raise BadToken("it is not a JSON Web Token") from None
         key = await self._keys.find(name)
         try:
             claims: Mapping[str, Any] = jwt.decode(

@@ -2,8 +2,8 @@
 
 ``app_password`` holds further passwords of accounts, each under a name and with the key by which it
 is found (`postroom.logins.secrets`). ``site_secret`` holds random octets of this site, in
-hexadecimal. ``lockout`` holds who may not log in until when (`postroom.logins.lockouts`); its times
-are POSIX, in seconds. Each change of it counts the one row of ``lockout_revision`` up.
+hexadecimal. ``lockout`` holds the lock-outs (`postroom.logins.lockouts`); its times are POSIX, in
+seconds. Each change of it increments the one row of ``lockout_revision``.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, UniqueConstraint

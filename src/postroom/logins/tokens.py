@@ -1,14 +1,14 @@
-"""Logins with tokens that somebody else gave out: signed ones (JWT), or such as have to be shown.
+"""Logins with tokens of another issuer: signed ones (JWT), or opaque ones.
 
-A token is first read by a `postroom.interfaces.ITokenReader`, which says what it claims once it is
-believed: `postroom.logins.signed_tokens` checks a signature, `postroom.logins.introspection`
-asks whoever gave it out. What is checked of the claims is the same for both, and stands here; then
-the account has to exist and be switched on, which the sources of logins know.
+A `postroom.interfaces.ITokenReader` authenticates a token and returns its claims:
+`postroom.logins.signed_tokens` checks a signature, `postroom.logins.introspection` asks the issuer.
+The claims are checked here, in the same way for both. Then the account has to exist and be enabled,
+which the sources of accounts know.
 
-Whatever is wrong with a token is told the client in the same words (RFC 7628 s3.2.2); the log says
-what it was.
+The client gets the same reply whatever is wrong with a token (RFC 7628 s3.2.2); the log has the
+reason.
 
-Who controls the input: the peer, the token; its issuer, what a token claims that is believed.
+Who controls the input: the peer, the token; its issuer, the claims of an authentic token.
 """
 
 import json
@@ -54,7 +54,7 @@ class TokenSettings:
 
 @implementer(IProvenUser)
 class _Holder:
-    """Whom a token names."""
+    """The account that a token names."""
 
     def __init__(self, username: bytes) -> None:
         self.username = username
@@ -73,13 +73,13 @@ class TokenChecker:
         accounts: ICredentialsChecker,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Make a checker.
+        """Store how tokens are checked.
 
         Args:
             settings: what tokens have to claim.
-            reader: finds out what they claim.
-            accounts: takes `IProvenUser`, and knows the accounts.
-            now: gives POSIX time, in seconds.
+            reader: returns their claims.
+            accounts: accepts `IProvenUser`, and knows the accounts.
+            now: returns the POSIX time, in seconds.
         """
         self._settings = settings
         self._reader = reader
@@ -133,19 +133,19 @@ class TokenChecker:
         raise TokenOfAnother(self._refused)
 
     def _holder(self, claims: Mapping[str, Any]) -> bytes:
-        """Check what a token claims, and give whom it names."""
+        """Check the claims of a token, and return the account that it names."""
         settings, now = self._settings, self._now()
         expires, begins = claims.get("exp"), claims.get("nbf", 0)
         if not isinstance(expires, int | float) or not isinstance(begins, int | float):
-            raise BadToken("it does not say how long it is good")
+            raise BadToken("it does not state how long it is valid")
         if not begins - LEEWAY_SECONDS <= now < expires + LEEWAY_SECONDS:
-            raise BadToken("it is too old or too new")
+            raise BadToken("it has expired or is not valid yet")
         if settings.issuer and claims.get("iss") != settings.issuer:
-            raise BadToken("it is of another issuer")
+            raise BadToken("its issuer is another")
         audiences = claims.get("aud", [])
         named = {audiences} if isinstance(audiences, str) else _strings(audiences)
         if settings.audiences and not named & set(settings.audiences):
-            raise BadToken("it is meant for others")
+            raise BadToken("its audience is another")
         scopes = claims.get("scope", claims.get("scp", ""))
         allowed = set(scopes.split()) if isinstance(scopes, str) else _strings(scopes)
         if settings.scope and settings.scope not in allowed:

@@ -54,7 +54,7 @@ from postroom.server.listener import Environment
 from postroom.server.proxy import ProxyFactory
 from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
-from postroom.service.logins import LoginRoom, make_logins, make_portal
+from postroom.service.logins import LoginServices, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.sources import Sources, make_sources
@@ -97,7 +97,7 @@ class Rooms:
     connections: Connections
     sources: Sources
     srs_secrets: SRSSecrets
-    logins: LoginRoom
+    logins: LoginServices
     store: SqlQueueStore
     queue: Queue
     relay: Relay

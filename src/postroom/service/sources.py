@@ -1,6 +1,6 @@
-"""The sources of accounts that the settings name, put together in their order.
+"""The sources of accounts in the settings, in their order.
 
-Only what is named is imported: LDAP and PAM are extras, and cost more than all the rest.
+Only sources that are used are imported: LDAP and PAM are extras, and cost more than all others.
 
 Who controls the input: the administrator.
 """
@@ -31,7 +31,7 @@ _KNOWLEDGE: Final = {"clear_text": Knowledge.CLEAR_TEXT, "scram": Knowledge.SCRA
 
 
 class Runs(Protocol):
-    """A part that is started and stopped."""
+    """A part of the daemon that is started and stopped."""
 
     def start(self) -> None:
         """Start."""
@@ -42,12 +42,12 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where accounts come from.
+    """The sources of accounts.
 
     Attributes:
-        directory: what mail is taken.
-        credentials: who may log in, in order.
-        running: what is to be started and stopped.
+        directory: finds domains and addresses.
+        credentials: find the credentials of logins, in order.
+        running: the parts to be started and stopped.
     """
 
     directory: IDirectory
@@ -71,22 +71,22 @@ def make_sources(
     directory: SQLDirectory,
     own: ICredentialSource,
 ) -> Sources:
-    """Make the sources; nothing runs yet.
+    """Return the sources; nothing runs yet.
 
     Args:
-        reactor: everybody's.
-        settings: everybody's.
+        reactor: that of the daemon.
+        settings: those of the daemon.
         default_domain: of names without one: the oldest local domain.
         directory: the database's.
         own: the database's accounts, as a source of logins.
 
     Raises:
-        UserError: a source is set up wrongly, or wants an extra that is not installed.
+        UserError: the settings of a source are wrong, or it needs an extra that is not installed.
     """
     cache = settings.accounts
     directories: list[IDirectory] = []
     credentials: list[ICredentialSource] = []
-    running: list[Runs] = [directory]  # it is always there: postmasters and queue are its
+    running: list[Runs] = [directory]  # always in use, for postmasters and the queue
     for name in _names(settings):
         if name == DATABASE:
             directories.append(directory)
@@ -105,13 +105,13 @@ def make_sources(
 
 
 def check_sources(settings: Settings) -> list[str]:
-    """Check the sources of the settings as a start would; nobody is asked anything.
+    """Check the sources of the settings as a start would; none of them is asked anything.
 
     Returns:
-        What a daemon would only log: a line for each bad line of a passwd-file.
+        The faults that a daemon would only log: one for each bad line of a passwd-file.
 
     Raises:
-        UserError: a source is set up wrongly, or wants an extra that is not installed.
+        UserError: the settings of a source are wrong, or it needs an extra that is not installed.
     """
     default_domain = next(iter(settings.domains), None)
     faults: list[str] = []
@@ -128,9 +128,9 @@ def check_sources(settings: Settings) -> list[str]:
 def _names(settings: Settings) -> Sequence[str]:
     names = settings.accounts.sources
     if len(set(names)) < len(names):
-        raise UserError("accounts.sources: each source can be named once")
+        raise UserError("accounts.sources: each source can be listed only once")
     if not names:
-        raise UserError('accounts.sources: name at least one source, as in ["database"]')
+        raise UserError('accounts.sources: list at least one source, as in ["database"]')
     return names
 
 

@@ -1,18 +1,17 @@
 """Accounts in an LDAP directory, asked through ldaptor.
 
-A filter finds the entry of an address; what stands for the address in it is escaped octet by octet
-(RFC 4515), so that no name can change what is asked. The attributes of the settings say which of
-the entry's values mean what (`postroom.sources.profile`). An address that more than one
-entry has is a mistake in the directory, and a temporary failure.
+A filter finds the entry of an address. The address is escaped in it octet by octet (RFC 4515), so
+that no name can change the filter. The settings map attributes of the entry to the fields of
+`postroom.sources.profile`. If more than one entry has an address, that is an error in the
+directory, and a temporary failure.
 
-A password is checked in one of three ways: the server is asked to *bind* as the entry with it, or
-to *compare* it with the entry's password, or the stored password is *read* and compared here. An
-empty password never reaches the server: to many it would be a bind of nobody, which succeeds.
+A password is checked in one of three ways: by a *bind* as the entry, by a *compare* with the
+entry's password, or by *reading* the stored password and comparing it here. An empty password is
+never sent to the server, since many servers treat it as an anonymous bind, which succeeds.
 
-Theory: searches share one connection, which is made when it is first needed and again when it was
-lost. A search that finds the connection lost is made once more on a new one, for servers close
-connections that are idle. Each bind of a user has a connection of its own, of which only so many
-are open at once.
+Theory: searches share one connection, which is opened on first use and again when it was lost. A
+search on a lost connection is repeated once on a new one, since servers close idle connections.
+Each bind of a user has a connection of its own; the number of these is limited.
 
 Who controls the input: the peer, addresses and passwords; the administrator, the filters; whoever
 fills the directory, the answers.
@@ -54,7 +53,7 @@ _LOGINS_AT_ONCE: Final = 8
 _LOGINS_WAITING: Final = 200
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@.-_")
 _NOBODY: Final = "\0@\0"
-"""Looked up for a name that cannot be anybody's."""
+"""Looked up for a name that no account can have."""
 _LISTED: Final = frozenset({"addresses", "forwards", "senders"})
 # What a server says of a password that is wrong, and of an entry that cannot log in.
 _WRONG = (LDAPInvalidCredentials, LDAPInappropriateAuthentication, LDAPNoSuchObject)
@@ -104,16 +103,16 @@ class LDAPSource:
         reactor: ILDAPReactor,
         timeout_seconds: float,
     ) -> None:
-        """Make a source; no connection is opened before it is asked.
+        """Store the settings; no connection is opened before the first look-up.
 
         Args:
             settings: what is asked.
-            maildirs: says where Maildirs are.
+            maildirs: decides where Maildirs are.
             reactor: for connections and times.
             timeout_seconds: how long an answer may take.
 
         Raises:
-            UserError: a filter means nothing.
+            UserError: a filter is not valid.
         """
         check_filter("user_filter", settings.user_filter)
         if settings.alias_filter:
@@ -146,7 +145,7 @@ class LDAPSource:
         return self._timed(self._find(address))
 
     def find_credential(self, username: bytes) -> Deferred[Credential | None]:
-        """See `ICredentialSource.find_credential`; a name that can be nobody's costs as much."""
+        """See `ICredentialSource.find_credential`; impossible names take the same time."""
         first = next(iter(self._settings.domains), None)
         return self._timed(self._credential(login_address(username, first) or _NOBODY))
 
@@ -242,9 +241,9 @@ class LDAPSource:
 
 
 def _told(failure: Failure) -> Failure:
-    """Make what the server said an error of ours."""
+    """Turn an error of the server into one of ours."""
     if failure.check(LDAPException):
-        raise SourceDown(f"the server says {failure.getErrorMessage()}")
+        raise SourceDown(f"the server answers {failure.getErrorMessage()}")
     return failure
 
 
@@ -260,7 +259,7 @@ def fill_filter(template: str, address: str) -> str:
 
 
 def escape_value(text: str) -> str:
-    r"""Write a value for a filter: what is not plain becomes ``\xx``, octet by octet.
+    r"""Return a value for a filter; other than plain octets become ``\xx``.
 
     RFC 4515 s3
     """
@@ -273,12 +272,14 @@ def check_filter(name: str, template: str) -> None:
     """Check a filter of the settings.
 
     Raises:
-        UserError: it breaks the grammar, or does not say whom it looks for.
+        UserError: it is not valid, or has no placeholder for the address.
     """
     if not any(f"{{{place}}}" in template for place in PLACES):
         known = ", ".join(f"{{{place}}}" for place in PLACES)
-        raise UserError(f"accounts.ldap.{name}: {template!r} has none of {known} in it")
+        raise UserError(f"accounts.ldap.{name}: {template!r} contains none of {known}")
     try:
         parseFilter(fill_filter(template, "a@b.example"))
     except InvalidLDAPFilter as error:
-        raise UserError(f"accounts.ldap.{name}: {template!r} is no LDAP filter: {error}") from None
+        raise UserError(
+            f"accounts.ldap.{name}: {template!r} is not an LDAP filter: {error}"
+        ) from None

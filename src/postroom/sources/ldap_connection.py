@@ -1,8 +1,7 @@
-"""Connections to an LDAP server: made when needed, in the open, by STARTTLS or in TLS.
+"""Connections to an LDAP server, opened on demand: in clear text, with STARTTLS or with TLS.
 
-ldaptor's client does the protocol; what is here is which connection a question goes over, and what
-the answers are in our terms. Its own ``startTLS`` takes any certificate, so the handshake is begun
-here.
+ldaptor's client speaks the protocol. This module chooses the connection for a request, and converts
+the answers. ldaptor's own ``startTLS`` accepts any certificate, so the handshake is started here.
 
 Who controls the input: the server.
 
@@ -50,12 +49,12 @@ _END = b"-----END CERTIFICATE-----\n"
 
 
 class ILDAPReactor(IReactorTCP, IReactorTime, IReactorUNIX, IReactorPluggableNameResolver):
-    """What connections need of a reactor."""
+    """The parts of a reactor that connections need."""
 
 
 @dataclass(frozen=True, slots=True)
 class LDAPServer:
-    """Where a server is and who we are to it.
+    """The address of a server, and our login there.
 
     Attributes:
         url: ``ldap://host[:port]``, ``ldaps://host[:port]`` or ``ldapi://%2fpath``.
@@ -75,7 +74,7 @@ class LDAPServer:
 
 @dataclass(frozen=True, slots=True)
 class LDAPEntry:
-    """What a search found.
+    """An entry found by a search.
 
     Attributes:
         dn: its distinguished name.
@@ -92,7 +91,7 @@ class LDAPEntry:
 
 
 class _Client(LDAPClient):  # type: ignore[misc]  # it has no types
-    """A connection that tells when it is gone."""
+    """A connection that reports when it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +109,7 @@ class LDAPConnections:
         """Store the server; nothing is connected yet.
 
         Raises:
-            UserError: its URL means nothing, or the certificates cannot be read.
+            UserError: its URL is not valid, or the certificates cannot be read.
         """
         self._server = server
         self._reactor = reactor
@@ -133,7 +132,7 @@ class LDAPConnections:
         self._closed = False
 
     async def search(self, base: str, text: str, attributes: Sequence[str]) -> list[LDAPEntry]:
-        """Search below an entry; no more than two entries are given.
+        """Search below an entry; at most two entries are returned.
 
         Raises:
             Exception: the server cannot be asked now.
@@ -153,7 +152,7 @@ class LDAPConnections:
         """Compare a value with an entry's, on the server.
 
         Raises:
-            LDAPException: it would not.
+            LDAPException: the server refused.
         """
 
         def ask(client: LDAPClient) -> Deferred[Any]:
@@ -181,7 +180,7 @@ class LDAPConnections:
         client.unbind()
 
     def close(self) -> Deferred[Any]:
-        """Close all connections; fires when they are gone. None is made any more."""
+        """Close all connections, and open no more; fires when they are closed."""
         self._closed = True
         self._client = None
         for client in self._open:
@@ -195,7 +194,7 @@ class LDAPConnections:
             client.transport.abortConnection()
 
     async def _over_shared(self, ask: Callable[[LDAPClient], Deferred[Any]]) -> Any:
-        """Ask over the shared connection; once more over a new one if that was lost."""
+        """Send a request over the shared connection; if that was lost, once more over a new one."""
         client, is_new = await self._shared()
         try:
             return await ask(client)
@@ -283,7 +282,7 @@ _COMPARE_TRUE: Final = 6
 def _search(
     client: LDAPClient, base: str, wanted: object, attributes: Sequence[str]
 ) -> Deferred[list[LDAPEntry]]:
-    """Ask for entries; fires when the server has said that there are no more."""
+    """Search for entries; fires when the server has sent the last one."""
     found: list[LDAPEntry] = []
     result: Deferred[list[LDAPEntry]] = Deferred()
     size_limit = ldaperrors.LDAPSizeLimitExceeded.resultCode

@@ -1,9 +1,9 @@
-"""A source whose troubles are told once: when it goes down, and when it answers again.
+"""A source whose failures are logged once: when it goes down, and when it answers again.
 
 Whatever a source raises, the routing and the logins get a `SourceError` of one line. A server that
-is down for an hour makes two lines in the log, not one for each message; a fault that nobody
-foresaw comes with its traceback, once. An answer that cannot be used (`SourceError` itself, not
-`SourceDown`) is about one name, and is told each time.
+is down for an hour makes two lines in the log, not one for each message. An unexpected error is
+logged with its traceback, once. An answer that cannot be used (`SourceError` itself, not
+`SourceDown`) concerns one name, and is logged each time.
 """
 
 from dataclasses import replace
@@ -63,7 +63,7 @@ class AccountSource(Protocol):
 
 @implementer(IDirectory, ICredentialSource)
 class LoggedSource:
-    """Passes all questions on to a source, and tells of its troubles."""
+    """Passes all look-ups on to a source, and logs its failures."""
 
     _log = Logger()
 
@@ -77,7 +77,7 @@ class LoggedSource:
         self.revision = source.revision
 
     def __repr__(self) -> str:
-        """Name the source."""
+        """Return the name of the source."""
         return f"<the source {self._name}>"
 
     @property
@@ -87,7 +87,7 @@ class LoggedSource:
 
     def find_domain(self, name: str) -> Deferred[Domain | None]:
         """See `IDirectory.find_domain`."""
-        # Some know their domains without asking anybody: that is no sign of life.
+        # Some know their domains without a request: such an answer is no sign that they are up.
         return maybeDeferred(self._source.find_domain, name).addErrback(self._failed, _LOOK_UPS)
 
     def find_address(self, address: str) -> Deferred[Entry | None]:
@@ -111,7 +111,7 @@ class LoggedSource:
         return replace(found, verify=watched)
 
     def _watched(self, asking: Deferred[_T], what: str) -> Deferred[_T]:
-        """Watch one of the things that a source does: it may fail at one and not at the other."""
+        """Watch one ability of a source, since it may fail at one and not at the other."""
         return asking.addCallbacks(
             self._answered, self._failed, callbackArgs=(what,), errbackArgs=(what,)
         )

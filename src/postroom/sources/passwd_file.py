@@ -1,22 +1,21 @@
-r"""A passwd-file, as Dovecot has it: one user a line.
+r"""A passwd-file in Dovecot's format: one user a line.
 
     line     = user ":" password *( ":" field )
     fields   = uid ":" gid ":" gecos ":" home ":" shell ":" extra
     extra    = *( name [ "=" value ] " " )
 
 ``user`` is an address, or a bare name in the default domain. ``password`` is a hash of any scheme
-that `postroom.logins.schemes` knows, with the scheme in braces before it. Of the extra fields
-those that begin with ``userdb_`` are read as in `postroom.sources.profile`; ``nologin``
-and ``allow_nets``, which would keep somebody out whom we could not keep out otherwise, switch
-logins off. Uids, gids and shells mean nothing here. Lines that begin with ``#`` are left out.
+that `postroom.logins.schemes` knows, with the scheme in braces before it. Extra fields that begin
+with ``userdb_`` are read as in `postroom.sources.profile`. ``nologin`` and ``allow_nets`` disable
+logins, since their restrictions cannot be applied here. Uids, gids and shells are ignored, and so
+are lines that begin with ``#``.
 
-Theory: the file is read whole, and again when its size, time or inode changes. A line that cannot
-be read is logged with file and number; the user whom it names cannot be looked up then (a temporary
-failure), and nobody else is hurt. A file that is gone, cannot be read or is empty, as one is for a
-moment that an editor writes anew, is a source that is down.
+Theory: the whole file is read, and again when its size, time or inode changes. A line that cannot
+be parsed is logged with file and number; its user gets a temporary failure, and nobody else is
+affected. A file that is missing, unreadable or empty, as it may be for a moment while an editor
+writes it, is a source that is down.
 
-Known limit: a file that is written in place can be seen half written; whoever writes it should
-write another and rename it.
+Known limit: a file that is written in place may be read half-way; write another one and rename it.
 
 Who controls the input: the administrator.
 """
@@ -62,7 +61,7 @@ class PasswdSettings:
 
 @dataclass(slots=True)
 class _Contents:
-    """What a file said."""
+    """The content of a file."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
@@ -153,7 +152,7 @@ class PasswdFile:
             return self._contents
 
     def _check(self, contents: _Contents, address: str) -> None:
-        """Refuse to say of somebody whose line cannot be read that there is no such user."""
+        """Raise for a user whose line cannot be parsed, who is not an unknown user."""
         if address in contents.broken:
             raise SourceError(contents.broken[address])
 
@@ -166,7 +165,7 @@ class PasswdFile:
 
 
 def check_passwd_file(settings: PasswdSettings, maildirs: Maildirs) -> list[str]:
-    """Read a file and give a line for each fault in it.
+    """Read a file, and return a line for each fault in it.
 
     Raises:
         UserError: it cannot be read.
@@ -201,11 +200,11 @@ def _read_line(
     except UnicodeDecodeError:
         raise ValueError("the line is not UTF-8") from None
     if len(parts) < 2:
-        raise ValueError("no colon: a line is user:password, and more fields after them")
+        raise ValueError("no colon: a line is user:password, followed by more fields")
     name, password, *_ = parts
     address = _address(name.strip(), settings.default_domain)
     if address in contents.owners:
-        raise ValueError(f"{address} stands there twice; the first one counts")
+        raise ValueError(f"{address} is listed twice; the first one is used")
     extra = _extra(parts[7] if len(parts) == _FIELDS else "")
     said = {
         key.removeprefix(_USERDB): value for key, value in extra.items() if key.startswith(_USERDB)

@@ -1,7 +1,7 @@
-"""Stored passwords as files and tables of others hold them.
+"""Stored passwords in foreign files and tables.
 
-What a scheme means is settled in `postroom.logins.schemes`; here it is only said whether there is
-a password at all, and which mechanisms a scheme allows.
+`postroom.logins.schemes` parses them. This module only decides whether there is a password at all,
+and which mechanisms its scheme allows.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ def stored_password(text: str, default_scheme: str = "") -> tuple[str, ...]:
     """Return the forms of a stored password.
 
     Args:
-        text: as it stands there; empty, or locked as in ``/etc/shadow`` (``!``, ``*``), if nobody
-            can log in.
-        default_scheme: the scheme of what names none, as in ``SSHA``; empty leaves it unnamed, for
-            a crypt hash that says itself what it is.
+        text: the value stored there; empty, or locked as in ``/etc/shadow`` (``!``, ``*``), if
+            nobody can log in.
+        default_scheme: the scheme of a value that names none, such as ``SSHA``; empty adds none,
+            for a crypt hash that names its own.
     """
     if not text or text.startswith(_LOCKED):
         return ()

@@ -1,4 +1,4 @@
-"""What a source says of an account, field by field, as text; and the account that it makes.
+"""The fields of an account in a source, as text, and the account made from them.
 
 The names of the fields are the same for all sources: columns of a query, attributes of an entry
 under the names that the settings map, ``userdb_`` fields of a passwd-file:
@@ -6,20 +6,20 @@ under the names that the settings map, ``userdb_`` fields of a passwd-file:
     maildir          path of the Maildir, absolute or below the mail root
     mail             the same in Dovecot's notation: ``maildir:/path``
     home             home directory, for templates of Maildirs
-    enabled, active  no, n, false, f, off and 0 switch the account off; anything else leaves it on
-    addresses        further addresses, with commas between them; so are
-    forwards         where mail goes as well
-    keeps_copy       whether it is also kept
-    senders          what it may send as
+    enabled, active  no, n, false, f, off and 0 disable the account; anything else leaves it enabled
+    addresses        further addresses, separated by commas, as are the next
+    forwards         addresses to which mail is forwarded
+    keeps_copy       whether mail that is forwarded is also kept
+    senders          addresses that it may send as
     quota_octets     and quota_messages, messages_per_day, recipients_per_day, message_octets:
                      whole numbers, as in `AccountLimits`
-    quota_rule       Dovecot's, as in ``*:storage=100M:messages=1000``
+    quota_rule       Dovecot's, such as ``*:storage=100M:messages=1000``
 
-A value that cannot be understood makes a temporary failure (`SourceError`), never an account with a
-limit less.
+A value that is not valid is a temporary failure (`SourceError`); it never makes an account without
+the limit.
 
-Who controls the input: whoever fills the source; it may be a user who edits an entry of their own,
-so an address is put into a path only as `maildir_name` writes it.
+Who controls the input: whoever fills the source, possibly users who edit their own entries. So an
+address becomes part of a path only in the form of `maildir_name`.
 """
 
 import re
@@ -45,7 +45,7 @@ _STORAGE = re.compile(r"([0-9]+)([BKMGT]?)B?", re.IGNORECASE)
 
 
 class SourceError(Unavailable):
-    """An answer of a source that cannot be used: a temporary failure for whom it is about."""
+    """An answer of a source that cannot be used: a temporary failure for one account."""
 
 
 class SourceDown(SourceError):
@@ -69,27 +69,27 @@ class Maildirs:
         """Check the template.
 
         Raises:
-            ValueError: it is not absolute, or has an unknown place in it.
+            ValueError: it is not absolute, or has an unknown placeholder.
         """
         if not self.template:
             return
         if not self.template.startswith(("/", "{home}")):
-            raise ValueError(f"{self.template!r} is no absolute path")
+            raise ValueError(f"{self.template!r} is not an absolute path")
         for name in _PLACE.findall(self.template):
             if name not in PLACES:
                 known = ", ".join(f"{{{place}}}" for place in PLACES)
-                raise ValueError(f"{{{name}}} means nothing in a path; what does is {known}")
+                raise ValueError(f"{{{name}}} is not a placeholder; those of a path are {known}")
 
     def of(self, address: str, given: str, home: str) -> str:
         """Return the absolute path of an account's Maildir.
 
         Args:
             address: the account's first address.
-            given: what its source says; absolute, below the mail root, or empty.
+            given: the path in its source; absolute, below the mail root, or empty.
             home: its home directory; empty if it has none.
 
         Raises:
-            SourceError: the path would leave the mail root, or the template wants a home and there
+            SourceError: the path would leave the mail root, or the template needs a home and there
                 is none.
         """
         if given:
@@ -98,26 +98,26 @@ class Maildirs:
         if not self.template:
             return str(self.mail_root / directory / name)
         if "{home}" in self.template and not home.startswith("/"):
-            raise SourceError(f"{address} has no home directory to keep its Maildir in")
+            raise SourceError(f"{address} has no home directory for its Maildir")
         values = {"home": home, "user": name, "domain": directory, "address": f"{name}@{directory}"}
         return _PLACE.sub(lambda match: values[match[1]], self.template)
 
     def _given(self, path: str) -> str:
         if ".." in path.split("/") or "\0" in path:
-            raise SourceError(f"{path!r} is no path of a Maildir")
+            raise SourceError(f"{path!r} is not a path of a Maildir")
         return str(self.mail_root / path)
 
 
 def make_account(address: str, said: Mapping[str, str], maildirs: Maildirs) -> Account:
-    """Make an account of what a source says of it.
+    """Return an account made from the fields in a source.
 
     Args:
         address: its first address, in canonical form.
-        said: the fields, by the names above; others are passed over.
-        maildirs: says where its Maildir is.
+        said: the fields, by the names above; others are ignored.
+        maildirs: decides where its Maildir is.
 
     Raises:
-        SourceError: a field cannot be understood; says whose and which.
+        SourceError: a field is not valid; the message names account and field.
     """
     try:
         forwards = tuple(parse_target(text) for text in _several(said, "forwards"))
@@ -140,7 +140,7 @@ def _several(said: Mapping[str, str], name: str) -> Sequence[str]:
 
 
 def is_yes(text: str) -> bool:
-    """Return True unless a source says no."""
+    """Return whether a value is other than the forms of no."""
     return text.strip().lower() not in _NO
 
 
@@ -151,7 +151,7 @@ def _maildir(said: Mapping[str, str]) -> str:
     if not colon:
         return kind
     if kind != "maildir":
-        raise ValueError(f"mail is in a {kind!r}: only maildir: can be delivered to")
+        raise ValueError(f"mail is in {kind!r}: only maildir: is supported")
     return rest.partition(":")[0]
 
 
@@ -163,20 +163,20 @@ def _limits(said: Mapping[str, str]) -> AccountLimits:
         text = said.get(field.name, "").strip()
         if text:
             if not text.isascii() or not text.isdigit():
-                raise ValueError(f"{field.name} {text!r} is no whole number")
+                raise ValueError(f"{field.name} {text!r} is not a whole number")
             found[field.name] = int(text)
     return AccountLimits(**{name: value for name, value in found.items() if value > 0})
 
 
 def _quota_rule(text: str) -> dict[str, int]:
-    """Read a quota rule of Dovecot's for all mailboxes; zero is no limit."""
+    """Parse Dovecot's quota rule for all mailboxes; zero is no limit."""
     mailbox, _, rule = text.partition(":")
     found = {}
     for part in rule.split(":"):
         name, _, value = part.partition("=")
         match = _STORAGE.fullmatch(value)
         if mailbox != "*" or match is None or name not in ("storage", "bytes", "messages"):
-            raise ValueError(f"quota_rule {text!r} means nothing here")
+            raise ValueError(f"quota_rule {text!r} is not supported")
         if name == "messages":
             found["quota_messages"] = int(match[1])
         else:

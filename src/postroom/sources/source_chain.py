@@ -1,12 +1,12 @@
-"""One directory of several: asked in order, and remembered for a while.
+"""One directory made of several, which are asked in order; and a cache of a remote directory.
 
-The first source that knows a domain or an address decides. A source that could not be asked ends
-the look-up as a failure, even if a later one would know the answer: otherwise mail would go to
-another mailbox, or to nobody, whenever a server is down.
+The first source that knows a domain or an address decides. If a source cannot be asked, the look-up
+fails, even if a later source would know the answer: otherwise mail would go to another mailbox, or
+be refused, whenever a server is down.
 
-What a source that is far away said is remembered (`CachedDirectory`): what there is, for a time
-that is cut into windows, at whose end everything is forgotten at once, for `IDirectory.revision` is
-one number; what there is not, for a shorter one.
+`CachedDirectory` caches the answers of a remote source. Positive answers are kept until the end of
+a time window, when all of them are dropped at once, since `IDirectory.revision` is one number.
+Negative answers are kept for a shorter time.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +21,11 @@ from postroom.interfaces import IDirectory
 from postroom.revision_cache import RevisionCache
 
 ENTRIES: Final = 50_000
-"""How many answers are remembered of each kind."""
+"""How many answers of each kind are cached."""
 
 _T = TypeVar("_T")
 _Dated = tuple[_T, float]
-"""An answer, and until when it is good."""
+"""An answer, and the time when it expires."""
 
 
 @implementer(IDirectory)
@@ -61,7 +61,7 @@ async def _first(asking: "Sequence[Callable[[str], Deferred[_T]]]", name: str) -
 
 @implementer(IDirectory)
 class CachedDirectory:
-    """Remembers what another directory says."""
+    """Caches the answers of another directory."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class CachedDirectory:
         seconds: float,
         negative_seconds: float,
     ) -> None:
-        """Start with nothing remembered.
+        """Start with an empty cache.
 
         Args:
-            directory: whose answers are remembered.
-            clock: for the times.
-            seconds: how long what there is may be remembered; 0 for not at all.
-            negative_seconds: the same for what there is not; at most the other.
+            directory: the one whose answers are cached.
+            clock: the clock of the windows.
+            seconds: how long positive answers may be kept; 0 for not at all.
+            negative_seconds: how long negative answers are kept; at most ``seconds``.
         """
         self._directory = directory
         self._clock = clock

@@ -1,18 +1,17 @@
-"""Accounts in any SQL database, by queries of the administrator's.
+"""Accounts in any SQL database, by the administrator's queries.
 
-Each query gets values by name, as SQLAlchemy writes them: ``:address`` (``user@example.org``),
-``:user`` (what is before the ``@``) and ``:domain``. They are bound parameters, never text of the
-query, and a local part has quotes around it only where blanks or the like want them. What columns
-mean is said by their names:
+Each query may use parameters in SQLAlchemy's notation: ``:address`` (``user@example.org``),
+``:user`` (the part before the ``@``) and ``:domain``. They are bound, never text of the query. A
+local part has quotes only if it contains blanks or the like. The columns are recognised by name:
 
-- the *user query* gives one row for an account: ``password``, ``address`` where its first address
-  is another than the one looked up, and the fields of `postroom.sources.profile`;
-- the *alias query* gives a row for each target, in the column ``target``; and if it has the column
-  ``passes_tags``, that says whether the tag of ``alias+tag`` goes on to the targets;
-- the *domain query* gives a row if the domain is ours: ``catch_all``, if it has that column.
+- the *user query* returns one row for an account: ``password``, ``address`` if its first address
+  differs from the one looked up, and the fields of `postroom.sources.profile`;
+- the *alias query* returns a row for each target, in the column ``target``; an optional column
+  ``passes_tags`` tells whether the tag of ``alias+tag`` is added to the targets;
+- the *domain query* returns a row if the domain is ours, with an optional column ``catch_all``.
 
 Without a domain query the domains are those of the settings. A database that cannot be asked, a
-query that is wrong and a value that makes no sense are temporary failures.
+wrong query and an invalid value are temporary failures.
 
 Who controls the input: the peer, the values; the administrator, the queries; whoever fills the
 database, the answers.
@@ -74,11 +73,11 @@ class SQLLookUps:
     """The look-ups of a database; see `LookUps`."""
 
     def __init__(self, settings: SQLSettings, maildirs: Maildirs) -> None:
-        """Make the look-ups; no connection is opened.
+        """Store the settings; no connection is opened.
 
         Raises:
-            UserError: the URL means nothing, its driver is not installed, or a query asks for a
-                value that there is not.
+            UserError: the URL is not valid, its driver is not installed, or a query has an
+                unknown parameter.
         """
         self._settings = settings
         self._maildirs = maildirs
@@ -86,7 +85,7 @@ class SQLLookUps:
         self._alias_query = _checked("alias_query", settings.alias_query)
         self._domain_query = _checked("domain_query", settings.domain_query)
         if self._user_query is None:
-            raise UserError("accounts.sql.user_query: there is none")
+            raise UserError("accounts.sql.user_query: the source sql needs it")
         self._engine = _open(settings.url, settings.timeout_seconds)
 
     @property
@@ -143,7 +142,7 @@ class SQLLookUps:
         if not rows:
             return None
         if len(rows) > 1:
-            raise SourceError(f"{address}: the user query gives {len(rows)} rows instead of one")
+            raise SourceError(f"{address}: the user query returns {len(rows)} rows instead of one")
         row = rows[0]
         try:
             first = local_address(row["address"]) if row.get("address") else address
@@ -172,7 +171,7 @@ def _text(value: Any) -> str:  # whatever the driver makes of a column
 
 
 def _checked(name: str, query: str) -> TextClause | None:
-    """Check that a query asks for values that there are."""
+    """Check that a query uses only known parameters."""
     if not query:
         return None
     clause = text(query)
@@ -184,7 +183,7 @@ def _checked(name: str, query: str) -> TextClause | None:
 
 
 def _open(url: str, timeout_seconds: float) -> Engine:
-    """Make an engine that finds out by itself that a server was started anew."""
+    """Return an engine that notices by itself when a server was restarted."""
     milliseconds = max(1, int(timeout_seconds * 1000))
     try:
         parsed = make_url(url)
@@ -202,7 +201,7 @@ def _open(url: str, timeout_seconds: float) -> Engine:
             parsed = parsed.set(database=f"file:{parsed.database}").update_query_dict(query)
         return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, **options)
     except ArgumentError:
-        raise UserError(f"accounts.sql.url: {url!r} is no database URL") from None
+        raise UserError(f"accounts.sql.url: {url!r} is not a database URL") from None
     except NoSuchModuleError as error:
         raise UserError(f"accounts.sql.url: {error}") from None
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Accounts and aliases that stand in the settings: for a handful of users, and for tests.
+"""Accounts and aliases from the settings, for a few users and for tests.
 
 Who controls the input: the administrator.
 """
@@ -28,16 +28,16 @@ class StaticSource:
         maildirs: Maildirs,
         default_domain: str | None,
     ) -> None:
-        """Make the table.
+        """Build the table.
 
         Args:
-            users: address to stored password; an empty one lets nobody log in.
+            users: address to stored password; with an empty one nobody can log in.
             aliases: address to targets.
-            maildirs: says where Maildirs are.
+            maildirs: decides where Maildirs are.
             default_domain: the domain of a name without one.
 
         Raises:
-            UserError: one of them is no address, or no target, or stands there twice.
+            UserError: one of them is not an address or target, or is listed twice.
         """
         self._default_domain = default_domain
         self._entries: dict[str, Entry] = {}
@@ -57,7 +57,7 @@ class StaticSource:
     def _new_address(self, text: str) -> str:
         address = local_address(text)
         if address in self._entries:
-            raise UserError(f"{address} stands there twice")
+            raise UserError(f"{address} is listed twice")
         return address
 
     @property
@@ -66,10 +66,10 @@ class StaticSource:
         return known_of(stored for forms in self._stored.values() for stored in forms)
 
     def start(self) -> None:
-        """Do nothing: all is known."""
+        """Do nothing: there is nothing to start."""
 
     def stop(self) -> None:
-        """Nor to stop."""
+        """Do nothing: there is nothing to stop."""
 
     def revision(self) -> int:
         """See `IDirectory.revision`."""

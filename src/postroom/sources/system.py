@@ -1,16 +1,16 @@
 """The users of the system, and PAM to check their passwords.
 
-A mailbox is a user name in one of the domains of the settings. The name is looked up as any program
-does (``getpwnam``: files, SSSD, LDAP, NIS, whatever the machine is set up for). Users with a uid
-below the least, such as root and daemons, have no mailbox.
+A mailbox is a user name in one of the domains of the settings. The name is looked up with
+``getpwnam``, as by any program: in files, SSSD, LDAP or NIS, as the machine is set up. Users with a
+uid below the least, such as root and daemons, have no mailbox.
 
-``getpwnam_r`` is called itself, because `pwd.getpwnam` gives the same `KeyError` for a user who
-does not exist and for a name service that is down. PAM is asked by `pamela`, a thin layer over the
-library, with a service of its own (``/etc/pam.d/postroom``). Where PAM says that it cannot know
-(`_UNAVAILABLE`), the source is down.
+``getpwnam_r`` is called directly, because `pwd.getpwnam` raises the same `KeyError` for an unknown
+user and for a name service that is down. `pamela`, a thin layer over PAM, checks passwords with a
+service of our own (``/etc/pam.d/postroom``). If PAM cannot know (`_UNAVAILABLE`), the source is
+down.
 
-Known limit: modules that read ``/etc/shadow`` by themselves let an unprivileged process check its
-own password only; pam_unix has a setuid program for that, and so do most others.
+Known limit: modules that read ``/etc/shadow`` themselves allow an unprivileged process to check
+only its own password. pam_unix uses a setuid program for that, and so do most others.
 
 Who controls the input: the peer, names and passwords; the administrator, users and PAM.
 """
@@ -76,10 +76,10 @@ class SystemUsers:
     knows = frozenset({Knowledge.CHECKABLE})
 
     def __init__(self, settings: SystemSettings, maildirs: Maildirs) -> None:
-        """Make the look-ups.
+        """Store the settings.
 
         Raises:
-            UserError: PAM, or the extra that asks it, is not installed.
+            UserError: PAM, or the extra for it, is not installed.
         """
         self._settings = settings
         self._maildirs = maildirs
@@ -110,7 +110,7 @@ class SystemUsers:
         return None if found is None else Credential(found.address)
 
     def verify(self, address: str, password: bytes) -> bool:
-        """Ask PAM whether a password is right.
+        """Return whether a password is right, by PAM.
 
         Raises:
             SourceDown: PAM cannot know.
@@ -132,7 +132,7 @@ class SystemUsers:
 
 
 def find_user(name: str) -> tuple[int, str] | None:
-    """Look a user of the system up.
+    """Look up a user of the system.
 
     Returns:
         The uid and the home directory; None if there is no such user.

@@ -1,11 +1,10 @@
-"""Sources that block, asked in threads of their own.
+"""Sources that block, which are asked in their own threads.
 
-A source that hangs must not take the daemon with it: each has few threads, only so many look-ups
-wait for them, and none is waited for longer than its time. Whoever comes beyond that is told at
-once that the source is down, which is a temporary failure.
+A source that hangs must not block the daemon. So each has few threads, a limit on the look-ups that
+wait for them, and a timeout. Beyond the limit a look-up fails at once, as if the source were down.
 
-Some sources know when they have changed (`LookUps.version`): that is asked once a second, also in a
-thread, and counts the revision up.
+Some sources know when they have changed (`LookUps.version`). That is read once a second, also in a
+thread, and increments the revision.
 
 Who controls the input: the peer, the names that are looked up.
 """
@@ -29,18 +28,18 @@ from postroom.sources.profile import SourceDown
 
 THREADS: Final = 4
 WAITING: Final = 200
-"""So many look-ups wait for a source before the next ones are refused."""
+"""How many look-ups may wait for a source before further ones fail."""
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
 class LookUps(Protocol):
-    """What a source answers, in a thread that it may block; raising means that it is down."""
+    """The look-ups of a source, called in threads; they may block, and raise if it is down."""
 
     @property
     def knows(self) -> frozenset[Knowledge]:
-        """What it may know of passwords; never blocks."""
+        """The kinds of knowledge about passwords that it may have; never blocks."""
 
     def version(self) -> object:
         """Return a value that differs when answers may have changed; None if it cannot tell."""
@@ -60,17 +59,17 @@ class LookUps(Protocol):
 
 @runtime_checkable
 class Verifies(Protocol):
-    """An add-on for sources that give no passwords out, but say whether one is right."""
+    """An add-on for sources that reveal no passwords, but check them."""
 
     def verify(self, address: str, password: bytes) -> bool:
         """Return whether a password is right; called in a thread, raises if the source is down."""
 
 
 class SourceThreads:
-    """A few threads for questions, of which only so many wait, and none for ever."""
+    """A few threads for look-ups, with a limit on those that wait, and a timeout."""
 
     def __init__(self, name: str, reactor: IDirectoryReactor, timeout_seconds: float) -> None:
-        """Make them; none runs before `start`."""
+        """Store the limits; no thread runs before `start`."""
         self._name = name
         self._reactor = reactor
         self._timeout_seconds = timeout_seconds
@@ -89,11 +88,11 @@ class SourceThreads:
         """Call a function in a thread.
 
         Returns:
-            What it returns; fails as it raises, with `SourceDown` if too many wait, and with
+            What it returns. Fails with what it raises, with `SourceDown` if too many wait, and with
             `TimeoutError` if it takes too long.
         """
         if self._room <= 0:
-            return fail(SourceDown(f"{self._name}: too many questions wait for an answer"))
+            return fail(SourceDown(f"{self._name}: too many look-ups wait for an answer"))
         self._room -= 1
         result: Deferred[_T] = Deferred()
 
@@ -109,12 +108,12 @@ class SourceThreads:
 
 @implementer(IDirectory, ICredentialSource)
 class ThreadedSource:
-    """A source that is asked in threads: in some for mail, in others for logins."""
+    """A source that is asked in threads: some for mail, others for logins."""
 
     def __init__(
         self, name: str, look_ups: LookUps, reactor: IDirectoryReactor, timeout_seconds: float
     ) -> None:
-        """Make a source; no thread runs before `start`.
+        """Store the look-ups; no thread runs before `start`.
 
         Args:
             name: for the log.
