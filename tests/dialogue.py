@@ -13,7 +13,7 @@ from twisted.internet.interfaces import ISSLTransport
 
 from postroom.server.limits import Limits, ListenerSettings
 from postroom.testing.conformance.examination import through_starttls
-from postroom.testing.conversation import Conversation, Cut, Silence
+from postroom.testing.conversation import Cut, DialogueRun, Silence
 from postroom.testing.transcript import Dialogue, Expect, read_transcript
 from postroom.wire.replies import Reply
 from postroom.wire.tolerance import ALL, NONE, Tolerance
@@ -107,7 +107,7 @@ class MemoryLine:
         self.peer.lose()
 
 
-class MemoryConversation(Conversation):
+class MemoryRun(DialogueRun):
     """A conversation with a scene's server, of which more is known than its replies.
 
     Attributes:
@@ -185,8 +185,8 @@ def _run(dialogue: Dialogue, *, over_tls: bool) -> None:
         cuts.remove(Cut.WHOLE)
     for cut in cuts:
         for late in (False, True):
-            MemoryConversation(dialogue, cut, late).run()
+            MemoryRun(dialogue, cut, late).run()
     if over_tls:
         for cut in (Cut.GROUPS, Cut.OCTETS):
-            MemoryConversation(dialogue, cut, late=True, tls=True).run()
-            MemoryConversation(through_starttls(dialogue), cut, late=False).run()
+            MemoryRun(dialogue, cut, late=True, tls=True).run()
+            MemoryRun(through_starttls(dialogue), cut, late=False).run()

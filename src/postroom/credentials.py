@@ -1,9 +1,9 @@
-"""The values of logins: what sources tell of users, and what mechanisms are told of sessions.
+"""The values of logins: what sources know of users, and what mechanisms know of sessions.
 
 A source (`postroom.interfaces.ICredentialSource`) is where credentials are looked up: the database,
-a passwd-file, LDAP. It gives secrets as they are stored and compares nothing. What a scheme means,
-which mechanism can use it, and that a wrong name costs what a wrong password does, is settled once,
-for all sources, in `postroom.logins`.
+a passwd-file, LDAP. It returns secrets as they are stored and compares nothing. What a scheme
+means, which mechanism can use it, and that an unknown name takes as long as a wrong password, is
+decided once for all sources, in `postroom.logins`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from postroom.errors import PostroomError
 
 
 class Knowledge(Enum):
-    """What a source may know of a password, and so which mechanisms it allows."""
+    """The forms in which a source may know a password; they decide which mechanisms work."""
 
     CHECKABLE = "a password can be checked: PLAIN, LOGIN"
     CLEAR_TEXT = "the password itself: every mechanism, CRAM-MD5 too"
@@ -27,13 +27,13 @@ class Knowledge(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
-    """What a server keeps of a password for SCRAM; the password cannot be had from it.
+    """What a server stores of a password for SCRAM; the password cannot be derived from it.
 
     Attributes:
-        salt: handed out to whoever asks.
+        salt: sent to any client that asks.
         iterations: of PBKDF2.
-        stored_key: what a client's proof is checked with.
-        server_key: what our own proof is made with.
+        stored_key: checks a client's proof.
+        server_key: makes our own proof.
         address: whose they are, as `Credential.address`; None if they were made up for a name that
             cannot log in.
 
@@ -49,7 +49,7 @@ class ScramKeys:
 
 @dataclass(frozen=True, slots=True)
 class AppPassword:
-    """A password of one program of a user's, beside the main one.
+    """A password for one of a user's programs, beside the main one.
 
     Attributes:
         key: the part of the password by which it is found, no secret.
@@ -73,9 +73,9 @@ class Credential:
             ``{SCRAM-SHA-256}…`` and ``{PLAIN}…``. All are of the same password.
         app_passwords: further passwords.
         enabled: False refuses every login, and no later source is asked.
-        verify: for sources that can be asked but give nothing out (an LDAP bind, PAM): says whether
-            a password is right. Called on the reactor's thread; must not block. Its failure means
-            that the source is down.
+        verify: for sources that check passwords without revealing them (an LDAP bind, PAM):
+            returns whether a password is right. Called on the reactor's thread; must not block. Its
+            failure means that the source is down.
     """
 
     address: str
@@ -85,19 +85,19 @@ class Credential:
     verify: "Callable[[bytes], Deferred[bool]] | None" = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        """Name the user and no secret: this may end in a log."""
+        """Return the user's name and no secret: this may end in a log."""
         return f"Credential({self.address!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What decides which mechanisms a session is offered.
+    """The facts that decide which mechanisms a session is offered.
 
     Attributes:
         tls: the session is encrypted.
         certificate: the client showed a certificate that names somebody and was verified.
         knows: what the sources may know of passwords.
-        tokens: somebody here can check tokens.
+        tokens: tokens can be checked here.
     """
 
     tls: bool
@@ -108,14 +108,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class SASLSession:
-    """What a mechanism is told of the session that uses it.
+    """What a mechanism knows of the session that uses it.
 
     Attributes:
         facts: the session's.
         hostname: ours.
         offered: the names of all mechanisms that this session is offered.
         scram_keys: see `postroom.interfaces.ILoginSecrets.scram_keys`; None where there are none.
-        channel_binding: gives the octets of a channel binding by its name (RFC 5929, RFC 9266);
+        channel_binding: returns the octets of a channel binding by its name (RFC 5929, RFC 9266);
             None for one that this session does not have.
     """
 
@@ -127,11 +127,11 @@ class SASLSession:
 
 
 class BadToken(PostroomError):
-    """A token that is not believed, or does not claim what it has to; the text is for the log."""
+    """An invalid token, or one without the required claims; the text is for the log."""
 
 
 def readings(name: bytes, account: object) -> tuple[bytes, ...]:
-    """Return what a name may mean by which a client asks to act as an account.
+    """Return the accounts that a client's name for itself may mean.
 
     Args:
         name: as the client sent it.
@@ -148,26 +148,27 @@ def readings(name: bytes, account: object) -> tuple[bytes, ...]:
 class NotThatAccount(UnauthorizedLogin):
     """Credentials are right, but the client asks to act as another account than theirs.
 
-    The client hears 535, as after a wrong password; nobody has guessed, so it counts as no failure.
+    The client gets 535, as after a wrong password. Nobody guessed a password, so it does not count
+    as a failed login.
 
     RFC 4616 s2; RFC 4422 s3.4.1
     """
 
 
 class TokenRefused(UnauthorizedLogin):
-    """A token is wrong, and the client is told why, before it hears 535.
+    """A token is wrong; the client is told why before it gets 535.
 
     Attributes:
-        challenge: what to tell it, JSON.
+        challenge: the text for the client, JSON.
 
     RFC 7628 s3.2.2
     """
 
     def __init__(self, challenge: bytes) -> None:
-        """Take the JSON document."""
+        """Store the JSON document."""
         super().__init__("the token is refused")
         self.challenge = challenge
 
 
 class TokenOfAnother(TokenRefused, NotThatAccount):
-    """A token is right, but of another account than the client asks to act as."""
+    """A token is right, but the client asks to act as another account than its own."""

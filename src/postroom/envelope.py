@@ -2,7 +2,7 @@
 
 They belong to no room: the server makes them, deliveries read them, the queue stores what must
 outlive the session. All but `Envelope` are immutable; a session whose facts change (EHLO, TLS,
-AUTH) gets new facts, so that whoever holds the old ones is not surprised.
+AUTH) gets new facts, so that code that holds the old ones is not affected.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from enum import Enum, IntFlag
 from typing import Final
 
 from postroom.wire.commands import Mail, Rcpt
-from postroom.wire.paths import Mailbox, is_host_name
+from postroom.wire.paths import Mailbox, is_host_name, mailbox
 from postroom.wire.replies import Reply
 
 # Of general address literals, those whose octets mean nothing in a header.
@@ -24,15 +24,15 @@ _HEADER_NAME: Final = re.compile(rb"[A-Za-z0-9.:_\[\]-]+")
 
 @dataclass(frozen=True, slots=True)
 class TLSFacts:
-    """What is known of a session's TLS.
+    """The facts about a session's TLS.
 
     Attributes:
         version: as in ``TLSv1.3``.
         cipher: the suite's name.
         bits: the cipher's key length.
         client_verified: the client showed a certificate of an authority that the listener trusts.
-        client_name: whom that certificate names: its mail address, else its common name, else its
-            host name; None without one, or if it is not verified.
+        client_name: the subject of that certificate: its mail address, else its common name, else
+            its host name; None without one, or if it is not verified.
     """
 
     version: str
@@ -42,14 +42,14 @@ class TLSFacts:
     client_name: str | None = None
 
     def __str__(self) -> str:
-        """Give them for the log."""
+        """Return the facts as text for the log."""
         text = f"{self.version} {self.cipher}"
         return f"{text}, client {self.client_name} verified" if self.client_verified else text
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What is known of a session at one moment.
+    """The facts about a session at one moment.
 
     Attributes:
         role: the listener's role, ``"mx"``, ``"submission"`` or ``"lmtp"``.
@@ -60,7 +60,7 @@ class SessionFacts:
         extended: True after EHLO.
         tls: None in clear text.
         identity: the avatar id that authentication gave, None for an anonymous session.
-        forwarded: what a filter before us said of where the next message comes from, for the log.
+        forwarded: what XFORWARD told of the next message's origin, for the log.
     """
 
     role: str
@@ -76,8 +76,8 @@ class SessionFacts:
     def helo_name(self) -> bytes:
         """The greeting's argument if it is a domain or an address literal that a header can hold.
 
-        Empty for anything else: nobody but a check that asks for it should see what a client may
-        have made up of any octets.
+        Empty for anything else: only a check that asks for it should see octets that a client may
+        have made up.
 
         RFC 5321 s4.1.1.1, s4.4
         """
@@ -111,7 +111,7 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient that was accepted.
+    """An accepted recipient.
 
     Attributes:
         rcpt: the command.
@@ -142,7 +142,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """What an account may do at most; None sets no limit.
+    """The limits of an account; None sets no limit.
 
     Attributes:
         quota_octets: the mail that its Maildir may hold, in octets.
@@ -180,8 +180,8 @@ class Account:
         senders: what it may send as besides its own addresses: addresses, or ``@domain`` for all of
             a domain.
         limits: what it may do at most.
-        created_at: POSIX time from which on the address has been this account's, for RFC 7293; None
-            if nobody knows.
+        created_at: POSIX time since when the address has been this account's, for RFC 7293; None if
+            unknown.
     """
 
     address: str
@@ -195,9 +195,25 @@ class Account:
     limits: AccountLimits = UNLIMITED
     created_at: float | None = None
 
+    def delivery_address(self, separator: str) -> Mailbox:
+        """Return the address by which the queue, and other servers, find the account again.
+
+        It has the folder as its tag, unless that cannot be written.
+
+        Args:
+            separator: what divides user from tag; empty for none.
+
+        RFC 5233 s1
+        """
+        address = mailbox(self.address)
+        if not self.folder or not self.folder.isascii() or not separator:
+            return address
+        tag = f"{separator}{self.folder}".encode("ascii")
+        return Mailbox(address.local_part + tag, address.domain)
+
 
 class Writers(Enum):
-    """Who may write to an alias."""
+    """The senders that may write to an alias."""
 
     ANYONE = "anyone"
     USERS = "users"
@@ -212,7 +228,7 @@ class Alias:
 
     Attributes:
         address: lower case.
-        targets: addresses, or ``"discard:"``, which takes the mail and drops it.
+        targets: addresses, or ``"discard:"``, which accepts the mail and drops it.
         writers: who may write to it.
         passes_tags: True if the tag of ``alias+tag`` goes on to its targets.
     """
@@ -228,7 +244,7 @@ DISCARD: Final = "discard:"
 
 @dataclass(frozen=True, slots=True)
 class RelayRecipient:
-    """A recipient that is known in a domain whose mail is passed on."""
+    """A known recipient in a domain whose mail is relayed."""
 
     address: str
 
@@ -238,7 +254,7 @@ Entry = Account | Alias | RelayRecipient
 
 
 class DomainKind(Enum):
-    """What is done with a domain's mail."""
+    """How a domain's mail is handled."""
 
     LOCAL = "local"
     """It is delivered here."""
@@ -250,15 +266,15 @@ class DomainKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain whose mail we take.
+    """A domain whose mail we accept.
 
     Attributes:
         name: lower case.
-        catch_all: the address that gets what no account or alias takes; None refuses it.
-        kind: what is done with its mail.
+        catch_all: the address that gets mail for unknown recipients; None refuses it.
+        kind: how its mail is handled.
         target: the domain that an alias stands for; None for the other kinds.
-        any_recipient: True if all recipients of a relay-only domain are taken, not just those that
-            are listed.
+        any_recipient: True if all recipients of a relay-only domain are accepted, not just the
+            listed ones.
     """
 
     name: str
@@ -269,7 +285,7 @@ class Domain:
 
 
 class Trait(IntFlag):
-    """What is known of a message beside its envelope; the numbers are stored."""
+    """A property of a message beside its envelope; the numbers are stored."""
 
     TLS_OPTIONAL = 1
     """Its header says ``TLS-Required: No``: it goes out even where TLS fails (RFC 8689 s5)."""
@@ -314,7 +330,7 @@ class NewMessage:
 
 
 class Action(Enum):
-    """What became of a recipient, in the words of a report. RFC 3464 s2.3.3."""
+    """The result for a recipient, in the words of a report. RFC 3464 s2.3.3."""
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -327,15 +343,14 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What the sender of a message is told of one recipient.
+    """What a report states about one recipient.
 
     Attributes:
         rcpt: the recipient, with the parameters it came with.
-        action: what became of it.
+        action: the result for it.
         reply: the last answer about it.
         remote: the host that gave it, as ``host[address]:port``; empty if none did.
-        expired: True if its time was over: it was tried for as long as the queue does, or as its
-            sender wished.
+        expired: True if it was retried for as long as the queue may, or as its sender wished.
     """
 
     rcpt: Rcpt
@@ -364,7 +379,7 @@ _sequence = itertools.count(int.from_bytes(os.urandom(3), "big"))
 
 
 def _digits(number: int, width: int) -> str:
-    """Write a number in the alphabet above: no vowels, so that no id is ever a word."""
+    """Return a number in the alphabet above: no vowels, so that no id is ever a word."""
     text = ""
     while number or len(text) < width:
         number, rest = divmod(number, len(_ALPHABET))
@@ -376,9 +391,9 @@ _PROCESS: Final = _digits(int.from_bytes(os.urandom(3), "big"), 4)
 
 
 def new_queue_id() -> str:
-    """Make a queue id: unique over processes, nodes and restarts, sortable by second.
+    """Return a new queue id: unique over processes, nodes and restarts, sortable by second.
 
-    Seconds, then a number that counts up from a random start, then this process's random mark:
-    a clock that is set back or a process id that comes again cannot make an old id anew.
+    Seconds, then a number that counts up from a random start, then this process's random mark: a
+    clock that is set back or a reused process id cannot produce an old id again.
     """
     return _digits(int(time.time()), 6) + _digits(next(_sequence) % 7_311_616, 4) + _PROCESS

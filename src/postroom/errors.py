@@ -1,7 +1,7 @@
 """The exceptions of Postroom, and the one place where a failure becomes a reply.
 
-Only a deliberate `Refusal` is ever permanent. Whatever else is raised is our own fault, or the
-disk's: the peer gets a temporary reply, the log gets the rest, and nothing is lost (RFC 5321 s6.1).
+Only a deliberate `Refusal` is ever permanent. Any other exception is our own fault, or the disk's:
+the peer gets a temporary reply, the log gets the details, and nothing is lost (RFC 5321 s6.1).
 """
 
 import errno
@@ -23,13 +23,13 @@ class Refusal(PostroomError):
     """
 
     def __init__(self, reply: Reply) -> None:
-        """Take the reply that the peer is to get."""
+        """Store the reply that the peer is to get."""
         super().__init__(str(reply))
         self.reply = reply
 
 
 class UserError(PostroomError):
-    """Something that the person at the keyboard can mend; its text is the one line they are shown.
+    """An error that the user can correct; its text is the one line that they are shown.
 
     Wrong settings, an unknown account, a database that cannot be opened, a port in use: the command
     or the daemon prints the text and exits with status 1, without a traceback.
@@ -37,10 +37,10 @@ class UserError(PostroomError):
 
 
 class Unavailable(PostroomError):
-    """Something outside that we ask cannot answer now: a temporary failure, and no fault of ours.
+    """An outside service cannot answer now: a temporary failure, and not our fault.
 
-    Its text says what, in one line; whoever raises it has told the log, so that it needs no
-    traceback.
+    Its text names the service, in one line. The code that raises it has already logged the cause,
+    so no traceback is needed.
     """
 
 
@@ -51,7 +51,7 @@ _NO_SPACE_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def reply_for(error: BaseException) -> Reply:
-    """Give the reply for an exception.
+    """Return the reply for an exception.
 
     Args:
         error: what an extension point, the store or the disk raised.

@@ -7,9 +7,9 @@ the peer sees as 451 and the log as a failure (`postroom.errors.reply_for`).
 
 Extending Postroom is registering a zope adapter to one of these interfaces, or shipping a Twisted
 plugin that provides one. Twisted's own `IMessageDelivery`, `IMessageDeliveryFactory` and
-`IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.legacy` adapts them to
-`ITransactionDelivery`. `postroom.delivery.esmtp_delivery` adapts an `ITransactionDelivery` to
-`IMessageDelivery`, for `twisted.mail.smtp.ESMTP`.
+`IMessage` (in `twisted.mail.interfaces`) work unchanged: `postroom.delivery.twisted_adapter` adapts
+them to `ITransactionDelivery`. `postroom.delivery.esmtp_delivery` adapts an `ITransactionDelivery`
+to `IMessageDelivery`, for `twisted.mail.smtp.ESMTP`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,14 +30,14 @@ from postroom.wire.replies import Reply
 
 
 class ITransactionDelivery(Interface):
-    """What becomes of the mail of one session: the avatar that the portal gives to the server.
+    """Decides about the mail of one session: the avatar that the portal returns to the server.
 
     The portal's mind is the session's `SessionFacts`. An avatar serves one session, transaction
     after transaction; transactions never overlap.
     """
 
     def validate_sender(envelope: Envelope) -> "Reply | Deferred[Reply | None] | None":
-        """Say whether this sender may send.
+        """Check whether this sender may send.
 
         Called once for each MAIL that is well formed and in sequence. May answer later.
 
@@ -46,10 +46,9 @@ class ITransactionDelivery(Interface):
         """
 
     def validate_recipient(envelope: Envelope, rcpt: Rcpt) -> "object | Deferred[object]":
-        """Say whether this recipient is taken, and where its mail goes.
+        """Check whether this recipient is accepted, and decide where its mail goes.
 
-        Called for each RCPT in order, never before the one ahead of it was answered. May answer
-        later.
+        Called for each RCPT in order, never before the previous one was answered. May answer later.
 
         Returns:
             A `Reply` of 4yz or 5yz to refuse; anything else accepts, and is kept as
@@ -57,7 +56,7 @@ class ITransactionDelivery(Interface):
         """
 
     def begin(envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        """Begin to take the content.
+        """Start to accept the content of a message.
 
         Called at DATA, with at least one recipient, before 354. May answer later. Raising refuses
         DATA.
@@ -72,13 +71,13 @@ class IDeliveryTransaction(Interface):
     """
 
     def write(chunk: bytes) -> "Deferred[None] | None":
-        """Take a piece of the content, dots unstuffed, line ends CRLF.
+        """Accept a piece of the content, dots unstuffed, line ends CRLF.
 
         Args:
             chunk: any length from 1 octet; immutable, and may be kept.
 
         Returns:
-            None to go on; a Deferred to have the peer paused until it fires. Its failure ends the
+            None to continue; a Deferred to pause the peer until it fires. Its failure ends the
             transaction, and the server calls `abort`.
         """
 
@@ -94,29 +93,29 @@ class IDeliveryTransaction(Interface):
         """
 
     def abort() -> None:
-        """Forget the content; leave nothing behind. Must not raise."""
+        """Drop the content; leave nothing behind. Must not raise."""
 
 
 class IContent(Interface):
-    """A message's content at rest: header and body, line ends CRLF, no dot stuffing."""
+    """A message's complete content: header and body, line ends CRLF, no dot stuffing."""
 
     size_octets = Attribute("Its length, an int.")
 
     def chunks() -> "Iterator[bytes]":
-        """Give the content in pieces of at most 256 KiB.
+        """Yield the content in pieces of at most 256 KiB.
 
-        It may read from a disk: call it from a worker thread. Each call begins anew.
+        It may read from a disk: call it from a worker thread. Each call starts from the beginning.
         """
 
     def in_memory() -> "Sequence[bytes] | None":
-        """Give the content's pieces if all of it is in memory, else None. Never blocks."""
+        """Return the content's pieces if all of it is in memory, else None. Never blocks."""
 
 
 class IFileContent(Interface):
-    """An add-on for content whose bulk may lie in an open file."""
+    """An optional interface of content whose bulk may lie in an open file."""
 
     def in_file() -> "tuple[Sequence[bytes], int] | None":
-        """Give what comes before the file, and its descriptor; None if there is no such file.
+        """Return what comes before the file, and its descriptor; None if there is no such file.
 
         The content is those octets, then the whole file. Neither is changed any more. Never blocks.
         """
@@ -128,7 +127,7 @@ class IChunkSource(Interface):
     size_octets = Attribute("The whole length, an int.")
 
     def chunk(index: int) -> "bytes | Deferred[bytes]":
-        """Give piece number ``index``, counted from 0, of at most 256 KiB.
+        """Return piece number ``index``, counted from 0, of at most 256 KiB.
 
         Returns:
             Octets; empty past the last piece. Any piece may be asked for again.
@@ -136,32 +135,32 @@ class IChunkSource(Interface):
 
 
 class IDirectory(Interface):
-    """Where domains, accounts and aliases are looked up.
+    """Looks up domains, accounts and aliases.
 
-    Domains are asked for in A-labels and lower case, local parts as `postroom.international` brings
-    them into one form.
+    Domains are passed in A-labels and lower case, local parts in the canonical form of
+    `postroom.international`.
 
-    A look-up that cannot be made now (source down) must raise or fail: the peer is told 451, never
-    "no such user".
+    A look-up that cannot be made now (source down) must raise or fail: the peer gets 451, never "no
+    such user".
     """
 
     def revision() -> int:
-        """Give a number that changes when any answer below may have changed. Never blocks.
+        """Return a number that changes when any answer below may have changed. Never blocks.
 
-        The routing keeps positive answers for as long as it stays the same.
+        The routing caches positive answers until it changes.
         """
 
     def find_domain(name: str) -> "Deferred[Domain | None]":
-        """Look up a domain whose mail is taken here; None if it is not one of them.
+        """Return a domain whose mail is accepted here, or None.
 
-        What becomes of the mail of one that is found is in `Domain.kind`.
+        `Domain.kind` says what happens to its mail.
         """
 
     def find_address(address: str) -> "Deferred[Entry | None]":
-        """Look ``local-part@domain`` up, exactly; None if nothing has that address.
+        """Return the account or alias with exactly this ``local-part@domain``, or None.
 
         Every address of an account finds it, with `Account.address` the first of them. Never called
-        for an address of a domain that is an alias: the routing puts the other domain in first.
+        for an address of a domain that is an alias: the routing replaces the domain first.
         """
 
 
@@ -184,16 +183,16 @@ class ISendingCounts(Interface):
 
 
 class ICredentialSource(Interface):
-    """A source of logins: where users and their passwords are looked up.
+    """A source of logins: it looks up users and their passwords.
 
     Sources are asked in the order of the settings. The first that knows a user decides on the
-    login; a source that could not be asked makes a login that no other accepts fail for now (454).
+    login; if a source could not be asked, a login that no other source accepts fails for now (454).
     """
 
     knows = Attribute("What it may know: a frozenset of `postroom.credentials.Knowledge`.")
 
     def find_credential(username: bytes) -> "Deferred[Credential | None]":
-        """Look a user up.
+        """Return a user's credential, or None.
 
         Called at most once for each login, and before anything else is done with it. Must not block
         the reactor's thread.
@@ -203,8 +202,8 @@ class ICredentialSource(Interface):
                 names, a bare name.
 
         Returns:
-            None if there is no such user here: the next source is asked. Somebody who is there and
-            may not log in is a `Credential` that is not enabled.
+            None if there is no such user here: the next source is asked. A user who exists
+            and may not log in is a `Credential` that is not enabled.
 
         Raises:
             Exception: the source is down. The peer gets 454 4.7.0, never 535.
@@ -212,10 +211,10 @@ class ICredentialSource(Interface):
 
 
 class ICredentialStore(ICredentialSource):
-    """An add-on for sources that take better hashes, and note what was used.
+    """An optional interface of sources that store better hashes and record app passwords' use.
 
-    Called after a login that was right, and not waited for: a failure is logged, and the next login
-    tries again.
+    Called after a successful login, which does not wait for it: a failure is logged, and the next
+    login tries again.
     """
 
     def replace_stored(
@@ -230,24 +229,24 @@ class ICredentialStore(ICredentialSource):
         """
 
     def app_password_used(address: str, key: str) -> "Deferred[None]":
-        """Note that an app password was used just now."""
+        """Record that an app password was used just now."""
 
 
 class IProvenUser(ICredentials):
-    """Credentials of somebody who has proven already who they are: by SCRAM, or by a certificate.
+    """Credentials of a user whose identity is already proven: by SCRAM, or by a certificate.
 
-    Only a mechanism makes them, and only when the proof is complete. The checker says whose account
-    it is, and whether it may log in.
+    Only a mechanism creates them, and only when the proof is complete. The checker finds the
+    account, and whether it may log in.
     """
 
     username = Attribute("As it was proven, bytes.")
 
 
 class IBearerToken(ICredentials):
-    """Credentials that consist of a token which somebody else gave out.
+    """Credentials that consist of a token, issued by somebody else.
 
-    A checker that refuses one may do so with `postroom.credentials.TokenRefused`, whose text the
-    client is told.
+    A checker that refuses one may do so with `postroom.credentials.TokenRefused`, whose text is
+    sent to the client.
 
     RFC 7628 s3.1
     """
@@ -257,14 +256,14 @@ class IBearerToken(ICredentials):
 
 
 class ILoginSecrets(Interface):
-    """What mechanisms may ask that never see a password."""
+    """The secrets for mechanisms that never see a password."""
 
     knows = Attribute(
         "What all sources together may know: a frozenset of `postroom.credentials.Knowledge`."
     )
 
     def scram_keys(username: bytes) -> "Deferred[ScramKeys]":
-        """Give a user's keys, or such as nobody has, which look no different.
+        """Return a user's keys; for an unknown user, keys that look no different.
 
         Raises:
             Refusal: 454 4.7.0, they cannot be looked up now.
@@ -272,21 +271,21 @@ class ILoginSecrets(Interface):
 
 
 class ITokenReader(Interface):
-    """Reads tokens; what has to be claimed by one is checked elsewhere."""
+    """Reads and verifies tokens; the claims that one must have are checked elsewhere."""
 
     def claims(token: str) -> "Deferred[Mapping[str, Any]]":
-        """Say what a token claims, after it was found to be genuine.
+        """Return the claims of a token, after it was found to be genuine.
 
         Raises:
             postroom.credentials.BadToken: it is not.
-            Exception: that cannot be found out now. The peer gets 454 4.7.0.
+            Exception: the token cannot be checked now. The peer gets 454 4.7.0.
         """
 
 
 class ISASLMechanism(Interface):
     """A SASL mechanism, of ours or of a Twisted plugin that also provides `IPlugin`.
 
-    Settings name the mechanisms that are used, in order; one that they do not name does nothing.
+    The settings name the mechanisms that are used, in order; any other is not used.
     """
 
     name = Attribute(
@@ -297,23 +296,23 @@ class ISASLMechanism(Interface):
     )
 
     def is_offered(offer: Offer) -> bool:
-        """Say whether it can work for a session like this; only then EHLO names it.
+        """Return whether it can work for a session like this; only then does EHLO name it.
 
-        Called when a session of a new kind begins, and kept. Must not block.
+        Called when a session of a new kind starts; the answer is kept. Must not block.
         """
 
     def steps(session: SASLSession) -> "IChallengeResponse":
-        """Begin an exchange.
+        """Start an exchange.
 
-        Called once for each AUTH. What it gives provides `twisted.mail`'s `IChallengeResponse` and
-        the credentials interface that a checker of the portal takes, with a ``username``:
+        Called once for each AUTH. The result provides `twisted.mail`'s `IChallengeResponse` and the
+        credentials interface that a checker of the portal takes, with a ``username``:
         `twisted.mail`'s own classes do. For each round ``getChallenge`` is called once and, with
         what the client answered, ``setResponse``; when ``moreChallenges`` says that there are none
         left, the portal is asked. With an initial response the first challenge is not sent.
 
-        An attribute ``authorize_as``, bytes, may name whom the client asks to act as: by default,
-        and if it is empty, the account that logs in. Any other name has to be one of that account;
-        it is compared after the login.
+        An attribute ``authorize_as``, bytes, may name the account as which the client asks to act:
+        by default, and if it is empty, the account that logs in. Any other name has to be one of
+        that account; it is compared after the login.
 
         The first two may answer later. Either may raise `twisted.cred.error.LoginFailed` (535) or
         `Refusal`; anything else is a fault of ours (454).
@@ -321,38 +320,38 @@ class ISASLMechanism(Interface):
 
 
 class ILoginGuard(Interface):
-    """Watches failed logins, and makes guessing slow. Nothing here may block or answer later."""
+    """Counts failed logins, and slows down guessing. No method may block or answer later."""
 
     def refusal(client: str, username: "bytes | None") -> "Reply | None":
-        """Say whether somebody may try to log in now.
+        """Return a refusal if this client or user may not try to log in now.
 
         Called at AUTH, without a user name, and once more when one is known, before its password is
         looked at.
 
         Returns:
-            None to go on, or a 4yz reply.
+            None to continue, or a 4yz reply.
         """
 
     def failed(client: str, username: bytes) -> float:
-        """Take note of a login that was wrong; not of one that failed for a fault of ours.
+        """Record a failed login; not called for one that failed through our own fault.
 
         Returns:
-            How many seconds after its last line the client may have its answer.
+            The delay of the answer: seconds after the client's last line.
         """
 
     def succeeded(client: str, username: bytes) -> None:
-        """Take note of a login that was right."""
+        """Record a successful login."""
 
 
 class IInquiries(Interface):
-    """An add-on for avatars that answer VRFY and EXPN.
+    """An optional interface of avatars that answer VRFY and EXPN.
 
     Found by ``IInquiries(avatar, None)``. Called only where ``session.vrfy`` and ``session.expn``
     allow it.
     """
 
     def verify(text: bytes) -> "Mailbox | Reply | Deferred[Mailbox | Reply | None] | None":
-        """Say whether there is such a mailbox. May answer later.
+        """Return whether a mailbox exists. May answer later.
 
         Args:
             text: what the peer sent after VRFY: a name, a mailbox, a path in brackets.
@@ -363,11 +362,11 @@ class IInquiries(Interface):
         """
 
     def expand(text: bytes) -> "Sequence[Mailbox] | Deferred[Sequence[Mailbox] | None] | None":
-        """Give the members of a list, or the targets of an alias; None if there is none such."""
+        """Return the members of a list, or the targets of an alias; None if there is none."""
 
 
 class IQueueFlush(Interface):
-    """Has what waits for a host sent now, as ETRN asks. RFC 1985 is its reference."""
+    """Sends what waits for a host, as ETRN requests. RFC 1985 is its reference."""
 
     def flush_domain(domain: str, subdomains: bool) -> "int | Deferred[int | None] | None":
         """Make all that waits for a domain due at once.
@@ -388,22 +387,22 @@ class IQueueFlush(Interface):
 
 
 class IExtension(IPlugin):
-    """An SMTP extension that Postroom does not have: an EHLO keyword and parameters of its own.
+    """An SMTP extension from outside Postroom: an EHLO keyword and its parameters.
 
     The daemon finds it by ``twisted.plugin.getPlugins(IExtension)``; a program that embeds Postroom
-    gives it to `postroom.server.listener.Listener.add_extension`. All methods are called on the
+    passes it to `postroom.server.listener.Listener.add_extension`. All methods are called on the
     reactor's thread, must not block, and never answer later.
 
-    The parameters of a message that was accepted are kept in the queue with it, MAIL's in
-    the message's and RCPT's in each recipient's, as they were sent. A next hop that offers
-    the keyword gets them; for one that does not, `needed_at_next_hop` decides.
+    The queue keeps the parameters of an accepted message as they were sent: those of MAIL with the
+    message, those of RCPT with each recipient. A next hop that offers the keyword gets them; for
+    one that does not, `needed_at_next_hop` decides.
     """
 
     def keyword() -> str:
-        """Give the EHLO keyword, in upper case: letters, digits, hyphens. RFC 5321 s4.1.1.1."""
+        """Return the EHLO keyword, in upper case: letters, digits, hyphens. RFC 5321 s4.1.1.1."""
 
     def arguments(role: str, tls: bool, authenticated: bool) -> "str | None":
-        """Give what EHLO says after the keyword, perhaps nothing; None offers no such extension.
+        """Return the text after the keyword in EHLO, perhaps empty; None to not offer it.
 
         Called once for each kind of session, and kept.
 
@@ -414,16 +413,16 @@ class IExtension(IPlugin):
         """
 
     def mail_parameters() -> "Sequence[Parameter[Any]]":
-        """Give the parameters of MAIL that it brings; their ``extension`` must be the keyword.
+        """Return the parameters of MAIL that it adds; their ``extension`` must be the keyword.
 
         `Parameter.read` gets each value as it was sent and raises `ValueError` if it is none: 501.
         """
 
     def rcpt_parameters() -> "Sequence[Parameter[Any]]":
-        """Give the parameters of RCPT that it brings; as `mail_parameters`."""
+        """Return the parameters of RCPT that it adds; as `mail_parameters`."""
 
     def needed_at_next_hop(parameters: "Mapping[str, str | None]") -> bool:
-        """Say whether a message must not go to a host that does not offer the keyword.
+        """Return whether a message must not go to a host that does not offer the keyword.
 
         Called by the relay for a message that has parameters of this extension, when the next hop
         lacks it. If True the recipients fail (5.6.3 unless another host will do), else the message
@@ -435,17 +434,17 @@ class IExtension(IPlugin):
 
 
 class IQueue(Interface):
-    """The durable queue, as deliveries see it."""
+    """The durable queue, as deliveries use it."""
 
     def enqueue(message: NewMessage, content: IContent) -> "Deferred[None]":
-        """Store a message and see to its delivery.
+        """Store a message and schedule its delivery.
 
         Fires when the message survives a power cut. Fails if it was not stored, and then nothing of
         it remains. The content is read before it fires and not after, so it may be closed then.
         """
 
     def notify(message: NewMessage, header: bytes, notices: "Sequence[Notice]") -> "Deferred[None]":
-        """Send the sender of a message a report of what became of recipients.
+        """Send the sender of a message a report on some of its recipients.
 
         Fires when the report is queued. Whether the sender wants it was decided before.
 
@@ -475,10 +474,10 @@ class ILocalAgent(Interface):
 
 
 class IResolver(Interface):
-    """DNS, as the relay asks it."""
+    """DNS, as the relay uses it."""
 
     def lookup_mx(domain: str) -> "Deferred[Sequence[tuple[int, str]]]":
-        """Look MX records up.
+        """Return the MX records of a domain.
 
         Returns:
             (preference, exchange) pairs in the order of the answer, exchanges in lower case without
@@ -489,7 +488,7 @@ class IResolver(Interface):
         """
 
     def lookup_addresses(host: str) -> "Deferred[Sequence[str]]":
-        """Look A and AAAA records up.
+        """Return the addresses of a host, from its A and AAAA records.
 
         Returns:
             IP addresses as text; none if the host exists without addresses.
@@ -500,10 +499,10 @@ class IResolver(Interface):
 
 
 class IIdentified(Interface):
-    """An add-on for avatars that know a better name for their user than the one typed at login."""
+    """An optional interface of avatars that know their user's canonical name."""
 
     def identity() -> "str | None":
-        """Give the name for trace headers, logs and `SessionFacts.identity`.
+        """Return the name for trace headers, logs and `SessionFacts.identity`.
 
         Called once, right after the login that made the avatar; None if the avatar is anonymous.
         """

@@ -1,4 +1,4 @@
-"""Addresses beyond ASCII, in the form in which they are kept and compared.
+"""Addresses beyond ASCII, in the form in which they are stored and compared.
 
 *Domains* are compared by their A-labels in lower case: what people type is mapped as UTS 46 says
 (case, width, the ideographic full stop), without changing whom the mail is for: the deviation
@@ -7,8 +7,8 @@ in DNS do and those of hosts should not.
 
 *Local parts* are compared in NFC, without case. RFC 6531 leaves that to the host whose mailboxes
 they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII ever becomes one of
-ASCII. The Kelvin sign does not become a k, nor the long s an s, nor a sharp s two of them: whoever
-registers a look-alike of ``kim`` does not get kim's mail.
+ASCII. The Kelvin sign does not become a k, nor the long s an s, nor a sharp s two of them:
+registering a look-alike of ``kim`` does not get kim's mail.
 
 Who controls the input: whoever wrote the address.
 """
@@ -24,7 +24,7 @@ _NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 10
 
 
 def ascii_name(name: str) -> str:
-    """Return a domain name in A-labels, lower case; an ASCII one only gets into lower case.
+    """Return a domain name in A-labels, lower case; an ASCII name is only lowered.
 
     A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
 
@@ -59,7 +59,7 @@ def _ascii_label(label: str) -> str:
 
 
 def local_key(local_part: bytes) -> bytes:
-    """Give a local part in the form in which it is compared.
+    """Return a local part in the form in which it is compared.
 
     Args:
         local_part: without quotes; UTF-8 if it is not ASCII.
@@ -85,7 +85,7 @@ def local_key(local_part: bytes) -> bytes:
 
 
 def _folded(character: str) -> str | None:
-    """Fold a character's case; None if it has to stay as it is, or it would become ASCII."""
+    """Return a character in folded case; None if it must stay as it is."""
     if character.isascii():
         return character.lower()
     for folded in (character.casefold(), character.lower()):
@@ -95,7 +95,7 @@ def _folded(character: str) -> str | None:
 
 
 def address_key(local_part: bytes, domain: str) -> str:
-    """Give an address in the form in which directories keep it.
+    """Return an address in the form in which directories store it.
 
     Args:
         local_part: as sent.

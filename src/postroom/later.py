@@ -1,16 +1,18 @@
-"""Answers that are there now, or come later.
+"""Answers that are available now or come later.
 
 An extension point may answer at once or later, as a value, a `Deferred` or a coroutine, and it may
-raise. Here all of these become one of two: a value now, or a Deferred. An answer that is known
-already never costs a turn of the reactor, nor a Deferred.
+raise. Here all of these become one of two: a value now, or a Deferred. An answer that is already
+known costs neither a turn of the reactor nor a Deferred.
 """
 
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 
 def now_or_later(answer: object) -> object:
@@ -34,13 +36,15 @@ def now_or_later(answer: object) -> object:
     return _value_of(outcome[0])
 
 
-def chain(answer: object, step: Callable[..., object], *args: object) -> object:
+def chain(
+    answer: object, step: "Callable[..., T | Deferred[T]]", *args: object
+) -> "T | Deferred[T]":
     """Call a function with an answer and further arguments, now or when the answer comes.
 
     Args:
-        answer: as an extension point gave it.
+        answer: what an extension point returned.
         step: the function.
-        args: what it gets besides the answer.
+        args: its arguments after the answer.
 
     Returns:
         What the function returns, or a Deferred of it.
@@ -52,6 +56,16 @@ def chain(answer: object, step: Callable[..., object], *args: object) -> object:
     if isinstance(known, Deferred):
         return known.addCallback(step, *args)
     return step(known, *args)
+
+
+async def result_of(answer: "T | Deferred[T]") -> T:
+    """Return the value of an answer, once there is one; for coroutines.
+
+    Raises:
+        Exception: what the answer failed with.
+    """
+    known = now_or_later(answer)
+    return cast(T, await known if isinstance(known, Deferred) else known)
 
 
 def _value_of(outcome: object) -> object:

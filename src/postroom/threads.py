@@ -1,9 +1,9 @@
-"""From a thread of ours to the reactor's.
+"""Calls from a worker thread into the reactor's thread.
 
 The reactor is woken by an octet written to a pipe of its own. If even that write fails (descriptors
-or memory are short, a fault is injected), the call stands in the reactor's queue all the same, and
-runs with its next turn. The thread that called must not end for it: it is the only one that writes
-the queue, or the Maildirs.
+or memory are short, a fault is injected), the call is still in the reactor's queue, and runs with
+its next turn. The thread that called must not end for it: it is the only one that writes the queue,
+or the Maildirs.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _log = Logger()
 def call_in_reactor(
     reactor: IReactorFromThreads, call: Callable[..., object], *arguments: Any
 ) -> None:
-    """Have the reactor's thread call something; never raises for a wake-up that failed."""
+    """Call a function in the reactor's thread; a wake-up that fails is logged, never raised."""
     try:
         reactor.callFromThread(call, *arguments)
     except OSError as error:

@@ -11,6 +11,7 @@ from tests.architecture.sources import Import, Module, imports, modules, parse
 GROUND = {
     "wire",
     "errors",
+    "settings",
     "interfaces",
     "envelope",
     "credentials",
@@ -18,6 +19,7 @@ GROUND = {
     "maildirs",
     "later",
     "threads",
+    "batching",
     "international",
     "revision_cache",
 }
@@ -29,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),
     "wire": set(),
     "errors": {"wire"},
+    "settings": {"wire", "errors"},
     "envelope": {"wire"},
     "credentials": {"envelope", "errors"},
     "interfaces": {"wire", "errors", "envelope", "credentials"},
@@ -37,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "later": set(),
     "threads": set(),
     "revision_cache": set(),
+    "batching": {"threads"},
     "international": {"wire"},
     **dict.fromkeys(ROOMS, GROUND),
     "directory": GROUND,

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.testing.conformance.sockets import SocketLine
+from postroom.testing.conformance.sockets import SocketConnection
 from postroom.wire.replies import Reply
 from tests.conformance.daemon import DOMAIN, daemon
 from tests.daemon import Daemon
@@ -24,7 +24,7 @@ class Client:
 
     def __init__(self, server: Daemon, transport: str, timeout_seconds: float = 10) -> None:
         place = ("127.0.0.1", server.ports[_LISTENERS[transport]])
-        self.line = SocketLine(place, tls=transport == "tls", timeout_seconds=timeout_seconds)
+        self.line = SocketConnection(place, tls=transport == "tls", timeout_seconds=timeout_seconds)
         self.line.hear()
         self.say("EHLO client.example")
         if transport == "starttls":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.capture.replay import Step, _Replay, replay
-from postroom.capture.sessions import Session
+from postroom.capture.replay import ReplayStep, _Replay, replay
+from postroom.capture.sessions import CapturedSession
 from postroom.errors import UserError
 from postroom.wire.replies import Reply, reply
 from tests.capture.wire import Line, sessions_in, write_pcap
@@ -62,13 +62,13 @@ def begin() -> Line:
 class ReplayTests(SynchronousTestCase):
     """What is sent, and what is compared."""
 
-    def session(self, line: Line) -> Session:
+    def session(self, line: Line) -> CapturedSession:
         path = write_pcap(Path(self.mktemp()), line.frames)
         return sessions_in(path, keep_octets=True)[0]
 
     def replay(
         self, line: Line, *script: tuple[bytes, bytes], seconds: float = 10, closes: bool = False
-    ) -> list[Step]:
+    ) -> list[ReplayStep]:
         self.server = Server(*script, closes=closes)
         self.addCleanup(self.server.stop)
         return list(replay(self.session(line), "127.0.0.1", self.server.port, seconds))
@@ -151,7 +151,7 @@ class ReplayTests(SynchronousTestCase):
         self.assertEqual(steps[-1].lines, ("[the server has closed]",))
         self.assertTrue(steps[-2].differs)
 
-    def assert_cut_short(self, steps: list[Step], *heard: str) -> None:
+    def assert_cut_short(self, steps: list[ReplayStep], *heard: str) -> None:
         """Check what the server said where it said something else, and how it ended."""
         different = [str(step.heard) for step in steps if step.differs]
         self.assertEqual(different, [*heard, "None"])
@@ -214,7 +214,7 @@ class ReplayTests(SynchronousTestCase):
             [line for step in steps[-3:] for line in step.lines],
             [
                 "[not sent, or not all of it: Broken pipe]",
-                "[said besides: 421 b]",
+                "[further reply: 421 b]",
                 "[the server has closed]",
             ],
         )

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.capture import recognition
 from postroom.capture.files import CaptureFile
-from postroom.capture.recognition import Kind, kind_of
+from postroom.capture.recognition import StreamKind, kind_of
 from postroom.capture.sessions import Sessions
 from postroom.capture.transcript import text_lines
 from tests.capture.wire import ACK, RST, SYN, Frame, Line, shown, write_pcap
@@ -158,7 +158,7 @@ class ForeignTests(Reading):
         file = CaptureFile(write_pcap(Path(self.mktemp()), line.frames))
         self.addCleanup(file.close)
         for segment in file.segments():
-            opening.take(recognition.Delivery(0, True, segment.payload))
+            opening.take(recognition.StreamPart(0, True, segment.payload))
         self.assertLess(sum(len(each.octets) for each in opening.deliveries), 70_000)
 
 
@@ -190,18 +190,18 @@ class SessionTests(Reading):
 
     def test_kinds(self) -> None:
         for head, from_client, from_start, kind in (
-            (b"\x17\x03", True, True, Kind.OTHER),
-            (b"\x17\x03", True, False, Kind.TLS),
-            (b"\x16\x02", True, True, Kind.OTHER),
+            (b"\x17\x03", True, True, StreamKind.OTHER),
+            (b"\x17\x03", True, False, StreamKind.TLS),
+            (b"\x16\x02", True, True, StreamKind.OTHER),
             (b"\x16", False, True, None),
-            (b"2200 x", False, True, Kind.OTHER),
+            (b"2200 x", False, True, StreamKind.OTHER),
             (b"220", False, True, None),
-            (b"250\n", False, True, Kind.SMTP),
-            (b"199 x", False, True, Kind.OTHER),
+            (b"250\n", False, True, StreamKind.SMTP),
+            (b"199 x", False, True, StreamKind.OTHER),
             (b"STARTTLS", True, True, None),
-            (b"STARTTLS\r", True, True, Kind.SMTP),
-            (b"STARTTLSX", True, True, Kind.OTHER),
-            (b"EHLOX c", True, True, Kind.OTHER),
+            (b"STARTTLS\r", True, True, StreamKind.SMTP),
+            (b"STARTTLSX", True, True, StreamKind.OTHER),
+            (b"EHLOX c", True, True, StreamKind.OTHER),
         ):
             self.assertIs(kind_of(head, from_client, from_start), kind, head)
 

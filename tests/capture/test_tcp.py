@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.capture import tcp
 from postroom.capture.files import Endpoint, Segment
-from postroom.capture.tcp import Connection, Delivery
+from postroom.capture.tcp import StreamPart, TcpConnection
 
 CLIENT, SERVER = Endpoint("192.0.2.1", 1), Endpoint("192.0.2.2", 25)
 START = 2**32 - 5  # numbers wrap within every test
@@ -24,8 +24,8 @@ def segment(
 
 def deliveries(segments: list[Segment], from_start: bool = True) -> list[tuple[bytes, int]]:
     """Put segments together; gives what was said, and what was lost, in its order."""
-    connection = Connection(CLIENT, SERVER, from_start)
-    found: list[Delivery] = []
+    connection = TcpConnection(CLIENT, SERVER, from_start)
+    found: list[StreamPart] = []
     if from_start:
         found += connection.take(segment(-1, syn=True))
     for each in segments:
@@ -79,8 +79,8 @@ class ReassemblyTests(SynchronousTestCase):
             [segment(6, b"ghi"), segment(0, b"", ack=9, server=True)],
             [segment(0, b"", ack=6, server=True), segment(6, b"ghi")],
         ):
-            connection = Connection(CLIENT, SERVER, True)
-            found: list[Delivery] = []
+            connection = TcpConnection(CLIENT, SERVER, True)
+            found: list[StreamPart] = []
             for each in (segment(-1, syn=True), segment(0, b"abc"), *later):
                 found += connection.take(each)
             self.assertEqual([each.lost for each in found], [0, 3, 0])
@@ -119,7 +119,7 @@ class ConnectionTests(SynchronousTestCase):
     """Both directions."""
 
     def test_the_end(self) -> None:
-        connection = Connection(CLIENT, SERVER, True)
+        connection = TcpConnection(CLIENT, SERVER, True)
         for each in (segment(-1, syn=True), segment(0, fin=True)):
             list(connection.take(each))
         self.assertFalse(connection.over)
@@ -127,6 +127,6 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(connection.over)
 
     def test_a_reset(self) -> None:
-        connection = Connection(CLIENT, SERVER, True)
+        connection = TcpConnection(CLIENT, SERVER, True)
         list(connection.take(segment(0, rst=True, server=True)))
         self.assertTrue(connection.over and connection.reset)

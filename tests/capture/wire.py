@@ -10,7 +10,7 @@ import dpkt
 
 from postroom.capture.conversation import Conversation
 from postroom.capture.files import CaptureFile
-from postroom.capture.sessions import Session, Sessions
+from postroom.capture.sessions import CapturedSession, Sessions
 
 Frame = tuple[float, bytes]
 SYN, ACK, FIN, RST = dpkt.tcp.TH_SYN, dpkt.tcp.TH_ACK, dpkt.tcp.TH_FIN, dpkt.tcp.TH_RST
@@ -136,7 +136,7 @@ def write_pcapng(path: Path, frames: Iterable[Frame], link_type: int = 1) -> Pat
     return path
 
 
-def sessions_in(path: Path, **options: object) -> list[Session]:
+def sessions_in(path: Path, **options: object) -> list[CapturedSession]:
     """Read a file's sessions."""
     sessions = Sessions(**options)  # type: ignore[arg-type]
     file = CaptureFile(path)

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.certificates.acme import ACMESettings, Order
+from postroom.certificates.acme import Order
 from postroom.certificates.challenges import HTTP_PATH, Challenges, http_site
 from postroom.certificates.identity import Identity
+from postroom.certificates.model import ACMESettings
 from postroom.certificates.self_signed import sign
 from postroom.errors import UserError
 from tests.certificates.test_renewal import DAY, NOW

@@ -18,10 +18,10 @@ from postroom.certificates.model import ClientCertificates, ListenerPolicy
 from postroom.certificates.self_signed import sign
 from postroom.certificates.store import (
     ACMESource,
+    CertificateSource,
     CertificateStore,
     FileSource,
     SelfSignedSource,
-    Source,
     StoreSettings,
 )
 from postroom.errors import UserError
@@ -68,7 +68,7 @@ class StoreCase(SynchronousTestCase):
         pair.certificate.write_bytes(chain_pem(identity))
         pair.key.write_bytes(key_pem(identity))
 
-    def make(self, *sources: Source, client_ca: Path | None = None) -> CertificateStore:
+    def make(self, *sources: CertificateSource, client_ca: Path | None = None) -> CertificateStore:
         store = CertificateStore(StoreSettings(sources, client_ca=client_ca), lambda _: None)
         store.load(NOW, lambda _: True)
         store.check(NOW)  # what runs out is told today
@@ -236,7 +236,7 @@ class BrokenFileTests(StoreCase):
     def test_one_that_has_run_out(self) -> None:
         old = issue("mx.example.org", days=-1)
         self.write(self.pairs[0], old)
-        self.refuse(f"{self.pairs[0].certificate}: ran out on {old.expires_at:%Y-%m-%d}")
+        self.refuse(f"{self.pairs[0].certificate}: expired on {old.expires_at:%Y-%m-%d}")
 
     def test_one_that_openssl_will_not_have(self) -> None:
         self.write(self.pairs[0], weak_identity())
@@ -356,12 +356,12 @@ class ExpiryTests(StoreCase):
             (line,) = self.lines(day)
             self.assertEqual(
                 line,
-                f"The certificate {path} runs out on {until:%Y-%m-%d}, in {left} days:"
+                f"The certificate {path} expires on {until:%Y-%m-%d}, in {left} days:"
                 " put a new one there",
             )
             self.assertEqual(self.lines(day), [])
         (line,) = self.lines(101)
-        self.assertIn(f"The certificate {path} ran out on {until:%Y-%m-%d}", line)
+        self.assertIn(f"The certificate {path} expired on {until:%Y-%m-%d}", line)
 
     def test_a_new_one_ends_it(self) -> None:
         self.assertEqual(len(self.lines(80)), 1)
@@ -388,8 +388,8 @@ class ExpiryTests(StoreCase):
         # Renewal may come some days later than two thirds of a life: that is no reason to worry.
         self.assertEqual(list(store.expiry_warnings(NOW + datetime.timedelta(days=61))), [])
         (line,) = store.expiry_warnings(NOW + datetime.timedelta(days=64))
-        self.assertIn(f"{acme.path} runs out on", line)
+        self.assertIn(f"{acme.path} expires on", line)
         self.assertIn("'postroom tls status' says why it was not renewed", line)
         _, line = store.expiry_warnings(NOW + datetime.timedelta(days=3640))
-        self.assertIn(f"{own.path} runs out on", line)
+        self.assertIn(f"{own.path} expires on", line)
         self.assertIn("'postroom tls self-signed' makes a new one", line)

@@ -263,7 +263,7 @@ class OtherSources(CommandTestCase):
     def test_sources_that_are_set_up_wrongly_are_refused(self) -> None:
         for sources, more, why in (
             ("[]", "", "accounts.sources: list at least one source"),
-            ('["sql", "sql"]', "", "accounts.sources: each source can be named once"),
+            ('["sql", "sql"]', "", "accounts.sources: each source can be listed only once"),
             ('["sql"]', "", "accounts.sql.url: the source sql needs it"),
             ('["sql"]', '[accounts.sql]\nurl = "x"\n', "accounts.sql.domains: the source sql"),
             ('["ldap"]', "", "accounts.ldap.base: the source ldap needs it"),

@@ -201,6 +201,8 @@ class ConfigTests(CommandTestCase):
 
     def test_the_settings_in_force_are_printed_by_their_keys(self) -> None:
         values = self.succeed_json("config", "check")
+        self.assertIn("blanks", values["session.tolerate"])
+        self.assertIsInstance(values["session.tolerate"], list)
         self.assertEqual(values["state_dir"], str(self.state_dir))
         self.assertEqual(values["limits.recipients"], 1000)
         self.assertIn("mx=tcp:2525:interface=127.0.0.1", values["listen"])

@@ -1,6 +1,7 @@
 """The resolver against a real DNS server on loopback, and what a hostile one may say."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import dns.flags
 import dns.message
@@ -202,7 +203,7 @@ class ServerTests(ResolverCase):
         path = self.mktemp()
         with open(path, "w") as file:
             file.write("192.0.2.7 relay relay.example\n")
-        resolver = self.make(hosts_file=path)
+        resolver = self.make(hosts_file=Path(path))
         self.assertEqual(list(await resolver.lookup_addresses("relay.example")), ["192.0.2.7"])
         self.assertEqual(self.server.questions, [])
 

@@ -2,8 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.client.names import ascii_domain, is_domain
+from postroom.client.names import ascii_domain
 from postroom.errors import Refusal
+from postroom.wire.paths import is_domain
 
 
 class NameTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from postroom.client.terms import Hop, Terms, hides_sender, rcpt_parameters, ref
 from postroom.envelope import Trait
 from postroom.errors import Refusal
 from postroom.wire.commands import Rcpt
-from postroom.wire.offers import Capabilities
+from postroom.wire.offers import HostCapabilities
 from postroom.wire.paths import parse_mailbox
 from tests.client.parts import CONTENT, MemorySource, outgoing
 
@@ -17,7 +17,7 @@ UTF8 = "jörg@there.example"
 
 def hop(*offers: str, **more: bool) -> Hop:
     extensions = {offer.split(" ")[0]: offer.partition(" ")[2] for offer in offers}
-    return Hop("host[192.0.2.1]:25", Capabilities(extensions), **more)
+    return Hop("host[192.0.2.1]:25", HostCapabilities(extensions), **more)
 
 
 class TermsCase(SynchronousTestCase):

@@ -3,6 +3,7 @@
 import base64
 import datetime
 from collections.abc import Sequence
+from pathlib import Path
 
 import trustme
 from cryptography import x509
@@ -195,7 +196,7 @@ class TLSCase(TestCase):
         factory.how = how
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         resolver = TableResolver({}, {host: ["127.0.0.1"]})
-        sender = Sender(reactor, resolver, ClientSettings("us.example", ca_file=self.ca_file))
+        sender = Sender(reactor, resolver, ClientSettings("us.example", ca_file=Path(self.ca_file)))
         password = "pass word" if user else None
         smarthost = SmartHost(host, port.getHost().port, mode, user, password)
         try:
@@ -386,14 +387,14 @@ class TrustTests(SynchronousTestCase):
             file.write("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
         for bad in (path, "/nonexistent/ca.pem"):
             with self.assertRaisesRegex(UserError, bad):
-                World(ca_file=bad)
+                World(ca_file=Path(bad))
 
     def test_a_ca_file_without_certificates_is_refused(self) -> None:
         path = self.mktemp()
         with open(path, "w") as file:
             file.write("nothing here\n")
         with self.assertRaisesRegex(UserError, path):
-            World(ca_file=path)
+            World(ca_file=Path(path))
 
     def test_old_tls_is_not_spoken(self) -> None:
         context = World().sender._around.contexts._any

@@ -1,6 +1,7 @@
 """REQUIRETLS and ``TLS-Required: No``, with real TLS over loopback sockets. RFC 8689."""
 
 from ipaddress import ip_network
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory
@@ -31,7 +32,7 @@ class WishCase(TLSCase):
             addresses[name] = [address]
         settings = ClientSettings(
             "us.example",
-            ca_file=self.ca_file,
+            ca_file=Path(self.ca_file),
             allowed_networks=(ip_network("127.0.0.0/8"),),
             port=port,
             tls=tls,

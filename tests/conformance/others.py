@@ -28,9 +28,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from postroom.testing.conformance.__main__ import as_json
-from postroom.testing.conformance.catalogue import Environment, shipped
-from postroom.testing.conformance.examination import Examination, Result, Verdict
-from postroom.testing.conformance.sockets import SocketLine
+from postroom.testing.conformance.catalogue import ServerUnderTest, shipped
+from postroom.testing.conformance.examination import Compliance, Examination, Result
+from postroom.testing.conformance.sockets import SocketConnection
 from tests.conformance.table import OTHERS
 from tests.daemon import ROOT, free_port, wait_until
 from tests.interop.certificates import Certificates, make_certificates
@@ -327,15 +327,15 @@ def examine(ports: Ports) -> list[Result]:
     results: list[Result] = []
     for role, port in ports.items():
 
-        def connect(port: int = port) -> SocketLine:
-            return SocketLine(("127.0.0.1", port), timeout_seconds=8)
+        def connect(port: int = port) -> SocketConnection:
+            return SocketConnection(("127.0.0.1", port), timeout_seconds=8)
 
         examination = Examination(connect, role, user=True)
-        surroundings = Environment(
+        server = ServerUnderTest(
             DOMAIN, USER, f"other@{DOMAIN}", f"unknown@{DOMAIN}",
             user=USER, password=PASSWORD, limit=examination.size_limit,
         )  # fmt: skip
-        results += examination.examine(shipped(surroundings))
+        results += examination.examine(shipped(server))
     return results
 
 
@@ -357,7 +357,7 @@ def main(names: list[str]) -> None:
             "results": as_json(results),
         }
         for each in results:
-            if each.verdict is Verdict.BROKEN:
+            if each.verdict is Compliance.BROKEN:
                 print(f"{name}: {each.requirement.name} {each.requirement.text}\n    {each.why}")
         OTHERS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from postroom.testing.conformance.catalogue import Environment, Requirement, shipped
+from postroom.testing.conformance.catalogue import Requirement, ServerUnderTest, shipped
 from postroom.testing.conformance.examination import (
     OCTETS_APART,
     begins_with_greeting,
@@ -14,10 +14,10 @@ from postroom.testing.conformance.examination import (
 )
 from postroom.testing.conversation import Cut, Mismatch
 from postroom.testing.transcript import Dialogue
-from tests.dialogue import MemoryConversation, listener_of
+from tests.dialogue import MemoryRun, listener_of
 from tests.server.scene import LOCAL_DOMAIN, PASSWORD, USER, Scene
 
-SURROUNDINGS = Environment(
+SERVER = ServerUnderTest(
     LOCAL_DOMAIN,
     recipient=f"user@{LOCAL_DOMAIN}",
     other=f"other@{LOCAL_DOMAIN}",
@@ -38,10 +38,10 @@ def not_tolerating(requirement: Requirement) -> Mapping[str, str]:
 
 def requirements() -> list[Requirement]:
     """Give all dialogues, written for our server."""
-    return shipped(SURROUNDINGS)
+    return shipped(SERVER)
 
 
-class Loose(MemoryConversation):
+class Loose(MemoryRun):
     """A conversation that is about what an RFC asks, and no more; we insist on our turn."""
 
     strict = False

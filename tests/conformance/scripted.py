@@ -30,9 +30,9 @@ from postroom.envelope import NO_TRAITS, Trait
 from postroom.testing.conformance.catalogue import Requirement, requirements_of
 from postroom.testing.transcript import (
     Closed,
-    Connection,
     Dialogue,
     Expect,
+    OpenConnection,
     Say,
     Send,
     StartTLS,
@@ -85,7 +85,7 @@ class Script:
         return ClientSettings(
             "us.example",
             tls=self._tls(),
-            ca_file=ca_file,
+            ca_file=Path(ca_file),
             chunking=Chunking(given.get("chunking", "large")),
             prdr=given.get("prdr") != "no",
             eight_bit_anyway=given.get("eight_bit_anyway") != "no",
@@ -136,7 +136,7 @@ class Script:
         sending = self.sender.send(self._destination(), self._message())
         for step in self.dialogue.steps:
             self.reactor.advance(0)
-            if self._transport is None and not isinstance(step, Connection):
+            if self._transport is None and not isinstance(step, OpenConnection):
                 self._connect(step, "")
             self._take(step)
         self.reactor.advance(0)
@@ -149,7 +149,7 @@ class Script:
             raise Deviation(f"the outcome was {found}, not {wanted}")
 
     def _take(self, step: Step) -> None:
-        if isinstance(step, Connection):
+        if isinstance(step, OpenConnection):
             self._connect(step, step.address)
         elif isinstance(step, Send):
             self._must_have_sent(step)

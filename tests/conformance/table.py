@@ -37,39 +37,39 @@ _HEAD = """\
 Conformance
 ===========
 
-What the RFCs ask of a mail server, line by line, and whether Postroom keeps it. A line with a
-dialogue is tried on the server in memory, in clear text, through STARTTLS and within TLS, in whole
-groups and octet by octet. It is tried as it comes and with the strictest settings:
-``session.tolerate = []``, ``session.bare_newline = "refuse"``, ``limits.text_line_octets = 998``.
-Most lines it keeps in both cases. The others, *if strict* in the tables, are matters of form that
-it keeps only with strict settings; they are listed below.
+This page lists the requirements of the RFCs for a mail server, and whether Postroom keeps them. A
+requirement with a dialogue is tried on the server in memory: in clear text, through STARTTLS and
+within TLS, in whole groups and octet by octet. It is tried with the default settings and with the
+strictest: ``session.tolerate = []``, ``session.bare_newline = "refuse"``,
+``limits.text_line_octets = 998``. Most requirements are kept in both cases. The others, *if strict*
+in the tables, are matters of form that are kept only with strict settings; they are listed below.
 
-A line about clients is a script that a server in memory plays to our client; the others name the
-test that shows them (``tests``). This page is generated from the results, and a test fails when it
-differs.
+A requirement on clients is tried by a script, which a server in memory plays to our client. All
+others name the test that shows them (``tests``). This page is generated from the results, and a
+test fails when it differs.
 
-The dialogues come with Postroom and can be had with any server::
+The dialogues come with Postroom and work with any server::
 
     python -m postroom.testing.conformance HOST:PORT --domain DOMAIN --recipient USER@DOMAIN
 
-``--help`` has the rest: ``--lmtp``, ``--submission`` with ``--user`` and ``--password``,
-``--starttls``, ``--implicit-tls``. It sends mail to the recipient. Where a line is not kept because
-the server tolerates what it need not, the output says what. Exit status 1 says that a MUST was not
-kept.
+``--help`` shows the other options: ``--lmtp``, ``--submission`` with ``--user`` and ``--password``,
+``--starttls``, ``--implicit-tls``. The command sends mail to the recipient. Where a requirement is
+not kept because the server is tolerant, the output names the tolerance. The exit status is 1 if a
+MUST was not kept.
 
-Of what a site may use beyond these, DANE (RFC 7672), MTA-STS (RFC 8461) and TLSRPT (RFC 8460) are
-not implemented, and so have no lines here.
+DANE (RFC 7672), MTA-STS (RFC 8461) and TLSRPT (RFC 8460) are not implemented, and so are not listed
+here.
 
 """
 
 _OTHERS = """\
 The other servers were tried through sockets, by the same dialogues
-(``python -m tests.conformance.others``), each with a plain configuration that takes mail for one
+(``python -m tests.conformance.others``), each with a simple configuration that accepts mail for one
 domain. *n.o.*: the extension is not offered, so nothing is required; *n.t.*: not tried, because
-the dialogue needs settings or an account that the server was not given, or a long time; —: it has
-no dialogue. A dialogue asks for what the RFC says, in the reading of its title; whoever reads the
-RFC otherwise finds it in ``src/postroom/testing/conformance/dialogues``. OpenSMTPD was tried
-without TLS: as Debian 12 has it, its handshakes fail.
+the dialogue needs settings or an account that the server was not given, or a long time; —: there is
+no dialogue. A dialogue tests the RFC as its title reads it; the dialogues are in
+``src/postroom/testing/conformance/dialogues``. OpenSMTPD was tried without TLS, because the
+handshakes of Debian 12's version fail.
 
 """
 
@@ -77,9 +77,9 @@ _STRICT = """\
 What Postroom keeps only with strict settings
 ---------------------------------------------
 
-As it comes, Postroom tolerates what much honest mail software sends; ``docs/tolerance.rst`` says
-who, and why it is harmless. So it keeps these lines only where ``session.tolerate`` lacks the name
-that stands with them.
+By default Postroom tolerates deviations that honest mail software often sends;
+``docs/tolerance.rst`` names the software, and why they are harmless. So these requirements are kept
+only if ``session.tolerate`` lacks the name beside them.
 
 """
 

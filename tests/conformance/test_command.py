@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.testing.conformance.__main__ import main
-from postroom.testing.conformance.catalogue import Environment, requirements_of, shipped
+from postroom.testing.conformance.catalogue import ServerUnderTest, requirements_of, shipped
 from postroom.testing.transcript import TranscriptError
 from tests.conformance.daemon import DOMAIN, OTHER, PASSWORD, USER, daemon
 from tests.conformance.ours import requirements
@@ -168,6 +168,6 @@ class CatalogueTests(SynchronousTestCase):
             self.assertRaises(TranscriptError, list, requirements_of(text, {}))
 
     def test_every_file_can_be_read_for_any_server(self) -> None:
-        found = shipped(Environment("d.example", "a@d.example", "b@d.example", "c@d.example"))
+        found = shipped(ServerUnderTest("d.example", "a@d.example", "b@d.example", "c@d.example"))
         self.assertGreater(len(found), 200)
         self.assertEqual(len({each.name for each in found}), len(found))

@@ -34,9 +34,9 @@ from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import reply
 from tests.delivery.support import MESSAGE, box, envelope
-from tests.delivery.test_submission import make_senders
-from tests.delivery.test_transaction import make_room
-from tests.interop.mail import HARD, ODD, delivered
+from tests.delivery.test_submission import make_permission
+from tests.delivery.test_transaction import make_services
+from tests.interop.mail import HARD, ODD, delivered, lines
 
 SENDER = "sender@remote.test"
 JOE, PASSWORD = "joe@here.example", "opensesame"
@@ -64,10 +64,10 @@ class OverTCP(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.room = make_room(self)
-        self.queue: Any = self.room.queue
-        senders, _ = make_senders()
-        realm = MailRealm(self.room, SubmissionRules(SubmissionSettings(), senders))
+        self.services = make_services(self)
+        self.queue: Any = self.services.queue
+        permission, _ = make_permission()
+        realm = MailRealm(self.services, SubmissionRules(SubmissionSettings(), permission))
         logins = InMemoryUsernamePasswordDatabaseDontUse()
         logins.addUser(JOE.encode(), PASSWORD.encode())
         self.portal = Portal(realm, [AllowAnonymousAccess(), logins])
@@ -94,7 +94,7 @@ class OverTCP(TestCase):
                 found.append(file.read())
         return found
 
-    async def test_content_goes_into_maildirs_octet_for_octet(self) -> None:
+    async def test_content_goes_into_maildirs_line_for_line(self) -> None:
         contents = [*HARD.values(), *ODD.values()]
 
         def send(peer: smtplib.SMTP) -> None:
@@ -102,7 +102,7 @@ class OverTCP(TestCase):
                 peer.sendmail(SENDER, [JOE], content)
 
         await self.talk(send)
-        self.assertEqual(sorted(map(delivered, self.mail_of("joe"))), sorted(contents))
+        self.assertEqual(sorted(map(delivered, self.mail_of("joe"))), sorted(map(lines, contents)))
         self.assertEqual(self.queue.messages, [])
 
     async def test_whoever_logs_in_may_relay(self) -> None:
@@ -120,7 +120,7 @@ class OverTCP(TestCase):
             self.assertEqual([str(rcpt.forward_path) for rcpt in message.recipients], [THERE])
             self.assertEqual((str(message.sender), message.identity), (JOE, JOE))
             copy = self.mail_of("ann").pop()
-            self.assertEqual(delivered(copy), OWN)
+            self.assertEqual(delivered(copy), lines(OWN))
             self.assertIn(b"Received: from client.test ([127.0.0.1])", copy)
             self.assertIn(b"with ESMTPA id " + message.id.encode(), copy)
 
@@ -133,8 +133,8 @@ class OverTCP(TestCase):
 
         await self.talk(send)
         (copy,) = self.mail_of("joe")
-        self.assertTrue(copy.endswith(bare))
-        for name in (b"\r\nDate: ", b"\r\nMessage-ID: "):
+        self.assertTrue(copy.endswith(lines(bare)))
+        for name in (b"\nDate: ", b"\nMessage-ID: "):
             self.assertEqual(copy.count(name), 1, name)
 
     async def test_nobody_else_may(self) -> None:

@@ -8,11 +8,11 @@ from zope.interface.verify import verifyObject
 import postroom.delivery.avatars  # noqa: F401  it registers the adapter
 from postroom.delivery.inquiries import UNCLEAR
 from postroom.delivery.routing import DIRECTORY_DOWN, DISABLED, UNKNOWN_USER
-from postroom.delivery.transaction import SessionDelivery
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import Account, Alias, Domain, DomainKind, RelayRecipient, Writers
 from postroom.interfaces import IInquiries
 from tests.delivery.support import FACTS, box
-from tests.delivery.test_transaction import make_room
+from tests.delivery.test_transaction import make_services
 
 ENTRIES = (
     Account("off@here.example", "/off", enabled=False),
@@ -29,13 +29,13 @@ DOMAINS = (
 
 class InquiryCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.room = make_room(self)
-        self.directory: Any = self.room.router._directory
+        self.services = make_services(self)
+        self.directory: Any = self.services.router._directory
         self.directory.entries |= {entry.address: entry for entry in ENTRIES}
         self.directory.domains |= {domain.name: domain for domain in DOMAINS}
 
     def ask(self, user: str | None = None) -> Any:
-        found: Any = IInquiries(SessionDelivery(self.room, FACTS, user))
+        found: Any = IInquiries(SessionDelivery(self.services, FACTS, user))
         verifyObject(IInquiries, found)
         return found
 

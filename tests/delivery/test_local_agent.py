@@ -17,21 +17,21 @@ from postroom.interfaces import IChunkSource, ILocalAgent
 from postroom.wire.commands import Rcpt
 from postroom.wire.replies import Reply, reply
 from tests.delivery.support import HEADER, MESSAGE, Chunks, as_lf, box, files_in
-from tests.delivery.test_transaction import make_room
+from tests.delivery.test_transaction import make_services
 
 QUEUED = b"Received: from x\r\nReturn-Path: <old@x>\r\n" + MESSAGE
 
 
 class AgentCase(TestCase):
     def setUp(self) -> None:
-        self.room = room = make_room(self)
-        self.queue: Any = room.queue
+        self.services = services = make_services(self)
+        self.queue: Any = services.queue
         self.agent = LocalAgent(
-            room.settings,
-            room.router,
-            room.committer,
-            room.spools,
-            room.queue.enqueue,
+            services.settings,
+            services.router,
+            services.committer,
+            services.spools,
+            services.queue.enqueue,
         )
         verifyObject(ILocalAgent, self.agent)
 

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from postroom.delivery.batch import BatchStore, MaildirFile, MaildirWrite
 from postroom.delivery.maildir import message_key
 from postroom.delivery.quotas import FRESH_SECONDS, FULL, FULL_FOR_NOW, OverQuota, Quotas
-from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import AccountLimits
 from postroom.maildirs import usage
 from postroom.maildirs.usage import STALE_SECONDS, Quota
@@ -27,9 +28,9 @@ from tests.filesystem import fail_calls
 ROOM_FOR_ONE = AccountLimits(quota_messages=1)
 
 
-def limited(room: DeliveryRoom, name: str, limits: AccountLimits) -> str:
+def limited(services: DeliveryServices, name: str, limits: AccountLimits) -> str:
     """Give an account of the directory limits; gives its Maildir."""
-    entries = room.router._directory.entries  # type: ignore[attr-defined]
+    entries = services.router._directory.entries  # type: ignore[attr-defined]
     account = entries[f"{name}@here.example"]
     entries[account.address] = replace(account, limits=limits)
     return str(account.maildir)
@@ -50,7 +51,7 @@ def record(maildir: str) -> str:
 
 class AtRecipient(SessionCase):
     def ask(self, address: str, size: int = 0) -> object:
-        delivery = SessionDelivery(self.room, FACTS, None)
+        delivery = SessionDelivery(self.services, FACTS, None)
         made = envelope(**({"SIZE": str(size)} if size else {}))
         return delivery.validate_recipient(made, Rcpt(box(address)))
 
@@ -58,7 +59,7 @@ class AtRecipient(SessionCase):
         return self.successResultOf(maybeDeferred(self.ask, address, size))
 
     def test_a_full_mailbox_is_refused_for_now(self) -> None:
-        maildir = limited(self.room, "joe", ROOM_FOR_ONE)
+        maildir = limited(self.services, "joe", ROOM_FOR_ONE)
         self.assertNotIsInstance(self.answer("joe@here.example"), Reply)
         fill(maildir, 5)
         self.later(FRESH_SECONDS + 1)
@@ -66,38 +67,38 @@ class AtRecipient(SessionCase):
         self.assertEqual(self.answer("joe+tag@here.example"), FULL_FOR_NOW)
 
     def later(self, seconds: float) -> None:
-        now = self.room.quotas._now()
-        self.room.quotas._now = lambda: now + seconds  # type: ignore[method-assign]
+        now = self.services.quotas._now()
+        self.services.quotas._now = lambda: now + seconds  # type: ignore[method-assign]
 
     def test_or_for_good_by_the_setting(self) -> None:
-        fill(limited(self.room, "joe", ROOM_FOR_ONE), 5)
-        room = replace(
-            self.room,
+        fill(limited(self.services, "joe", ROOM_FOR_ONE), 5)
+        services = replace(
+            self.services,
             quotas=Quotas(*[Threads(at_once=True)] * 2, settings(over_quota="permanent")),  # type: ignore[arg-type]
         )
-        self.room = room
+        self.services = services
         self.assertEqual(self.answer("joe@here.example"), FULL)
 
     def test_an_announced_size_that_does_not_fit_is_refused(self) -> None:
-        fill(limited(self.room, "joe", AccountLimits(quota_octets=1000)), 600)
+        fill(limited(self.services, "joe", AccountLimits(quota_octets=1000)), 600)
         self.assertEqual(self.answer("joe@here.example", 401), FULL_FOR_NOW)
         self.assertNotIsInstance(self.answer("joe@here.example", 400), Reply)
         self.assertNotIsInstance(self.answer("joe@here.example"), Reply)
 
     def test_a_group_is_refused_only_when_all_are_full(self) -> None:
-        fill(limited(self.room, "joe", ROOM_FOR_ONE), 5)
+        fill(limited(self.services, "joe", ROOM_FOR_ONE), 5)
         self.assertNotIsInstance(self.answer("both@here.example"), Reply)
-        fill(limited(self.room, "ann", ROOM_FOR_ONE), 5)
-        self.room.router._directory.number += 1  # type: ignore[attr-defined]
+        fill(limited(self.services, "ann", ROOM_FOR_ONE), 5)
+        self.services.router._directory.number += 1  # type: ignore[attr-defined]
         self.assertEqual(self.answer("both@here.example"), FULL_FOR_NOW)
 
     def test_what_also_goes_elsewhere_is_not_refused(self) -> None:
-        fill(limited(self.room, "joe", ROOM_FOR_ONE), 5)
+        fill(limited(self.services, "joe", ROOM_FOR_ONE), 5)
         self.assertNotIsInstance(self.answer("away@here.example"), Reply)
 
     def test_the_answer_is_remembered_and_no_thread_asked_again(self) -> None:
-        limited(self.room, "joe", ROOM_FOR_ONE)
-        threads: Any = self.room.quotas._pool
+        limited(self.services, "joe", ROOM_FOR_ONE)
+        threads: Any = self.services.quotas._pool
         before = threads.hops
         self.answer("joe@here.example")
         self.assertEqual(threads.hops, before + 1)
@@ -108,12 +109,12 @@ class AtRecipient(SessionCase):
         self.assertEqual(threads.hops, before + 2)
 
     def test_without_a_quota_nobody_looks(self) -> None:
-        threads: Any = self.room.quotas._pool
+        threads: Any = self.services.quotas._pool
         self.assertNotIsInstance(self.ask("joe@here.example"), Deferred | Reply)
         self.assertEqual(threads.hops, 0)
 
     def test_a_disk_that_fails_refuses_nobody(self) -> None:
-        maildir = limited(self.room, "joe", ROOM_FOR_ONE)
+        maildir = limited(self.services, "joe", ROOM_FOR_ONE)
         open(maildir, "w").close()
         self.assertNotIsInstance(self.answer("joe@here.example"), Reply)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -291,7 +292,7 @@ class AtCommit(BatchCase):
 class InSession(MessageCase):
     def full(self, *names: str) -> None:
         for name in names:
-            maildir = limited(self.room, name, ROOM_FOR_ONE)
+            maildir = limited(self.services, name, ROOM_FOR_ONE)
             fill(maildir, 5)
             with usage.opened(maildir) as root:
                 usage.recount(root, Quota(messages=1))
@@ -306,7 +307,7 @@ class InSession(MessageCase):
     async def test_a_fresh_account_takes_what_it_may_hold_however_many_come_at_once(self) -> None:
         limits = AccountLimits(quota_octets=10_240, quota_messages=2)
         for name in ("joe", "ann"):
-            limited(self.room, name, limits)
+            limited(self.services, name, limits)
         told: list[int] = []
         for address in ("joe@here.example", "both@here.example", "away@here.example"):
             sending = [
@@ -337,7 +338,7 @@ class InSession(MessageCase):
             return [refusal.reply.code]
 
     async def test_one_message_that_is_larger_than_the_quota_is_refused(self) -> None:
-        limited(self.room, "joe", AccountLimits(quota_octets=5000))
+        limited(self.services, "joe", AccountLimits(quota_octets=5000))
         with self.assertRaises(OverQuota):
             await self.send("joe@here.example", octets=MESSAGE + b"x" * 5000)
         self.assertEqual((self.new("joe"), self.queue.messages), ([], []))
@@ -375,12 +376,12 @@ class InSession(MessageCase):
 
 class FromTheQueue(AgentCase):
     async def test_a_full_mailbox_is_tried_again_and_nothing_is_logged_as_a_fault(self) -> None:
-        fill(limited(self.room, "joe", ROOM_FOR_ONE), 5)
+        fill(limited(self.services, "joe", ROOM_FOR_ONE), 5)
         self.assertEqual(await self.deliver("joe@here.example"), FULL_FOR_NOW)
         self.assertEqual(self.new("joe"), [])
 
     async def test_a_record_that_went_wrong_is_counted_anew_first(self) -> None:
-        maildir = limited(self.room, "joe", ROOM_FOR_ONE)
+        maildir = limited(self.services, "joe", ROOM_FOR_ONE)
         fill(maildir)
         with open(f"{maildir}/maildirsize", "w") as file:
             file.write("1C\n5 1\n5 1\n")

@@ -15,8 +15,8 @@ from postroom.delivery.routing import (
     Resolved,
     Router,
 )
+from postroom.delivery.session_delivery import is_within
 from postroom.delivery.srs import Rewriting
-from postroom.delivery.transaction import is_within
 from postroom.envelope import Account, Alias, Domain, DomainKind, Entry, RelayRecipient, Writers
 from postroom.errors import Refusal
 from postroom.wire.paths import Mailbox

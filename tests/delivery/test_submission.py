@@ -20,7 +20,7 @@ from postroom.delivery.authors import (
 )
 from postroom.delivery.avatars import MailRealm
 from postroom.delivery.routing import Router
-from postroom.delivery.senders import Senders
+from postroom.delivery.sender_permission import SenderPermission
 from postroom.delivery.settings import SubmissionSettings
 from postroom.delivery.submission import (
     NO_NULL_SENDER,
@@ -40,7 +40,7 @@ STORED = reply(250, "2.0.0", "Stored")
 JOE = "joe@here.example"
 
 
-def make_senders() -> tuple[Senders, MemoryDirectory]:
+def make_permission() -> tuple[SenderPermission, MemoryDirectory]:
     joe = Account(
         JOE,
         "/joe",
@@ -66,15 +66,15 @@ def make_senders() -> tuple[Senders, MemoryDirectory]:
     )
     directory.entries["joseph@here.example"] = joe
     made = settings()
-    return Senders(directory, Router(directory, made), made), directory
+    return SenderPermission(directory, Router(directory, made), made), directory
 
 
 class SenderTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.senders, self.directory = make_senders()
+        self.permission, self.directory = make_permission()
 
     def may(self, address: str, user: str = JOE) -> bool:
-        answer = self.senders.may_send_as(user, box(address))
+        answer = self.permission.may_send_as(user, box(address))
         return answer if isinstance(answer, bool) else self.successResultOf(answer)
 
     def test_own_addresses(self) -> None:
@@ -116,7 +116,7 @@ class SenderTests(SynchronousTestCase):
         for address in (JOE, "info@here.example"):
             self.may(address)
             self.directory.asked.clear()
-            self.assertIs(self.senders.may_send_as(JOE, box(address)), True)
+            self.assertIs(self.permission.may_send_as(JOE, box(address)), True)
             self.assertEqual(self.directory.asked, [])
 
     def test_a_change_counts_at_once(self) -> None:
@@ -128,13 +128,13 @@ class SenderTests(SynchronousTestCase):
     def test_a_directory_that_is_down_makes_no_address_somebody_elses(self) -> None:
         self.directory.down = OSError("gone")
         for user in (JOE, JOE):
-            answer: Any = self.senders.may_send_as(user, box("info@here.example"))
+            answer: Any = self.permission.may_send_as(user, box("info@here.example"))
             self.assertEqual(self.failureResultOf(answer, Refusal).value.reply.code, 451)
         self.directory.down = None
         self.may(JOE)
         self.directory.down = OSError("gone")
         info = box("info@here.example")
-        refusal = self.assertRaises(Refusal, self.senders.may_send_as, JOE, info)
+        refusal = self.assertRaises(Refusal, self.permission.may_send_as, JOE, info)
         self.assertEqual(refusal.reply.code, 451)
         self.flushLoggedErrors(OSError)
 
@@ -253,11 +253,11 @@ class Transaction:
 
 class MessageTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.senders, self.directory = make_senders()
+        self.permission, self.directory = make_permission()
 
     def send(self, content: bytes, **changes: bool) -> tuple[object, list[object]]:
         """Send a message; gives the result, and what the delivery behind was told."""
-        rules = SubmissionRules(SubmissionSettings(**changes), self.senders)
+        rules = SubmissionRules(SubmissionSettings(**changes), self.permission)
         inner = Transaction()
         message = SubmittedMessage(inner, AuthorScan(10_000), JOE, rules)
         verifyObject(IDeliveryTransaction, message)
@@ -313,9 +313,9 @@ class DeliveryTests(SynchronousTestCase):
     """MAIL FROM, by the avatar that the realm gives."""
 
     def judge(self, sender: str | None, login: object = JOE.encode(), **changes: bool) -> Any:
-        senders, _ = make_senders()
-        rules = SubmissionRules(SubmissionSettings(**changes), senders)
-        realm = MailRealm(FakeRoom(), rules)  # type: ignore[arg-type]
+        permission, _ = make_permission()
+        rules = SubmissionRules(SubmissionSettings(**changes), permission)
+        realm = MailRealm(FakeServices(), rules)  # type: ignore[arg-type]
         facts = replace(FACTS, role="submission")
         _, avatar, _ = realm.requestAvatar(login, facts, ITransactionDelivery)
         verifyObject(ITransactionDelivery, avatar)
@@ -344,17 +344,19 @@ class DeliveryTests(SynchronousTestCase):
     def test_messages_are_watched(self) -> None:
         inner = Transaction()
         self.patch(submission.SessionDelivery, "begin", lambda *_: inner)
-        senders, _ = make_senders()
-        rules = SubmissionRules(SubmissionSettings(), senders)
-        delivery = SubmittedDelivery(FakeRoom(), FACTS, JOE, rules)  # type: ignore[arg-type]
+        permission, _ = make_permission()
+        rules = SubmissionRules(SubmissionSettings(), permission)
+        delivery = SubmittedDelivery(FakeServices(), FACTS, JOE, rules)  # type: ignore[arg-type]
         message: Any = delivery.begin(envelope(("x@there.example", None)))
         self.assertRaises(Refusal, message.write, b"From: a\r\nFrom: b\r\n\r\n")
-        self.patch(submission.SessionDelivery, "begin", lambda *_: succeed(inner))
+        begun: Deferred[IDeliveryTransaction] = Deferred()
+        self.patch(submission.SessionDelivery, "begin", lambda *_: begun)
         later: Any = delivery.begin(envelope(("x@there.example", None)))
+        begun.callback(inner)
         self.assertIsInstance(self.successResultOf(later), SubmittedMessage)
 
 
-class FakeRoom:
+class FakeServices:
     """What an avatar looks at before there is a message."""
 
     settings = settings()

@@ -23,19 +23,19 @@ from postroom.delivery.expansion import Route
 from postroom.delivery.headers import TOO_MANY_HOPS
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import DIRECTORY_DOWN, UNKNOWN_USER, Router
-from postroom.delivery.settings import SubmissionSettings
-from postroom.delivery.spool import SpoolArea
-from postroom.delivery.srs import Rewriting
-from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
-from postroom.delivery.transaction import (
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import (
     LITERAL_ELSEWHERE,
     NOT_A_WRITER,
     OWNER_CHANGED,
     RELAYING_DENIED,
-    DeliveryRoom,
-    DiscardedMessage,
     SessionDelivery,
 )
+from postroom.delivery.settings import SubmissionSettings
+from postroom.delivery.spool import SpoolArea
+from postroom.delivery.srs import Rewriting
+from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
+from postroom.delivery.transaction import DiscardedMessage
 from postroom.envelope import Account, Alias, Domain, Envelope, NewMessage, Writers
 from postroom.errors import NO_SPACE, Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
@@ -65,7 +65,7 @@ def addresses_of(message: NewMessage) -> list[str]:
     return [str(rcpt.forward_path) for rcpt in message.recipients]
 
 
-def make_room(case: Any, **changes: Any) -> DeliveryRoom:
+def make_services(case: Any, **changes: Any) -> DeliveryServices:
     """Everything real but the directory, the queue and the pool's threads."""
     root = os.path.abspath(case.mktemp())
     os.mkdir(root)
@@ -81,7 +81,7 @@ def make_room(case: Any, **changes: Any) -> DeliveryRoom:
     case.addCleanup(committer.stop)
     threads = Threads(at_once=True)
     case.root = root
-    return DeliveryRoom(
+    return DeliveryServices(
         made,
         Router(directory, made),
         committer,
@@ -94,13 +94,15 @@ def make_room(case: Any, **changes: Any) -> DeliveryRoom:
 
 class SessionCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.room = make_room(self)
+        self.services = make_services(self)
 
     def recipient(
         self, address: str, authenticated: bool = False, client: str = "192.0.2.1"
     ) -> object:
         facts = replace(FACTS, client=client)
-        delivery = SessionDelivery(self.room, facts, "ann@here.example" if authenticated else None)
+        delivery = SessionDelivery(
+            self.services, facts, "ann@here.example" if authenticated else None
+        )
         verifyObject(ITransactionDelivery, delivery)
         empty = envelope(session=facts)
         self.assertIsNone(delivery.validate_sender(empty))
@@ -128,7 +130,7 @@ class WhoMayWriteWhere(SessionCase):
             self.assertEqual(self.recipient(address, client="198.51.100.9"), LITERAL_ELSEWHERE)
 
     def test_the_same_when_the_directory_answers_later(self) -> None:
-        directory: Any = self.room.router._directory
+        directory: Any = self.services.router._directory
         directory.later = []
         answer = self.recipient("x@there.example")
         assert isinstance(answer, Deferred)
@@ -136,7 +138,7 @@ class WhoMayWriteWhere(SessionCase):
         self.assertEqual(self.successResultOf(answer), RELAYING_DENIED)
 
     def test_a_directory_that_is_down_refuses_for_now(self) -> None:
-        directory: Any = self.room.router._directory
+        directory: Any = self.services.router._directory
         directory.down = OSError("down")
         self.assertEqual(self.recipient("joe@here.example"), DIRECTORY_DOWN)
         self.flushLoggedErrors(OSError)
@@ -147,12 +149,12 @@ class NewOwners(SessionCase):
 
     def setUp(self) -> None:
         super().setUp()
-        directory: Any = self.room.router._directory
+        directory: Any = self.services.router._directory
         young = replace(directory.entries["joe@here.example"], created_at=1_000_000_000.0)
         directory.entries["joe@here.example"] = young
 
     def since(self, address: str, time: str) -> object:
-        delivery = SessionDelivery(self.room, FACTS, None)
+        delivery = SessionDelivery(self.services, FACTS, None)
         return delivery.validate_recipient(envelope(), Rcpt(box(address), {"RRVS": time}))
 
     def test_are_refused(self) -> None:
@@ -170,7 +172,7 @@ class NewOwners(SessionCase):
 class WhoMayWriteToGroups(SessionCase):
     def setUp(self) -> None:
         super().setUp()
-        directory: Any = self.room.router._directory
+        directory: Any = self.services.router._directory
         for alias in (
             Alias("users@here.example", ("joe@here.example",), Writers.USERS),
             Alias("members@here.example", ("joe@here.example",), Writers.MEMBERS),
@@ -185,24 +187,24 @@ class WhoMayWriteToGroups(SessionCase):
     def test_some_are_for_members_who_logged_in(self) -> None:
         self.assertEqual(self.recipient("members@here.example"), NOT_A_WRITER)
         self.assertEqual(self.recipient("members@here.example", authenticated=True), NOT_A_WRITER)
-        joe = SessionDelivery(self.room, FACTS, "joe@here.example")
+        joe = SessionDelivery(self.services, FACTS, "joe@here.example")
         answer = joe.validate_recipient(envelope(), Rcpt(box("members@here.example")))
         self.assertNotIsInstance(answer, Reply)
 
 
 class MessageCase(TestCase):
     def setUp(self) -> None:
-        self.room = make_room(self)
-        self.queue: Any = self.room.queue
+        self.services = make_services(self)
+        self.queue: Any = self.services.queue
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)  # type: ignore[arg-type]
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)  # type: ignore[arg-type]
 
     def envelope(self, *addresses: str, **more: Any) -> Envelope:
-        return envelope(*((a, self.room.router.resolve(box(a))) for a in addresses), **more)
+        return envelope(*((a, self.services.router.resolve(box(a))) for a in addresses), **more)
 
     def begin(self, made: Envelope) -> Any:
-        delivery = SessionDelivery(self.room, made.session, "ann@here.example")
+        delivery = SessionDelivery(self.services, made.session, "ann@here.example")
         transaction = self.successResultOf(maybeDeferred(delivery.begin, made))
         verifyObject(IDeliveryTransaction, transaction)
         return transaction
@@ -374,9 +376,9 @@ class Completing(MessageCase):
         made = self.envelope(
             "x@there.example", sender=user, session=replace(FACTS, role=role, identity=user)
         )
-        senders: Any = None
-        rules = SubmissionRules(SubmissionSettings(**changes), senders)
-        delivery = SubmittedDelivery(self.room, made.session, user, rules)
+        permission: Any = None
+        rules = SubmissionRules(SubmissionSettings(**changes), permission)
+        delivery = SubmittedDelivery(self.services, made.session, user, rules)
         transaction = self.successResultOf(maybeDeferred(delivery.begin, made))
         transaction.write(octets)
         await transaction.commit()
@@ -412,7 +414,7 @@ class Completing(MessageCase):
 class Forwarding(MessageCase):
     def setUp(self) -> None:
         super().setUp()
-        self.room.router._srs = Rewriting("here.example", lambda: [b"secret"], lambda: NOW)
+        self.services.router._srs = Rewriting("here.example", lambda: [b"secret"], lambda: NOW)
 
     async def test_off_site_the_reverse_path_becomes_ours_and_the_copy_here_keeps_it(self) -> None:
         await self.send("away@here.example")
@@ -421,7 +423,7 @@ class Forwarding(MessageCase):
         assert message.sender is not None
         self.assertEqual(message.sender.domain, b"here.example")
         self.assertTrue(message.sender.local_part.startswith(b"SRS0="))
-        back = self.room.router.resolve(message.sender)
+        back = self.services.router.resolve(message.sender)
         self.assertEqual(back, Route(queued=(box("a@client.example"),)))
 
     async def test_beside_other_recipients_it_is_a_message_of_its_own(self) -> None:
@@ -549,7 +551,7 @@ class Logging(MessageCase):
 
 class Realm(SynchronousTestCase):
     def setUp(self) -> None:
-        self.realm = MailRealm(make_room(self))
+        self.realm = MailRealm(make_services(self))
 
     def test_gives_a_delivery_for_each_session(self) -> None:
         for avatar_id, may_relay in ((ANONYMOUS, False), (b"joe@here.example", True)):

@@ -9,7 +9,7 @@ from typing import Final
 from postroom.capture.conversation import Conversation
 from postroom.capture.files import CaptureError, CaptureFile, Endpoint, Segment
 from postroom.capture.sessions import Sessions
-from postroom.capture.tcp import Connection
+from postroom.capture.tcp import TcpConnection
 from postroom.capture.transcript import document, text_lines
 from tests.capture.wire import Line, shown, write_pcap, write_pcapng
 from tests.fuzz.alphabet import fold
@@ -35,7 +35,7 @@ def _conversation(octets: bytes) -> None:
 def _connection(octets: bytes) -> None:
     """Segments anywhere, repeated and overlapping, are of one text: so is what is delivered."""
     text = bytes(range(256)) * 2
-    connection = Connection(CLIENT, SERVER, True)
+    connection = TcpConnection(CLIENT, SERVER, True)
     list(connection.take(_segment(-1, b"", syn=True)))
     place = 0
     for start, length in zip(octets[::2], octets[1::2], strict=False):
@@ -95,6 +95,6 @@ def capture_files() -> tuple[bytes, ...]:
 
 CAPTURE_TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "capture.Conversation": _conversation,
-    "capture.Connection": _connection,
+    "capture.TcpConnection": _connection,
     "capture.CaptureFile": _file,
 }

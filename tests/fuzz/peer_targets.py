@@ -8,7 +8,7 @@ from postroom.wire.encode import BinaryEncoder, FoldingEncoder, TextEncoder
 from postroom.wire.errors import LocalViolation
 from postroom.wire.folding import SHORTEST_LIMIT, most_folded_octets
 from postroom.wire.line_ends import only_crlf
-from postroom.wire.offers import capabilities_of, read_limits
+from postroom.wire.offers import host_capabilities, read_limits
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 from postroom.wire.replies import Reply
 from tests.fuzz.alphabet import fold, raw
@@ -41,10 +41,10 @@ def _read(segments: list[bytes]) -> ProxyHeader | str | None:
     return None
 
 
-def _capabilities_of(octets: bytes) -> None:
+def _host_capabilities(octets: bytes) -> None:
     lines = tuple(word.decode("latin-1") for word in fold(octets))
     for more in ((), ("LIMITS " + "".join(lines),)):
-        capabilities = capabilities_of(Reply(250, ("mx.example", *lines, *more)))
+        capabilities = host_capabilities(Reply(250, ("mx.example", *lines, *more)))
         assert min(capabilities.size_octets, capabilities.deliver_by_seconds) >= 0
         assert all(keyword == keyword.upper() for keyword in capabilities.extensions)
         assert capabilities.mechanisms is not None
@@ -80,8 +80,8 @@ def _encoded(encoder: TextEncoder, segments: list[bytes]) -> bytes | None:
 
 PEER_TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "proxy.ProxyReader": _proxy_reader,
-    "offers.capabilities_of": _capabilities_of,
-    "offers.read_limits": _capabilities_of,
+    "offers.host_capabilities": _host_capabilities,
+    "offers.read_limits": _host_capabilities,
     "encode.TextEncoder": _chunk_encoders,
     "encode.BinaryEncoder": _chunk_encoders,
     "encode.FoldingEncoder": _folding_encoder,

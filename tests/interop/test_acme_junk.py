@@ -10,8 +10,9 @@ from typing import Any
 import trustme
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.certificates.acme import ACMESettings, Order
+from postroom.certificates.acme import Order
 from postroom.certificates.challenges import Challenges
+from postroom.certificates.model import ACMESettings
 from postroom.errors import UserError
 
 

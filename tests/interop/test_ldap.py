@@ -9,9 +9,9 @@ from twisted.trial.unittest import TestCase
 
 from postroom.envelope import AccountLimits
 from postroom.errors import UserError
-from postroom.sources.ldap import LDAPSettings, LDAPSource
-from postroom.sources.ldap_connection import LDAPServer
+from postroom.sources.ldap import LDAPSource
 from postroom.sources.profile import Maildirs, SourceError
+from postroom.sources.settings import LDAPAttributes, LDAPServer, LDAPSettings
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.slapd import (
     BASE,
@@ -24,13 +24,13 @@ from tests.interop.slapd import (
 )
 from tests.sources.contract import PASSWORD, SourceContract
 
-ATTRIBUTES = {
-    "address": "mail",
-    "enabled": "employeeType",
-    "home": "homeDirectory",
-    "forwards": "mailForward",
-    "quota_octets": "employeeNumber",
-}
+ATTRIBUTES = LDAPAttributes(
+    address="mail",
+    enabled="employeeType",
+    home="homeDirectory",
+    forwards="mailForward",
+    quota_octets="employeeNumber",
+)
 ENTRIES = (
     person("joe", salted_sha(PASSWORD)),
     person("off", salted_sha(PASSWORD), "employeeType: no"),

@@ -75,8 +75,8 @@ class WheelTests(SynchronousTestCase):
 
     def test_the_dialogues_for_other_servers_are_there(self) -> None:
         count = (
-            "from postroom.testing.conformance.catalogue import Environment, shipped;"
-            "print(len(shipped(Environment('d', 'a@d', 'a@d', 'a@d'))))"
+            "from postroom.testing.conformance.catalogue import ServerUnderTest, shipped;"
+            "print(len(shipped(ServerUnderTest('d', 'a@d', 'a@d', 'a@d'))))"
         )
         self.assertGreater(int(self.run_installed("python", "-c", count)), 200)
 

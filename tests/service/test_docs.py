@@ -23,8 +23,8 @@ from zope.interface.verify import verifyObject
 from postroom.credentials import Knowledge
 from postroom.interfaces import ISASLMechanism
 from postroom.server.authentication import Authentication, LoginParts
-from postroom.service.declarations import declarations
 from postroom.service.settings import Settings, load_settings
+from postroom.settings.declarations import declarations
 from tests.architecture.sources import ROOT
 from tests.server.scene import HOSTNAME, PASSWORD, USER, Peer, Scene, settings
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.service.declarations import declarations
 from postroom.service.example import rst_text, toml_text
 from postroom.service.settings import Settings, load_settings
+from postroom.settings.declarations import declarations
 from tests.architecture.sources import ROOT
 
 
@@ -33,7 +33,7 @@ class ExampleTests(SynchronousTestCase):
     def test_every_setting_is_documented(self) -> None:
         text = toml_text()
         for item in declarations(Settings):
-            self.assertIn(item.paragraph.split()[0], text)
+            self.assertIn(item.setting["paragraph"].split()[0], text)
             name = item.key.rpartition(".")[2]
             self.assertTrue(f"\n#{name} = " in text or f"\n[{item.key}]" in text, item.key)
 

@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from postroom.errors import UserError
-from postroom.service.declarations import Listen
+from postroom.service.listen import Listen
 from postroom.service.listeners import Listener, address_text, bind, make_endpoint, stop_listening
 
 

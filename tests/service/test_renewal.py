@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,8 @@ class RenewalTests(SynchronousTestCase):
             path.unlink(missing_ok=True)
             if content is not None:
                 path.write_text(content)
-            section = self.settings.tls.acme.model_copy(update={"ca_file": path})
-            tls = self.settings.tls.model_copy(update={"acme": section})
-            self.settings = self.settings.model_copy(update={"tls": tls})
+            section = replace(self.settings.tls.acme, ca_file=path)
+            tls = replace(self.settings.tls, acme=section)
+            self.settings = replace(self.settings, tls=tls)
             error = self.assertRaises(UserError, self.start)
             self.assertIn(f"tls.acme.ca_file {path}: {why}", str(error))

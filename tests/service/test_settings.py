@@ -11,8 +11,9 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.errors import UserError
 from postroom.queue.schedule import Schedule
 from postroom.server.limits import Limits, ListenerSettings
-from postroom.service.declarations import Listen, declarations
+from postroom.service.listen import Listen
 from postroom.service.settings import Settings, load_settings
+from postroom.settings.declarations import declarations
 from tests.architecture.rfc_index import WELL_FORMED
 
 
@@ -48,7 +49,7 @@ class DefaultTests(SynchronousTestCase):
     def test_nobody_may_relay_without_login(self) -> None:
         settings = load_settings(None, {})
         self.assertEqual(settings.relay_networks, ())
-        self.assertEqual(settings.auth.clear_text_networks, ())
+        self.assertEqual(settings.session.clear_text_auth_networks, ())
 
     def test_state_is_kept_in_the_working_directory(self) -> None:
         settings = load_settings(None, {})
@@ -58,9 +59,9 @@ class DefaultTests(SynchronousTestCase):
 
     def test_the_rooms_run_on_their_own_defaults(self) -> None:
         settings = load_settings(None, {"hostname": "mx.example.org"})
-        self.assertEqual(settings.limits.as_limits(), Limits())
+        self.assertEqual(settings.limits, Limits())
         self.assertEqual(settings.sending(), ClientSettings("mx.example.org"))
-        self.assertEqual(settings.schedule(), Schedule())
+        self.assertEqual(settings.retry, Schedule())
         self.assertEqual(
             settings.listener("mx", Limits()), ListenerSettings("mx", "mx.example.org")
         )
@@ -99,12 +100,12 @@ class CompletenessTests(SynchronousTestCase):
 
     def test_each_setting_has_a_paragraph(self) -> None:
         for item in declarations(Settings):
-            self.assertRegex(item.paragraph, r"^[A-Z].*\.$", item.key)
+            self.assertRegex(item.setting["paragraph"], r"^[A-Z].*\.$", item.key)
 
     def test_each_source_has_the_form_of_docstrings(self) -> None:
         for item in declarations(Settings):
-            if item.extra.rfc is not None:
-                self.assertIsNotNone(WELL_FORMED.fullmatch(item.extra.rfc), item.key)
+            if "rfc" in item.setting:
+                self.assertIsNotNone(WELL_FORMED.fullmatch(item.setting["rfc"]), item.key)
 
 
 class FileTests(Files):
@@ -135,7 +136,7 @@ class FileTests(Files):
             """
         )
         settings = load_settings(path, {})
-        limits = settings.limits.as_limits(connections=700)
+        limits = settings.limits.capped(700)
         listener = settings.listener("submission", limits)
         self.assertEqual(listener.hostname, "mx.example.org")
         self.assertEqual((listener.limits.recipients, listener.limits.connections), (500, 700))
@@ -146,7 +147,7 @@ class FileTests(Files):
         self.assertEqual(sending.connections_per_destination, 3)
         self.assertEqual(sending.own_names, frozenset({"a.example"}))
         self.assertEqual(sending.timeouts.idle_seconds, 1)
-        self.assertEqual(settings.schedule().lifetime_seconds, 60)
+        self.assertEqual(settings.retry.lifetime_seconds, 60)
         deliveries = settings.deliveries("example.org")
         self.assertEqual(deliveries.sub_address_separator, "-")
         self.assertEqual([str(item) for item in deliveries.relay_networks][1], "2001:db8::1/128")

@@ -10,7 +10,7 @@ from postroom.certificates.model import ClientCertificates, Profile
 from postroom.certificates.store import ACMESource, FileSource, SelfSignedSource
 from postroom.errors import UserError
 from postroom.service.acme import acme_settings
-from postroom.service.declarations import Listen, parse_listen
+from postroom.service.listen import Listen, parse_listen
 from postroom.service.settings import load_settings
 from postroom.service.tls import sources_of
 from tests.service.test_settings import Files

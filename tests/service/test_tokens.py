@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,23 @@ from twisted.web.server import Site
 
 from postroom.credentials import TokenRefused
 from postroom.errors import Refusal, UserError
-from postroom.service.login_sections import TokensSection
+from postroom.service.sections import TokensSection
+from postroom.service.settings import load_settings
 from postroom.service.tokens import MOST_OCTETS, make_token_checker
 from tests.logins.test_tokens import GOOD, Accounts, Token, key_set, signed
 
 COMMON = {"issuer": "https://login.example", "audiences": ["mail"]}
 
 
+def tokens(**settings: Any) -> TokensSection:
+    """Return the settings of ``[auth.tokens]``."""
+    overrides = {f"auth.tokens.{name}": value for name, value in settings.items()}
+    return load_settings(None, overrides).auth.tokens
+
+
 class SettingsTests(SynchronousTestCase):
     def make(self, **settings: Any) -> Any:
-        section = TokensSection(**settings)
+        section = tokens(**settings)
         return make_token_checker(reactor, section, None, Accounts())  # type: ignore[arg-type]
 
     def test_without_keys_and_url_there_are_no_tokens(self) -> None:
@@ -62,7 +70,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertIn(why, str(self.assertRaises(UserError, self.make, **settings)))
 
     def test_a_missing_package_is_named(self) -> None:
-        present = sys.modules["treq"]
+        present = import_module("treq")
         sys.modules["treq"] = None  # type: ignore[assignment]  # this is how imports are forbidden
         self.addCleanup(sys.modules.__setitem__, "treq", present)
         error = self.assertRaises(UserError, self.make, introspection_url="https://x.example")
@@ -99,7 +107,7 @@ class HTTPTests(TestCase):
         self.url = f"http://127.0.0.1:{port.getHost().port}"
 
     def make(self, **settings: Any) -> Any:
-        section = TokensSection(**COMMON, **settings)
+        section = tokens(**COMMON, **settings)
         return make_token_checker(reactor, section, None, Accounts())  # type: ignore[arg-type]
 
     @inlineCallbacks

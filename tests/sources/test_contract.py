@@ -20,11 +20,12 @@ from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.logins.database_source import SQLCredentialSource
 from postroom.logins.hashing import Forms
 from postroom.sources import system
-from postroom.sources.passwd_file import PasswdFile, PasswdSettings
+from postroom.sources.passwd_file import PasswdFile
 from postroom.sources.profile import Maildirs, SourceDown, SourceError
-from postroom.sources.sql import SQLLookUps, SQLSettings
+from postroom.sources.settings import PasswdSettings, SQLSettings, SystemSettings
+from postroom.sources.sql import SQLLookUps
 from postroom.sources.static import StaticSource
-from postroom.sources.system import SystemSettings, SystemUsers
+from postroom.sources.system import SystemUsers
 from postroom.sources.threads import LookUps, ThreadedSource
 from tests.database.postgresql import new_postgresql_url
 from tests.directory.support import CHEAP, fresh_database

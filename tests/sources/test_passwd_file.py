@@ -11,8 +11,9 @@ from postroom.credentials import Knowledge
 from postroom.envelope import Account
 from postroom.errors import UserError
 from postroom.logins.schemes import BadStoredPassword
-from postroom.sources.passwd_file import PasswdFile, PasswdSettings, check_passwd_file
+from postroom.sources.passwd_file import PasswdFile, check_passwd_file
 from postroom.sources.profile import Maildirs, SourceError
+from postroom.sources.settings import PasswdSettings
 from tests.directory.support import CHEAP
 from tests.interop.clients import program
 

@@ -5,19 +5,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.testing.conversation import Cut, Mismatch
 from postroom.testing.transcript import (
     Closed,
-    Connection,
     Expect,
+    ExpectedMessage,
+    OpenConnection,
     Say,
     Send,
     StartTLS,
-    Storage,
     TranscriptError,
     Wait,
     read_transcript,
     unescape,
 )
 from postroom.wire.replies import Reply
-from tests.dialogue import MemoryConversation
+from tests.dialogue import MemoryRun
 
 TEXT = r"""# Comment
 with: role=mx recipients=3
@@ -61,7 +61,7 @@ class ReadingTests(SynchronousTestCase):
             second.steps[2:],
             [Send(14, b"a\r\n.\r\n"), Expect(15, "550", "5.1.1", "No such"), Closed(16)],
         )
-        self.assertEqual(second.storage, [Storage(b"a\r\n", "<a@b> <c@d>")])
+        self.assertEqual(second.storage, [ExpectedMessage(b"a\r\n", "<a@b> <c@d>")])
 
     def test_what_is_said_of_a_reply_and_what_is_no_step(self) -> None:
         (dialogue,) = read_transcript(
@@ -75,7 +75,7 @@ class ReadingTests(SynchronousTestCase):
                 Expect(2, "2xx/503", "x.1.x", has=("SIZE",), lacks=("AUTH",), count=2),
                 StartTLS(6),
                 Say(7, b"x\n"),
-                Connection(8, "a"),
+                OpenConnection(8, "a"),
                 Closed(9, by_client=True),
             ],
         )
@@ -143,7 +143,7 @@ class MismatchTests(SynchronousTestCase):
 
     def converse(self, text: str) -> None:
         (dialogue,) = read_transcript(text)
-        MemoryConversation(dialogue, Cut.GROUPS, late=False).run()
+        MemoryRun(dialogue, Cut.GROUPS, late=False).run()
 
     def test_a_server_may_close_where_it_may(self) -> None:
         self.converse("C: GET / HTTP/1.1\nS: 421\nC: NOOP\nS-or-closed: 250\nC: NOOP\nS: 250")
@@ -185,7 +185,7 @@ class MismatchTests(SynchronousTestCase):
         ):
             for cut in Cut:
                 (dialogue,) = read_transcript(text)
-                conversation = MemoryConversation(dialogue, cut, late=False)
+                conversation = MemoryRun(dialogue, cut, late=False)
                 self.assertRaises(Mismatch, conversation.run)
         (right,) = read_transcript(message + "envelope: <> <user@here.example>\nstored: x\\r\\n")
-        MemoryConversation(right, Cut.LINES, late=False).run()
+        MemoryRun(right, Cut.LINES, late=False).run()

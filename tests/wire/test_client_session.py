@@ -13,7 +13,7 @@ from postroom.wire.client_session import (
     Verdicts,
 )
 from postroom.wire.errors import LocalViolation, ReplyViolation
-from postroom.wire.offers import capabilities_of
+from postroom.wire.offers import host_capabilities
 from postroom.wire.paths import mailbox
 from postroom.wire.replies import Reply, reply
 
@@ -254,7 +254,7 @@ class MeaningTests(BothWays):
 
     def test_capabilities_are_read_from_ehlo_in_any_case(self) -> None:
         text = ("peer.example hello", "size 1000", "Auth plain LOGIN ", "8BITMIME", "?junk", "")
-        found = capabilities_of(Reply(250, text))
+        found = host_capabilities(Reply(250, text))
         self.assertEqual(found.size_octets, 1000)
         self.assertEqual(found.mechanisms, {"PLAIN", "LOGIN"})
         self.assertIn("8BITMIME", found)
@@ -263,7 +263,7 @@ class MeaningTests(BothWays):
 
     def test_a_size_that_is_no_number_is_no_limit(self) -> None:
         for word in ("", "0", "1_000", "-5", "9" * 30, "\u0661"):
-            self.assertEqual(capabilities_of(Reply(250, ("x", f"SIZE {word}"))).size_octets, 0)
+            self.assertEqual(host_capabilities(Reply(250, ("x", f"SIZE {word}"))).size_octets, 0)
 
 
 class OffenceTests(BothWays):

@@ -2,7 +2,13 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.wire.offers import NO_LIMITS, Capabilities, HostLimits, capabilities_of, read_limits
+from postroom.wire.offers import (
+    NO_LIMITS,
+    HostCapabilities,
+    HostLimits,
+    host_capabilities,
+    read_limits,
+)
 from postroom.wire.replies import Reply
 
 
@@ -30,9 +36,9 @@ class LimitTests(SynchronousTestCase):
             self.assertIs(read_limits(text), NO_LIMITS)
 
     def test_the_newest_ehlo_counts(self) -> None:
-        with_limits = capabilities_of(Reply(250, ("host", "LIMITS MAILMAX=3", "SIZE 7")))
+        with_limits = host_capabilities(Reply(250, ("host", "LIMITS MAILMAX=3", "SIZE 7")))
         self.assertEqual((with_limits.limits.messages, with_limits.size_octets), (3, 7))
-        self.assertIs(capabilities_of(Reply(250, ("host", "LIMITS"))).limits, NO_LIMITS)
+        self.assertIs(host_capabilities(Reply(250, ("host", "LIMITS"))).limits, NO_LIMITS)
 
 
 class NumberTests(SynchronousTestCase):
@@ -40,5 +46,5 @@ class NumberTests(SynchronousTestCase):
 
     def test_what_is_no_number_is_none(self) -> None:
         for text in ("", "x", "-1", "1x", "9" * 21):
-            self.assertEqual(Capabilities({"DELIVERBY": text}).deliver_by_seconds, 0)
-        self.assertEqual(Capabilities({"DELIVERBY": "240"}).deliver_by_seconds, 240)
+            self.assertEqual(HostCapabilities({"DELIVERBY": text}).deliver_by_seconds, 0)
+        self.assertEqual(HostCapabilities({"DELIVERBY": "240"}).deliver_by_seconds, 240)

@@ -1,1 +1,1 @@
-"""SMTP in captured traffic: segments put together, sessions told as transcripts."""
+"""SMTP in captured traffic: reassembles TCP streams and writes sessions as transcripts."""

@@ -1,23 +1,23 @@
-"""One session as it was heard: who said what when, and what was wrong with it.
+"""One captured session: who sent what when, and which rules it broke.
 
-Theory. Each side is a stream that `wire.stream` cuts into pieces; a `Side` keeps its state and
-what is not complete yet. Replies answer commands in order (RFC 2920 s3.2), so a queue of what is
-unanswered is all the matching there is, as in `wire.client_session`; but where a session there ends
-at the first offence, this one notes it and listens on. A reply also settles what one side alone
-cannot tell: 354 that content follows, 334 a response, 220 to STARTTLS a handshake.
+Theory. Each side is a stream that `wire.stream` cuts into pieces; a `Side` keeps its state and its
+incomplete octets. Replies answer commands in order (RFC 2920 s3.2), so a queue of unanswered
+commands is enough to match them, as in `wire.client_session`. A session there ends at the first
+violation; this one records it and continues. A reply also decides what one side alone cannot show:
+after 354 content follows, after 334 a response, after 220 to STARTTLS a handshake.
 
-After a hole in the capture nothing is certain. What is unanswered is then forgotten, and offences
-that only a whole session can prove are not held against anybody. The same holds for a capture of
-one direction alone, which is only known at its end: such offences are then taken back.
+After a gap in the capture nothing is certain. Unanswered commands are then forgotten, and
+violations that only a whole session can prove are not reported. The same holds for a capture of one
+direction alone, which is known only at its end: such violations are then withdrawn.
 
-*TLS.* What comes after STARTTLS, or after a side has begun TLS, and is no record of TLS is read as
-the command or reply that it is, and blamed: it is what an attacker puts in, or what a server says
-that has no certificate.
+*TLS.* Octets after STARTTLS, or after a side has started TLS, that are no TLS record are read as a
+command or reply and reported as a violation. An attacker may have injected them, or the server has
+no certificate.
 
-*Secrets.* What follows the mechanism of AUTH, every response, every challenge, the arguments of
-BURL, and any line that is no command in a session where one of those may have been, are told by
-their length alone. A reply that repeats a response is told without it. `Entry.octets` has what was
-said, for a replay; nothing that prints may look at it.
+*Secrets.* Some texts are shown by their length alone: what follows the mechanism of AUTH, every
+response and challenge, the arguments of BURL, and any line that is no command in a session that may
+have had one of those. A reply that repeats a response is shown without it.
+`ConversationEntry.octets` holds what was sent, for a replay; nothing that prints may read it.
 
 Who controls the input: both peers, every octet. What is kept of a line is bounded.
 """
@@ -31,7 +31,7 @@ from postroom.capture.entries import (
     NOTHING,
     RESPONSE,
     ContentRun,
-    Entry,
+    ConversationEntry,
     Secrets,
     Side,
     mechanism_name,
@@ -92,25 +92,25 @@ _ASKED_FOR: Final = {REPLY_DATA_INPUT: IN_DATA, REPLY_AUTH_INPUT: IN_AUTH}
 
 
 class Conversation:
-    """What was heard of one session.
+    """One captured session.
 
     Attributes:
-        entries: in the order in which they were heard.
+        entries: in the order of the capture.
         extensions: of the last EHLO, keyword to parameters.
         mechanisms: of each AUTH, in order, each with the code of the last reply to it.
         tls: True once TLS began.
         complete: False if the capture began late, has holes, or has one direction only.
-        unheard: the side of which the capture has nothing, "client" or "server", if there is one.
+        unheard: the side that is missing in the capture, "client" or "server", if there is one.
     """
 
     def __init__(self, complete: bool = True, keep_octets: bool = False) -> None:
-        """Begin before the greeting, or within a session of which the beginning is missing.
+        """Create a session, whole or with its beginning missing.
 
         Args:
             complete: whether the connection's beginning was captured.
             keep_octets: keep what was said, for a replay.
         """
-        self.entries: list[Entry] = []
+        self.entries: list[ConversationEntry] = []
         self.extensions: dict[str, str] = {}
         self.mechanisms: list[tuple[str, int | None]] = []
         self.tls = False
@@ -126,25 +126,25 @@ class Conversation:
         self._secrets = Secrets()
         self._may_hold_secrets = not complete
         self._content: ContentRun | None = None
-        self._chunk: Entry | None = None
-        self._unknown: Entry | None = None
+        self._chunk: ConversationEntry | None = None
+        self._unknown: ConversationEntry | None = None
         self._unknown_octets = 0
         self._in_step = complete
         self._starttls = self._starttls_waits = False
-        self._suppositions: list[tuple[Entry, str]] = []
+        self._suppositions: list[tuple[ConversationEntry, str]] = []
 
     def begin_within_tls(self, time: float) -> None:
-        """Take note that the capture began when TLS had."""
+        """Record that TLS was active when the capture started."""
         self._tell_tls(time)
         self._client.begin_within_tls()
         self._server.begin_within_tls()
 
     def pass_over(self, time: float, octets: int) -> None:
-        """Take note of octets at the beginning of which nobody can say what they are."""
+        """Record octets at the beginning that cannot be identified."""
         self._happens(time, f"[{octets} octets of which the beginning is not in the capture]")
 
     def hear(self, time: float, from_client: bool, octets: bytes) -> None:
-        """Take what one side said, cut anywhere."""
+        """Accept what one side sent, cut anywhere."""
         side = self._client if from_client else self._server
         for view, piece, state in side.pieces(octets):
             self._tell(time, from_client, view, piece, state)
@@ -170,7 +170,7 @@ class Conversation:
                 self.tls = False
             self._tell_line(entry, layer, from_client)
 
-    def _tell_line(self, entry: Entry, layer: SmtpLayer, from_client: bool) -> None:
+    def _tell_line(self, entry: ConversationEntry, layer: SmtpLayer, from_client: bool) -> None:
         if from_client and self._starttls_waits:
             self._suppose(entry, _CLEAR_AFTER_STARTTLS)
         for error in layer.errors:
@@ -179,18 +179,20 @@ class Conversation:
             self._check_turn(entry)
         _TELLS[layer.mode](self, entry, layer)
 
-    def _add(self, time: float, speaker: str, mode: Mode | None, said: bytes = b"") -> Entry:
-        entry = Entry(time, speaker, mode, [])
+    def _add(
+        self, time: float, speaker: str, mode: Mode | None, said: bytes = b""
+    ) -> ConversationEntry:
+        entry = ConversationEntry(time, speaker, mode, [])
         self.entries.append(entry)
         self._keep(entry, said)
         return entry
 
-    def _keep(self, entry: Entry, said: bytes) -> None:
+    def _keep(self, entry: ConversationEntry, said: bytes) -> None:
         if self._keeps and said:
             entry.said.append(said)
 
-    def _suppose(self, entry: Entry, violation: str) -> None:
-        """Blame somebody for what only both directions can prove."""
+    def _suppose(self, entry: ConversationEntry, violation: str) -> None:
+        """Record a violation that only a capture of both directions can prove."""
         entry.blame(violation)
         self._suppositions.append((entry, violation))
 
@@ -199,7 +201,7 @@ class Conversation:
 
     # What the client says.
 
-    def _tell_command(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_command(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         verb = layer.command
         if verb is None or verb not in SMTP_COMMANDS:
             self._unanswered.append("what is no command")
@@ -227,7 +229,7 @@ class Conversation:
             self._starttls = self._starttls_waits = True
 
     def _is_unknown(self, layer: SmtpLayer) -> bool:
-        """Tell whether a line may be content of which the beginning is missing.
+        """Return whether a line may be content of which the beginning is missing.
 
         So is what follows it then, whatever it looks like, until the server says something or a
         dot ends it.
@@ -250,11 +252,11 @@ class Conversation:
             self._be_in_step()
 
     def _be_in_step(self) -> None:
-        """Know from here on that what the client says are commands."""
+        """Record that what the client sends from here on are commands."""
         self._in_step, self._unknown = True, None
 
-    def _check_turn(self, entry: Entry) -> None:
-        """See whether it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
+    def _check_turn(self, entry: ConversationEntry) -> None:
+        """Check that it was the client's turn. RFC 2920 s3.1; RFC 5321 s3.1."""
         if not (self._unanswered and self._certain):
             return
         before = self._unanswered[-1]
@@ -265,8 +267,8 @@ class Conversation:
         elif "PIPELINING" not in self.extensions:
             self._suppose(entry, "pipelined, which was not offered")
 
-    def _check_offer(self, entry: Entry, layer: SmtpLayer, verb: str) -> None:
-        """See whether what a command uses was offered. RFC 5321 s2.2.1, s4.1.1.11."""
+    def _check_offer(self, entry: ConversationEntry, layer: SmtpLayer, verb: str) -> None:
+        """Check that the extensions of a command were offered. RFC 5321 s2.2.1, s4.1.1.11."""
         if not self._certain:
             return
         needed = _NEEDS.get(verb)
@@ -281,7 +283,7 @@ class Conversation:
                 if needed not in self.extensions:
                     self._suppose(entry, f"parameter {keyword}, but {needed} was not offered")
 
-    def _tell_auth(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_auth(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
         mechanism, blank, initial = bytes(layer.args or b"").partition(b" ")
         self._secrets.remember(initial)
@@ -292,7 +294,7 @@ class Conversation:
         if self._certain and offered and name not in offered:
             entry.blame(f"mechanism {name} was not offered")
 
-    def _tell_response(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_response(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
         self._unanswered.append(RESPONSE)
         said = bytes(layer.raw).rstrip(b"\r\n")
@@ -331,7 +333,7 @@ class Conversation:
 
     # What the server says.
 
-    def _tell_reply(self, entry: Entry, layer: SmtpLayer) -> None:
+    def _tell_reply(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._be_in_step()
         reply = layer.parsed
         if not isinstance(reply, Reply):
@@ -358,8 +360,8 @@ class Conversation:
         lines = lines[:-1] if lines[-1] == b"" else lines
         return [self._secrets.taken_out_of(printable(line.removesuffix(b"\r"))) for line in lines]
 
-    def _answered(self, entry: Entry, reply: Reply) -> str | None:
-        """Say what a reply answers."""
+    def _answered(self, entry: ConversationEntry, reply: Reply) -> str | None:
+        """Return what a reply answers."""
         if self._unanswered:
             answered = self._unanswered.popleft()
             if answered != _ENDS:
@@ -379,7 +381,7 @@ class Conversation:
                 self._suppose(entry, "a reply to nothing")
         return None
 
-    def _is_clear(self, entry: Entry) -> bool:
+    def _is_clear(self, entry: ConversationEntry) -> bool:
         return not {_CLEAR_AFTER_STARTTLS, _CLEAR_WITHIN_TLS}.isdisjoint(entry.violations)
 
     def _after_any(self, _reply: Reply, _layer: SmtpLayer) -> None:
@@ -439,7 +441,7 @@ class Conversation:
             self._await_tls()
 
     def lose(self, time: float, from_client: bool, octets: int) -> None:
-        """Take note of a hole in the capture."""
+        """Record a gap in the capture."""
         who = "client" if from_client else "server"
         self._happens(time, f"[{octets} octets of the {who} are not in the capture]")
         self.complete = self._certain = self._starttls_waits = False
@@ -450,7 +452,7 @@ class Conversation:
         side.lose(octets)
 
     def end(self, time: float, reset: bool, unheard: str | None = None) -> None:
-        """Take note that no more will be heard.
+        """Record that the session or the capture ended.
 
         Args:
             time: when.
@@ -466,7 +468,7 @@ class Conversation:
                 entry.violations = [each for each in entry.violations if each != violation]
 
     def _tell_rest(self, time: float, violation: str | None) -> None:
-        """Show what was said and does not end."""
+        """Add entries for what is incomplete at the end."""
         for side, speaker in ((self._client, "C"), (self._server, "S")):
             if side.rest:
                 entry = self._add(time, speaker, side.state.mode, side.rest)
@@ -476,7 +478,7 @@ class Conversation:
                 side.forget_rest()
 
 
-_TELLS: Final[dict[Mode, Callable[[Conversation, Entry, SmtpLayer], None]]] = {
+_TELLS: Final[dict[Mode, Callable[[Conversation, ConversationEntry, SmtpLayer], None]]] = {
     Mode.COMMANDS: Conversation._tell_command,
     Mode.RESPONSE: Conversation._tell_response,
     Mode.REPLIES: Conversation._tell_reply,

@@ -49,19 +49,19 @@ _LINES: Final = frozenset({Mode.COMMANDS, Mode.RESPONSE, Mode.HANDSHAKE, Mode.RE
 
 
 @dataclass(slots=True)
-class Entry:
-    """One command, reply, response, or run of content; or something that happened.
+class ConversationEntry:
+    """One command, reply, response or run of content, or an event.
 
     Attributes:
-        time: when it was whole, in seconds since 1970.
-        speaker: "C" or "S", or "-" for what nobody said.
-        mode: what it is; None for what nobody said.
+        time: when it was complete, in seconds since 1970.
+        speaker: "C" or "S", or "-" for an event.
+        mode: what it is; None for an event.
         lines: as they may be shown.
-        violations: what was wrong with it, in words.
+        violations: the rules that it broke, in words.
         size_octets: of content as it was sent, None for anything else.
         answers: of a reply, what it answers: a verb, `RESPONSE`, `END` or `NOTHING`; None if that
             is not known.
-        said: what was said, piece by piece, where that is kept; secrets and all.
+        said: what was sent, piece by piece, if that is kept; it includes secrets.
     """
 
     time: float
@@ -75,25 +75,25 @@ class Entry:
 
     @property
     def octets(self) -> bytes:
-        """All of `said`."""
+        """The octets of `said`, joined."""
         return b"".join(self.said)
 
     def blame(self, violation: str) -> None:
-        """Note a violation, once."""
+        """Record a violation, once."""
         if violation not in self.violations:
             self.violations.append(violation)
 
 
 class Side:
-    """What one side says, as far as it is not told yet.
+    """One side's octets that are not yet entries.
 
     Attributes:
-        state: what comes next; whoever hears the other side too may set it between two pieces.
-        heard: True once this side has said anything.
+        state: what comes next; a caller that sees the other side too may set it between two pieces.
+        heard: True once this side has sent anything.
     """
 
     def __init__(self, from_client: bool) -> None:
-        """Begin with commands or replies."""
+        """Create a side that starts with commands or with replies."""
         self.state = self._in_clear = IN_COMMANDS if from_client else IN_REPLIES
         self.heard = False
         self._records = TLSRecords(_LETTERS if from_client else _FIRST_DIGITS)
@@ -106,7 +106,7 @@ class Side:
         return b"".join(self._rest)
 
     def forget_rest(self) -> None:
-        """Throw it away."""
+        """Drop the incomplete octets."""
         self._rest.clear()
         self._rest_octets = 0
 
@@ -120,7 +120,7 @@ class Side:
         return self._rest_octets + len(octets) <= UNFINISHED_OCTETS
 
     def pieces(self, octets: bytes) -> Iterator[tuple[memoryview, Piece, StreamState]]:
-        """Cut what is there.
+        """Cut off the complete pieces and yield them.
 
         A line longer than `UNFINISHED_OCTETS` comes in several pieces, of which only the last may
         be complete.
@@ -149,7 +149,7 @@ class Side:
                 yield view, piece, state
 
     def _cut(self, view: memoryview, at: int, state: StreamState) -> Piece:
-        """Cut one piece; clear text where TLS was to come is a command or a reply all the same."""
+        """Cut one piece; clear text where TLS was due is read as a command or a reply."""
         is_clear = state.mode is Mode.HANDSHAKE and bytes(view[at : at + 2]) != TLS_HANDSHAKE
         piece = cut(view, at, self._in_clear if is_clear else state)
         if piece.mode is not Mode.TLS:
@@ -158,7 +158,7 @@ class Side:
         return piece._replace(end=end, after=IN_TLS if end == len(view) else IN_HANDSHAKE)
 
     def lose(self, octets: int) -> None:
-        """Pass over a hole in the capture."""
+        """Skip a gap in the capture."""
         self.forget_rest()
         state = self.state
         if state.mode is Mode.CHUNK:
@@ -172,19 +172,19 @@ class Side:
             self.state = self._in_clear
 
     def begin_within_tls(self) -> None:
-        """Take everything for TLS, of which the beginning is missing."""
+        """Read everything as TLS, of which the beginning is missing."""
         self.state = IN_TLS
         self._records.lose(1)
 
 
 class ContentRun:
-    """Content that is under way, and what is wrong with it.
+    """Content that is being received, with its violations.
 
-    What is found does not depend on how the content was cut, nor does the order in which it stands.
+    The violations and their order do not depend on how the content was cut.
     """
 
-    def __init__(self, entry: Entry) -> None:
-        """Begin right after 354, with an entry that may have been blamed already."""
+    def __init__(self, entry: ConversationEntry) -> None:
+        """Start right after 354, with an entry that may have violations already."""
         self.entry = entry
         self._blamed = list(entry.violations)
         self._tail = IN_DATA.held
@@ -194,7 +194,7 @@ class ContentRun:
         self._dots: dict[bytes, None] = {}
 
     def take(self, octets: bytes, complete: bool) -> None:
-        """Take a run of it, the final dot included."""
+        """Accept a run of content, the final dot included."""
         size = (self.entry.size_octets or 0) + len(octets)
         self.entry.size_octets = max(size - len(b".\r\n"), 0) if complete else size
         self._check_octets(octets, complete)
@@ -239,16 +239,16 @@ _MECHANISMS: Final = frozenset(
 
 
 def mechanism_name(said: bytes, offered: Collection[str]) -> str:
-    """Give the name of a SASL mechanism, or only how long it is if it may be a secret."""
+    """Return the name of a SASL mechanism, or only its length if it may be a secret."""
     name = said.decode("ascii", "replace").upper()
     return name if name in _MECHANISMS or name in offered else f"[{len(said)} octets]"
 
 
 class Secrets:
-    """What a client said within AUTH, so that no reply that repeats it is shown with it."""
+    """What a client sent within AUTH; it is removed from replies that repeat it."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create the set, with no secret in it."""
         self._known: dict[str, None] = {}
 
     def remember(self, said: bytes) -> None:
@@ -260,7 +260,7 @@ class Secrets:
         self._known.update({printable(each): None for each in shown if len(each) > 3})
 
     def taken_out_of(self, text: str) -> str:
-        """Give a text without them."""
+        """Return a text without the secrets."""
         for secret in self._known:
             text = text.replace(secret, "[...]")
         return text

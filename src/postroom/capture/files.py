@@ -1,17 +1,17 @@
 """Capture files: the TCP segments in a pcap or pcapng file, which may be gzipped.
 
-What a file is follows from its first octets, never from its name. It is read by dpkt, packet by
-packet, and never held as a whole, packed or unpacked. dpkt trusts what a file says about itself, so
-it reads through `_Source`, which refuses a record that claims more than any capture holds and
-notices where the file ends too early.
+The format is detected by the first octets, never by the file's name. dpkt reads the file packet by
+packet; it is never held as a whole, compressed or not. dpkt trusts the lengths in a file, so it
+reads through `_CaptureSource`, which refuses a record longer than any capture has and detects a
+file that ends too early.
 
-A packet that is no TCP over IP is passed over. One that cannot be read is counted, not refused: on
-a live wire there is always something odd.
+A packet that is no TCP over IP is skipped. One that cannot be decoded is counted, not refused: live
+traffic always has some.
 
 Who controls the input: whoever made the file, every octet of it.
 
-Known limits: IP fragments are not put together; every interface of a pcapng file is read as its
-first one; a file that is compressed in another way is named as such, and refused.
+Known limits: IP fragments are not reassembled; every interface of a pcapng file is read as its
+first one; files with another compression are refused with its name.
 """
 
 import gzip
@@ -43,7 +43,7 @@ _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
 
 
 class CaptureError(UserError):
-    """A file that is no capture, or not a whole one."""
+    """The file is no capture, or an incomplete one."""
 
 
 class Endpoint(NamedTuple):
@@ -64,8 +64,8 @@ class Segment:
     Attributes:
         time: when it was captured, in seconds since 1970.
         sequence: the number of its first octet.
-        acknowledged: the number of the octet that its sender expects next, None if it says nothing.
-        payload: as much of it as was captured.
+        acknowledged: the number of the octet that its sender expects next, None if it has none.
+        payload: the part that was captured.
     """
 
     time: float
@@ -79,8 +79,8 @@ class Segment:
     payload: bytes
 
 
-class _Source:
-    """A file as dpkt reads it: no read is longer than it may be, none ends early unnoticed."""
+class _CaptureSource:
+    """A file for dpkt that bounds every read and detects an early end."""
 
     def __init__(self, file: BufferedReader, name: str) -> None:
         self._file: BufferedReader | gzip.GzipFile = file
@@ -92,7 +92,7 @@ class _Source:
 
     @property
     def place(self) -> int:
-        """How far the file has been read, in its own octets."""
+        """The octets of the file that have been read, before decompression."""
         return self._packed.tell() if self._packed is not None else self.at
 
     def begin(self) -> bytes:
@@ -153,7 +153,7 @@ class CaptureFile:
 
     def _opened(self, dpkt: Any) -> Any:
         try:
-            self._source = _Source(self._file, self._name)
+            self._source = _CaptureSource(self._file, self._name)
             magic = self._source.begin()
             if not magic:
                 raise CaptureError(f"{self._name}: the file is empty")
@@ -171,7 +171,7 @@ class CaptureFile:
 
     @property
     def place_octets(self) -> int:
-        """How far the file has been read."""
+        """The octets of the file that have been read."""
         return self._source.place
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class CaptureFile:
         self._file.close()
 
     def segments(self) -> Iterator[Segment]:
-        """Give the TCP segments, in the order of the file.
+        """Yield the TCP segments, in the order of the file.
 
         Raises:
             CaptureError: the file is damaged from here on, or cut off.
@@ -237,7 +237,7 @@ def _dpkt() -> Any:
 
 
 def _network_layer(link_type: int, name: str) -> Callable[[bytes], bytes]:
-    """Give the function that takes a packet's link layer off; empty for what is not IP."""
+    """Return the function that removes a packet's link layer; its result is empty for non-IP."""
     try:
         return _LINK_LAYERS[link_type]
     except KeyError:

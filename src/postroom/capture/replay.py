@@ -1,12 +1,13 @@
-"""A captured session once more: the client's side is sent to a server, whose replies are compared.
+"""Replays a captured session: sends the client's side to a server and compares the replies.
 
-What the client said in one go is sent in one go, and as many replies are waited for as the first
-server gave, but for those that nobody had asked for (421 of a server that goes down, say). What the
-second server does not ask for is left out: content without 354, a response without 334. Unless it
-was refused, what follows STARTTLS is nowhere in the capture, so the replay ends before it.
+What the client sent in one segment is sent in one segment. Then the replay waits for as many
+replies as the first server gave, except unsolicited ones (such as 421 from a server that shuts
+down). What the second server does not request is left out: content without 354, a response without
+334. The replay ends before a STARTTLS that was accepted, because the capture has nothing readable
+behind it.
 
-A server may go down whenever it likes. What it said before is heard even when nothing can be sent
-to it any more.
+A server may close at any time. What it sent before is read even when nothing can be sent to it any
+more.
 
 Everything is sent as it was captured, secrets included: a session with AUTH in clear text logs in
 at the server that it is replayed to.
@@ -21,8 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from postroom.capture.entries import END, NOTHING, RESPONSE, Entry
-from postroom.capture.sessions import Session
+from postroom.capture.entries import END, NOTHING, RESPONSE, ConversationEntry
+from postroom.capture.sessions import CapturedSession
 from postroom.errors import UserError
 from postroom.wire import encode
 from postroom.wire.codes import (
@@ -44,14 +45,14 @@ LINE_OCTETS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One line of a replay.
+class ReplayStep:
+    """One step of a replay.
 
     Attributes:
-        speaker: "C" or "S", or "-" for what is said about the replay.
+        speaker: "C" or "S", or "-" for a remark about the replay.
         lines: what was captured, as it may be shown.
-        heard: the reply that came now, None where none was waited for.
-        differs: True if its code or its enhanced code is another one.
+        heard: the reply of this replay, None where none was due.
+        differs: True if its code or enhanced code differs from the captured one.
         cut_short: True for the last step of a replay that did not come to the session's end.
     """
 
@@ -62,12 +63,12 @@ class Step:
     cut_short: bool = False
 
 
-class _Peer:
-    """The server, on a blocking socket.
+class _ReplayServer:
+    """The connection to the server, a blocking socket.
 
     Attributes:
         broken: why no more can be sent, None as long as it can.
-        lost: why no more can be heard, None if the server has only closed.
+        lost: why no more can be read, None if the server has only closed.
     """
 
     def __init__(self, host: str, port: int, timeout_seconds: float) -> None:
@@ -84,7 +85,7 @@ class _Peer:
         self._socket.close()
 
     def send(self, octets: bytes) -> str | None:
-        """Send; returns why that cannot be done. What was said before can still be heard."""
+        """Send octets; return why that fails, or None. Earlier replies can still be read."""
         try:
             self._socket.sendall(octets)
         except OSError as error:
@@ -127,10 +128,13 @@ def _reason(error: OSError | UnicodeError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def replay(session: Session, host: str, port: int, timeout_seconds: float) -> Iterator[Step]:
+def replay(
+    session: CapturedSession, host: str, port: int, timeout_seconds: float
+) -> Iterator[ReplayStep]:
     """Send a session's client side to a server.
 
-    A server that closes early, or a connection that breaks, is the last step: see `Step.cut_short`.
+    A server that closes early, or a connection that breaks, is the last step; see
+    `ReplayStep.cut_short`.
 
     Args:
         session: heard with its octets kept.
@@ -144,7 +148,7 @@ def replay(session: Session, host: str, port: int, timeout_seconds: float) -> It
     """
     if not session.conversation.complete:
         raise UserError(f"session {session.number} is not whole, it cannot be replayed")
-    peer = _Peer(host, port, timeout_seconds)
+    peer = _ReplayServer(host, port, timeout_seconds)
     try:
         yield from _Replay(peer, session.conversation.entries).steps()
     finally:
@@ -152,13 +156,13 @@ def replay(session: Session, host: str, port: int, timeout_seconds: float) -> It
 
 
 class _Replay:
-    """How far a replay has come.
+    """The progress of a replay.
 
     A server owes one reply to the end of content, but in LMTP and PRDR one for each recipient that
     it has accepted: which need not be those that the first server accepted.
     """
 
-    def __init__(self, peer: _Peer, entries: list[Entry]) -> None:
+    def __init__(self, peer: _ReplayServer, entries: list[ConversationEntry]) -> None:
         self._peer = peer
         self._entries = entries
         self._last_code = 0
@@ -170,7 +174,7 @@ class _Replay:
         self._owed = 0  # replies to the end to which it has begun to reply
         self._over = False
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[ReplayStep]:
         for position, entry in enumerate(self._entries):
             if entry.speaker == "C":
                 yield from self._say(entry, position)
@@ -181,59 +185,59 @@ class _Replay:
         if self._peer.broken is not None:
             yield from self._last_words()
 
-    def _say(self, entry: Entry, position: int) -> Iterator[Step]:
+    def _say(self, entry: ConversationEntry, position: int) -> Iterator[ReplayStep]:
         if self._peer.broken is not None:
             return  # as was said when it broke
         wanted = _asked_for(entry)
         if wanted is not None and self._heard and self._last_code != wanted:
             self._responses_left_out += entry.mode is Mode.RESPONSE
-            yield Step("-", (f"[left out, for the server did not say {wanted}]",))
+            yield ReplayStep("-", (f"[left out: the server did not reply {wanted}]",))
             return
         command = _command(entry)
         if command == CMD_STARTTLS and not self._was_refused(position):
-            yield Step("-", ("[STARTTLS: what follows is not in the capture]",))
+            yield ReplayStep("-", ("[STARTTLS: what follows is not in the capture]",))
             self._peer.send(encode.QUIT)
             self._over = True
             return
         self._heard = False
         broken = self._peer.send(entry.octets)
-        yield Step("C", tuple(entry.lines))
+        yield ReplayStep("C", tuple(entry.lines))
         if broken is not None:
-            yield Step("-", (f"[not sent, or not all of it: {broken}]",))
+            yield ReplayStep("-", (f"[not sent, or not all of it: {broken}]",))
         self._is_lmtp = self._is_lmtp or command == CMD_LHLO
         self._ends += _ends_content(entry)
 
     def _was_refused(self, position: int) -> bool:
-        """Tell whether STARTTLS was refused, so that what follows it is in the capture."""
+        """Return whether STARTTLS was refused, so that what follows it is in the capture."""
         later = self._entries[position:]
         replies = (each for each in later if each.speaker == "S" and each.answers == CMD_STARTTLS)
         reply = next(replies, None)
         return reply is not None and _view(reply).reply_code != REPLY_SERVICE_READY
 
-    def _hear(self, entry: Entry) -> Iterator[Step]:
+    def _hear(self, entry: ConversationEntry) -> Iterator[ReplayStep]:
         shown = tuple(entry.lines)
         if entry.answers == NOTHING:
-            yield Step("-", (f"[nobody had asked for it, it is not waited for: {shown[0]}]",))
+            yield ReplayStep("-", (f"[unsolicited reply, not waited for: {shown[0]}]",))
         elif entry.answers == RESPONSE and self._responses_left_out:
             self._responses_left_out -= 1
         elif entry.answers == END and not self._is_owed():
-            yield Step("-", (f"[left out, for the server owes no reply: {shown[0]}]",))
+            yield ReplayStep("-", (f"[left out: the server owes no reply: {shown[0]}]",))
         else:
             if entry.answers != END:
                 yield from self._more_of_what_is_owed()
             reply = self._peer.hear()
-            yield Step("S", shown, reply, reply is None or not _is_same(entry, reply))
+            yield ReplayStep("S", shown, reply, reply is None or not _is_same(entry, reply))
             yield from self._go_on(entry.answers, reply)
 
     def _is_owed(self) -> bool:
-        """Tell whether the server is still to reply to the end of content."""
+        """Return whether the server still owes a reply to the end of content."""
         if not self._owed and self._ends:
             self._ends -= 1
             self._owed = max(self._recipients, 1) if self._is_lmtp else 1
         return self._owed > 0
 
-    def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[Step]:
-        """See what follows from a reply."""
+    def _go_on(self, answers: str | None, reply: Reply | None) -> Iterator[ReplayStep]:
+        """Yield the steps that follow from a reply."""
         self._heard, self._last_code = True, reply.code if reply is not None else 0
         if reply is None:
             yield self._closed()
@@ -246,53 +250,55 @@ class _Replay:
             self._recipients = 0
         elif answers == CMD_STARTTLS and reply.code == REPLY_SERVICE_READY:
             self._over = True
-            yield Step("-", ("[TLS would begin here, unlike in the capture]",), cut_short=True)
+            yield ReplayStep(
+                "-", ("[TLS would begin here, unlike in the capture]",), cut_short=True
+            )
 
-    def _more_of_what_is_owed(self) -> Iterator[Step]:
-        """Hear what this server says for more recipients than the first one accepted."""
+    def _more_of_what_is_owed(self) -> Iterator[ReplayStep]:
+        """Read the replies for recipients that only this server accepted."""
         while self._owed and self._is_lmtp:
             reply = self._peer.hear()
             if reply is None:
                 return
             self._owed -= 1
-            yield Step("-", (f"[for a recipient that was not accepted before: {reply}]",))
+            yield ReplayStep("-", (f"[for a recipient that was not accepted before: {reply}]",))
 
-    def _last_words(self) -> Iterator[Step]:
-        """Hear what the server said before it could not be sent any more to."""
+    def _last_words(self) -> Iterator[ReplayStep]:
+        """Read what the server sent before sending to it failed."""
         while (reply := self._peer.hear()) is not None:
-            yield Step("-", (f"[said besides: {reply}]",))
+            yield ReplayStep("-", (f"[further reply: {reply}]",))
         yield self._closed()
 
-    def _closed(self) -> Step:
+    def _closed(self) -> ReplayStep:
         self._over = True
         lost = self._peer.lost
         said = f"[the connection is lost: {lost}]" if lost else "[the server has closed]"
-        return Step("-", (said,), cut_short=True)
+        return ReplayStep("-", (said,), cut_short=True)
 
 
-def _view(entry: Entry) -> SmtpLayer:
+def _view(entry: ConversationEntry) -> SmtpLayer:
     return SmtpLayer(entry.octets, is_response=entry.speaker == "S")
 
 
-def _command(entry: Entry) -> str | None:
+def _command(entry: ConversationEntry) -> str | None:
     return _view(entry).command if entry.mode is Mode.COMMANDS else None
 
 
-def _ends_content(entry: Entry) -> bool:
-    """Tell whether the server answers this for each recipient in LMTP. RFC 2033 s4.2."""
+def _ends_content(entry: ConversationEntry) -> bool:
+    """Return whether the server answers this for each recipient in LMTP. RFC 2033 s4.2."""
     if entry.mode is Mode.CONTENT:
         return True
     command = _view(entry).parsed if entry.mode is Mode.COMMANDS else None
     return isinstance(command, Bdat) and command.last
 
 
-def _is_same(entry: Entry, reply: Reply) -> bool:
+def _is_same(entry: ConversationEntry, reply: Reply) -> bool:
     before = _view(entry)
     return (reply.code, reply.enhanced) == (before.reply_code, before.enhanced_code)
 
 
-def _asked_for(entry: Entry) -> int | None:
-    """Say which reply must have come before something is sent; None for a command or a chunk."""
+def _asked_for(entry: ConversationEntry) -> int | None:
+    """Return the reply code that must come before this is sent; None for commands and chunks."""
     if entry.mode is Mode.CONTENT:
         return REPLY_DATA_INPUT
     return REPLY_AUTH_INPUT if entry.mode is Mode.RESPONSE else None

@@ -5,10 +5,9 @@
     >>> packet[SMTP].view.command, bytes(packet[SMTP].mailfrom)
     ('MAIL', b'a@b.example')
 
-Importing the module binds the layer. Its one field is the payload, so that what is dissected is
-built again octet by octet; everything else is asked of `SmtpLayer`, by `SMTP.view` or by the names
-of `SMTP_FIELD_NAMES`, but for ``command``, which scapy has taken for something else: that is
-`SMTP.verb`.
+Importing the module binds the layer. Its one field is the payload, so a dissected packet is rebuilt
+octet by octet. Everything else comes from `SmtpLayer`, through `SMTP.view` or the names of
+`SMTP_FIELD_NAMES`. Only ``command`` is called `SMTP.verb`, because scapy uses that name itself.
 """
 
 from typing import Any
@@ -26,7 +25,7 @@ from postroom.wire.stream import StreamState
 
 
 class SMTP(Packet):
-    """What one side says in one segment.
+    """What one side sends in one segment.
 
     RFC 5321 s4.1, s4.2
     """
@@ -40,7 +39,7 @@ class SMTP(Packet):
         return self.view_in(None)
 
     def view_in(self, state: StreamState | None) -> SmtpLayer:
-        """Give the view in a state that the segments before have left; see `SmtpLayer`."""
+        """Return the view in the state after the segments before; see `SmtpLayer`."""
         below = self.underlayer
         is_response = None
         if state is None and isinstance(below, TCP) and below.sport != below.dport:
@@ -53,18 +52,18 @@ class SMTP(Packet):
         return self.view.command
 
     def __getattr__(self, attr: str) -> Any:
-        """Give a field of the view."""
+        """Return a field of the view."""
         if attr in SMTP_FIELD_NAMES:
             return self.view.get_field(attr)
         return super().__getattr__(attr)
 
     def mysummary(self) -> str:
-        """Give one line, without secrets."""
+        """Return one line, without secrets."""
         return self.view.summary()
 
 
 def bind() -> None:
-    """Have scapy take what goes to or comes from a port of SMTP for this layer; done on import."""
+    """Bind this layer to the ports of SMTP; done on import."""
     for port in SMTP_PORTS:
         bind_bottom_up(TCP, SMTP, dport=port)
         bind_bottom_up(TCP, SMTP, sport=port)

@@ -1,11 +1,11 @@
-"""SMTP sessions among the connections of a capture.
+"""Finds the SMTP sessions among the connections of a capture.
 
-A connection to a port of SMTP is one if SMTP or TLS is spoken on it (see `recognition`). One on
-which nothing was said is none: a scan of the ports, a probe of a balancer.
+A connection to an SMTP port is one if it carries SMTP or TLS (see `recognition`). One without any
+octets is none: a port scan, or a balancer's probe.
 
-A connection to any other port is one if its server says a reply first and its client then greets
-with EHLO, HELO or LHLO. Until that is known what is heard of it waits; it is a line or two. Other
-traffic is forgotten at once.
+A connection to any other port is one if its server sends a reply first and its client then greets
+with EHLO, HELO or LHLO. Until that is known its octets, a line or two, are kept. Other traffic is
+dropped at once.
 
 Who controls the input: whoever made the capture.
 """
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from postroom.capture.conversation import Conversation
 from postroom.capture.files import Endpoint, Segment
-from postroom.capture.recognition import GREETINGS, Kind, Opening
-from postroom.capture.tcp import Connection, Delivery
+from postroom.capture.recognition import GREETINGS, Opening, StreamKind
+from postroom.capture.tcp import StreamPart, TcpConnection
 from postroom.wire.layer import SMTP_MIN_HEADER_LEN, SmtpLayer, is_smtp_payload
 from postroom.wire.ports import SMTP_PORTS
 
 
 @dataclass(slots=True)
-class Session:
+class CapturedSession:
     """One SMTP session.
 
     Attributes:
@@ -30,8 +30,8 @@ class Session:
         client: who opened the connection.
         server: whom it was opened to.
         began: when, in seconds since 1970.
-        ended: when the last thing was heard.
-        conversation: what was said.
+        ended: when the last octets came.
+        conversation: what was sent.
     """
 
     number: int
@@ -44,12 +44,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A connection to a port of SMTP that is no session.
+    """A connection to an SMTP port that is no session.
 
     Attributes:
         client: who opened it.
         server: whom it was opened to.
-        seen: what was said, in one line.
+        seen: what was sent, in one line.
     """
 
     client: Endpoint
@@ -61,45 +61,45 @@ class Foreign:
 
 
 @dataclass(slots=True)
-class _Stream:
-    """A connection that is followed; without a session as long as it may be something else.
+class _TrackedConnection:
+    """A connection that is tracked; it has a session once it is known to be SMTP.
 
     Attributes:
-        opening: what was said at first, on a port of SMTP.
+        opening: its first octets, on an SMTP port.
         undecided: the same, on any other port.
     """
 
-    connection: Connection
+    connection: TcpConnection
     began: float
     opening: Opening | None
-    session: Session | None = None
-    undecided: list[Delivery] = field(default_factory=list)
+    session: CapturedSession | None = None
+    undecided: list[StreamPart] = field(default_factory=list)
     foreign: bool = False
 
 
 class Sessions:
-    """Takes the segments of a capture, gives the sessions in it.
+    """Turns the segments of a capture into sessions.
 
     Attributes:
         found: so far, in the order in which they began to be SMTP.
-        foreign: connections to ports of SMTP that turned out to be something else.
+        foreign: connections to SMTP ports that turned out to be something else.
     """
 
     def __init__(self, ports: Collection[int] = (), keep_octets: bool = False) -> None:
-        """Begin with none.
+        """Create a reader without sessions.
 
         Args:
             ports: to be taken for SMTP besides `SMTP_PORTS`.
             keep_octets: keep what was said, for a replay.
         """
-        self.found: list[Session] = []
+        self.found: list[CapturedSession] = []
         self.foreign: list[Foreign] = []
         self._ports = frozenset((*SMTP_PORTS, *ports))
         self._keep = keep_octets
-        self._streams: dict[frozenset[Endpoint], _Stream] = {}
+        self._streams: dict[frozenset[Endpoint], _TrackedConnection] = {}
 
     def take(self, segment: Segment) -> None:
-        """Take the next segment."""
+        """Accept the next segment."""
         key = frozenset((segment.source, segment.destination))
         stream = self._streams.get(key)
         opens = segment.syn and segment.acknowledged is None
@@ -118,13 +118,13 @@ class Sessions:
             del self._streams[key]  # one of the many of a scan
 
     def finish(self) -> None:
-        """Take note of the end of the capture."""
+        """Record the end of the capture."""
         for stream in self._streams.values():
             self._finish(stream)
         self._streams.clear()
 
-    def _begin(self, segment: Segment) -> _Stream | None:
-        """Follow a new connection, once it is clear who the client is."""
+    def _begin(self, segment: Segment) -> _TrackedConnection | None:
+        """Track a new connection, once it is clear who the client is."""
         source, destination = segment.source, segment.destination
         if segment.syn:
             is_client = segment.acknowledged is None
@@ -136,19 +136,21 @@ class Sessions:
             return None
         client, server = (source, destination) if is_client else (destination, source)
         opening = Opening(segment.syn) if server.port in self._ports else None
-        return _Stream(Connection(client, server, segment.syn), segment.time, opening)
+        return _TrackedConnection(TcpConnection(client, server, segment.syn), segment.time, opening)
 
-    def _recognise(self, stream: _Stream) -> Session:
+    def _recognise(self, stream: _TrackedConnection) -> CapturedSession:
         connection = stream.connection
         conversation = Conversation(connection.from_start, self._keep)
         number = len(self.found) + 1
         began = stream.began
-        session = Session(number, connection.client, connection.server, began, began, conversation)
+        session = CapturedSession(
+            number, connection.client, connection.server, began, began, conversation
+        )
         self.found.append(session)
         stream.session = session
         return session
 
-    def _hear(self, stream: _Stream, delivery: Delivery) -> None:
+    def _hear(self, stream: _TrackedConnection, delivery: StreamPart) -> None:
         if stream.foreign:
             return
         if stream.session is not None:
@@ -162,11 +164,11 @@ class Sessions:
                 _tell_all(self._recognise(stream), stream.undecided)
                 stream.undecided.clear()
 
-    def _settle(self, stream: _Stream, opening: Opening) -> None:
-        """Begin a session, or note that there is none, once it is known."""
+    def _settle(self, stream: _TrackedConnection, opening: Opening) -> None:
+        """Start a session, or record that there is none, once that is known."""
         if opening.kind is None:
             return
-        if opening.kind is Kind.OTHER:
+        if opening.kind is StreamKind.OTHER:
             ends = stream.connection.client, stream.connection.server
             self.foreign.append(Foreign(*ends, opening.seen()))
             stream.foreign = True
@@ -180,8 +182,8 @@ class Sessions:
             _tell_all(session, opening.deliveries)
         stream.opening = None
 
-    def _decide(self, stream: _Stream, delivery: Delivery) -> bool:
-        """Say whether this is SMTP for certain; give up on what cannot be."""
+    def _decide(self, stream: _TrackedConnection, delivery: StreamPart) -> bool:
+        """Return whether this is certainly SMTP; drop a connection that cannot be."""
         layer = SmtpLayer(delivery.octets, is_response=not delivery.from_client)
         if delivery.from_client and layer.command in GREETINGS:
             return True
@@ -191,7 +193,7 @@ class Sessions:
             stream.undecided.clear()
         return False
 
-    def _finish(self, stream: _Stream) -> None:
+    def _finish(self, stream: _TrackedConnection) -> None:
         if stream.foreign:
             return
         connection = stream.connection
@@ -205,12 +207,12 @@ class Sessions:
             session.conversation.end(session.ended, connection.reset, connection.unheard)
 
 
-def _tell_all(session: Session, deliveries: list[Delivery]) -> None:
+def _tell_all(session: CapturedSession, deliveries: list[StreamPart]) -> None:
     for each in deliveries:
         _tell(session, each)
 
 
-def _tell(session: Session, delivery: Delivery) -> None:
+def _tell(session: CapturedSession, delivery: StreamPart) -> None:
     session.ended = delivery.time
     if delivery.lost:
         session.conversation.lose(delivery.time, delivery.from_client, delivery.lost)

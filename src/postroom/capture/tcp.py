@@ -1,11 +1,11 @@
-"""TCP streams put together from captured segments.
+"""Reassembles TCP streams from captured segments.
 
-Theory. Each direction knows the number of the octet that it expects next. A segment that begins
-there is delivered; what begins earlier was sent before, and only what is new of it counts; what
-begins later waits. A hole is lost for good once the receiver has acknowledged what lies behind it
-(it got what the capture did not), once too much waits behind it, or at the end.
+Theory. Each direction knows the number of the octet that it expects next. A segment that starts
+there is delivered. Of one that starts earlier only the new octets are used, since the others are a
+retransmission. One that starts later waits. A gap is final once the receiver has acknowledged
+octets behind it (it got what the capture did not), once too much waits behind it, or at the end.
 
-Of octets that were sent twice and differently the first are taken, as most receivers do.
+Of octets that were sent twice and differently the first are used, as most receivers do.
 
 Who controls the input: both peers and whoever made the capture. What waits is bounded.
 """
@@ -22,13 +22,13 @@ _WAITING_SEGMENTS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """Octets in their order, or the news that some are missing.
+class StreamPart:
+    """Octets of a stream in order, or a gap in it.
 
     Attributes:
-        time: when they could be read.
-        from_client: whose they are.
-        octets: what was said; empty where `lost` is not 0.
+        time: when they became readable.
+        from_client: True if the client sent them.
+        octets: what was sent; empty where `lost` is not 0.
         lost: how many octets the capture lacks at this place.
     """
 
@@ -39,7 +39,7 @@ class Delivery:
 
 
 class _Direction:
-    """What one side has sent."""
+    """One direction of a connection."""
 
     def __init__(self, from_client: bool) -> None:
         self.from_client = from_client
@@ -49,7 +49,7 @@ class _Direction:
         self._waiting: dict[int, bytes] = {}
         self._waiting_octets = 0
 
-    def take(self, segment: Segment) -> Iterator[Delivery]:
+    def take(self, segment: Segment) -> Iterator[StreamPart]:
         self.seen = True
         begins = (segment.sequence + segment.syn) % 2**32  # the SYN has a number of its own
         if self.expected is None:
@@ -59,7 +59,7 @@ class _Direction:
             yield from self._add(segment.time, begins, segment.payload)
         self.ended = self.ended or segment.fin
 
-    def _add(self, time: float, sequence: int, payload: bytes) -> Iterator[Delivery]:
+    def _add(self, time: float, sequence: int, payload: bytes) -> Iterator[StreamPart]:
         ahead = self._distance(sequence)
         if ahead > 0:
             held = self._waiting.get(sequence, b"")
@@ -75,12 +75,12 @@ class _Direction:
             yield self._deliver(time, payload)
             yield from self._catch_up(time)
 
-    def _deliver(self, time: float, octets: bytes) -> Delivery:
+    def _deliver(self, time: float, octets: bytes) -> StreamPart:
         assert self.expected is not None
         self.expected = (self.expected + len(octets)) % 2**32
-        return Delivery(time, self.from_client, octets)
+        return StreamPart(time, self.from_client, octets)
 
-    def _catch_up(self, time: float) -> Iterator[Delivery]:
+    def _catch_up(self, time: float) -> Iterator[StreamPart]:
         """Deliver what waited for what has come."""
         while self._waiting:
             sequence = min(self._waiting, key=self._distance)
@@ -92,16 +92,16 @@ class _Direction:
             if payload[-ahead:]:
                 yield self._deliver(time, payload[-ahead:])
 
-    def _give_up(self, time: float) -> Iterator[Delivery]:
+    def _give_up(self, time: float) -> Iterator[StreamPart]:
         """Count the octets before the first that waits as lost, and go on behind them."""
         if self._waiting:
             sequence = min(self._waiting, key=self._distance)
-            yield Delivery(time, self.from_client, b"", self._distance(sequence))
+            yield StreamPart(time, self.from_client, b"", self._distance(sequence))
             self.expected = sequence
             yield from self._catch_up(time)
 
-    def acknowledge(self, time: float, number: int) -> Iterator[Delivery]:
-        """Take note that the other side has got everything before a number."""
+    def acknowledge(self, time: float, number: int) -> Iterator[StreamPart]:
+        """Record that the other side acknowledged everything before a sequence number."""
         if self.expected is None:
             self.expected = number
         if self.acknowledged is None or self._distance(number) > self._distance(self.acknowledged):
@@ -110,37 +110,37 @@ class _Direction:
             yield from self._give_up(time)
 
     def _is_past(self, sequence: int) -> bool:
-        """Tell whether the receiver has got what lies before a number."""
+        """Return whether the receiver has everything before a sequence number."""
         got = self.acknowledged
         return got is not None and self._distance(got) >= self._distance(sequence)
 
-    def finish(self, time: float) -> Iterator[Delivery]:
+    def finish(self, time: float) -> Iterator[StreamPart]:
         """Deliver what still waits, and count what never came."""
         while self._waiting:
             yield from self._give_up(time)
         if self.acknowledged is not None:
             missing = self._distance(self.acknowledged)
             if missing > 1:  # one alone is the FIN, seen or not
-                yield Delivery(time, self.from_client, b"", missing - self.ended)
+                yield StreamPart(time, self.from_client, b"", missing - self.ended)
 
     def _distance(self, sequence: int) -> int:
-        """Give how far a number lies ahead of the expected one; negative for behind."""
+        """Return how far a sequence number is ahead of the expected one; negative if behind."""
         assert self.expected is not None
         return (sequence - self.expected + 2**31) % 2**32 - 2**31
 
 
-class Connection:
+class TcpConnection:
     """One TCP connection.
 
     Attributes:
-        client: who opened it, or seems to have.
+        client: the side that opened it, or probably did.
         server: the other one.
         from_start: False if the capture began within the connection.
-        reset: True if a side reset it.
+        reset: True if either side reset it.
     """
 
     def __init__(self, client: Endpoint, server: Endpoint, from_start: bool) -> None:
-        """Begin with nothing said."""
+        """Create a connection without octets."""
         self.client = client
         self.server = server
         self.from_start = from_start
@@ -166,8 +166,8 @@ class Connection:
             return "client"
         return None if server.seen else "server"
 
-    def take(self, segment: Segment) -> Iterator[Delivery]:
-        """Take a segment of this connection; give what can be read now."""
+    def take(self, segment: Segment) -> Iterator[StreamPart]:
+        """Accept a segment of this connection; yield what can be read now."""
         self._time = segment.time
         mine, other = self._said if segment.source == self.client else self._said[::-1]
         yield from mine.take(segment)
@@ -175,8 +175,8 @@ class Connection:
             yield from other.acknowledge(segment.time, segment.acknowledged)
         self.reset = self.reset or segment.rst
 
-    def finish(self) -> Iterator[Delivery]:
-        """Give what is left at the end of the capture."""
+    def finish(self) -> Iterator[StreamPart]:
+        """Yield what is left at the end of the capture."""
         for each in self._said:
             if each.expected is not None:
                 yield from each.finish(self._time)

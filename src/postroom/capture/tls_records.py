@@ -1,7 +1,7 @@
-"""Where TLS ends in what one side says.
+"""Finds where TLS ends in what one side sends.
 
-Nothing of a record is read but its header. That is enough to find clear text behind TLS: a client
-that goes on in clear text after a handshake that failed, say.
+Only the headers of records are read. That is enough to find clear text behind TLS, as from a client
+that continues in clear text after a failed handshake.
 
 Who controls the input: both peers, every octet.
 """
@@ -16,10 +16,10 @@ _HEADER_OCTETS: Final = 5
 
 
 class TLSRecords:
-    """The records that follow each other in one direction."""
+    """The TLS records of one direction."""
 
     def __init__(self, starts_of_text: bytes) -> None:
-        """Begin before a record's header.
+        """Create a reader that expects a record's header.
 
         Args:
             starts_of_text: the octets that clear text may begin with. Anything else that is not a
@@ -57,6 +57,6 @@ class TLSRecords:
             self._header = b""
 
     def lose(self, octets: int) -> None:
-        """Pass over a hole; behind one in which a record may begin everything is taken for TLS."""
+        """Skip a gap; if a record may start in it, everything behind it counts as TLS."""
         self._followed = self._followed and octets <= self._octets_left
         self._octets_left = max(self._octets_left - octets, 0)

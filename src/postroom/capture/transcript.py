@@ -1,6 +1,6 @@
-"""A session for people, as lines, and for programs, as one JSON value.
+"""Writes a session as lines for people, or as one JSON value for programs.
 
-Both are made of what may be shown: no secret is in an `Entry` but in its octets.
+Neither shows a secret: an `ConversationEntry` has secrets only in its octets.
 """
 
 import time
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from postroom.capture.conversation import Conversation
-from postroom.capture.entries import Entry
-from postroom.capture.sessions import Session
+from postroom.capture.entries import ConversationEntry
+from postroom.capture.sessions import CapturedSession
 
 _SPEAKERS: Final = {"C": "client", "S": "server", "-": None}
 
 
-def text_lines(session: Session) -> Iterator[str]:
-    """Give a session's transcript: a heading, and every line with its time, offences below it."""
+def text_lines(session: CapturedSession) -> Iterator[str]:
+    """Yield a session's transcript: a heading, then each line with its time and violations."""
     talk = session.conversation
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.began))
     seconds = session.ended - session.began
@@ -28,7 +28,7 @@ def text_lines(session: Session) -> Iterator[str]:
 
 
 def _facts(talk: Conversation) -> Iterator[tuple[str, str]]:
-    """Give what is to be known before one reads."""
+    """Yield the facts of the heading."""
     if talk.unheard is not None:
         yield "capture", f"nothing of what the {talk.unheard} said"
     elif not talk.complete:
@@ -47,11 +47,11 @@ def _facts(talk: Conversation) -> Iterator[tuple[str, str]]:
 
 
 def content_sizes(talk: Conversation) -> list[int]:
-    """Give the size of each content and of each chunk, in octets as sent."""
+    """Return the size of each content and of each chunk, in octets as sent."""
     return [entry.size_octets for entry in talk.entries if entry.size_octets is not None]
 
 
-def _entry_lines(entry: Entry, began: float) -> Iterator[str]:
+def _entry_lines(entry: ConversationEntry, began: float) -> Iterator[str]:
     moment = f"{entry.time - began:10.3f}  "
     for line in entry.lines:
         yield f"{moment}{entry.speaker}: {line}"
@@ -60,8 +60,8 @@ def _entry_lines(entry: Entry, began: float) -> Iterator[str]:
         yield f"{' ' * len(moment)}!! {violation}"
 
 
-def document(session: Session) -> dict[str, Any]:
-    """Give a session as a value for JSON."""
+def document(session: CapturedSession) -> dict[str, Any]:
+    """Return a session as a value for JSON."""
     talk = session.conversation
     return {
         "session": session.number,
@@ -79,7 +79,7 @@ def document(session: Session) -> dict[str, Any]:
     }
 
 
-def _entry_document(entry: Entry, began: float) -> dict[str, Any]:
+def _entry_document(entry: ConversationEntry, began: float) -> dict[str, Any]:
     return {
         "at": round(entry.time - began, 6),
         "from": _SPEAKERS[entry.speaker],

@@ -1,23 +1,20 @@
 """Orders certificates from an ACME server (RFC 8555), with the library of certbot.
 
-The library blocks: all of this is for a thread of its own. Each request has a time, and so has the
-order as a whole. What an order leaves behind is the account's key and, if it was filled, one file
-with key and certificate; both are written whole, with mode 0600. The account itself is asked for
-anew with each order, which is the same request as making it: no copy of what the server knows can
-be out of date.
+The library blocks, so an order runs in a thread of its own. Each request has a time limit, and so
+has the order as a whole. An order leaves behind the account's key and, if it succeeded, one file
+with key and certificate. Both are replaced whole, with mode 0600. The account is requested again
+with each order, which is the same request as creating it, so no local copy can be out of date.
 
-Who controls the input: the ACME server. What it gives is used if it is a certificate for just the
-names that were ordered and for the key that we made.
+Who controls the input: the ACME server. Its answer is used only if it is a certificate for exactly
+the names that were ordered and for the key that we made.
 
-Known limit: accounts that must be bound to one elsewhere (RFC 8555 s7.3.4) are not supported.
+Known limit: external account binding (RFC 8555 s7.3.4) is not supported.
 """
 
 import datetime
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import requests
@@ -32,10 +29,9 @@ from josepy.jwk import JWK, JWKEC
 from postroom import __version__
 from postroom.certificates.challenges import Challenges
 from postroom.certificates.identity import Identity, parse_chain, parse_key, read, write_private
+from postroom.certificates.model import HTTP_01, TLS_ALPN_01, ACMESettings
 from postroom.errors import UserError
 
-HTTP_01: Final = "http-01"
-TLS_ALPN_01: Final = "tls-alpn-01"
 REQUEST_SECONDS: Final = 30
 ORDER_SECONDS: Final = 180
 _POLL_SECONDS: Final = 1.0
@@ -47,43 +43,12 @@ _TROUBLE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ACMESettings:
-    """Where a certificate is ordered, and for whom.
-
-    Attributes:
-        directory: the address of the server's directory.
-        domains: the names, at least one.
-        folder: where account and certificate are kept; made if it is missing.
-        contact: mail addresses.
-        ca_file: what the server's own certificate is checked by; None for the usual authorities.
-        challenge: ``"http-01"`` or ``"tls-alpn-01"``.
-    """
-
-    directory: str
-    domains: tuple[str, ...]
-    folder: Path
-    contact: tuple[str, ...] = ()
-    ca_file: Path | None = None
-    challenge: str = HTTP_01
-
-    @property
-    def certificate(self) -> Path:
-        """The file of key and certificate."""
-        return self.folder / "certificate.pem"
-
-    @property
-    def account_key(self) -> Path:
-        """The file of the account's key."""
-        return self.folder / "account.pem"
-
-
 class _TLSALPN01Response(acme_challenges.KeyAuthorizationChallengeResponse):
     typ = TLS_ALPN_01
 
 
 class _TLSALPN01(acme_challenges.KeyAuthorizationChallenge):
-    """The library knows this challenge no longer."""
+    """The challenge tls-alpn-01, which the library does not support any more."""
 
     response_cls = _TLSALPN01Response
     typ = TLS_ALPN_01
@@ -97,20 +62,20 @@ acme_challenges.Challenge.register(_TLSALPN01)
 
 
 class Order:
-    """One order, from the account to the certificate in its file."""
+    """One order, from the registration of the account to the certificate in its file."""
 
     def __init__(self, settings: ACMESettings, challenges: Challenges) -> None:
-        """Take what to order; `run` does."""
+        """Store what to order; `run` places the order."""
         self._settings = settings
         self._challenges = challenges
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Have `run` give up soon."""
+        """Ask `run` to stop early."""
         self._stopped.set()
 
     def run(self) -> Identity:
-        """Order, and write the certificate down. It blocks, for `ORDER_SECONDS` at most.
+        """Place the order and store the certificate; block for `ORDER_SECONDS` at most.
 
         Raises:
             UserError: there is no certificate; the text says why, in one line.
@@ -179,7 +144,7 @@ class Order:
         account: JWK,
         deadline: datetime.datetime,
     ) -> None:
-        """Show for each name that it is ours."""
+        """Prove for each name that we control it."""
         asked = list(self._asked(order))
         for name, body in asked:
             response = body.chall.response(account)
@@ -193,7 +158,7 @@ class Order:
             self._await(acme, authorization, deadline)
 
     def _asked(self, order: messages.OrderResource) -> Iterator[tuple[str, messages.ChallengeBody]]:
-        """Give each name that is not known to be ours, with its challenge."""
+        """Yield each name that is not yet authorised, with its challenge."""
         wanted = self._settings.challenge
         for authorization in order.authorizations:
             body = authorization.body
@@ -234,7 +199,7 @@ class Order:
         return identity
 
     def _explain(self, error: Exception) -> str:
-        """Say in one line why there is no certificate."""
+        """Return in one line why there is no certificate."""
         server = self._settings.directory
         if isinstance(error, errors.ValidationError):
             return "; ".join(_failed(each) for each in error.failed_authzrs)
@@ -262,7 +227,7 @@ def _failed(authorization: messages.AuthorizationResource) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """Give the reason at the bottom of what requests wraps in several layers."""
+    """Return the innermost reason of an error that requests wrapped several times."""
     inner: BaseException | None = error
     while inner is not None:
         error = inner

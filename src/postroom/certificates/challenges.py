@@ -1,9 +1,9 @@
-"""What an ACME server asks for to see that names are ours, and how it is answered.
+"""The challenges by which an ACME server checks that names are ours, and their answers.
 
-http-01 is a web server that knows nothing but the tokens of the moment; tls-alpn-01 a certificate
-that only a client gets which names the protocol ``acme-tls/1`` (`postroom.certificates.contexts`
-asks `Challenges.find` for it). Answers are put here by the thread that runs an order, and looked up
-on the reactor's.
+For http-01 a web server answers the current tokens and nothing else. For tls-alpn-01 a certificate
+is shown to clients that name the protocol ``acme-tls/1``, and to no others
+(`postroom.certificates.contexts` asks `Challenges.find` for it). Answers are put here by the thread
+that runs an order, and looked up on the reactor's.
 
 Who controls the input: anybody who can reach the ports. Nothing but exact tokens is answered.
 """
@@ -26,19 +26,19 @@ _HTTP_SECONDS: Final = 10
 
 
 class Challenges:
-    """The answers of the moment."""
+    """The challenges that are answered now."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create the table, with no challenge in it."""
         self._http: dict[bytes, bytes] = {}
         self._tls: dict[str, Identity] = {}
 
     def answer_http(self, token: str, answer: str) -> None:
-        """Answer a token over HTTP from now on."""
+        """Store the answer to a token, for http-01."""
         self._http[token.encode("ascii")] = answer.encode("ascii")
 
     def answer_tls(self, name: str, digest: bytes) -> None:
-        """Show a certificate with a digest for a name from now on.
+        """Store a certificate with a digest for a name, for tls-alpn-01.
 
         Args:
             name: in lower case.
@@ -47,15 +47,15 @@ class Challenges:
         self._tls[name] = challenge_identity(name, digest)
 
     def find(self, name: str) -> Identity | None:
-        """Give the certificate for a name, if one is asked for now."""
+        """Return the challenge's certificate for a name, or None."""
         return self._tls.get(name)
 
     def find_http(self, token: bytes) -> bytes | None:
-        """Give the answer to a token, if it is asked for now."""
+        """Return the answer to a token, or None."""
         return self._http.get(token)
 
     def clear(self) -> None:
-        """Answer nothing any more."""
+        """Remove all answers."""
         self._http, self._tls = {}, {}
 
 
@@ -71,8 +71,8 @@ def challenge_identity(name: str, digest: bytes) -> Identity:
     return Identity([sign(key, (name,), now, until, extension)], key, "tls-alpn-01")
 
 
-class _Answer(Resource):
-    """Answers tokens, and nothing else."""
+class _ChallengeResource(Resource):
+    """Answers the current tokens of http-01, and nothing else."""
 
     isLeaf = True
 
@@ -97,7 +97,7 @@ def http_site(challenges: Challenges) -> Site:
 
     RFC 8555 s8.3
     """
-    site = Site(_Answer(challenges), timeout=_HTTP_SECONDS)
+    site = Site(_ChallengeResource(challenges), timeout=_HTTP_SECONDS)
     site.displayTracebacks = False
     site.noisy = False
     return site

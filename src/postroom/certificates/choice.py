@@ -1,12 +1,12 @@
-"""Which certificates a client may get that asks for a name.
+"""Chooses the certificates for a client by the name that it asks for.
 
 For one name there may be several certificates, of different kinds of keys: OpenSSL shows each
 client the one that it can verify. Of two with keys of one kind only the first is ever shown. A name
 gets the certificates that name it, and then those for ``*.`` and its parent.
 
-Whoever asks for no name, or for one that nobody has, gets the first certificate of all. Beside it
-stand certificates of other kinds that share a name with it: a mail server seldom says whom it asks
-for, and must find the one that it can verify all the same.
+A client that asks for no name, or for an unknown one, gets the first certificate of all.
+Certificates of other kinds that share a name with it are offered beside it. Mail servers seldom
+send a name, and still must get a certificate that they can verify.
 
 Who controls the input: the administrator.
 """
@@ -43,7 +43,7 @@ def wildcard_of(name: str) -> str:
 
 
 def _share_name(one: Identity, other: Identity) -> bool:
-    """Tell whether there is a name that both are for."""
+    """Return whether two certificates share a name."""
     return _names_one_of(one, other) or _names_one_of(other, one)
 
 

@@ -1,31 +1,32 @@
-"""What OpenSSL serves TLS with: profile, choice of certificate, client certificates, tickets.
+"""The OpenSSL contexts of the server: profile, certificates, client certificates, tickets.
 
 Two profiles are Mozilla's. "intermediate" speaks TLS 1.2 and 1.3 with forward secrecy and
 authenticated encryption only. Its DHE suites are left out: they want parameters, and no client that
 knows TLS 1.2 lacks ECDHE. "modern" is TLS 1.3 alone.
 
-The third profile, "compatible", is for peers that send in clear text where they find no suite. To
-"intermediate" it adds what hosts with TLS 1.2 have that lack ECDHE with GCM, such as Windows Server
-2012 towards a certificate with an RSA key: first ECDHE with CBC, then the exchange of keys by RSA.
-It has no suite without encryption or authentication, and none with RC4 or 3DES.
+The third profile, "compatible", is for peers that would send in clear text if they shared no suite
+with us. To "intermediate" it adds what hosts with TLS 1.2 have that lack ECDHE with GCM, such as
+Windows Server 2012 towards a certificate with an RSA key: first ECDHE with CBC, then the exchange
+of keys by RSA. It has no suite without encryption or authentication, and none with RC4 or 3DES.
 
-Mozilla leaves the order of suites to the client. Here it is ours, because scanners count the other
-as a flaw; but whoever puts ChaCha20 first, lacking hardware for AES, gets it. Among suites that are
-equally good those for ECDSA come first. Compression and renegotiation are off.
+Mozilla leaves the order of suites to the client. Here it is ours, because scanners report the other
+as a flaw. A client that puts ChaCha20 first, since it lacks hardware for AES, gets it. Among suites
+that are equally good those for ECDSA come first. Compression and renegotiation are off.
 
-Each listener has contexts of its own, one for each choice of certificates that a name can lead to
-(`postroom.certificates.choice`). OpenSSL makes the keys of session tickets per context, and judges
-a ticket by the context that a connection began with: so a ticket of one listener means nothing to
-another, whose policy may be another. Two kinds of listeners give no tickets at all. One asks for
+Each listener has its own contexts, one for each set of certificates that a name can select
+(`postroom.certificates.choice`). OpenSSL makes the keys of session tickets per context, and checks
+a ticket with the context in which a connection started. So a ticket of one listener is invalid at
+another, whose policy may differ. Two kinds of listeners issue no tickets at all. One requests
 client certificates: a resumed session would show none. The other has several certificates for one
-name: OpenSSL does not keep which of them a session began with, and a login may be bound to that
+name: OpenSSL does not record which of them a session used, and a login may be bound to that
 certificate (RFC 5929 s4.1).
 
-The choice is made by the name that the client asks for (SNI). Odd names find nothing and get what
-unknown ones get; OpenSSL itself ends a handshake whose name has a NUL or more than 255 octets.
+The choice is made by the name that the client asks for (SNI). Malformed names are treated like
+unknown ones; OpenSSL itself ends a handshake whose name has a NUL or more than 255 octets.
 
-A client that names protocols (ALPN) must name SMTP among them, or is one of HTTP that somebody
-leads astray (ALPACA): that handshake ends. There is no registered name; those of Exim are taken.
+A client that names protocols (ALPN) must name SMTP among them. Otherwise it is probably an HTTP
+client that was redirected by an attacker (ALPACA), and the handshake ends. There is no registered
+name; those of Exim are taken.
 
 Who controls the input: the peer, all of its ClientHello; OpenSSL reads it.
 """
@@ -71,10 +72,10 @@ ACME_PROTOCOL: Final = b"acme-tls/1"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What all listeners share.
+    """The certificates and authorities that all listeners share.
 
     Attributes:
-        identities: at least one; the first serves whoever asks for no name that we have.
+        identities: at least one; the first is for clients that ask for no name or an unknown one.
         authorities: who may sign clients' certificates.
     """
 
@@ -87,7 +88,7 @@ ChallengeFinder = Callable[[str], Identity | None]
 
 
 class ServerConnection(SSL.Connection):
-    """A server's end.
+    """The server's end of a TLS connection.
 
     Attributes:
         client_flawed: the client showed a certificate that could not be verified.
@@ -102,15 +103,15 @@ class ServerConnection(SSL.Connection):
 
 
 class NoCommonProtocol(SSL.Error):
-    """The client speaks none of our protocols."""
+    """The client names none of our protocols (ALPN)."""
 
     def __init__(self) -> None:
-        """Look like an error of OpenSSL."""
+        """Create an error that looks like one of OpenSSL."""
         super().__init__([("ALPN", "", "no application protocol in common")])
 
 
 class _Contexts:
-    """The contexts of one listener, by name."""
+    """The OpenSSL contexts of one listener, by host name."""
 
     def __init__(self, material: Material, policy: ListenerPolicy, find: ChallengeFinder) -> None:
         self._find_challenge = find
@@ -169,10 +170,10 @@ class _Contexts:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ListenerTLS:
-    """Makes the TLS connections of one listener, with the certificates of the moment."""
+    """Makes the TLS connections of one listener, with the current certificates."""
 
     def __init__(self, policy: ListenerPolicy, find_challenge: ChallengeFinder) -> None:
-        """Take what is the listener's own; `prepare` and `use` must follow."""
+        """Store the listener's policy; `prepare` and `use` must follow."""
         self._policy = policy
         self._find_challenge = find_challenge
         self._contexts: _Contexts | None = None
@@ -193,7 +194,7 @@ class ListenerTLS:
         self,
         tlsProtocol: TLSMemoryBIOProtocol,  # noqa: N803  # so it is called
     ) -> SSL.Connection:
-        """Begin a connection; Twisted calls this."""
+        """Return a new connection; Twisted calls this."""
         assert self._contexts is not None  # prepared before anything listens
         return ServerConnection(self._contexts.first, None)
 
@@ -219,7 +220,7 @@ def make_context(profile: Profile) -> SSL.Context:
 def _want_client_certificates(
     context: SSL.Context, wish: ClientCertificates, authorities: Sequence[x509.Certificate]
 ) -> None:
-    """Ask for certificates of these authorities.
+    """Request client certificates of these authorities.
 
     Where they are only asked for, a certificate that cannot be verified does not end the handshake,
     it counts as none.

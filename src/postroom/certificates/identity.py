@@ -1,10 +1,10 @@
 """A certificate with its chain and its key, read from PEM files and written to one.
 
 What we write ourselves (self-signed, or from an ACME server) is certificate and key in one file of
-mode 0600, replaced whole, so that no crash leaves a key without its certificate. What others write
-may come as two files at two moments: a reader has to expect that they do not match for a while.
+mode 0600, replaced whole, so that no crash leaves a key without its certificate. Other programs may
+write two files at two moments, so certificate and key may not match for a while.
 
-Who controls the input: the administrator, and whatever renews certificates for them.
+Who controls the input: the administrator, and the program that renews certificates.
 """
 
 import datetime
@@ -39,12 +39,12 @@ class Identity:
 
     @property
     def begins_at(self) -> datetime.datetime:
-        """From when on the server's certificate is valid."""
+        """The time from which the server's certificate is valid."""
         return self.chain[0].not_valid_before_utc
 
     @property
     def expires_at(self) -> datetime.datetime:
-        """When the server's certificate runs out."""
+        """The time when the server's certificate expires."""
         return self.chain[0].not_valid_after_utc
 
     @cached_property
@@ -54,11 +54,11 @@ class Identity:
 
     @cached_property
     def kind(self) -> str:
-        """What kind of key it has, such as ``RSA``; a context can show one of each kind."""
+        """The kind of its key, such as ``RSA``; a context can show one of each kind."""
         return key_kind(self.chain[0])
 
     def put_into(self, context: SSL.Context, *, alone: bool = True) -> None:
-        """Have a context show this certificate.
+        """Add this certificate to a context.
 
         Args:
             context: a server's, or a client's.
@@ -80,14 +80,14 @@ class Identity:
             raise UserError(f"{self.source}: OpenSSL refuses the certificate: {reason}") from error
 
     def _put_chain(self, context: SSL.Context) -> None:
-        """Put in the certificate, and a chain that OpenSSL would show with any other as well."""
+        """Add the certificate, with a chain that OpenSSL sends with any other one too."""
         own, *others = [crypto.X509.from_cryptography(item) for item in self.chain]
         context.use_certificate(own)
         for other in others:
             context.add_extra_chain_cert(other)
 
     def _put_chain_of_its_own(self, context: SSL.Context) -> None:
-        """Put in the certificate and a chain for it alone; pyOpenSSL takes that from files only."""
+        """Add the certificate with its own chain; pyOpenSSL reads that from files only."""
         try:
             with NamedTemporaryFile(suffix=".pem") as file:
                 file.write(self._chain_pem())
@@ -122,7 +122,7 @@ def key_kind(certificate: x509.Certificate) -> str:
 
 
 def host_names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Give the DNS names of a certificate, in lower case."""
+    """Return the DNS names of a certificate, in lower case."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, ValueError):

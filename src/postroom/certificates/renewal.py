@@ -1,13 +1,13 @@
-"""When a certificate is ordered, ordered anew, and tried again.
+"""Decides when a certificate is ordered, renewed, and retried after a failure.
 
 A certificate is renewed when two thirds of its life have passed, a little later by chance, so that
-servers set up together do not come back together. It is renewed at once when it is not for just the
-names of the settings. What fails is tried again after ten minutes, then after twice as long each
-time, up to half a day; a new start of the daemon does not shorten that, for an ACME server counts
-failures and shuts its door, but ``postroom tls renew`` does.
+servers set up together do not come back together. It is renewed at once when its names are not
+exactly those of the settings. A failed order is retried after ten minutes, then after twice as long
+each time, up to half a day. A restart of the daemon does not shorten that wait, because ACME
+servers limit failures; ``postroom tls renew`` does.
 
-The state is a small file beside the certificate: the last attempt, what became of it, the next. It
-is a note for people, for the command, and for the next start; nothing is lost with it.
+The state is a small file beside the certificate: the last attempt, its result, the next attempt. It
+is for people, for the command, and for the next start; losing it does no harm.
 
     nothing, or another's names  -> due now
     valid                        -> due at two thirds of its life
@@ -38,12 +38,12 @@ _SPREAD: Final = 1 / 48
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What came of the attempts to get a certificate.
+    """The results of the attempts to get a certificate.
 
     Attributes:
         last: when one was made; ISO 8601, None before the first.
         error: why it failed; None if it did not.
-        failures: how many have failed since one did not.
+        failures: how many failed since the last success.
         next: when the next is due; ISO 8601.
     """
 
@@ -75,12 +75,12 @@ def write_attempts(path: Path, attempts: Attempts) -> None:
 
 
 def half_way(identity: Identity) -> datetime.datetime:
-    """Give when two thirds of a certificate's life have passed."""
+    """Return the time at which two thirds of a certificate's life have passed."""
     return identity.begins_at + (identity.expires_at - identity.begins_at) * _AGE
 
 
 def covers(identity: Identity, domains: Sequence[str]) -> bool:
-    """Tell whether a certificate is for just these names."""
+    """Return whether a certificate is for exactly these names."""
     return set(identity.names) == set(domains)
 
 
@@ -88,7 +88,7 @@ class Plan:
     """Decides when to order.
 
     Attributes:
-        attempts: what came of those so far.
+        attempts: the results so far.
         due: when the next is due.
     """
 
@@ -98,14 +98,14 @@ class Plan:
         attempts: Attempts,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Take the names, the note of an earlier run, and what draws numbers from 0 to 1."""
+        """Store the names, the results of an earlier run, and a source of numbers from 0 to 1."""
         self._domains = domains
         self._chance = chance
         self.attempts = attempts
         self.due: datetime.datetime | None = None
 
     def look_at(self, identity: Identity | None, now: datetime.datetime) -> None:
-        """Set `due` for the certificate in use, as after a start."""
+        """Set `due` by the certificate in use, as after a start."""
         promised = self.attempts.next
         if self.attempts.failures and promised is not None:
             # No further than any step is: the clock may have been wrong when it was written.
@@ -118,13 +118,13 @@ class Plan:
             self.due = half_way(identity) + life * _SPREAD * self._chance()
 
     def succeeded(self, identity: Identity, now: datetime.datetime) -> Attempts:
-        """Note that there is a new certificate."""
+        """Record that there is a new certificate."""
         self.attempts = Attempts(last=now.isoformat())
         self.look_at(identity, now)
         return self._noted()
 
     def failed(self, error: UserError, now: datetime.datetime) -> Attempts:
-        """Note that there is none."""
+        """Record that an attempt failed."""
         failures = self.attempts.failures + 1
         wait = min(FIRST_RETRY * 2 ** min(failures - 1, 20), LONGEST_RETRY)
         self.due = now + wait * (1 + _JITTER * (2 * self._chance() - 1))
@@ -138,6 +138,6 @@ class Plan:
         return self.attempts
 
     def seconds_until_due(self, now: datetime.datetime) -> float:
-        """Give how long to sleep before the next look."""
+        """Return how long to sleep before the next check."""
         assert self.due is not None  # `look_at` comes first
         return min(max((self.due - now).total_seconds(), 0.0), LONGEST_LOOK_SECONDS)

@@ -1,8 +1,8 @@
 """The certificate that we sign ourselves.
 
-It is made anew when it has run out, names another host, or cannot be read. It protects against
-those who only listen, which is what STARTTLS between mail servers promises; clients that log in
-need a real one. Its key is of RSA, which every host can use, however old.
+It is replaced when it has expired, names another host, or cannot be read. It protects against
+eavesdroppers, which is all that STARTTLS between mail servers promises; clients that log in need a
+certificate of an authority. Its key is RSA, which even old hosts support.
 """
 
 import datetime
@@ -70,7 +70,7 @@ def sign(
         key: its key.
         names: the host names.
         now: from when on it is valid, less a day: a peer's clock may be behind ours.
-        until: when it runs out.
+        until: when it expires.
         extensions: critical ones besides the usual.
 
     RFC 5280 s4.2.1.6

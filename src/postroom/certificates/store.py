@@ -1,20 +1,21 @@
 """All certificates of a server, and the watch over their files.
 
-Theory: a *source* is where one certificate comes from. The store loads every source at the start,
-where an error is fatal, for there is a person to tell, unless another can be ordered. Later `check`
-looks at the files' times, sizes and inodes, and loads a source whose files have changed. All
-listeners' contexts are built anew before any is used, so that they change together or not at all.
-Connections that stand keep the context that they began with, and notice nothing.
+Theory: a *source* is where one certificate comes from. The store loads every source at the start.
+An error is fatal there, since the person who started the daemon can read it; only a source that can
+be ordered again is excused. Later `check` compares the files' times, sizes and inodes, and loads
+each source whose files have changed. New contexts are built for all listeners before any is used,
+so that they change together or not at all. Open connections keep the context with which they
+started.
 
-What cannot be used is told in one line with the file's name, once for each state of the files, and
-the certificate in use stays: one that is not PEM, is cut off because it is still being written,
-does not fit its key, or has run out. Files that are replaced one after the other do not fit for a
-moment; the next look finds them whole.
+A certificate that cannot be used is logged in one line with the file's name, once for each state of
+the files; the certificate in use stays. Such a certificate is not PEM, is incomplete because it is
+still being written, does not match its key, or has expired. Files that are replaced one after the
+other do not match for a moment; the next check finds them complete.
 
 `check` blocks on the disk: it is for a worker thread, one at a time. What it changes, the reactor's
 thread reads as single attributes.
 
-Who controls the input: the administrator, and whatever renews certificates for them.
+Who controls the input: the administrator, and the program that renews certificates.
 """
 
 import datetime
@@ -49,12 +50,12 @@ _log = Logger(namespace="postroom.tls")
 Signature = tuple[object, ...]
 
 
-class Source(Protocol):
-    """Where a certificate comes from."""
+class CertificateSource(Protocol):
+    """A place from which one certificate is loaded."""
 
     @property
     def origin(self) -> str:
-        """What it is, in a word or two."""
+        """Its kind, in a word or two, for messages."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -70,7 +71,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Files that others look after.
+    """Certificate files that another program or person maintains.
 
     Attributes:
         certificate: PEM, its chain below it.
@@ -85,7 +86,7 @@ class FileSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Both."""
+        """The certificate's file and the key's."""
         return self.certificate, self.key
 
     def load(self, now: datetime.datetime) -> Identity:
@@ -118,7 +119,7 @@ class SelfSignedSource:
 
 @dataclass(frozen=True, slots=True)
 class ACMESource:
-    """What an ACME server gave us, key and certificate in one file of our own.
+    """The certificate from an ACME server, with its key in one file of our own.
 
     Attributes:
         path: the file; there is none before the first order.
@@ -145,21 +146,21 @@ class ACMESource:
 
 @dataclass(slots=True)
 class _Slot:
-    source: Source
+    source: CertificateSource
     identity: Identity | None = None
     seen: Signature = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """How a store is set.
+    """The settings of a store.
 
     Attributes:
-        sources: the first that has a certificate serves whoever asks for no name that we have.
+        sources: the first that has a certificate is for clients that send no known name.
         client_ca: who may sign clients' certificates; PEM.
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[CertificateSource]
     client_ca: Path | None = None
 
 
@@ -167,7 +168,7 @@ class CertificateStore:
     """The certificates in use."""
 
     def __init__(self, settings: StoreSettings, find_challenge: ChallengeFinder) -> None:
-        """Take the sources; `load` reads them."""
+        """Store the sources; `load` reads them."""
         self._slots = [_Slot(source) for source in settings.sources]
         self._client_ca = settings.client_ca
         self._find_challenge = find_challenge
@@ -176,7 +177,7 @@ class CertificateStore:
         self._listeners: list[ListenerTLS] = []
         self._warned_on: datetime.date | None = None
 
-    def load(self, now: datetime.datetime, wanted: Callable[[Source], bool]) -> None:
+    def load(self, now: datetime.datetime, wanted: Callable[[CertificateSource], bool]) -> None:
         """Read sources for the first time.
 
         Args:
@@ -229,7 +230,7 @@ class CertificateStore:
     # Watching
 
     def check(self, now: datetime.datetime) -> None:
-        """Look at all files once, take up what is new, and warn of what runs out.
+        """Check all files once, load what has changed, and warn of certificates that expire.
 
         It never raises for what is wrong with a file.
         """
@@ -252,7 +253,7 @@ class CertificateStore:
             if fresh is None or (old is not None and fresh.chain == old.chain):
                 return
             if fresh.expires_at <= now and (old is None or old.expires_at > now):
-                raise UserError(f"{fresh.source}: ran out on {fresh.expires_at:%Y-%m-%d}")
+                raise UserError(f"{fresh.source}: expired on {fresh.expires_at:%Y-%m-%d}")
             self._serve(self._identities_with(slot, fresh), self._authorities)
         except UserError as error:
             stays = f"; the one until {old.expires_at:%Y-%m-%d} stays in use" if old else ""
@@ -284,7 +285,7 @@ class CertificateStore:
     def _serve(
         self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
     ) -> None:
-        """Have all listeners change over, or none."""
+        """Switch all listeners to the new certificates, or none."""
         material = self._material(identities, authorities)
         prepared = [listener.prepare(material) for listener in self._listeners]
         for listener, contexts in zip(self._listeners, prepared, strict=True):
@@ -297,7 +298,7 @@ class CertificateStore:
                 _log.warn("{text}", text=text)
 
     def expiry_warnings(self, now: datetime.datetime) -> Iterator[str]:
-        """Say which certificates have run out, or will within 30 days.
+        """Yield a warning for each certificate that has expired or expires within 30 days.
 
         One that lasts less than 90 days is told of when a third of its time is left; one of ACME
         when its renewal is overdue.
@@ -311,12 +312,12 @@ class CertificateStore:
             if left > min(datetime.timedelta(days=WARNING_DAYS), life / 3) - late:
                 continue
             until, days = f"{identity.expires_at:%Y-%m-%d}", left.days
-            when = f"runs out on {until}, in {days} days" if days >= 0 else f"ran out on {until}"
+            when = f"expires on {until}, in {days} days" if days >= 0 else f"expired on {until}"
             yield f"The certificate {identity.source} {when}: {_REMEDIES[slot.source.origin]}"
 
 
-def _load(source: Source, now: datetime.datetime) -> Identity | None:
-    """Load a source at the start; one that can be ordered anew is no reason not to start."""
+def _load(source: CertificateSource, now: datetime.datetime) -> Identity | None:
+    """Load a source at the start; one that can be ordered again never prevents the start."""
     try:
         return source.load(now)
     except UserError as error:
@@ -327,7 +328,7 @@ def _load(source: Source, now: datetime.datetime) -> Identity | None:
 
 
 def _signature(files: Sequence[Path]) -> Signature:
-    """Give what changes when a file does."""
+    """Return a value that changes whenever a file does."""
     found: list[object] = []
     for path in files:
         try:

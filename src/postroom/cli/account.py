@@ -169,7 +169,7 @@ def _new_stored(site: Site, address: str, from_stdin: bool) -> tuple[str, ...]:
     octets = new_password(text)
     if len(text) < SHORT_CHARACTERS:
         note(f"the password is shorter than {SHORT_CHARACTERS} characters")
-    forms = None if site.config is None else site.settings.auth.forms()
+    forms = None if site.config is None else site.settings.auth.forms
     return Hashing(forms=forms).store(octets)
 
 

@@ -1,5 +1,6 @@
 """``postroom config``."""
 
+from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,12 @@ def check(site: Site, as_json: bool) -> None:
 
 def _in_force(settings: "Settings") -> dict[str, Any]:
     """Return every setting's value by its dotted key, in JSON's types and without passwords."""
-    from postroom.service.declarations import declarations
+    from postroom.settings.declarations import declarations
 
     values = {}
     for declaration in declarations(type(settings)):
-        value: Any = settings
-        for name in declaration.key.split("."):
-            value = getattr(value, name)
-        if declaration.extra.secret and isinstance(value, dict):
+        value = declaration.value(settings)
+        if declaration.setting.get("secret") and isinstance(value, dict):
             value = dict.fromkeys(value, "***")
         values[declaration.key] = _plain(value)
     return values
@@ -50,8 +49,9 @@ def _in_force(settings: "Settings") -> dict[str, Any]:
 
 def _plain(value: object) -> Any:
     from postroom.client.model import SmartHost
-    from postroom.service.declarations import Section, without_password
     from postroom.service.relay_host import relay_host_text
+    from postroom.service.tls_section import CertificateFiles
+    from postroom.settings.values import without_password
 
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -59,10 +59,12 @@ def _plain(value: object) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Section):
-        return {name: _plain(item) for name, item in value}
+    if isinstance(value, frozenset):
+        return sorted(_plain(item) for item in value)
     if isinstance(value, SmartHost):
         return f"{relay_host_text(value)}?tls={value.tls.value}"
+    if isinstance(value, CertificateFiles):
+        return {name: _plain(item) for name, item in asdict(value).items()}
     return without_password(str(value.value if isinstance(value, Enum) else value))
 
 

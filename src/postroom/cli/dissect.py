@@ -15,8 +15,8 @@ from postroom.errors import UserError
 # Only this command pays for reading captures.
 if TYPE_CHECKING:
     from postroom.capture.files import CaptureFile
-    from postroom.capture.replay import Step
-    from postroom.capture.sessions import Session, Sessions
+    from postroom.capture.replay import ReplayStep
+    from postroom.capture.sessions import CapturedSession, Sessions
 
 LARGE_OCTETS = 4 << 20
 """A larger file gets a progress bar."""
@@ -137,7 +137,7 @@ def _progress(file: "CaptureFile") -> Iterator[Any]:
         yield lambda: progress.update(task, completed=file.place_octets)
 
 
-def _chosen(sessions: list["Session"], number: int | None) -> list["Session"]:
+def _chosen(sessions: list["CapturedSession"], number: int | None) -> list["CapturedSession"]:
     if number is None:
         return sessions
     if number > len(sessions):
@@ -145,7 +145,7 @@ def _chosen(sessions: list["Session"], number: int | None) -> list["Session"]:
     return [sessions[number - 1]]
 
 
-def _show(sessions: list["Session"], as_json: bool) -> None:
+def _show(sessions: list["CapturedSession"], as_json: bool) -> None:
     from postroom.capture import transcript
 
     if as_json:
@@ -161,11 +161,11 @@ def _show(sessions: list["Session"], as_json: bool) -> None:
 
 
 def _replay(
-    session: "Session", server: tuple[str, int], timeout_seconds: float, as_json: bool
+    session: "CapturedSession", server: tuple[str, int], timeout_seconds: float, as_json: bool
 ) -> None:
     from postroom.capture.replay import replay
 
-    steps: list[Step] = []
+    steps: list[ReplayStep] = []
     failure = None
     try:
         for step in replay(session, *server, timeout_seconds):
@@ -188,14 +188,14 @@ def _replay(
         raise failure
 
 
-def _show_step(step: "Step") -> None:
+def _show_step(step: "ReplayStep") -> None:
     for line in step.lines:
         click.echo(printable(f"   {step.speaker}: {line}"))
     if step.differs:
         click.echo(printable(f"!= S: {step.heard if step.heard else '[closed]'}"))
 
 
-def _step_fields(step: "Step") -> dict[str, Any]:
+def _step_fields(step: "ReplayStep") -> dict[str, Any]:
     return {
         "from": {"C": "client", "S": "server"}.get(step.speaker),
         "lines": list(step.lines),

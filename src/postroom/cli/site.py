@@ -55,7 +55,10 @@ class Places:
     def of_settings(cls, settings: "Settings") -> "Places":
         """Return the places that settings name."""
         return cls(
-            settings.state_dir, settings.database_url(), settings.mail_root(), settings.domains
+            settings.state_dir,
+            settings.database_url(),
+            settings.mail_root(),
+            tuple(settings.domains),
         )
 
 

@@ -14,7 +14,7 @@ from postroom.errors import UserError
 if TYPE_CHECKING:
     from postroom.certificates.identity import Identity
     from postroom.certificates.renewal import Attempts
-    from postroom.certificates.store import Source
+    from postroom.certificates.store import CertificateSource
     from postroom.service.settings import Settings
 
 _WAIT_SECONDS = 200
@@ -127,7 +127,7 @@ def self_signed(site: Site, names: tuple[str, ...], yes: bool, as_json: bool) ->
 
 
 def _name(text: str) -> str:
-    from postroom.service.declarations import parse_domain
+    from postroom.settings.values import parse_domain
 
     try:
         return parse_domain(text)
@@ -135,7 +135,9 @@ def _name(text: str) -> str:
         raise UserError(f"--name {text}: not a domain name") from None
 
 
-def _describe(settings: "Settings", source: "Source", moment: datetime.datetime) -> dict[str, Any]:
+def _describe(
+    settings: "Settings", source: "CertificateSource", moment: datetime.datetime
+) -> dict[str, Any]:
     """Return what is known of a source's certificate, in JSON's types."""
     from postroom.certificates.identity import read_kept
     from postroom.certificates.store import SelfSignedSource
@@ -164,14 +166,14 @@ def _describe(settings: "Settings", source: "Source", moment: datetime.datetime)
     }
 
 
-def _missing(source: "Source") -> str:
+def _missing(source: "CertificateSource") -> str:
     if source.origin == "acme":
         return "there is no certificate from ACME yet; 'postroom tls renew' orders one"
     return f"{source.files[0]}: does not exist yet; the server creates it when it starts"
 
 
 def _renewed_from(
-    source: "Source", identity: "Identity | None", settings: "Settings"
+    source: "CertificateSource", identity: "Identity | None", settings: "Settings"
 ) -> str | None:
     """Return when a certificate is renewed, if that is ours to do."""
     from postroom.certificates.renewal import covers, half_way

@@ -48,10 +48,10 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from postroom.client.names import is_domain
 from postroom.client.settings import DNSSettings, Server
 from postroom.errors import Refusal
 from postroom.interfaces import IResolver
+from postroom.wire.paths import is_domain
 from postroom.wire.replies import reply
 
 _RECORDS: Final = 100
@@ -160,7 +160,7 @@ class Resolver:
     def _from_hosts_file(self, host: str) -> Sequence[str]:
         if self._settings.hosts_file is None:
             return ()
-        found = searchFileForAll(FilePath(self._settings.hosts_file), host.encode("ascii"))
+        found = searchFileForAll(FilePath(str(self._settings.hosts_file)), host.encode("ascii"))
         return cast(Sequence[str], found)
 
     async def _find(self, name: str, kind: RdataType) -> _Answer:

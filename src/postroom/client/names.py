@@ -10,17 +10,7 @@ Who controls the input: whoever wrote the address, or the owner of its domain.
 
 from postroom.errors import Refusal
 from postroom.international import ascii_name
-from postroom.wire.paths import DOMAIN_OCTETS, TOLERATED_DOMAIN
 from postroom.wire.replies import reply
-
-
-def is_domain(name: str) -> bool:
-    """Tell whether a host or a domain may be called so, in ASCII and without a final dot.
-
-    RFC 1035 s2.3.4; RFC 2181 s11
-    """
-    octets = name.encode("ascii", "replace")
-    return len(octets) <= DOMAIN_OCTETS and TOLERATED_DOMAIN.fullmatch(octets) is not None
 
 
 def ascii_domain(name: str) -> str:

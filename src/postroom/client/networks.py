@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from postroom.client.settings import Network
+from postroom.settings.values import Network
 
 _FORBIDDEN: Final[tuple[Network, ...]] = tuple(
     ip_network(each)

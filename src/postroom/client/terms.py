@@ -46,7 +46,7 @@ from postroom.errors import Refusal
 from postroom.wire.client_session import Verdicts
 from postroom.wire.commands import Rcpt
 from postroom.wire.folding import most_folded_octets
-from postroom.wire.offers import Capabilities
+from postroom.wire.offers import HostCapabilities
 from postroom.wire.parameters import AUTH, BODY, BY, NOTIFY, ORCPT, RRVS
 from postroom.wire.replies import Reply
 from postroom.wire.values import DeliverBy
@@ -76,7 +76,7 @@ class Hop:
     """
 
     remote: str
-    capabilities: Capabilities
+    capabilities: HostCapabilities
     secure: bool = False
     logged_in: bool = False
     lmtp: bool = False

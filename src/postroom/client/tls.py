@@ -9,6 +9,7 @@ Who controls the input: the remote server, its certificate and the handshake.
 """
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, cast
 
 from OpenSSL import SSL, crypto
@@ -52,7 +53,7 @@ class _ServerName:
 class ClientContexts:
     """The TLS contexts of one sender."""
 
-    def __init__(self, ca_file: str | None = None) -> None:
+    def __init__(self, ca_file: Path | None = None) -> None:
         """Build the contexts.
 
         Args:
@@ -108,10 +109,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _trust_in(ca_file: str) -> Any:  # Twisted keeps the interface to itself
+def _trust_in(ca_file: Path) -> Any:  # Twisted keeps the interface to itself
     try:
-        with open(ca_file, "rb") as file:
-            blocks = file.read().split(_PEM_END)[:-1]
+        blocks = ca_file.read_bytes().split(_PEM_END)[:-1]
         found = [Certificate.loadPEM(block + _PEM_END) for block in blocks]
     except OSError as error:
         raise UserError(f"cannot read CA file {ca_file}: {error.strerror}") from None

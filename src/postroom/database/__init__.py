@@ -1,7 +1,7 @@
-"""The database: opening it, the metadata of its tables, and migrations.
+"""The database: how it is opened, and the revisions of its schema.
 
-The queue, the directory and the logins share one database. Each declares its own tables in its
-``tables.py``, on the one `postroom.database.metadata.metadata`.
+A shared room: the queue and the accounts keep their rows in one database, each declaring its own
+tables in its ``tables.py`` on the one `postroom.database.metadata.metadata`.
 """
 
 from postroom.database.engine import open_database, storage_error, transaction, user_errors

@@ -1,24 +1,23 @@
-"""Opening the database: an SQLite file, or a PostgreSQL server.
+"""Opening the database: SQLite in a file of ours, or a PostgreSQL server.
 
-Theory: everything that makes a commit durable is set here, for all connections of all rooms.
+Theory: everything that makes a commit durable is set here, once, for the connections of all rooms.
 
 SQLite runs with a write-ahead log and ``synchronous=FULL``: COMMIT returns after the log was
-synced. An unfinished commit is not in the log's checksummed chain, so opening the file again is all
-the repair that is needed. A new database is created completely under another name, synced, and
-linked to its own name. So other processes only ever see a complete file.
+synced. A commit that was not finished is not in the log's checksummed chain, so opening the file
+again is the only repair needed. A new database is created under another name, synced, and then
+linked to its own name. So a second opener, in another process too, finds it complete.
 
-A transaction that will write takes the write lock at its beginning (`transaction`, ``BEGIN
-IMMEDIATE``). One that read first and wrote later would be refused at once if another process wrote
-in between, and waiting would not help. Connections that only read (``engine.connect()``) never wait
-for a writer, nor does a writer wait for them.
+A transaction that will write declares that at its start (`transaction`, ``BEGIN IMMEDIATE``). One
+that reads first and writes later would be refused at once whenever another process wrote between,
+and no waiting helps against that. Connections used for reading alone (``engine.connect()``) never
+wait for a writer, nor does a writer wait for them.
 
-On PostgreSQL, ``synchronous_commit`` is raised if it is ``off``, since commits would not be
-durable.
+On PostgreSQL ``synchronous_commit`` is raised from ``off``, which would promise too much.
 
-Who controls the input: the operator, by the URL. A password in it is never shown. Errors never show
-the values of a statement, which are people's mail.
+Who controls the input: the operator, by the URL. Its password is never shown. Errors never show the
+values of a statement, since they are people's mail.
 
-Known limit: the file must be on a local file system, since the log's index is shared memory.
+Known limit: the file must be on a local file system, for the log's index is shared memory.
 """
 
 import errno
@@ -49,13 +48,13 @@ _WRITES: Final = "postroom_writes"
 
 
 def open_database(url: str) -> Engine:
-    """Open a database, creating the SQLite file if there is none; its tables are not touched.
+    """Open a database, creating the SQLite file if there is none; no table is touched.
 
     Args:
         url: ``sqlite:////absolute/path`` or ``postgresql://user:password@host/name``.
 
     Raises:
-        UserError: it cannot be opened; the message tells which and why.
+        UserError: it cannot be opened; says which and why.
     """
     try:
         parsed = make_url(url)
@@ -91,14 +90,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def write_log_back(connection: PoolProxiedConnection, wait: bool) -> None:
-    """Write SQLite's log back into the database, so that it starts again.
+    """Write SQLite's log back into the database, so that the log starts again.
 
     Args:
         connection: of ``engine.raw_connection()``, not in a transaction.
-        wait: wait for readers of the log; else only what no reader needs is written back.
+        wait: wait for those who still read from the log; else only what no reader needs is written.
 
     Raises:
-        sqlite3.Error: the disk failed; the log is unchanged.
+        sqlite3.Error: the disk failed; the log is as it was.
     """
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
@@ -143,7 +142,7 @@ _STATEMENT_CLASSES: Final = frozenset({"22", "23", "40", "42"})
 
 @contextmanager
 def user_errors(engine: Engine) -> Iterator[None]:
-    """Turn errors at the start into a `UserError` of one line."""
+    """Convert errors at the start into one line for the person who started the program."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -158,7 +157,7 @@ def _one_line(error: SQLAlchemyError) -> str:
 
 
 def _open_postgresql(url: URL) -> Engine:
-    """Return an engine that notices by itself when the server was restarted."""
+    """Create an engine that notices by itself when the server was restarted."""
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -182,7 +181,7 @@ def _open_postgresql(url: URL) -> Engine:
 
 
 def _open_sqlite(url: URL) -> Engine:
-    """Return an engine on a file, which is created if it does not exist."""
+    """Create an engine on a file, and the file if it is missing."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError("database: sqlite needs the path of a file: sqlite:////path/postroom.db")
     if sqlite3.sqlite_version_info < _SQLITE_VERSION:
@@ -212,7 +211,7 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    """Set what SQLite keeps per connection; the page size and the log mode are in the file."""
+    """Set the options that SQLite keeps per connection; page size and log mode are in the file."""
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -230,7 +229,7 @@ def _make_file(path: Path) -> None:
     """Create an empty database of mode 0600, unless there is a file already.
 
     The mode does not depend on the umask, since the file holds mail and password hashes. The log
-    files get the same mode.
+    files follow its mode.
     """
     if path.exists():
         return

@@ -1,12 +1,12 @@
-"""The revisions of the schema, and upgrading a database to the newest.
+"""The revisions of the schema, and the upgrade of a database to the newest.
 
 Each file ``NNNN_name.py`` in ``migrations/versions`` is the revision ``NNNN`` and follows the one
-before it; so the file names tell which is the newest. If the database is at the newest already, a
-start reads one row and does not import Alembic.
+before it; the newest is therefore known from the file names. If the database is already at the
+newest, a start reads one row and never imports Alembic.
 
-All missing revisions are applied in one transaction: a crash leaves the old schema. Two processes
-that start at once take turns, by SQLite's write lock or a PostgreSQL advisory lock; the second has
-nothing left to do.
+All revisions that are missing are applied in one transaction: a crash leaves the old schema. Two
+processes that start at once take turns through SQLite's write lock or a PostgreSQL advisory lock;
+the second finds nothing left to do.
 """
 
 from pathlib import Path

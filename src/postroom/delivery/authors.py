@@ -4,7 +4,7 @@
 many From and how many Sender fields there are, and whom they name. More than one of either is
 refused whatever they say, for programs do not agree on which of them counts. Content without any
 header section is body from its first line on, and what it quotes there is nobody's business
-(`postroom.delivery.headers` says what a header section is).
+(`postroom.wire.fields` says what a field is).
 
 A field that is to be judged is read strictly: an address that only some programs would find in it
 is as bad as one that is somebody else's.
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from email.headerregistry import HeaderRegistry
 from typing import Any, Final
 
-from postroom.delivery.headers import FIELD_BEGUN
 from postroom.errors import Refusal
+from postroom.wire.fields import FIELD_BEGUN, field_pattern
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import reply
 
@@ -30,8 +30,7 @@ FIELD_OCTETS: Final = 1000
 """The longest field that is read for addresses: reading one costs time with its length squared."""
 
 # from   = "From:" mailbox-list CRLF      sender = "Sender:" mailbox CRLF       RFC 5322 s3.6.2
-# A blank before the colon is obsolete, and is read by some (RFC 5322 s4.5).
-_FIELD = re.compile(rb"^(from|sender)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
+_FIELD = field_pattern("from", "sender")
 # As `postroom.delivery.mailbox_lines` sees them.
 _MAILBOX_LINES = re.compile(rb"(?:>{0,64}From [^\n]*+\n)*+")
 _make_header: Any = HeaderRegistry()
@@ -44,14 +43,14 @@ class AuthorScan:
     """
 
     def __init__(self, limit_octets: int) -> None:
-        """Begin before the first octet; a header section may not be longer than the limit."""
+        """Start before the first octet, with the longest header section that is accepted."""
         self._limit = limit_octets
         self._head: bytearray | None = bytearray()
         self._first_line: int | None = 0
         self._fields: list[tuple[bytes, bytes]] = []
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the content.
+        """Read the next piece of the content.
 
         Raises:
             Refusal: 550 5.6.0 several From or Sender fields, 552 5.3.4 too much header.
@@ -71,7 +70,7 @@ class AuthorScan:
             raise Refusal(TOO_LARGE)
 
     def end(self) -> None:
-        """Say that the content is over.
+        """Finish: the content is over.
 
         Raises:
             Refusal: as `feed`.
@@ -80,7 +79,7 @@ class AuthorScan:
             self._finish(bytes(self._head) + b"\r\n")
 
     def authors(self) -> Sequence[Mailbox]:
-        """Give everybody whom From and Sender name, after the header section has ended.
+        """Return everybody whom From and Sender name, after the header section has ended.
 
         Raises:
             Refusal: 550 5.7.1, a field cannot be read with certainty.

@@ -28,24 +28,27 @@ from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
 from postroom.delivery.inquiries import DirectoryInquiries
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.submission import SubmissionRules, SubmittedDelivery
-from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IIdentified, IInquiries, ITransactionDelivery
 
 
 @implementer(IRealm)
 class MailRealm:
-    """Gives sessions their deliveries."""
+    """Makes the deliveries of sessions."""
 
-    def __init__(self, room: DeliveryRoom, submission: SubmissionRules | None = None) -> None:
-        """Take what all deliveries share.
+    def __init__(
+        self, services: DeliveryServices, submission: SubmissionRules | None = None
+    ) -> None:
+        """Create the realm.
 
         Args:
-            room: for every session.
+            services: for every session.
             submission: what the mail of those who have logged in is judged by; None for nothing.
         """
-        self._room = room
+        self._services = services
         self._submission = submission
 
     def requestAvatar(
@@ -82,16 +85,16 @@ class MailRealm:
 
     def _delivery_for(self, facts: SessionFacts, user: str | None) -> SessionDelivery:
         if user is None or self._submission is None:
-            return SessionDelivery(self._room, facts, user)
-        return SubmittedDelivery(self._room, facts, user, self._submission)
+            return SessionDelivery(self._services, facts, user)
+        return SubmittedDelivery(self._services, facts, user, self._submission)
 
 
 @implementer(IRealm)
 class SiteRealm:
-    """Gives every session the site's own delivery, whoever has logged in or not."""
+    """Returns the site's own delivery for every session, with or without a login."""
 
     def __init__(self, make_delivery: Callable[[], ITransactionDelivery]) -> None:
-        """Take what returns the delivery of a session."""
+        """Create the realm with a function that returns the delivery of a session."""
         self._make_delivery = make_delivery
 
     def requestAvatar(
@@ -138,15 +141,15 @@ def _logout() -> None:
 
 
 def _adapt_delivery(delivery: Any) -> Any:
-    from postroom.delivery.legacy import LegacyDelivery
+    from postroom.delivery.twisted_adapter import TwistedDelivery
 
-    return LegacyDelivery(lambda: delivery)
+    return TwistedDelivery(lambda: delivery)
 
 
 def _adapt_factory(factory: Any) -> Any:
-    from postroom.delivery.legacy import LegacyDelivery
+    from postroom.delivery.twisted_adapter import TwistedDelivery
 
-    return LegacyDelivery(factory.getMessageDelivery)
+    return TwistedDelivery(factory.getMessageDelivery)
 
 
 def _adapt_for_esmtp(delivery: Any) -> Any:

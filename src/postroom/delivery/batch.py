@@ -112,7 +112,7 @@ class MaildirFile:
     __slots__ = ("descriptor", "maildir", "new_name", "outcome", "sizes", "tmp_name", "write")
 
     def __init__(self, write: MaildirWrite) -> None:
-        """Begin in state 0."""
+        """Create a file in state 0."""
         self.write = write
         self.outcome: Outcome = None
         self.descriptor = -1
@@ -126,7 +126,7 @@ class BatchStore:
     """Stores batches and keeps the Maildirs open in between. For one thread only."""
 
     def __init__(self, settings: DeliverySettings) -> None:
-        """Take what names are made of, the line ends, and the reply for a full mailbox."""
+        """Read the settings for file names, line ends and the reply for a full mailbox."""
         self._full = full_reply(settings)
         self._maildirs = OpenMaildirs(settings.cached_maildirs)
         self._filler = Filler(LineEnds(settings.line_ends))
@@ -156,7 +156,7 @@ class BatchStore:
         self._maildirs.trim()
 
     def _commit(self, written: Sequence[MaildirFile]) -> Sequence[MaildirFile]:
-        """State 1 to 4; gives those that came to state 3, whatever became of them then."""
+        """Bring files from state 1 to 4; return those that reached state 3, failed or not."""
         if len(written) > 1:
             _start_write_back(written)
         synced = [file for file in written if _attempt(_sync, file)]
@@ -184,7 +184,7 @@ class BatchStore:
         self._maildirs.close()
 
     def _is_done(self, file: MaildirFile) -> bool:
-        """Say whether a file needs no more work: it was stored before, or that cannot be known."""
+        """Return whether a file needs no more work: it is stored, or nobody can know."""
         try:
             write = file.write
             maildir = self._maildirs.get_for(write.maildir, write.folder)
@@ -216,7 +216,7 @@ class BatchStore:
 
 
 def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
-    """Take one file one step on; False if it fell out of the batch."""
+    """Run one step for one file; return False if that failed, and the file is out of the batch."""
     try:
         step(file)
     except Exception as error:
@@ -239,7 +239,7 @@ def _admission(quotas: BatchQuotas) -> Callable[[MaildirFile], None]:
 
 
 def _start_write_back(files: Iterable[MaildirFile]) -> None:
-    """Have the kernel write all files while we sync the first: only a hint, whatever it answers."""
+    """Ask the kernel to write all files while the first is synced; only a hint, never an error."""
     with suppress(OSError):
         for file in files:
             os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -272,7 +272,7 @@ def _sync_directories(files: Sequence[MaildirFile]) -> None:
 
 
 def _stored_under_quota(files: Iterable[MaildirFile]) -> Iterator[tuple[str, int]]:
-    """Give Maildir and size of what was stored; a message for one inbox by two ways is one file."""
+    """Yield Maildir and size of each stored file; two ways to one inbox make one file."""
     stored = {
         (file.maildir, file.new_name): file
         for file in files

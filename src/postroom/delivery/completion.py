@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 from postroom.delivery.settings import SubmissionSettings
 from postroom.delivery.trace import header_date
+from postroom.wire.fields import field_pattern
 
-_PRESENT = re.compile(rb"^(date|message-id)[ \t]*+:", re.I | re.M)
-_SIGNATURE = re.compile(
-    rb"^(?:dkim|arc-message)-signature[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.I | re.M
-)
+_PRESENT = field_pattern("date", "message-id")
+_SIGNATURE = field_pattern("dkim-signature", "arc-message-signature")
 _BLANKS = re.compile(rb"[ \t\r\n]+")
 
 
@@ -55,7 +54,7 @@ class Completion:
         """
         if not (self.date or self.message_id):
             return b""
-        taken = {name.lower() for name in _PRESENT.findall(section)}
+        taken = {name.lower() for name, _ in _PRESENT.findall(section)}
         if len(taken) == 2:  # as nearly always
             return b""
         taken |= _signed_names(section)
@@ -75,7 +74,7 @@ def _signed_names(section: bytes) -> frozenset[bytes]:
     """
     return frozenset(
         name.lower()
-        for value in _SIGNATURE.findall(section)
+        for _, value in _SIGNATURE.findall(section)
         for tag in _BLANKS.sub(b"", value).split(b";")
         if tag[:2].lower() == b"h="
         for name in tag[2:].split(b":")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postroom.delivery.expansion import Route
-from postroom.delivery.full import Key, key_of
-from postroom.delivery.wishes import Parameters, passed_on
+from postroom.delivery.message_options import Parameters, passed_on
+from postroom.delivery.over_quota_replies import Key, key_of
 from postroom.envelope import Account, Envelope
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox

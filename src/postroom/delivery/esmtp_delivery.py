@@ -43,7 +43,7 @@ class ESMTPDelivery:
     """The delivery of one session of ESMTP."""
 
     def __init__(self, make_delivery: MakeDelivery, user: str | None = None) -> None:
-        """Begin before the first message.
+        """Create it, before the first message.
 
         Args:
             make_delivery: returns the delivery for a message, by what is known of the session then.

@@ -49,7 +49,7 @@ class SharedMessage:
     def __init__(
         self, delivery: ITransactionDelivery, envelope: Envelope, protocol: Any, lock: DeferredLock
     ) -> None:
-        """Begin without recipients.
+        """Create a message without recipients.
 
         Args:
             delivery: takes the message.
@@ -111,7 +111,7 @@ class SharedMessage:
             self._answer([LOCAL_ERROR] * len(self._messages))
 
     def _begin(self) -> None:
-        """Put the first line before the content, unless each message has another one."""
+        """Start the content with the first line, unless it differs between the messages."""
         self.has_begun = True
         first = self._messages[0].first_line
         if first is not None and {each.first_line for each in self._messages} <= {first, None}:
@@ -132,7 +132,7 @@ class SharedMessage:
             self._write()
 
     def _write(self) -> None:
-        """Begin to pass on what was gathered."""
+        """Start to pass on what was gathered."""
         writing = self._writing = Deferred.fromCoroutine(self._pass_on())
         if writing.called:
             self._writing = None
@@ -153,7 +153,7 @@ class SharedMessage:
         waiting.addBoth(resume)
 
     async def _pass_on(self) -> None:
-        """Give the delivery all lines that there are, and those that come meanwhile."""
+        """Write all lines to the delivery's transaction, also those that come meanwhile."""
         try:
             if self._transaction is None:
                 begun: Any = await maybeDeferred(self._delivery.begin, self._envelope)
@@ -220,7 +220,7 @@ class SharedMessage:
         return list(committed)
 
     def _answer(self, replies: list[Reply]) -> None:
-        """Give each message its result, or end the session if the peer is to come again.
+        """Fire each message's result, or end the session if the peer is to come again.
 
         In the latter case ESMTP must not hear of it: it would say 550 behind our 421.
         """
@@ -249,13 +249,13 @@ class RecipientMessage:
     """
 
     def __init__(self, shared: SharedMessage) -> None:
-        """Begin before the first line."""
+        """Create it, before the first line."""
         self.first_line: bytes | None = None
         self.result: Deferred[str] | None = None
         self._shared = shared
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a line; see `IMessageSMTP`.
+        """Accept a line; see `IMessageSMTP`.
 
         Raises:
             SMTPServerError: the delivery does not want the message.

@@ -37,7 +37,7 @@ class Route:
     writers: frozenset[str] | None = None
 
     def admits(self, user: str | None) -> bool:
-        """Say whether a session may write here.
+        """Return whether a session may write here.
 
         Args:
             user: who has logged in; None for an anonymous session.
@@ -57,7 +57,7 @@ class Expansion:
     """
 
     def __init__(self, limit: int) -> None:
-        """Begin with nothing found.
+        """Create an empty expansion.
 
         Args:
             limit: how many targets may be followed.
@@ -74,7 +74,7 @@ class Expansion:
         self.discards = False
 
     def is_new(self, target: str) -> bool:
-        """Say whether a target is to be followed: met for the first time, and not one too many."""
+        """Return whether to follow a target: it is a new one, and not one too many."""
         if target in self._met:
             return False
         self._met.add(target)
@@ -82,7 +82,7 @@ class Expansion:
         return self._left >= 0
 
     def add(self, target: str, entry: Account | Alias) -> tuple[str, ...]:
-        """Take what stands behind a target; gives the targets that it leads to.
+        """Add what a target stands for; return the further targets that it leads to.
 
         A disabled account's copy waits in the queue.
         """
@@ -106,7 +106,7 @@ class Expansion:
         return self._disabled and len(self.queued) == 1 and not (self._accounts or self.forwarded)
 
     def route(self) -> Route | None:
-        """Give the route; None if the recipient leads nowhere, or too far."""
+        """Return the route; None if the recipient leads nowhere, or too far."""
         if self._left < 0 or self.only_disabled:
             return None
         if not (self._accounts or self.queued or self.forwarded or self.discards):
@@ -126,7 +126,7 @@ class Expansion:
         return frozenset.intersection(*sets) if sets else None
 
     def _members(self, alias: Alias) -> frozenset[str]:
-        """Give the accounts that an alias leads to, through others too."""
+        """Return the accounts that an alias leads to, directly or through other aliases."""
         seen: set[str] = set()
         level = list(alias.targets)
         while level:

@@ -60,7 +60,7 @@ class Filler:
     """Fills files, one after the other. For one thread only."""
 
     def __init__(self, line_ends: LineEnds) -> None:
-        """Take the site's line ends."""
+        """Create it for the site's line ends."""
         self._line_ends = line_ends
         self._last: _Written | None = None
 
@@ -141,7 +141,7 @@ def _write_large(target: int, offset: int, pieces: Iterable[bytes]) -> None:
 
 
 def _copy_content(content: IContent, cuts: Cuts, target: int) -> int:
-    """Append content as it is; gives its length."""
+    """Append content as it is; return its length."""
     size = 0
     if isinstance(content, FileContent):
         start = 0
@@ -156,7 +156,7 @@ def _copy_content(content: IContent, cuts: Cuts, target: int) -> int:
 
 
 def without(pieces: Iterable[bytes], cuts: Cuts) -> Iterator[bytes]:
-    """Give pieces without what is cut out of them.
+    """Yield pieces without what is cut out of them.
 
     Args:
         pieces: in order.

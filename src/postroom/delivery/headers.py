@@ -13,21 +13,17 @@ The time is linear in the octets whatever the chunks are, and so is the memory, 
 Who controls the input: the sender, every octet.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from postroom.delivery.settings import DeliverySettings
 from postroom.errors import Refusal
+from postroom.wire.fields import FIELD_BEGUN, FIELD_LINES, field_pattern
 from postroom.wire.replies import reply
 
-# fields     = *(field-name ":" unstructured CRLF);  ftext = %d33-57 / %d59-126     RFC 5322 s3.6.8
-# obs-optional = field-name *WSP ":" unstructured CRLF                              RFC 5322 s4.5.8
-FIELD_BEGUN: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
-_FIELD_LINES = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
-_RETURN_PATH = re.compile(rb"^return-path[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
+_RETURN_PATH = field_pattern("return-path")
 # TLS-Required = "TLS-Required" ":" [FWS] "No" CRLF                                 RFC 8689 s3
-_TLS_REQUIRED = re.compile(rb"^tls-required[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)", re.I | re.M)
+_TLS_REQUIRED = field_pattern("tls-required")
 TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
 TOO_MANY_LINES: Final = reply(552, "5.3.4", "Too many lines in the header section")
 TOO_MANY_HOPS: Final = reply(554, "5.4.6", "Too many hops: this message is in a loop")
@@ -49,7 +45,7 @@ class HeaderScan:
     """
 
     def __init__(self, settings: DeliverySettings) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._settings = settings
         self._head: bytearray | None = None
         self.body_at = 0
@@ -65,7 +61,7 @@ class HeaderScan:
         return not self.section.isascii()
 
     def feed(self, chunk: bytes) -> bool:
-        """Take the next piece of the content.
+        """Read the next piece of the content.
 
         Returns:
             True if the header section ended in it: no further piece is of interest.
@@ -89,7 +85,7 @@ class HeaderScan:
         return False
 
     def end(self) -> None:
-        """Say that the content is over, though its header section is not.
+        """Finish: the content is over, though its header section has not ended.
 
         Raises:
             Refusal: as `feed`.
@@ -99,7 +95,7 @@ class HeaderScan:
 
     def _advance(self, head: bytes | bytearray) -> bool:
         """Match whole lines from where the last match ended; say whether the section ended."""
-        match = _FIELD_LINES.match(head, self.body_at)
+        match = FIELD_LINES.match(head, self.body_at)
         end = self.body_at = match.end() if match is not None else self.body_at
         line_end = head.find(b"\n", end)
         if line_end < 0:
@@ -126,5 +122,5 @@ class HeaderScan:
             self.return_paths = [match.span() for match in _RETURN_PATH.finditer(section)]
         if b"\ntls-required" in folded:
             # More than one such field is none (RFC 8689 s3).
-            values = _TLS_REQUIRED.findall(section)
-            self.tls_optional = len(values) == 1 and values[0].strip().lower() == b"no"
+            fields = _TLS_REQUIRED.findall(section)
+            self.tls_optional = len(fields) == 1 and fields[0][1].strip().lower() == b"no"

@@ -17,10 +17,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postroom.delivery.expansion import Route
-from postroom.delivery.routing import Router
-from postroom.delivery.transaction import SessionDelivery
+from postroom.delivery.routing import Resolved, Router
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import DISCARD, Alias, Writers
 from postroom.interfaces import IInquiries
+from postroom.later import result_of
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox, parse_path
 from postroom.wire.replies import Reply, reply
 
@@ -32,10 +33,10 @@ class DirectoryInquiries:
     """Asks the routing for a session; an adapter of its delivery."""
 
     def __init__(self, delivery: SessionDelivery) -> None:
-        """Take the session's delivery, which says who asks."""
-        self._router: Router = delivery.room.router
+        """Create the adapter of a session's delivery, which knows who asks."""
+        self._router: Router = delivery.services.router
         self._user = delivery.identity()
-        self._default_domain = delivery.room.settings.postmaster_domain
+        self._default_domain = delivery.services.settings.postmaster_domain
 
     def verify(self, text: bytes) -> "Deferred[Mailbox | Reply | None]":
         """See `IInquiries.verify`.
@@ -55,9 +56,7 @@ class DirectoryInquiries:
         mailbox = self._mailbox(text)
         if mailbox is None:
             return UNCLEAR
-        resolved = self._router.resolve(mailbox)
-        if isinstance(resolved, Deferred):
-            resolved = await resolved
+        resolved: Resolved = await result_of(self._router.resolve(mailbox))
         if isinstance(resolved, Reply):
             return resolved
         if resolved.foreign or (resolved.passes and not await self._is_listed(mailbox)):
@@ -72,9 +71,7 @@ class DirectoryInquiries:
         mailbox = self._mailbox(text)
         if mailbox is None:
             return None
-        resolved = self._router.resolve(mailbox)
-        if isinstance(resolved, Deferred):
-            resolved = await resolved
+        resolved: Resolved = await result_of(self._router.resolve(mailbox))
         if not isinstance(resolved, Route) or resolved.foreign:
             return None
         found = await self._router.find_entry(mailbox)

@@ -12,36 +12,30 @@ accepted.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postroom.delivery.addressing import address_of
-from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
 from postroom.delivery.expansion import Route
 from postroom.delivery.headers import HeaderScan
-from postroom.delivery.maildir import message_key
-from postroom.delivery.quotas import quota_of
-from postroom.delivery.routing import Router
+from postroom.delivery.maildir_message import MaildirMessage
+from postroom.delivery.message_options import Parameters, is_binary, passed_on
+from postroom.delivery.routing import Resolved, Router
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import Spool, SpoolArea
-from postroom.delivery.trace import delivered_to_field, original_to_fields, return_path_field
-from postroom.delivery.wishes import Parameters, is_binary, passed_on
 from postroom.envelope import NewMessage, Recipient, new_queue_id
 from postroom.errors import Refusal, reply_for
 from postroom.interfaces import IChunkSource, IContent, ILocalAgent
-from postroom.maildirs.folders import sub_address_folder
+from postroom.later import result_of
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
 DELIVERED: Final = reply(250, "2.1.5", "Delivered to the mailbox")
 _log = Logger()
-
-_T = TypeVar("_T")
 
 Enqueue = Callable[[NewMessage, IContent], Awaitable[None]]
 """`IQueue.enqueue`, as a callable, because the queue is made after the agent that it uses."""
@@ -53,7 +47,7 @@ HandOver = Callable[[NewMessage, IChunkSource], Awaitable[Sequence[Reply]]]
 
 @implementer(ILocalAgent)
 class LocalAgent:
-    """Takes mail from the queue into Maildirs, or to the server that keeps the mailboxes.
+    """Delivers mail from the queue to Maildirs, or to the server that keeps the mailboxes.
 
     Attributes:
         hand_over: gives mail for accounts to another server; None for Maildirs.
@@ -67,7 +61,7 @@ class LocalAgent:
         spools: SpoolArea,
         enqueue: Enqueue,
     ) -> None:
-        """Take what a `DeliveryRoom` has too, and where to queue what an alias sends away."""
+        """Create it from parts of `DeliveryServices`; ``enqueue`` queues what aliases send away."""
         self._settings = settings
         self._router = router
         self._committer = committer
@@ -87,9 +81,7 @@ class LocalAgent:
     async def _deliver(
         self, message: NewMessage, recipient: Rcpt, source: IChunkSource
     ) -> Reply | None:
-        resolved = self._router.resolve(recipient.forward_path)
-        if isinstance(resolved, Deferred):
-            resolved = await resolved
+        resolved: Resolved = await result_of(self._router.resolve(recipient.forward_path))
         if isinstance(resolved, Reply):
             return resolved
         if resolved.foreign or resolved.passes:
@@ -120,9 +112,7 @@ class LocalAgent:
         spool: Spool,
     ) -> None:
         scan = await self._fill(spool, source)
-        content = spool.finish()
-        if isinstance(content, Deferred):
-            content = await content
+        content = await result_of(spool.finish())
         if self.hand_over is not None and route.accounts:
             await self._hand(message, recipient, route, source, content)
         else:
@@ -142,21 +132,17 @@ class LocalAgent:
         content: IContent,
         scan: HeaderScan,
     ) -> None:
-        head = return_path_field(message.sender) + original_to_fields((recipient.forward_path,))
-        writes = [
-            MaildirWrite(
-                account.maildir,
-                message_key(int(message.received_at), message.id, account.address),
-                head + delivered_to_field(account.address),
-                content,
-                scan.return_paths,
-                repeated=True,
-                folder=sub_address_folder(account.folder) if account.folder else "",
-                quota=quota_of(account),
-                binary=is_binary(message.parameters),
-            )
-            for account in route.accounts
-        ]
+        stored = MaildirMessage(
+            message.id,
+            message.sender,
+            message.received_at,
+            content,
+            scan.return_paths,
+            is_binary(message.parameters),
+            repeated=True,
+        )
+        originals = (recipient.forward_path,)
+        writes = [stored.write_for(account, originals) for account in route.accounts]
         for outcome in await self._committer.deliver(writes) if writes else ():
             if outcome is not None:
                 raise outcome
@@ -169,7 +155,7 @@ class LocalAgent:
         source: IChunkSource,
         content: IContent,
     ) -> None:
-        """Give the message to another server; accounts that it refuses alone are tried alone.
+        """Send the message to another server; retry apart the accounts that it refuses alone.
 
         Raises:
             Refusal: it refused all of them.
@@ -178,7 +164,7 @@ class LocalAgent:
         """
         assert self.hand_over is not None
         separator = self._settings.sub_address_separator
-        addresses = tuple(address_of(account, separator) for account in route.accounts)
+        addresses = tuple(account.delivery_address(separator) for account in route.accounts)
         rcpts = _rcpts(addresses, passed_on(Recipient(recipient, route), route))
         replies = await self.hand_over(replace(message, recipients=rcpts), source)
         failed = [
@@ -205,12 +191,12 @@ class LocalAgent:
         scan = HeaderScan(self._settings)
         in_header = True
         index = 0
-        while chunk := await _now(source.chunk(index)):
+        while chunk := await result_of(source.chunk(index)):
             if in_header:
                 in_header = not scan.feed(chunk)
-            room = spool.write(chunk)
-            if room is not None:
-                await room
+            written = spool.write(chunk)
+            if written is not None:
+                await written
             index += 1
         if in_header:
             scan.end()
@@ -218,9 +204,5 @@ class LocalAgent:
 
 
 def _rcpts(addresses: tuple[Mailbox, ...], parameters: Parameters) -> tuple[Rcpt, ...]:
-    """Give what stands for a recipient that an alias leads away from. RFC 3461 s5.2.7."""
+    """Return the recipients that an alias puts in place of one. RFC 3461 s5.2.7."""
     return tuple(Rcpt(address, parameters) for address in addresses)
-
-
-async def _now(result: "_T | Deferred[_T]") -> _T:
-    return await result if isinstance(result, Deferred) else result

@@ -23,7 +23,7 @@ FIELD: Final = b"X-Mailbox-Line: "
 # Programs that quote such lines do it again at each turn: >>From.
 _LINE = re.compile(rb">{0,64}From ")
 _LINE_BEGUN = re.compile(rb">{0,64}(?:F(?:r(?:om?)?)?)?")
-# As `postroom.delivery.headers`, but for the bounds.
+# As `postroom.wire.fields`, but for the bounds.
 _FIELD_OR_END = re.compile(rb"[!-9;-~]{1,998}[ \t]{0,998}:|\r?\n")
 _FIELD_OR_END_BEGUN = re.compile(rb"[!-9;-~]{0,998}|[!-9;-~]{1,998}[ \t]{0,998}|\r")
 
@@ -38,14 +38,14 @@ class MailboxLines:
     __slots__ = ("_found", "_held", "_in_line", "over")
 
     def __init__(self) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._held = b""
         self._in_line = False
         self._found = False
         self.over = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next piece of the content.
+        """Convert the next piece of the content.
 
         Returns:
             What takes its place; empty while it cannot be told.

@@ -79,14 +79,14 @@ class Maildir:
         sweep(self.tmp)
 
     def is_current(self) -> bool:
-        """Say whether the path still leads here: an administrator may have moved the mail away."""
+        """Return whether the path still leads here: somebody may have moved the mail away."""
         try:
             return os.stat(self._path + "/new", follow_symlinks=False)[1:3] == self._identity
         except OSError:
             return False
 
     def sync_if_present(self, key: str) -> bool:
-        """Say whether a message is there already, read or not; if so, make sure that it stays.
+        """Return whether a message is there already, read or not; if so, make sure that it stays.
 
         ``new/`` is listed before ``cur/``, for files only go that way. The directory is synced,
         because whoever put the file there may have crashed before doing so; the file's content was
@@ -108,7 +108,7 @@ class Maildir:
             os.close(cur)
 
     def unlink_new(self, key: str) -> str:
-        """Remove a message that no reader has taken yet; gives its file's name.
+        """Remove a message that no reader has moved yet; return its file's name.
 
         Raises:
             OSError: it is not there.
@@ -132,13 +132,13 @@ class OpenMaildirs:
     """
 
     def __init__(self, capacity: int) -> None:
-        """Begin with none open."""
+        """Create it with no Maildir open."""
         self._capacity = capacity
         self._open: OrderedDict[tuple[str, str], Maildir] = OrderedDict()
         self._checked: set[tuple[str, str]] = set()
 
     def get(self, path: str, folder: str = "") -> Maildir:
-        """Give a Maildir, or a folder of it that is there, open until the next `trim`.
+        """Return a Maildir, or an existing folder of it, open until the next `trim`.
 
         Raises:
             OSError: as for `Maildir`.
@@ -157,7 +157,7 @@ class OpenMaildirs:
         return maildir
 
     def get_for(self, path: str, folder: str) -> Maildir:
-        """Give a folder if there is one, else the Maildir itself.
+        """Return a folder if there is one, else the Maildir itself.
 
         Raises:
             OSError: as for `Maildir`.

@@ -61,7 +61,7 @@ class OverQuota(Refusal):
 
 
 def quota_of(account: Account) -> Quota | None:
-    """Give an account's quota; None if it has none."""
+    """Return an account's quota; None if it has none."""
     limits = account.limits
     if limits.quota_octets is None and limits.quota_messages is None:
         return None
@@ -69,7 +69,7 @@ def quota_of(account: Account) -> Quota | None:
 
 
 class Quotas:
-    """Says whether accounts have room. Its methods belong to the reactor's thread."""
+    """Knows whether accounts have room. Its methods belong to the reactor's thread."""
 
     _log = Logger()
 
@@ -80,7 +80,7 @@ class Quotas:
         settings: DeliverySettings,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Begin with nothing known.
+        """Create it with an empty cache.
 
         Args:
             reactor: where answers are given.
@@ -97,7 +97,7 @@ class Quotas:
     def refusal(
         self, accounts: Sequence[Account], size_octets: int
     ) -> "Reply | Deferred[Reply | None] | None":
-        """Say whether a message can be taken for any of some accounts.
+        """Return the refusal of a message, if none of some accounts has room for it.
 
         Args:
             accounts: where one recipient's mail goes.
@@ -143,7 +143,7 @@ class Quotas:
 
 
 def full_reply(settings: DeliverySettings) -> Reply:
-    """Give the reply for a full mailbox."""
+    """Return the reply for a full mailbox."""
     return FULL if settings.over_quota == "permanent" else FULL_FOR_NOW
 
 
@@ -164,7 +164,7 @@ class BatchQuotas:
     """
 
     def __init__(self, full: Reply, maildirs: Iterable[str]) -> None:
-        """Begin before the batch.
+        """Create it, before the batch.
 
         Args:
             full: the reply when a Maildir is full.
@@ -234,7 +234,7 @@ class _Tally:
     _found: tuple[Quota, Usage] | None = None
 
     def current(self, quota: Quota, after: Usage) -> Usage:
-        """Give how full the Maildir was before the batch; counts it rather than call it full."""
+        """Return how full the Maildir was before the batch; count it before calling it full."""
         if self._found is not None:
             known, found = self._found
             if known == quota and quota.holds(found.plus(after.octets, after.messages)):

@@ -69,7 +69,7 @@ class Router:
     def __init__(
         self, directory: IDirectory, settings: DeliverySettings, srs: Rewriting | None = None
     ) -> None:
-        """Begin with nothing known.
+        """Create it with an empty cache.
 
         Args:
             directory: says what there is.
@@ -86,7 +86,7 @@ class Router:
         self._running: dict[Mailbox, list[Deferred[Resolved]]] = {}
 
     def resolve(self, mailbox: Mailbox) -> "Resolved | Deferred[Resolved]":
-        """Say where mail for a mailbox goes.
+        """Return where mail for a mailbox goes.
 
         Args:
             mailbox: as in RCPT; the bare ``postmaster`` has an empty domain.
@@ -113,7 +113,7 @@ class Router:
         return found[0] if found else later
 
     def _share(self, result: "Resolved | Failure", mailbox: Mailbox, found: list[Resolved]) -> None:
-        """Give the result to all who wait for it; a failure is the directory's, or ours."""
+        """Fire the Deferreds that wait for a result; a failure is the directory's, or ours."""
         if isinstance(result, Failure):
             if result.check(Unavailable):
                 reason = result.getErrorMessage()
@@ -126,7 +126,7 @@ class Router:
             waiting.callback(result)
 
     async def find_entry(self, mailbox: Mailbox) -> Entry | None:
-        """Give what the directory lists under a mailbox itself, not its tag or its domain's rest.
+        """Return what the directory lists under a mailbox itself: no tag taken off, no catch-all.
 
         Raises:
             Exception: the directory cannot be asked.
@@ -141,7 +141,7 @@ class Router:
         return found
 
     async def forwarding_sender(self, sender: Mailbox | None) -> Mailbox | None:
-        """Give the reverse-path for copies that are forwarded off-site.
+        """Return the reverse-path for copies that are forwarded off-site.
 
         Args:
             sender: the one that the message came with; None for the null sender, which stays.
@@ -198,7 +198,7 @@ class Router:
     async def _meant(
         self, mailbox: Mailbox, domain: Domain | None, revision: int
     ) -> tuple[Mailbox, Domain | None]:
-        """Put the domain that an alias stands for in its place.
+        """Replace an alias domain by the domain that it stands for.
 
         Raises:
             LookupError: it stands for none of ours, or for another alias.
@@ -242,7 +242,7 @@ class Router:
     async def _expand_level(
         self, targets: Sequence[str], found: Expansion, revision: int
     ) -> Sequence[str]:
-        """Take one step from every target; gives the targets of the aliases met."""
+        """Follow every target by one step; return the targets of the aliases met."""
         further: list[str] = []
         for text in targets:
             if not found.is_new(text):
@@ -313,7 +313,7 @@ class Router:
         return target, entry
 
     def _addresses(self, mailbox: Mailbox, domain: Domain | None) -> list[tuple[str, bytes]]:
-        """Give the addresses under which a mailbox may be listed, each with the tag taken off."""
+        """Return the addresses under which a mailbox may be listed, each with the tag taken off."""
         local = local_key(mailbox.local_part)
         addresses = []
         if domain is not None:

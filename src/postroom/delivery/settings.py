@@ -1,77 +1,122 @@
-"""The whole configuration of this room: one frozen value, made by `postroom.service`.
+"""The settings of deliveries, and of mail that is submitted."""
 
-Every figure is the default of the setting of the same name.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Annotated, Literal
 
-Network = IPv4Network | IPv6Network
+from postroom.settings.declaring import setting
+from postroom.settings.values import Networks, matching
+
+Separator = Annotated[str, matching("(?s).?", 'one character, or ""')]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """What deliveries need to know of the site.
+    """Deliveries to accounts and into the queue.
 
     Attributes:
         hostname: our name in trace headers and in the names of Maildir files.
         relay_networks: clients whose mail to other domains is queued without login.
-        sub_address_separator: what divides ``user`` from ``tag``; empty turns sub-addresses off.
         postmaster_domain: whose postmaster answers for the bare ``<postmaster>`` and for local
             domains that have none; usually the first local domain. None if there is none.
         spool_directory: where large content waits until it is stored; its files have no name, and
             so are gone when the process is.
-        memory_octets: content up to this size stays in memory.
-        header_octets: the largest header section (552 5.3.4 beyond).
-        header_lines: the most lines in a header section (552 5.3.4 beyond).
-        received_fields: so many Received fields mean a loop (RFC 5321 s6.3: at least 100).
-        alias_depth: how many aliases may lead to each other.
-        alias_targets: how many addresses one recipient may expand to.
-        cached_routes: how many recipients' routes are kept.
-        cached_maildirs: how many Maildirs are kept open, at two file descriptors each.
-        batch_files: how many files are written between two directory syncs.
-        batch_octets: how much content a batch may hold before no more is added to it.
         hands_over: True if another server keeps the mailboxes, and mail for accounts goes there.
-        over_quota: what a full mailbox's mail gets: ``"temporary"``, 452, or ``"permanent"``, 552.
-        line_ends: what lines of text end with in Maildir files.
     """
 
     hostname: str
-    relay_networks: Sequence[Network] = ()
-    sub_address_separator: str = "+"
+    relay_networks: Networks = ()
+    sub_address_separator: Separator = setting(
+        "+",
+        """What separates user from tag in user+tag@example.org, which is delivered to user. Empty
+        switches sub-addresses off.""",
+        rfc="RFC 5233 s1",
+    )
     postmaster_domain: str | None = None
     spool_directory: str = "."
-    memory_octets: int = 262_144
-    header_octets: int = 262_144
-    header_lines: int = 5000
-    received_fields: int = 100
-    alias_depth: int = 10
-    alias_targets: int = 1000
-    cached_routes: int = 10_000
-    cached_maildirs: int = 128
-    batch_files: int = 64
-    batch_octets: int = 8_388_608
+    memory_octets: int = setting(
+        262_144,
+        """Content up to this size is kept in memory while it arrives. What is larger goes into an
+        unnamed file in the state directory.""",
+        within=(0, 1_073_741_824),
+    )
+    header_octets: int = setting(
+        262_144,
+        "The largest header section that is accepted. A message with more gets 552.",
+        within=(4096, 1_073_741_824),
+    )
+    header_lines: int = setting(
+        5000,
+        "The most lines in a header section. A message with more gets 552.",
+        within=(100, 10_000_000),
+    )
+    received_fields: int = setting(
+        100,
+        "A message with so many Received fields is in a loop, and gets 554.",
+        within=(100, 10_000),
+        rfc="RFC 5321 s6.3",
+    )
+    alias_depth: int = setting(10, "How many aliases may lead to one another.", within=(1, 100))
+    alias_targets: int = setting(
+        1000, "How many addresses the aliases of one recipient may lead to.", within=(1, 100_000)
+    )
+    cached_routes: int = setting(
+        10_000, "For how many recipients the route of their mail is cached.", within=(0, 10_000_000)
+    )
+    cached_maildirs: int = setting(
+        128, "How many Maildirs are kept open, at two open files each.", within=(1, 100_000)
+    )
+    batch_files: int = setting(
+        64,
+        "How many messages are written into Maildirs before their directories are synced.",
+        within=(1, 10_000),
+    )
+    batch_octets: int = setting(
+        8_388_608,
+        "How much content a batch of such messages may hold before no more are added to it.",
+        within=(1, 1_073_741_824),
+    )
     hands_over: bool = False
-    over_quota: Literal["temporary", "permanent"] = "temporary"
-    line_ends: Literal["lf", "crlf"] = "lf"
+    over_quota: Literal["temporary", "permanent"] = setting(
+        "temporary",
+        """How mail for a full mailbox is refused: "temporary" answers 452, after which the sender's
+        server tries again for some days, "permanent" answers 552. Quotas are those of the accounts
+        (postroom quota).""",
+        rfc="RFC 3463 s3.3",
+    )
+    line_ends: Literal["lf", "crlf"] = setting(
+        "lf",
+        """What lines end with in Maildir files: LF, as every program that reads Maildirs expects,
+        or CRLF, as in the message that came. A binary message (BODY=BINARYMIME) keeps its octets
+        under both. Files that are there already keep theirs.""",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionSettings:
-    """What is asked of mail after a login.
+    """What is asked of mail after a login; several From or Sender fields are refused always."""
 
-    Attributes:
-        own_senders: MAIL FROM has to be one of the account's own addresses.
-        own_authors: From and Sender have to be, too.
-        null_sender: ``MAIL FROM:<>`` is taken, as for notes that a message was read.
-        add_date: a message that lacks Date gets it.
-        add_message_id: a message that lacks Message-ID gets it.
-    """
-
-    own_senders: bool = True
-    own_authors: bool = False
-    null_sender: bool = True
-    add_date: bool = True
-    add_message_id: bool = True
+    own_senders: bool = setting(
+        True,
+        """Whoever has logged in may use only their own addresses in MAIL FROM: those of the
+        account, aliases that lead to it alone, and its list of senders. Others get 553.""",
+        rfc="RFC 6409 s6.1",
+    )
+    own_authors: bool = setting(
+        False,
+        """Whoever has logged in may use only their own addresses in the From and Sender fields of
+        the header, too. Others get 550.""",
+    )
+    null_sender: bool = setting(
+        True,
+        """Accept MAIL FROM:<> after a login. Programs use it to tell that a message was read.""",
+        rfc="RFC 8098 s2.1",
+    )
+    add_date: bool = setting(
+        True,
+        """Add a Date field to a message that comes in on a submission listener without one, unless
+        a DKIM signature covers its absence. Mail that is relayed stays as it is.""",
+        rfc="RFC 6409 s8.2",
+    )
+    add_message_id: bool = setting(
+        True, "Add a Message-ID field where submission.add_date adds Date.", rfc="RFC 6409 s8.3"
+    )

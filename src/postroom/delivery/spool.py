@@ -54,7 +54,7 @@ class MemoryContent:
     """Content that is all in memory."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        """Take the pieces as they are."""
+        """Create it from pieces, which are kept as they are."""
         self._pieces = pieces
         self.size_octets = sum(map(len, pieces))
 
@@ -78,7 +78,7 @@ class FileContent:
     """
 
     def __init__(self, fileno: int, size_octets: int) -> None:
-        """Take the descriptor, without owning it."""
+        """Create it for a descriptor, which stays the caller's."""
         self.fileno = fileno
         self.size_octets = size_octets
 
@@ -111,7 +111,7 @@ class PrefixedContent:
     """A few octets, such as trace fields, before other content."""
 
     def __init__(self, prefix: bytes, content: IContent) -> None:
-        """Put ``prefix``, at most 256 KiB, before ``content``."""
+        """Create content that is ``prefix``, at most 256 KiB, and then ``content``."""
         self._prefix = prefix
         self._content = content
         self.size_octets = len(prefix) + content.size_octets
@@ -140,14 +140,14 @@ class SpoolArea:
     def __init__(
         self, reactor: IReactorFromThreads, pool: IoPool, settings: DeliverySettings
     ) -> None:
-        """Take a pool that is started and stopped elsewhere; its size bounds the writes at once."""
+        """Create it; the pool is started and stopped by its owner, and bounds parallel writes."""
         self._reactor = reactor
         self._pool = pool
         self._directory = settings.spool_directory
         self.memory_octets = settings.memory_octets
 
     def new_spool(self) -> "Spool":
-        """Begin to take one message's content. Costs nothing until content is large."""
+        """Return a spool for one message's content; it costs nothing until that is large."""
         return Spool(self)
 
     def open_unnamed(self) -> int:
@@ -180,7 +180,7 @@ _NO_TMPFILE: Final = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT))
 
 
 class Spool:
-    """Takes one message's content.
+    """Stores one message's content, in memory or in a file.
 
     `write` it, then `finish`; `close` at any time, once the content is not needed any more.
 
@@ -189,7 +189,7 @@ class Spool:
     """
 
     def __init__(self, area: SpoolArea) -> None:
-        """Begin empty; see `SpoolArea.new_spool`."""
+        """Create an empty spool; see `SpoolArea.new_spool`."""
         self._area = area
         self._pieces: list[bytes] = []
         self._waiting_octets = 0
@@ -203,7 +203,7 @@ class Spool:
         self.size_octets = 0
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take a piece; see `IDeliveryTransaction.write`.
+        """Add a piece; see `IDeliveryTransaction.write`.
 
         Returns:
             None to go on; else a Deferred that fires when there is room again.
@@ -226,7 +226,7 @@ class Spool:
         return self._paused
 
     def finish(self) -> "Deferred[IContent] | IContent":
-        """Say that no more comes.
+        """Finish the content: no more comes.
 
         Returns:
             The content, usable until `close`; fails with OSError if it could not be written.

@@ -67,7 +67,7 @@ class Rewriting:
     lifetime_days: int = 21
 
     def concerns(self, mailbox: Mailbox) -> bool:
-        """Say whether an address is in our domain and in the form of a rewritten one."""
+        """Return whether an address is in our domain and in the form of a rewritten one."""
         return (
             mailbox.local_part[:3].upper() == b"SRS"
             and mailbox.domain_key == self.domain
@@ -75,7 +75,7 @@ class Rewriting:
         )
 
     def forward(self, sender: Mailbox) -> Mailbox:
-        """Give the reverse-path with which a message is forwarded.
+        """Return the reverse-path with which a message is forwarded.
 
         Args:
             sender: the one that it came with.
@@ -100,7 +100,7 @@ class Rewriting:
         return rewritten if len(bytes(rewritten)) <= PATH_OCTETS - 2 else sender
 
     def reverse(self, mailbox: Mailbox) -> Mailbox:
-        """Give the address that stands behind one of ours.
+        """Return the address that a rewritten one stands for.
 
         Args:
             mailbox: one that `concerns` us.

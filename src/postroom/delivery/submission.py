@@ -1,8 +1,8 @@
 """The mail of those who have logged in: sent as themselves, with one author.
 
 `SubmittedDelivery` is the avatar of a session that has logged in. It does what any delivery does,
-and before that asks `postroom.delivery.senders` about MAIL FROM, and, where the settings want it,
-about the From and Sender fields. On a submission listener it completes the header
+and before that asks `postroom.delivery.sender_permission` about MAIL FROM, and, where the settings
+want it, about the From and Sender fields. On a submission listener it completes the header
 (`postroom.delivery.completion`).
 
 Who controls the input: the peer; it is known who it is.
@@ -17,12 +17,14 @@ from zope.interface import implementer
 
 from postroom.delivery.authors import AuthorScan
 from postroom.delivery.completion import Completion
-from postroom.delivery.senders import Senders
+from postroom.delivery.sender_permission import SenderPermission
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.settings import SubmissionSettings
-from postroom.delivery.transaction import DeliveryRoom, SessionDelivery
 from postroom.envelope import Envelope, SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import IDeliveryTransaction
+from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
 NOT_YOUR_ADDRESS: Final = reply(553, "5.7.1", "You may not send as this address")
@@ -36,25 +38,25 @@ class SubmissionRules:
 
     Attributes:
         settings: the site's.
-        senders: knows whose an address is.
+        permission: knows who may send as which address.
     """
 
     settings: SubmissionSettings
-    senders: Senders
+    permission: SenderPermission
 
 
 class SubmittedDelivery(SessionDelivery):
     """The avatar of a session that has logged in."""
 
     def __init__(
-        self, room: DeliveryRoom, facts: SessionFacts, user: str, rules: SubmissionRules
+        self, services: DeliveryServices, facts: SessionFacts, user: str, rules: SubmissionRules
     ) -> None:
-        """Take who has logged in, and the rules."""
-        super().__init__(room, facts, user)
+        """Create the avatar of a user, with the rules."""
+        super().__init__(services, facts, user)
         self._login = user
         self._rules = rules
         if facts.role == "submission":
-            self._completion = Completion.by(rules.settings, room.settings.hostname)
+            self._completion = Completion.by(rules.settings, services.settings.hostname)
 
     def validate_sender(self, envelope: Envelope) -> Any:
         """Refuse a sender that is somebody else: 553 5.7.1; see `ITransactionDelivery`.
@@ -66,23 +68,18 @@ class SubmittedDelivery(SessionDelivery):
             return super().validate_sender(envelope) if settings.null_sender else NO_NULL_SENDER
         if not settings.own_senders:
             return super().validate_sender(envelope)
-        allowed = self._rules.senders.may_send_as(self._login, sender)
-        if isinstance(allowed, Deferred):
-            return allowed.addCallback(self._sender_judged, envelope)
-        return self._sender_judged(allowed, envelope)
+        allowed = self._rules.permission.may_send_as(self._login, sender)
+        return chain(allowed, self._sender_judged, envelope)
 
     def _sender_judged(self, allowed: bool, envelope: Envelope) -> Any:
         return super().validate_sender(envelope) if allowed else NOT_YOUR_ADDRESS
 
     def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        """Have the header looked at on its way; see `ITransactionDelivery`."""
-        begun = super().begin(envelope)
-        if isinstance(begun, Deferred):
-            return begun.addCallback(self._watched)
-        return self._watched(begun)
+        """Check the authors in the header on the way; see `ITransactionDelivery`."""
+        return chain(super().begin(envelope), self._watched)
 
     def _watched(self, transaction: IDeliveryTransaction) -> IDeliveryTransaction:
-        scan = AuthorScan(self._room.settings.header_octets)
+        scan = AuthorScan(self._services.settings.header_octets)
         return SubmittedMessage(transaction, scan, self._login, self._rules)
 
 
@@ -97,7 +94,7 @@ class SubmittedMessage:
         user: str,
         rules: SubmissionRules,
     ) -> None:
-        """Begin before the content."""
+        """Create it, before the content."""
         self._transaction = transaction
         self._scan = scan
         self._user = user
@@ -134,11 +131,10 @@ class SubmittedMessage:
     async def _commit_if_own(self) -> Sequence[Reply]:
         try:
             for author in self._scan.authors():
-                allowed = self._rules.senders.may_send_as(self._user, author)
-                if not (await allowed if isinstance(allowed, Deferred) else allowed):
+                allowed = self._rules.permission.may_send_as(self._user, author)
+                if not await result_of(allowed):
                     raise Refusal(NOT_YOUR_NAME)
         except BaseException:
             self._transaction.abort()
             raise
-        stored = self._transaction.commit()
-        return await stored if isinstance(stored, Deferred) else stored
+        return await result_of(self._transaction.commit())

@@ -22,38 +22,21 @@ Who controls the input: the peer, envelope and content; the directory, paths and
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from ipaddress import ip_address
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.delivery.addressing import address_of
 from postroom.delivery.batch import MaildirWrite, Outcome
-from postroom.delivery.committer import Committer
 from postroom.delivery.completion import Completion
 from postroom.delivery.copies import Copies
-from postroom.delivery.expansion import Route
-from postroom.delivery.full import full_recipients, key_of, reached_by_others
 from postroom.delivery.headers import HeaderScan
 from postroom.delivery.mailbox_lines import MailboxLines
-from postroom.delivery.maildir import message_key
-from postroom.delivery.quotas import OverQuota, Quotas, quota_of
-from postroom.delivery.routing import Resolved, Router
-from postroom.delivery.sending import SendingLimits
-from postroom.delivery.settings import DeliverySettings, Network
-from postroom.delivery.spool import PrefixedContent, SpoolArea
-from postroom.delivery.trace import (
-    delivered_to_field,
-    original_to_fields,
-    received_field,
-    return_path_field,
-)
-from postroom.delivery.wishes import (
+from postroom.delivery.maildir_message import MaildirMessage
+from postroom.delivery.message_options import (
     held_until,
     is_binary,
     notices_of_success,
@@ -61,25 +44,24 @@ from postroom.delivery.wishes import (
     traits_of,
     wants_success,
 )
-from postroom.envelope import Account, Envelope, NewMessage, SessionFacts, new_queue_id
+from postroom.delivery.over_quota_replies import full_recipients, key_of, reached_by_others
+from postroom.delivery.quotas import OverQuota
+from postroom.delivery.services import DeliveryServices
+from postroom.delivery.spool import PrefixedContent
+from postroom.delivery.trace import (
+    received_field,
+)
+from postroom.envelope import Account, Envelope, NewMessage, new_queue_id
 from postroom.errors import LOCAL_ERROR, reply_for
 from postroom.interfaces import (
     IContent,
     IDeliveryTransaction,
-    IIdentified,
-    IQueue,
-    ITransactionDelivery,
 )
-from postroom.maildirs.folders import sub_address_folder
+from postroom.later import chain, result_of
 from postroom.wire.commands import Rcpt
-from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
 
-RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
-LITERAL_ELSEWHERE: Final = reply(550, "5.1.2", "Mail for address literals is not relayed")
-OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
-NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
 _MESSAGE: Final = (
     "{id}: from=<{sender}> to={recipients} size={size} client={client} tls={tls}"
     " identity={identity} result={result}"
@@ -88,168 +70,12 @@ _MESSAGE_FORWARDED: Final = _MESSAGE + " forwarded={forwarded}"
 _log = Logger()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRoom:
-    """What the deliveries of all sessions share.
-
-    Attributes:
-        settings: the site's.
-        router: says where mail goes.
-        committer: writes Maildirs.
-        spools: where content waits.
-        queue: takes what is not for a Maildir.
-        quotas: says whether accounts have room.
-        now: gives POSIX time, in seconds.
-        sending: holds accounts to what they may send; None if nobody does.
-    """
-
-    settings: DeliverySettings
-    router: Router
-    committer: Committer
-    spools: SpoolArea
-    queue: IQueue
-    quotas: Quotas
-    now: Callable[[], float]
-    sending: SendingLimits | None = None
-
-
-@implementer(ITransactionDelivery, IIdentified)
-class SessionDelivery:
-    """The avatar: what one session, logged in or not, may do with mail."""
-
-    def __init__(self, room: DeliveryRoom, facts: SessionFacts, user: str | None) -> None:
-        """Decide once whether this session may write to other domains.
-
-        Args:
-            room: shared.
-            facts: the session's.
-            user: who has logged in, None for an anonymous session.
-        """
-        self._room = room
-        self._user = user
-        self._completion: Completion | None = None
-        self.may_relay = facts.role != "lmtp" and (
-            user is not None or is_within(facts.client, tuple(room.settings.relay_networks))
-        )
-
-    @property
-    def room(self) -> DeliveryRoom:
-        """What all deliveries share."""
-        return self._room
-
-    def identity(self) -> str | None:
-        """See `IIdentified`."""
-        return self._user
-
-    def validate_sender(self, envelope: Envelope) -> "Reply | Deferred[Reply | None] | None":
-        """Take any sender, for which ones are fit is a matter of policy, but no message too large.
-
-        RFC 1870 s6.1
-        """
-        if self._user is None or self._room.sending is None:
-            return None
-        return self._room.sending.check_size(self._user, envelope.mail.size_octets)
-
-    def validate_recipient(self, envelope: Envelope, rcpt: Rcpt) -> "Resolved | Deferred[Resolved]":
-        """Find the recipient's route; see `ITransactionDelivery` and `Router.resolve`.
-
-        RFC 5321 s3.6.2, s7.9
-        """
-        resolved = self._room.router.resolve(rcpt.forward_path)
-        if isinstance(resolved, Deferred):
-            return resolved.addCallback(self._permit, envelope.mail.size_octets, rcpt)
-        return self._permit(resolved, envelope.mail.size_octets, rcpt)
-
-    def begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        """Merge the routes; see `ITransactionDelivery`.
-
-        Raises:
-            Refusal: 451 4.7.1, the account has sent enough today.
-        """
-        if self._user is None or self._room.sending is None:
-            return self._begin(envelope)
-        return self._room.sending.begin(self._user, envelope, lambda: self._begin(envelope))
-
-    def _begin(self, envelope: Envelope) -> "IDeliveryTransaction | Deferred[IDeliveryTransaction]":
-        copies = Copies.of(envelope)
-        if not copies:
-            return DiscardedMessage(envelope)
-        if not copies.forwarded:
-            sender = envelope.mail.reverse_path
-            return self._message_delivery(envelope, copies, sender)
-        return Deferred.fromCoroutine(self._begin_forwarding(envelope, copies))
-
-    async def _begin_forwarding(self, envelope: Envelope, copies: Copies) -> IDeliveryTransaction:
-        sender = await self._room.router.forwarding_sender(envelope.mail.reverse_path)
-        return self._message_delivery(envelope, copies, sender)
-
-    def _message_delivery(
-        self, envelope: Envelope, copies: Copies, forwarding_sender: Mailbox | None
-    ) -> "MessageDelivery":
-        return MessageDelivery(
-            self._room, envelope, copies, forwarding_sender, self.may_relay, self._completion
-        )
-
-    def _permit(
-        self, resolved: Resolved, size_octets: int, rcpt: Rcpt
-    ) -> "Resolved | Deferred[Resolved]":
-        if not isinstance(resolved, Route):
-            return resolved
-        if rcpt.parameters and _is_somebody_new(resolved, rcpt):
-            return OWNER_CHANGED
-        if resolved.foreign and not self.may_relay:
-            return RELAYING_DENIED
-        if resolved.foreign and rcpt.forward_path.is_literal:
-            return LITERAL_ELSEWHERE
-        if not resolved.admits(self._user):
-            return NOT_A_WRITER
-        if not resolved.accounts or resolved.queued or resolved.forwarded:
-            return resolved
-        if self._room.settings.hands_over:  # whose quotas are known there alone
-            return resolved
-        full = self._room.quotas.refusal(resolved.accounts, size_octets)
-        if isinstance(full, Deferred):
-            return full.addCallback(lambda answer: resolved if answer is None else answer)
-        return resolved if full is None else full
-
-
-def _is_somebody_new(route: Route, rcpt: Rcpt) -> bool:
-    """Say whether an address is an account's that got it after the sender last knew it.
-
-    Of aliases nobody knows how old they are, nor of the accounts of some sources.
-
-    RFC 7293 s4, s5
-    """
-    since = RRVS.of(rcpt.parameters)
-    if since is None:
-        return False
-    address = str(rcpt.forward_path).lower()
-    return any(
-        account.created_at is not None
-        and account.created_at > since.time
-        and address in (account.address, *account.addresses)
-        for account in route.accounts
-    )
-
-
-@lru_cache(maxsize=4096)
-def is_within(client: str, networks: tuple[Network, ...]) -> bool:
-    """Say whether a client's address lies in one of the networks; a local socket lies in none."""
-    if not networks:
-        return False
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
-
-
 @implementer(IDeliveryTransaction)
 class DiscardedMessage:
     """A message all of whose recipients are aliases for ``discard:``: nothing is kept of it."""
 
     def __init__(self, envelope: Envelope) -> None:
-        """Begin with nothing, and keep to it."""
+        """Create it; nothing will be stored."""
         self._envelope = envelope
         self._octets = 0
 
@@ -268,38 +94,38 @@ class DiscardedMessage:
 
 
 @implementer(IDeliveryTransaction)
-class MessageDelivery:
+class MessageTransaction:
     """A message on its way to Maildirs, the queue, or both."""
 
     def __init__(
         self,
-        room: DeliveryRoom,
+        services: DeliveryServices,
         envelope: Envelope,
         copies: Copies,
         forwarding_sender: Mailbox | None,
         trusted: bool = False,
         completion: Completion | None = None,
     ) -> None:
-        """Begin before the content.
+        """Create it, before the content.
 
         Args:
-            room: shared.
+            services: shared.
             envelope: complete.
             copies: who gets one.
             forwarding_sender: the reverse-path of what is forwarded off-site.
             trusted: True if the session may relay.
             completion: what is added to the header; None for nothing.
         """
-        self._room = room
+        self._services = services
         self._envelope = envelope
         self._copies = copies
         self._forwarding_sender = forwarding_sender
         self._completion = completion
-        self._spool = room.spools.new_spool()
+        self._spool = services.spools.new_spool()
         self._mailbox_lines: MailboxLines | None = MailboxLines()
-        self._scan = HeaderScan(room.settings)
+        self._scan = HeaderScan(services.settings)
         self._in_header = True
-        self._received_at = room.now()
+        self._received_at = services.now()
         self._trusted = trusted
         self._held_until = held_until(envelope.mail.parameters, self._received_at)
 
@@ -342,11 +168,8 @@ class MessageDelivery:
         except BaseException:
             self._spool.close()
             raise
-        stored: Deferred[Sequence[Reply]]
-        if isinstance(content, Deferred):
-            stored = content.addCallback(self._store)
-        else:
-            stored = maybeDeferred(self._store, content)
+        store: Callable[..., Any] = chain  # whose types are too many for maybeDeferred's
+        stored: Deferred[Sequence[Reply]] = maybeDeferred(store, content, self._store)
         return stored.addBoth(self._finish)
 
     def _finish(self, result: "Sequence[Reply] | Failure") -> "Sequence[Reply] | Failure":
@@ -359,7 +182,7 @@ class MessageDelivery:
         return result
 
     def _store(self, content: IContent) -> "Deferred[Sequence[Reply]]":
-        envelope, settings = self._envelope, self._room.settings
+        envelope, settings = self._envelope, self._services.settings
         only = envelope.recipients[0].rcpt.forward_path if len(envelope.recipients) == 1 else None
         received = received_field(
             envelope.session,
@@ -377,29 +200,26 @@ class MessageDelivery:
             received += b"\r\n"
         if self._held_until is not None or settings.hands_over:
             return Deferred.fromCoroutine(self._queue_all(PrefixedContent(received, content)))
-        writes = [self._write_for(account, received, content) for account in self._copies.accounts]
+        stored_message = MaildirMessage(
+            envelope.id,
+            envelope.mail.reverse_path,
+            self._received_at,
+            content,
+            self._scan.return_paths,
+            is_binary(envelope.mail.parameters),
+            received,
+        )
+        originals = self._copies.originals
+        writes = [
+            stored_message.write_for(account, originals[account.address])
+            for account in self._copies.accounts
+        ]
         # The usual message has Maildirs only, and one Deferred is all it costs.
         if not (self._copies.queued or self._copies.forwarded):
-            stored = self._room.committer.deliver(writes)
+            stored = self._services.committer.deliver(writes)
             return stored.addCallback(self._check, writes, PrefixedContent(received, content))
         return Deferred.fromCoroutine(
             self._store_and_queue(writes, PrefixedContent(received, content))
-        )
-
-    def _write_for(self, account: Account, received: bytes, content: IContent) -> MaildirWrite:
-        envelope = self._envelope
-        return MaildirWrite(
-            account.maildir,
-            message_key(int(self._received_at), envelope.id, account.address),
-            return_path_field(envelope.mail.reverse_path)
-            + original_to_fields(self._copies.originals[account.address])
-            + delivered_to_field(account.address)
-            + received,
-            content,
-            self._scan.return_paths,
-            folder=sub_address_folder(account.folder) if account.folder else "",
-            quota=quota_of(account),
-            binary=is_binary(envelope.mail.parameters),
         )
 
     def _check(
@@ -413,7 +233,7 @@ class MessageDelivery:
         self, writes: Sequence[MaildirWrite], content: IContent
     ) -> Sequence[Reply]:
         queueing = Deferred.fromCoroutine(self._queue_copies(content))
-        outcomes = await self._room.committer.deliver(writes) if writes else ()
+        outcomes = await self._services.committer.deliver(writes) if writes else ()
         try:
             await queueing
         except Exception:
@@ -421,8 +241,7 @@ class MessageDelivery:
             raise
         if outcomes.count(None) != len(outcomes):
             return await self._queue_failed(outcomes, writes, content)
-        stored = self._stored(outcomes)
-        return await stored if isinstance(stored, Deferred) else stored
+        return await result_of(self._stored(outcomes))
 
     async def _queue_all(self, content: IContent) -> Sequence[Reply]:
         """Queue everybody's copy: nobody gets it before its time, or another server keeps it.
@@ -487,14 +306,13 @@ class MessageDelivery:
         except Exception as error:
             await self._withdraw(outcomes, writes)
             raise failed[0][1] from error
-        stored = self._stored(outcomes)
-        replies = await stored if isinstance(stored, Deferred) else stored
+        replies = await result_of(self._stored(outcomes))
         return [refused.get(place, each) for place, each in enumerate(replies)]
 
     def _rcpt_of(self, account: Account) -> Rcpt:
-        """Give RCPT for an account's copy, with what was asked for about its recipient."""
+        """Return RCPT for an account's copy, with the parameters of its recipient."""
         key = key_of(account)
-        address = address_of(account, self._room.settings.sub_address_separator)
+        address = account.delivery_address(self._services.settings.sub_address_separator)
         return Rcpt(address, self._copies.parameters.get(key, {}))
 
     def _enqueue(
@@ -505,7 +323,7 @@ class MessageDelivery:
         content: IContent,
     ) -> "Deferred[None]":
         message = self._message(queue_id, sender, recipients)
-        return maybeDeferred(self._room.queue.enqueue, message, content)
+        return maybeDeferred(self._services.queue.enqueue, message, content)
 
     def _message(
         self, queue_id: str, sender: Mailbox | None, recipients: tuple[Rcpt, ...]
@@ -524,7 +342,7 @@ class MessageDelivery:
         )
 
     def _stored(self, outcomes: Sequence[Outcome]) -> "Sequence[Reply] | Deferred[Sequence[Reply]]":
-        """Give the replies, once those are told of success who asked for it."""
+        """Return the replies, once the reports of success that were asked for are queued."""
         envelope = self._envelope
         if not self._trusted or envelope.mail.reverse_path is None:
             return self._replies()
@@ -540,7 +358,9 @@ class MessageDelivery:
         message = self._message(envelope.id, envelope.mail.reverse_path, ())
         for notices in notices_of_success(envelope, have).values():
             try:
-                await maybeDeferred(self._room.queue.notify, message, self._scan.section, notices)
+                await maybeDeferred(
+                    self._services.queue.notify, message, self._scan.section, notices
+                )
             except Exception:
                 _log.failure("{id}: a report of success could not be queued", id=envelope.id)
         return self._replies()
@@ -548,7 +368,7 @@ class MessageDelivery:
     async def _withdraw(self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite]) -> None:
         stored = [w for w, outcome in zip(writes, outcomes, strict=True) if outcome is None]
         if stored:
-            await self._room.committer.withdraw(stored)
+            await self._services.committer.withdraw(stored)
 
     def _replies(self) -> Sequence[Reply]:
         return [queued_as(self._envelope.id)] * len(self._envelope.recipients)

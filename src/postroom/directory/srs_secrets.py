@@ -24,6 +24,7 @@ from twisted.python.threadpool import ThreadPool
 from postroom.database.engine import transaction
 from postroom.directory.sql_directory import IDirectoryReactor
 from postroom.directory.tables import srs_secret
+from postroom.settings.declaring import setting
 
 DAY_SECONDS: Final = 86_400
 SETTLE_SECONDS: Final = 3600
@@ -34,15 +35,19 @@ READ_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How long secrets last, in days.
+    """How long secrets last, in days."""
 
-    Attributes:
-        rotation_days: after this a new one is made; 0 for never.
-        lifetime_days: how long addresses made with a secret are answered.
-    """
-
-    rotation_days: int = 90
-    lifetime_days: int = 21
+    rotation_days: int = setting(
+        90,
+        """After how many days a new secret signs rewritten addresses; the old one is known for
+        lifetime_days more. 0 keeps one for ever.""",
+        within=(0, 36_500),
+    )
+    lifetime_days: int = setting(
+        21,
+        "How long mail to a rewritten address is passed on to the original sender.",
+        within=(1, 1000),
+    )
 
 
 def read_secrets(engine: Engine, rotation: Rotation, now: float) -> tuple[bytes, ...]:

@@ -31,6 +31,7 @@ from zope.interface import implementer
 
 from postroom.directory.addresses import login_address
 from postroom.interfaces import ILoginGuard
+from postroom.settings.declaring import setting
 from postroom.wire.replies import Reply, reply
 
 LOCKED_OUT: Final = reply(454, "4.7.0", "Too many failed logins, try again later")
@@ -42,27 +43,45 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """How guesses are slowed down; times in seconds.
+    """Guessing passwords made slow."""
 
-    Attributes:
-        refusal_seconds: how long the answer to a wrong login takes at least.
-        failures_before_delay: failures after which the wait doubles with each further one.
-        longest_delay_seconds: where doubling ends.
-        failures_of_account: failures of one name that lock it out.
-        failures_of_address: failures from one address that lock it out.
-        forget_seconds: how long a failure counts.
-        lockout_seconds: how long a lock-out lasts.
-        remembered: how many names and addresses are counted at once.
-    """
-
-    refusal_seconds: float = 1.0
-    failures_before_delay: int = 3
-    longest_delay_seconds: float = 30.0
-    failures_of_account: int = 20
-    failures_of_address: int = 50
-    forget_seconds: float = 3600.0
-    lockout_seconds: float = 900.0
-    remembered: int = 100_000
+    refusal_seconds: float = setting(
+        1.0,
+        """How long the refusal of a wrong login takes at least, counted from the client's line, so
+        that the time it took to find out tells nothing.""",
+        within=(0, 60),
+    )
+    failures_before_delay: int = setting(
+        3,
+        """Failures of a name, or from an address, after which each further one doubles
+        refusal_seconds.""",
+        within=(0, 1_000_000),
+    )
+    longest_delay_seconds: float = setting(
+        30.0, "How long a refusal takes at most by such doubling.", within=(0, 240)
+    )
+    failures_of_account: int = setting(
+        20,
+        """Failures of one name that lock it out, except for those who have lately logged in with it
+        from the same address.""",
+        within=(1, 1_000_000),
+    )
+    failures_of_address: int = setting(
+        50,
+        "Failures from one IPv4 address or one IPv6 /64 that lock it out.",
+        within=(1, 1_000_000),
+    )
+    forget_seconds: float = setting(3600.0, "How long a failure counts.", within=(1, 2_592_000))
+    lockout_seconds: float = setting(
+        900.0,
+        """How long a lock-out lasts; "postroom lockout clear" ends it earlier.""",
+        within=(1, 2_592_000),
+    )
+    remembered: int = setting(
+        100_000,
+        "How many names and addresses are counted at once. The oldest are forgotten first.",
+        within=(100, 100_000_000),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ import argon2
 from postroom.errors import UserError
 from postroom.logins import schemes, scram
 from postroom.logins.schemes import SCRAM_SHA_256, BadStoredPassword, Stored, parse_stored
-from postroom.logins.scram import ITERATIONS
+from postroom.logins.scram import ITERATIONS, MOST_ITERATIONS
+from postroom.settings.declaring import setting
 
 SHORT_CHARACTERS: Final = 8
 """A new password of fewer characters deserves a word."""
@@ -50,19 +51,30 @@ class HashParameters:
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """In which forms new passwords are stored: argon2id always, and these.
+    """In which forms new passwords are stored: argon2id always, and these."""
 
-    Attributes:
-        scram: the keys of SCRAM-SHA-256, for clients that will not send the password itself.
-        clear_text: the password itself, which CRAM-MD5 cannot do without.
-        scram_iterations: what it costs to try a password on stolen keys; at least 4096.
-
-    RFC 7677 s4
-    """
-
-    scram: bool = False
-    clear_text: bool = False
-    scram_iterations: int = ITERATIONS
+    scram: bool = setting(
+        False,
+        """Store the keys of SCRAM-SHA-256 beside the hash of a password: when it is set, and when
+        its owner next logs in with PLAIN. Passwords can be guessed from stolen keys at less cost
+        than from the hash. Needs the extra "auth".""",
+        key="auth.scram_keys",
+        rfc="RFC 7677 s4",
+    )
+    clear_text: bool = setting(
+        False,
+        """Store passwords in clear text beside the hash, as CRAM-MD5 needs them. Whoever reads the
+        database then has them all. Once this is switched off again, each is deleted when its owner
+        next logs in.""",
+        key="auth.clear_text_passwords",
+    )
+    scram_iterations: int = setting(
+        ITERATIONS,
+        """How often the keys of SCRAM-SHA-256 are hashed. Clients have to do the same at each
+        login.""",
+        within=(4096, MOST_ITERATIONS),
+        rfc="RFC 7677 s4",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ Who controls the input: the peer, the token; its issuer, the claims of an authen
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import LoginFailed
@@ -28,28 +28,35 @@ from postroom.credentials import BadToken, TokenOfAnother, TokenRefused, reading
 from postroom.errors import Refusal
 from postroom.interfaces import IBearerToken, IProvenUser, ITokenReader
 from postroom.logins.checker import UNAVAILABLE
+from postroom.settings.declaring import setting
+from postroom.settings.values import matching
 
 LEEWAY_SECONDS: Final = 30
 """How far clocks may differ."""
+
+ClaimName = Annotated[str, matching("(?s).+", 'the name of a claim such as "email"')]
 
 _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """What a token has to claim.
+    """What a token has to claim."""
 
-    Attributes:
-        issuer: who has to have given it out; empty for whoever the reader believes.
-        audiences: one of these it has to be meant for; none for any.
-        scope: what it has to allow; empty for anything.
-        username_claim: which claim names the account.
-    """
-
-    issuer: str = ""
-    audiences: tuple[str, ...] = ()
-    scope: str = ""
-    username_claim: str = "email"
+    issuer: str = setting(
+        "",
+        "Who has to have issued a token: its claim iss. It may be empty with introspection_url.",
+        example="https://login.example.org",
+    )
+    audiences: Sequence[str] = setting(
+        (),
+        "Whom a token has to be meant for: one of these among its claim aud.",
+        example=["https://mail.example.org"],
+    )
+    scope: str = setting("", "What a token has to allow: among its claim scope.", example="smtp")
+    username_claim: ClaimName = setting(
+        "email", "Which claim names the account, by its address or another user name."
+    )
 
 
 @implementer(IProvenUser)

@@ -45,7 +45,7 @@ def list_messages(engine: Engine, now: float, limit: int | None = None) -> list[
 
 
 def show_message(engine: Engine, message_id: str, now: float) -> MessageRow:
-    """Give one message's envelope and what became of its recipients so far."""
+    """Return one message's envelope and the state of its recipients."""
     with user_errors(engine), engine.connect() as connection:
         found = _rows(connection, select(message.c.id).where(message.c.id == message_id), now)
     if not found:
@@ -54,7 +54,7 @@ def show_message(engine: Engine, message_id: str, now: float) -> MessageRow:
 
 
 def read_content(engine: Engine, message_id: str) -> Iterator[bytes]:
-    """Give a message's content in pieces of at most 256 KiB.
+    """Yield a message's content in pieces of at most 256 KiB.
 
     A message that is delivered meanwhile ends the content early, by the error for an unknown id.
     """
@@ -103,7 +103,7 @@ def retry(engine: Engine, message_ids: Sequence[str] | None, now: float) -> int:
 
 
 def remove(engine: Engine, message_id: str) -> None:
-    """Take a message out of the queue; nobody is told.
+    """Remove a message from the queue, without a report to anybody.
 
     Whoever is sending it at this moment ends that; no further attempt is made.
     """
@@ -116,7 +116,7 @@ def remove(engine: Engine, message_id: str) -> None:
 
 
 def _filed(files: ContentFiles | None, message_id: str, number: int) -> bytes | None:
-    """Give a piece of content that lies in a file; None if it lies in a row."""
+    """Return a piece of content that lies in a file; None if it lies in a row."""
     if files is None or number == 0:
         return None
     try:

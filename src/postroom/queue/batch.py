@@ -63,7 +63,7 @@ class Put(Job[ClaimedMessage | None]):
         lease_until: float | None,
         filed_octets: int = 0,
     ) -> None:
-        """Take the message, and how much of its content comes after ``body``, from a file."""
+        """Create the job; ``filed_octets`` of the content come after ``body``, from a file."""
         super().__init__(body.size_octets)
         self.new = new
         self.body = body
@@ -82,7 +82,7 @@ class Record(Job[Sequence[ClaimedMessage]]):
     def __init__(
         self, outcomes: Sequence[Done | Retry], reports: Sequence[Report], lease_until: float
     ) -> None:
-        """Take the outcomes; the reports are claimed until ``lease_until``."""
+        """Create the job; the reports are claimed until ``lease_until``."""
         super().__init__(sum(report.content.size_octets for report in reports))
         self.outcomes = outcomes
         self.puts = [Put(r.message, r.content, lease_until, lease_until) for r in reports]
@@ -93,7 +93,7 @@ class Renew(Job[Sequence[ClaimedMessage]]):
     """Make leases longer."""
 
     def __init__(self, claims: Sequence[ClaimedMessage], lease_until: float) -> None:
-        """Take the claims."""
+        """Create the job for some claims."""
         super().__init__()
         self.claims = claims
         self.lease_until = lease_until
@@ -103,7 +103,7 @@ class Claim(Job[Sequence[ClaimedMessage]]):
     """Claim recipients due at ``now``."""
 
     def __init__(self, now: float, horizons: Horizons, limit: int, lease_until: float) -> None:
-        """Take the limits."""
+        """Create the job with its limits."""
         super().__init__()
         self.now = now
         self.horizons = horizons
@@ -115,7 +115,7 @@ class Release(Job[int]):
     """Make claimed recipients wait again, due now; those of one owner, or all."""
 
     def __init__(self, now: float, owner: str | None) -> None:
-        """Take the owner; None for all."""
+        """Create the job for an owner; None for all."""
         super().__init__()
         self.now = now
         self.owner = owner
@@ -125,7 +125,7 @@ class Flush(Job[int]):
     """Make what waits for a domain due now."""
 
     def __init__(self, now: float, domain: str, subdomains: bool) -> None:
-        """Take the domain, in lower case."""
+        """Create the job for a domain, in lower case."""
         super().__init__()
         self.now = now
         self.domain = domain
@@ -136,7 +136,7 @@ class Batch:
     """Applies jobs for one owner of leases."""
 
     def __init__(self, owner: str) -> None:
-        """Take the owner's id."""
+        """Create it for an owner's id."""
         self._owner = owner
 
     def apply(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
@@ -184,7 +184,7 @@ class Batch:
             )
 
     def _record(self, connection: Connection, outcomes: Iterable[Done | Retry]) -> int:
-        """Record outcomes; gives how many were still ours to record."""
+        """Record outcomes; return how many were still ours to record."""
         done: list[Key] = []
         retries: list[tuple[Any, ...]] = []
         for outcome in outcomes:
@@ -287,7 +287,7 @@ class Batch:
 
 
 def claimed_message(new: NewMessage, size_octets: int, lease_until: float) -> ClaimedMessage:
-    """Give a message just stored, as one whose every recipient is claimed."""
+    """Return a message just stored, as one whose every recipient is claimed."""
     recipients = tuple(
         ClaimedRecipient(new.id, number, rcpt, 0) for number, rcpt in enumerate(new.recipients)
     )
@@ -349,7 +349,7 @@ def _message_row(put: Put) -> tuple[Any, ...]:
 
 
 def _content_rows(puts: Iterable[Put]) -> Iterator[ContentRow]:
-    """Give the rows of the contents as they are read, few octets at a time."""
+    """Yield the rows of the contents as they are read, few octets at a time."""
     for put in puts:
         octets = 0
         for number, piece in enumerate(_pieces(put.body)):
@@ -362,7 +362,7 @@ def _content_rows(puts: Iterable[Put]) -> Iterator[ContentRow]:
 
 
 def _pieces(body: IContent) -> Iterator[bytes]:
-    """Give a content's pieces, small ones put together."""
+    """Yield a content's pieces, small ones joined."""
     pending: list[bytes] = []
     octets = 0
     for chunk in body.chunks():

@@ -62,7 +62,7 @@ class Claims:
     """
 
     def __init__(self, store: IQueueStore, now: Callable[[], float]) -> None:
-        """Begin with none.
+        """Create it without claims.
 
         Args:
             store: where leases are made longer.
@@ -80,7 +80,7 @@ class Claims:
         return not self._held
 
     def add(self, claimed: ClaimedMessage, source: Source, fetched: bool) -> Claim:
-        """Take a message, none of whose recipients stands here."""
+        """Add a message, none of whose recipients is in a claim here."""
         recipients = claimed.recipients
         until = claimed.lease_until
         lease_seconds = until - self._now()
@@ -111,13 +111,13 @@ class Claims:
         )
 
     def owns(self, claim: Claim, recipient: ClaimedRecipient) -> bool:
-        """Say whether a recipient of a claim may get an outcome."""
+        """Return whether a recipient of a claim may get an outcome."""
         return self._held.get((recipient.message_id, recipient.number)) is claim
 
     def ours(
         self, claim: Claim, recipients: Sequence[ClaimedRecipient]
     ) -> Sequence[ClaimedRecipient]:
-        """Give those recipients of a claim that may get an outcome."""
+        """Return those recipients of a claim that may get an outcome."""
         held = self._held
         return [r for r in recipients if held.get((r.message_id, r.number)) is claim]
 
@@ -140,7 +140,7 @@ class Claims:
         self._finish(claim, len(ours))
 
     def unsettled(self) -> Mapping[Claim, Sequence[ClaimedRecipient]]:
-        """Give what has no outcome yet."""
+        """Yield what has no outcome yet."""
         claims = {claim for claim in self._held.values() if claim is not None}
         return {claim: self.ours(claim, claim.recipients) for claim in claims}
 
@@ -195,7 +195,7 @@ class Claims:
 
 
 def message_for(claim: Claim, recipients: Sequence[ClaimedRecipient]) -> NewMessage:
-    """Give a claim's message for some of its recipients; the message itself if they are all."""
+    """Return a claim's message for some of its recipients; the message itself if they are all."""
     if len(recipients) == len(claim.recipients):
         return claim.message
     return replace(claim.message, recipients=tuple(r.rcpt for r in recipients))

@@ -34,13 +34,14 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postroom.envelope import Action, NewMessage, Notice, Trait, new_queue_id
 from postroom.interfaces import IChunkSource, IContent
+from postroom.later import result_of
 from postroom.queue.model import Report
 from postroom.wire.commands import Rcpt
+from postroom.wire.fields import field_pattern
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import BODY, BY, ENVID, HOLDFOR, ORCPT, RET
 from postroom.wire.paths import Mailbox
@@ -56,8 +57,9 @@ _CHUNK_OCTETS: Final = 256 * 1024
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _UNCLEAN = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+_MESSAGE_ID_FIELD = field_pattern("message-id")
 # msg-id without its folding and quoting: enough to quote one that is sound.    RFC 5322 s3.6.4
-_MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(<[!-;=?-~]{1,250}>)[ \t]*\r$", re.I | re.M)
+_MESSAGE_ID = re.compile(rb"[ \t]*(<[!-;=?-~]{1,250}>)[ \t]*\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class ReportContent:
     """A report's content, in memory."""
 
     def __init__(self, octets: bytes) -> None:
-        """Take the whole of it."""
+        """Create it from all octets."""
         starts = range(0, len(octets), _CHUNK_OCTETS)
         self._pieces = tuple(octets[start : start + _CHUNK_OCTETS] for start in starts)
         self.size_octets = len(octets)
@@ -108,8 +110,7 @@ async def read_original(source: IChunkSource, header_only: bool = False) -> Orig
     octets = b""
     index = 0
     while len(octets) <= RETURNED_OCTETS and (whole or b"\r\n\r\n" not in octets):
-        piece = source.chunk(index)
-        piece = await piece if isinstance(piece, Deferred) else piece
+        piece = await result_of(source.chunk(index))
         if not piece:
             break
         octets += piece
@@ -118,12 +119,12 @@ async def read_original(source: IChunkSource, header_only: bool = False) -> Orig
 
 
 def header_of(octets: bytes) -> Original:
-    """Give what a report returns of a message whose content begins so, without its body."""
+    """Return what a report returns of a message whose content starts so, without its body."""
     return Original(_header(octets[:RETURNED_OCTETS]), False)
 
 
 def returns_header_only(message: NewMessage, notices: Sequence[Notice]) -> bool:
-    """Say whether a report returns no more than the header.
+    """Return whether a report returns no more than the header.
 
     RFC 3461 s4.3; RFC 8689 s5
     """
@@ -136,7 +137,7 @@ def returns_header_only(message: NewMessage, notices: Sequence[Notice]) -> bool:
 
 
 def _header(octets: bytes) -> bytes:
-    """Give the header; if its end is not in sight, the lines that are."""
+    """Return the header; if its end is not there, the whole lines that are."""
     header, blank, _ = octets.partition(b"\r\n\r\n")
     if not blank:
         header, _, _ = octets.rpartition(b"\r\n")
@@ -205,7 +206,7 @@ def _clean(original: Original) -> Original:
 
 
 def is_international(message: NewMessage, notices: Sequence[Notice]) -> bool:
-    """Say whether a report has to speak of what is not ASCII. RFC 6533 s4."""
+    """Return whether a report has to quote what is not ASCII. RFC 6533 s4."""
     if message.sender is not None and not message.sender.is_ascii:
         return True
     if "SMTPUTF8" not in message.parameters:
@@ -238,7 +239,7 @@ class _Words:
         return "message/rfc822" if whole else "text/rfc822-headers"
 
     def clean(self, text: str) -> str:
-        """Give text without anything that could end a line or move a cursor."""
+        """Return text without anything that could end a line or move a cursor."""
         if not self.utf8:
             return _printable(text)
         return "".join(each if each.isprintable() else "?" for each in text)
@@ -321,11 +322,12 @@ def _thread(original: Original) -> list[str]:
 
     RFC 3834 s3.1.5
     """
-    found = _MESSAGE_ID.search(_header(original.octets))
-    if found is None:
-        return []
-    message_id = found[1].decode("ascii")
-    return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
+    for _, value in _MESSAGE_ID_FIELD.findall(_header(original.octets)):
+        found = _MESSAGE_ID.fullmatch(value)
+        if found is not None:
+            message_id = found[1].decode("ascii")
+            return [f"In-Reply-To: {message_id}", f"References: {message_id}"]
+    return []
 
 
 _SUBJECTS: Final = {
@@ -408,7 +410,7 @@ def _status(
 
 
 def _envelope_id(message: NewMessage) -> list[str]:
-    """Give the sender's own name for the transaction back. RFC 3464 s2.2.1."""
+    """Return the field with the sender's own name for the transaction. RFC 3464 s2.2.1."""
     envelope_id = ENVID.of(message.parameters)
     if not envelope_id:
         return []
@@ -431,7 +433,7 @@ def _wishes(message: NewMessage) -> list[str]:
 
 
 def _answer(answer: Reply) -> str:
-    """Give a reply on one line, as much of it as is told."""
+    """Return a reply on one line, cut to what a report quotes."""
     text = _printable(str(answer))
     return text if len(text) <= _REPLY_CHARACTERS else text[:_REPLY_CHARACTERS] + " ..."
 

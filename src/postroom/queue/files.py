@@ -54,7 +54,7 @@ class Head:
     """What of a message comes before its file."""
 
     def __init__(self, octets: bytes) -> None:
-        """Take at most `PIECE_OCTETS`."""
+        """Create it from at most `PIECE_OCTETS`."""
         self._octets = octets
         self.size_octets = len(octets)
 
@@ -71,7 +71,7 @@ class ContentFiles:
     """The directory of contents."""
 
     def __init__(self, directory: Path) -> None:
-        """Take the directory, which need not be there before `open`."""
+        """Create it for a directory, which need not exist before `open`."""
         self._directory = directory
 
     def open(self) -> None:
@@ -84,11 +84,11 @@ class ContentFiles:
         _sync_directory(self._directory.parent)
 
     def takes(self, content: IContent) -> bool:
-        """Say whether a content may be one for `keep`; never blocks."""
+        """Return whether a content may be one for `keep`; never blocks."""
         return content.size_octets >= FILE_OCTETS and IFileContent.providedBy(content)
 
     def keep(self, message_id: str, content: IContent) -> "Head | None":
-        """Give the file of a content the name of its message; durable when this returns.
+        """Link the file of a content under the id of its message; durable on return.
 
         Returns:
             The octets before the file, for a row; None if there are none (readers find the file
@@ -138,7 +138,7 @@ class ContentFiles:
             os.close(descriptor)
 
     def names(self) -> "frozenset[str]":
-        """Give the ids of the messages that have a file."""
+        """Return the ids of the messages that have a file."""
         try:
             return frozenset(os.listdir(self._directory))
         except FileNotFoundError:
@@ -152,7 +152,7 @@ class ContentFiles:
 
 
 def files_of(engine: Engine) -> "ContentFiles | None":
-    """Give the directory of contents that belongs to an embedded database; None for a server."""
+    """Return the content directory of an embedded database; None for a server."""
     if engine.dialect.name != "sqlite" or not engine.url.database:
         return None
     return ContentFiles(Path(engine.url.database).absolute().with_name("content"))

@@ -75,7 +75,7 @@ class Lane:
     )
 
     def __init__(self, destination: Destination | None, limit: int) -> None:
-        """Begin in good health."""
+        """Create the lane of a destination that is believed to be well."""
         self.destination = destination
         self.waiting: Line[Job] = Line()
         self.active = 0
@@ -106,7 +106,7 @@ class Lane:
         return self._failures > 0
 
     def suspended(self, now: float) -> bool:
-        """Say whether new jobs must be put back: the destination is held, or being probed."""
+        """Return whether new jobs must be put back: the destination is held, or being probed."""
         return self._failures > 0 and (self._held(now) or self.active > 0 or bool(self.waiting))
 
     def forgive(self) -> None:
@@ -115,13 +115,13 @@ class Lane:
         self._held_until = 0.0
 
     def put_back_seconds(self, now: float) -> float | None:
-        """Say for how long a suspended job is put back uncounted; None to let it count."""
+        """Return for how long a suspended job is put back uncounted; None to let it count."""
         if self._hold_seconds() >= LONGEST_HOLD_SECONDS:
             return None
         return max(self._held_until - now, 0.0) if self._held(now) else self._hold_seconds()
 
     def turn_seconds(self, now: float) -> float:
-        """Say how long from now a job had better wait in the store, this lane being full.
+        """Return how long from now a job should wait in the store, when this lane is full.
 
         Each call takes the turn after the last one given. The pace is believed to be twice what it
         was, for coming too early costs a claim and coming too late an idle destination.
@@ -176,5 +176,5 @@ def _unreachable(sent: Sent) -> bool:
 
 
 def _subject(answer: Reply) -> str:
-    """Give the subject of the enhanced status code, empty without one (RFC 3463 s2)."""
+    """Return the subject of the enhanced status code; empty without one. RFC 3463 s2."""
     return answer.enhanced.split(".")[1] if answer.enhanced else ""

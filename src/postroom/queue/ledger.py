@@ -36,7 +36,7 @@ class Ledger:
     """
 
     def __init__(self, store: IQueueStore, clock: IReactorTime, recorded: Recorded) -> None:
-        """Begin empty.
+        """Create an empty ledger.
 
         Args:
             store: where to record.
@@ -60,7 +60,7 @@ class Ledger:
         return len(self._entries)
 
     def enter(self, outcomes: Outcomes, report: Report | None = None) -> None:
-        """Take outcomes of one message, and the report that tells of them if one is due."""
+        """Enter outcomes of one message, with the report of them if one is due."""
         self._entries.append((outcomes, report))
         self._wake()
 

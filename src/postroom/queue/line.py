@@ -30,7 +30,7 @@ class Line(Generic[J]):
     __slots__ = ("_arrived", "_by_priority", "_length", "_turn")
 
     def __init__(self) -> None:
-        """Begin with nobody."""
+        """Create an empty line."""
         # Nearly always there is one priority, hence one queue.
         self._by_priority: dict[int, deque[tuple[int, J]]] = {}
         self._arrived = 0
@@ -38,16 +38,16 @@ class Line(Generic[J]):
         self._length = 0
 
     def __len__(self) -> int:
-        """Give the number of jobs."""
+        """Return the number of jobs."""
         return self._length
 
     def __iter__(self) -> Iterator[J]:
-        """Give all jobs, the highest priority first."""
+        """Yield all jobs, the highest priority first."""
         for priority in sorted(self._by_priority, reverse=True):
             yield from (job for _, job in self._by_priority[priority])
 
     def append(self, job: J) -> None:
-        """Let a job stand in line."""
+        """Add a job at the end of its priority."""
         queue = self._by_priority.get(job.message.priority)
         if queue is None:
             queue = self._by_priority[job.message.priority] = deque()
@@ -56,7 +56,7 @@ class Line(Generic[J]):
         self._length += 1
 
     def popleft(self) -> J:
-        """Take the job whose turn it is; there must be one."""
+        """Remove and return the job whose turn it is; there must be one."""
         priorities = self._by_priority
         if len(priorities) == 1:
             (priority,) = priorities

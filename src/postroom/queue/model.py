@@ -162,13 +162,13 @@ class IQueueStore(Interface):
         """
 
     def flush(domain: str, subdomains: bool) -> "Deferred[int]":
-        """Make due now what waits for a domain (lower case), but for what is held.
+        """Make due now what waits for a domain (lower case), except what is held.
 
         Gives the number of recipients.
         """
 
     def next_due_at(now: float) -> "Deferred[float | None]":
-        """Say when to `claim` next: when the next recipient is due or the next lease ends.
+        """Return when to `claim` next: when the next recipient is due or the next lease ends.
 
         None if the queue is empty.
         """
@@ -176,12 +176,12 @@ class IQueueStore(Interface):
     def renew(
         claims: "Sequence[ClaimedMessage]", now: float
     ) -> "Deferred[Sequence[ClaimedMessage]]":
-        """Make leases longer; gives back those that still were ours."""
+        """Make leases longer; return those that still were ours."""
 
     def record(
         outcomes: "Sequence[Done | Retry]", reports: "Sequence[Report]" = ()
     ) -> "Deferred[Sequence[ClaimedMessage]]":
-        """Record what became of claimed recipients and put reports, all in one commit.
+        """Record the outcomes of claimed recipients, and store reports, all in one commit.
 
         A claim that ran out and was taken by another process is left to that process. Gives the
         reports back as messages that are claimed.

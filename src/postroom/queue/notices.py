@@ -42,7 +42,7 @@ _WORDS: Final[Mapping[Action, str]] = {
 
 
 def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
-    """Say whether the sender of a message is to be told of an action on a recipient.
+    """Return whether the sender of a message is to be told of an action on a recipient.
 
     RFC 3461 s4.1, s5.2
     """
@@ -58,7 +58,7 @@ def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
 
 
 def released_at(message: NewMessage) -> float:
-    """Say when a message began to be under way: when it came, or when its hold was over.
+    """Return when attempts could start: when the message came, or when its hold was over.
 
     RFC 4865 s4
     """
@@ -71,7 +71,7 @@ def released_at(message: NewMessage) -> float:
 
 
 def traced(message: NewMessage) -> bool:
-    """Say whether relaying is to be told of as such. RFC 2852 s4."""
+    """Return whether the sender wants to hear of relaying as such. RFC 2852 s4."""
     if not message.parameters or not message.traits & Trait.TRUSTED:
         return False
     by = BY.of(message.parameters)
@@ -82,7 +82,7 @@ class ReportLimit:
     """Counts the reports of each sender."""
 
     def __init__(self, per_hour: int) -> None:
-        """Begin with none.
+        """Create it with no report counted.
 
         Args:
             per_hour: how many each sender gets.

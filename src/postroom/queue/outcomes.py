@@ -59,7 +59,7 @@ class Outcomes:
         now: Callable[[], float],
         draw: Callable[[], float],
     ) -> None:
-        """Take the parts.
+        """Create it from its parts.
 
         Args:
             claims: says who may get an outcome.
@@ -118,7 +118,7 @@ class Outcomes:
             )
 
     def is_late(self, message: NewMessage) -> bool:
-        """Say whether no further attempt is to be made, because the sender's time is over.
+        """Return whether no further attempt is to be made, because the sender's deadline is over.
 
         RFC 2852 s4.1.3
         """
@@ -128,7 +128,7 @@ class Outcomes:
     def put_back(
         self, claim: Claim, recipients: Sequence[ClaimedRecipient], seconds: float, why: Reply
     ) -> None:
-        """Let recipients wait in the store for some seconds; it does not count as an attempt."""
+        """Return recipients to the store for some seconds; it does not count as an attempt."""
         later = self._now() + seconds
         ours = self._claims.ours(claim, recipients)
         self._enter(claim, [Retry(r, later, why, counts=False) for r in ours])
@@ -146,7 +146,7 @@ class Outcomes:
         passed: DeliverBy | None,
         now: float,
     ) -> str:
-        """Say in a word what becomes of a recipient; ``passed`` is the deadline, if it is."""
+        """Return the result of an attempt in a word; ``passed`` is the deadline, if it is over."""
         if 200 <= reply.code < 300:
             return "sent"
         given_up = passed is not None and passed.returned
@@ -166,7 +166,7 @@ class Outcomes:
         late: bool,
         now: float,
     ) -> Action | None:
-        """Say what the sender is told; None for nothing.
+        """Return the action that the sender is told of; None for nothing.
 
         RFC 3461 s5.2.2, s5.2.3, s5.2.5; RFC 2852 s4.1.3
         """
@@ -210,7 +210,7 @@ class Outcomes:
         return make_report(self._settings.hostname, message, original, notices, now)
 
     async def _report(self, claim: Claim, message: NewMessage, pairs: Noticed) -> None:
-        """Tell the sender, in the commit that records what it is told of.
+        """Report to the sender, in the commit that records the outcomes reported.
 
         If a report of failure cannot be made, or is one too many, the recipients are tried again.
         """

@@ -32,7 +32,7 @@ class Queue:
     """The durable queue, in front of its store and its relay."""
 
     def __init__(self, store: IQueueStore, relay: Relay) -> None:
-        """Take both; neither is started nor closed here."""
+        """Create it from both; neither is started nor closed here."""
         self._store = store
         self._relay = relay
 
@@ -76,7 +76,7 @@ class Queue:
         return count
 
     def _submit(self, claimed: ClaimedMessage | None, source: Source) -> None:
-        """Give the stored message to the relay; if that fails, its lease runs out."""
+        """Submit the stored message to the relay; if that fails, its lease expires."""
         try:
             if claimed is None:
                 source.close()

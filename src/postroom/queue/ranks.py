@@ -34,12 +34,12 @@ class Horizons:
     held_seconds: float
 
     def of_rank(self, rank: int) -> float:
-        """Give the horizon of a rank, in seconds from now."""
+        """Return the horizon of a rank, in seconds from now."""
         return self.held_seconds if rank == HELD else self.waiting_seconds
 
 
 def ranks_of(connection: Connection) -> Sequence[int]:
-    """Give the ranks that there are, the highest first; what was held goes before priority 0."""
+    """Return the ranks that there are, the highest first; what was held goes before priority 0."""
     ranks = []
     rank = connection.scalar(_HIGHEST)
     while rank is not None:
@@ -51,7 +51,7 @@ def ranks_of(connection: Connection) -> Sequence[int]:
 
 
 def next_due_at(connection: Connection, now: float, horizons: Horizons) -> float | None:
-    """Say when the first recipient is due, or that one is because its time cannot be true.
+    """Return when the first recipient is due; now if a time is too far ahead to be true.
 
     Returns:
         POSIX time; None if the queue is empty.

@@ -115,7 +115,7 @@ class Relay:
         now: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take the parts; nothing happens before `start` or `submit`.
+        """Create it from its parts; nothing happens before `start` or `submit`.
 
         Args:
             store: already started; it must live until `stop` has fired.
@@ -153,12 +153,12 @@ class Relay:
         self._deadline: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin to fetch what is due."""
+        """Start to fetch what is due."""
         self._poll_call = self._clock.callLater(0, self._poll)
         self._housekeeping.start(_HOUSEKEEPING_SECONDS, now=False)
 
     def stop(self) -> Deferred[None]:
-        """Begin nothing more, let what is under way end, and leave the store consistent.
+        """Start nothing more, let what is under way end, and leave the store consistent.
 
         Fires when everything is recorded, within `RelaySettings.stop_seconds` and a few more:
         transactions that take longer are given up and will be tried again, uncounted.
@@ -178,7 +178,7 @@ class Relay:
         return self._stopped
 
     def submit(self, claimed: ClaimedMessage, source: Source, fetched: bool = False) -> None:
-        """Take a message that is stored and claimed by this process.
+        """Accept a message that is stored, and claimed by this process.
 
         Args:
             claimed: the message; none of its recipients may be under way.
@@ -227,7 +227,7 @@ class Relay:
             self._poll_call = self._clock.callLater(seconds, self._poll)
 
     async def _fetch_due(self) -> float:
-        """Fetch as much as is due and there is room for; gives the seconds to wait after it.
+        """Fetch as much as is due and there is room for; return the seconds to wait after it.
 
         That is a second at most, so that what another process has made due is seen soon.
         """
@@ -257,7 +257,7 @@ class Relay:
     # Sorting into lanes
 
     def _sort(self, claim: Claim) -> None:
-        """Put the recipients of a claim into the lanes of their domains."""
+        """Sort the recipients of a claim into the lanes of their domains."""
         revision = self._exits.directory.revision()
         if revision != self._revision:
             self._revision = revision
@@ -272,7 +272,7 @@ class Relay:
         )
 
     async def _sort_by_lane(self, claim: Claim) -> None:
-        """Put recipients into lanes where there are several, or of a domain not yet known."""
+        """Sort recipients into lanes: of several domains, or of one not seen yet."""
         wish = wish_of(claim.message)
         by_lane: dict[Lane, list[ClaimedRecipient]] = {}
         refused: dict[Reply, list[ClaimedRecipient]] = {}
@@ -312,7 +312,7 @@ class Relay:
         return lane
 
     def _offer(self, job: Job) -> None:
-        """Let a job wait in its lane, or put it back into the store."""
+        """Add a job to its lane, or put it back into the store."""
         lane = job.lane
         lane.seen = now = self._clock.seconds()
         if self.stopping:
@@ -342,7 +342,7 @@ class Relay:
     # Going out
 
     def _pump(self) -> None:
-        """Begin as many jobs as the limits allow, a lane after the other."""
+        """Start as many jobs as the limits allow, one lane after the other."""
         if self._pumping:
             return  # a job ended at once, within the loop below, which goes on
         self._pumping = True
@@ -362,7 +362,7 @@ class Relay:
             self._pumping = False
 
     def _still_ours(self, job: Job) -> bool:
-        """Say whether a job that has waited may begin; recipients that were lost are left out."""
+        """Return whether a job that has waited may start; leave out recipients that were lost."""
         claim = job.claim
         if claim.lease_until <= self._now():
             self._claims.forget(claim, job.recipients)
@@ -428,7 +428,7 @@ class Relay:
         self._pump()
 
     def _checked(self, result: Sent | Failure, job: Job) -> Sent | None:
-        """Give what was sent, or None for what is a fault of ours."""
+        """Return what was sent, or None after an unexpected exception."""
         if isinstance(result, Failure):
             _log.failure("{id} could not be sent", result, id=job.message.id)
             return None
@@ -438,7 +438,7 @@ class Relay:
         return result
 
     def _hold(self, lane: Lane, seconds: float, now: float) -> None:
-        """Put back what waits for a destination that cannot be reached."""
+        """Return to the store what waits for a destination that cannot be reached."""
         _log.warn(
             "{destination} cannot be reached and is left alone for {seconds} s: {reply}",
             destination=str(lane),
@@ -454,7 +454,7 @@ class Relay:
     def _recorded(
         self, outcomes: Entered, report: Report | None, claimed: Sequence[ClaimedMessage]
     ) -> None:
-        """Go on after a commit: send its report, fetch more."""
+        """Continue after a commit: send its report, fetch more."""
         self._claims.recorded(outcomes)
         if report is not None:
             for message in claimed:
@@ -521,7 +521,7 @@ class Relay:
 
 
 def wish_of(message: NewMessage) -> TLSWish:
-    """Say what a message asks of TLS; the parameter counts for more than the header.
+    """Return what a message asks of TLS; the parameter counts for more than the header.
 
     RFC 8689 s4.1
     """
@@ -531,7 +531,7 @@ def wish_of(message: NewMessage) -> TLSWish:
 
 
 def _answer_to(error: Exception) -> Reply:
-    """Give the reply for an exception; one that nobody raised on purpose is logged."""
+    """Return the reply for an exception; log one that is not deliberate."""
     answer = reply_for(error)
     if answer is LOCAL_ERROR:
         _log.failure("A message could not be sent on")

@@ -29,31 +29,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from postroom.settings.declaring import setting
+
 _LONG_ENOUGH = 1000
 """No schedule asks for more attempts than this, however short its steps are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The plan of attempts; a value that can be shared.
-
-    Attributes:
-        first_seconds: from the first attempt to the second, more than 0.
-        factor: how much longer each step is than the one before, 1 or more.
-        longest_seconds: no step is longer, but for the jitter.
-        lifetime_seconds: the age at which a message is given up, with the attempts that belong to
-            it.
-        jitter: each step is longer or shorter by up to this share of it, 0 to below 1, so that
-            messages that failed together do not come back together.
+    """When mail that could not be sent is tried again, and when it is given up.
 
     RFC 5321 s4.5.4.1
     """
 
-    first_seconds: float = 300
-    factor: float = 2.0
-    longest_seconds: float = 7200
-    lifetime_seconds: float = 5 * 86_400
-    jitter: float = 0.1
+    first_seconds: float = setting(300, "From the first attempt to the second.", within=(1, 86_400))
+    factor: float = setting(
+        2.0, "How many times as long each step is as the one before.", within=(1, 100)
+    )
+    longest_seconds: float = setting(
+        7200, "No step is longer than this; the longest one repeats.", within=(1, 604_800)
+    )
+    lifetime_seconds: float = setting(
+        5 * 86_400,
+        """The age at which a message is returned to its sender, if it has had a fair number of
+        attempts.""",
+        within=(0, 31_536_000),
+        rfc="RFC 5321 s4.5.4.1",
+    )
+    jitter: float = setting(
+        0.1,
+        """Each step is longer or shorter by up to this share of it, so that messages that failed
+        together are not tried again together.""",
+        within=(0, 0.9),
+    )
 
     def __post_init__(self) -> None:
         """Refuse what would spin or never end.

@@ -27,12 +27,12 @@ class Budget:
     """How much content may stay in memory; counts octets and messages."""
 
     def __init__(self, octets: int, messages: int) -> None:
-        """Begin with nothing taken."""
+        """Create a budget of which nothing is used."""
         self._octets = octets
         self._messages = messages
 
     def take(self, octets: int) -> bool:
-        """Take room for one message of that size if there is enough; say whether there was."""
+        """Reserve room for one message of a size; return whether there was enough."""
         if self._messages < 1 or self._octets < octets:
             return False
         self._messages -= 1
@@ -40,19 +40,19 @@ class Budget:
         return True
 
     def give(self, octets: int) -> None:
-        """Give the room of one message of that size back."""
+        """Release the room of one message of that size."""
         self._messages += 1
         self._octets += octets
 
 
 @implementer(IChunkSource)
 class MemorySource:
-    """Content in memory, whose room was taken from a budget; gives it back when closed."""
+    """Content in memory, whose size counts against a budget until it is closed."""
 
     __slots__ = ("_budget", "_pieces", "size_octets")
 
     def __init__(self, pieces: Sequence[bytes], size_octets: int, budget: Budget) -> None:
-        """Take the pieces, which nobody may change from now on."""
+        """Create it from pieces, which nobody may change from now on."""
         self._pieces: Sequence[bytes] = pieces
         self._budget: Budget | None = budget
         self.size_octets = size_octets
@@ -64,7 +64,7 @@ class MemorySource:
         return self._pieces[index] if index < len(self._pieces) else b""
 
     def close(self) -> None:
-        """Let go of the content."""
+        """Release the content, and its room in the budget."""
         if self._budget is not None:
             self._budget.give(self.size_octets)
             self._budget, self._pieces = None, ()
@@ -83,7 +83,7 @@ class StoreSource:
         size_octets: int,
         budget: Budget | None = None,
     ) -> None:
-        """Take the message's id, the size it was stored with, and the budget of room for none."""
+        """Create it for a stored message; a budget is that of one that came from a session."""
         self._store = store
         self._budget = budget
         self._id = message_id
@@ -105,7 +105,7 @@ class StoreSource:
         return piece
 
     def close(self) -> None:
-        """Give back what was taken."""
+        """Release what was reserved in the budget."""
         if self._budget is not None:
             self._budget.give(0)
             self._budget = None

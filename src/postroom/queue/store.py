@@ -115,7 +115,7 @@ class SqlQueueStore:
         horizon_seconds: float = HORIZON_SECONDS,
         files: ContentFiles | None = None,
     ) -> None:
-        """Take the parts; nothing happens before `start`.
+        """Create it from its parts; nothing happens before `start`.
 
         Args:
             engine: of a database that was migrated.
@@ -139,7 +139,7 @@ class SqlQueueStore:
         self._readers = ThreadPool(0, _READERS, "queue-readers")
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start to work."""
         self._writer.start()
         self._readers.start()
         if self._files is not None:
@@ -228,7 +228,7 @@ class SqlQueueStore:
         self._read(in_thread).addCallbacks(self._filed.difference_update, _leave)
 
     def release_all_leases(self) -> "Deferred[int]":
-        """End every lease there is: the recipients wait, due now. Gives their number.
+        """End every lease there is: the recipients wait, due now. Return their number.
 
         Call it at the start, and only where no other process works on this database: where it is a
         file in a state directory that this process has locked.

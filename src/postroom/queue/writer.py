@@ -1,9 +1,7 @@
-"""Group commit: one thread that commits all that has gathered, in one transaction.
+"""The queue's writer: one thread that commits all that has gathered, in one transaction.
 
-Theory: jobs are handed over in the reactor's thread. While one transaction is being synced, new
-jobs gather; the next transaction takes them all. An idle queue thus commits a lone job at once, a
-busy one shares each sync among hundreds, and no delay is ever waited for. When the commit has
-returned, one call in the reactor fires all the Deferreds of the batch.
+Theory: group commit, as `postroom.batching` does it. A batch is one transaction; when the commit
+has returned, one call in the reactor fires all the Deferreds of the batch.
 
 What fails:
 
@@ -26,10 +24,8 @@ Invariant: a job's Deferred fires exactly once, after the commit or the rollback
 
 import errno
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -39,39 +35,41 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
+from postroom.batching import BatchLimits, BatchThread
 from postroom.database import storage_error, transaction
 from postroom.database.engine import write_log_back
-from postroom.threads import call_in_reactor
 
 T = TypeVar("T")
 _log = Logger()
 
-_BATCH_JOBS: Final = 1000
-_BATCH_OCTETS: Final = 32 * 1024 * 1024
+_LIMITS: Final = BatchLimits(count=1000, octets=32 * 1024 * 1024)
 
 
 class Job(Generic[T]):
     """Something to be done in a transaction.
 
     Attributes:
+        count: each job counts as one.
         deferred: fires with ``result`` after the commit, or fails.
-        result: what applying the job gave.
+        result: what applying the job returned.
         octets: how much it makes the transaction grow; only large content counts.
     """
 
+    count: Final = 1
+
     def __init__(self, octets: int = 0) -> None:
-        """Begin as not done."""
+        """Create a job that is not done yet."""
         self.deferred: Deferred[T] = Deferred()
         self.result: T
         self.octets = octets
         self._failure: Exception | None = None
 
     def fail(self, error: Exception) -> None:
-        """Give up the job; for the writer alone."""
+        """Note that the job failed; for the writer alone."""
         self._failure = error
 
     def fire(self) -> None:
-        """Tell the caller; for the writer alone, in the reactor's thread."""
+        """Fire the Deferred; for the writer alone, in the reactor's thread."""
         if self._failure is not None:
             self.deferred.errback(self._failure)
         else:
@@ -91,55 +89,35 @@ class Writer:
         reactor: IReactorFromThreads,
         apply: Callable[[Connection, Sequence[Job[Any]]], None],
     ) -> None:
-        """Take the parts; `start` begins."""
+        """Prepare the thread; `start` starts it."""
         self._engine = engine
-        self._reactor = reactor
         self._apply = apply
-        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
-        # A daemon thread: a reactor that ends without `stop` must not be held up by it.
-        self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
-        self._stopped: Deferred[None] | None = None
+        self._anchor: PoolProxiedConnection | None = None
+        self._thread: BatchThread[Job[Any]] = BatchThread(
+            reactor, "queue-writer", _LIMITS, self._attempt, _fire, self._raise_anchor
+        )
 
     def start(self) -> None:
-        """Begin to work on jobs; they may be handed over before."""
+        """Start to work on jobs; they may be submitted before."""
         self._thread.start()
 
     def stop(self) -> "Deferred[None]":
-        """Take no more jobs; fires when all that were handed over are done.
+        """Accept no more jobs; fires when all that were submitted are done.
 
-        Call it once, after `start`.
+        Call it after `start`.
         """
-        self._stopped = Deferred()
-        self._jobs.put(None)
-        return self._stopped
+        return self._thread.stop()
 
     def submit(self, job: Job[T]) -> "Deferred[T]":
-        """Hand a job over; call it in the reactor's thread.
+        """Add a job to the next transaction; call it in the reactor's thread.
 
         Raises:
             OSError: through the Deferred, which the peer sees as 451 or 452; also after `stop`.
         """
-        if self._stopped is not None:
+        if self._thread.stopping:
             return fail(OSError(errno.ESHUTDOWN, "the queue is closed"))
-        self._jobs.put(job)
+        self._thread.submit(job)
         return job.deferred
-
-    def _run(self) -> None:
-        anchor = None
-        more = True
-        while more:
-            batch, more = self._gather()
-            if anchor is None:
-                anchor = self._drop_anchor()
-            self._attempt(batch)
-            call_in_reactor(self._reactor, _fire, batch)
-        if anchor is not None:
-            anchor.close()
-        call_in_reactor(self._reactor, self._end)
-
-    def _end(self) -> None:
-        if self._stopped is not None:
-            self._stopped.callback(None)
 
     def _drop_anchor(self) -> PoolProxiedConnection | None:
         if self._engine.dialect.name == "sqlite":
@@ -149,23 +127,15 @@ class Writer:
                 return anchor
         return None
 
-    def _gather(self) -> tuple[list[Job[Any]], bool]:
-        """Wait for a job, then take what else is there, up to the limits of a batch."""
-        batch: list[Job[Any]] = []
-        octets = 0
-        job = self._jobs.get()
-        with suppress(Empty):
-            while job is not None:
-                batch.append(job)
-                octets += job.octets
-                if len(batch) == _BATCH_JOBS or octets >= _BATCH_OCTETS:
-                    return batch, True
-                job = self._jobs.get_nowait()
-        return batch, job is not None
+    def _raise_anchor(self) -> None:
+        if self._anchor is not None:
+            self._anchor.close()
 
     def _attempt(self, batch: Sequence[Job[Any]]) -> None:
-        """Commit; a fault of ours fails the batch and not the thread."""
+        """Commit; an unexpected exception fails the batch and not the thread."""
         try:
+            if self._anchor is None:
+                self._anchor = self._drop_anchor()
             self._commit(batch)
         except Exception as error:
             _log.failure("a batch of {count} jobs failed", count=len(batch))
@@ -173,8 +143,6 @@ class Writer:
                 job.fail(error)
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
-        if not batch:
-            return
         try:
             with transaction(self._engine) as connection:
                 self._apply(connection, batch)
@@ -197,7 +165,7 @@ class Writer:
             self._make_room()
 
     def _make_room(self) -> None:
-        """A full disk may be full of our own log: written back, its space can be used again."""
+        """Write the log back: a full disk may be full of it, and its space can be used again."""
         with suppress(SQLAlchemyError, sqlite3.Error), closing(self._engine.raw_connection()) as it:
             write_log_back(it, wait=False)
 

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.server.connections import in_networks, unmapped
-from postroom.server.limits import Network
+from postroom.settings.values import Network
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
 HEADER_SECONDS: Final = 10

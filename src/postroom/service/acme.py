@@ -4,6 +4,7 @@ When the daemon orders is in `postroom.service.renewal`.
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from postroom.certificates.challenges import Challenges, http_site
 from postroom.certificates.identity import Identity, parse_chain, read
+from postroom.certificates.model import ACMESettings
 from postroom.certificates.renewal import Attempts, Plan, write_attempts
 from postroom.errors import UserError
 from postroom.service.listeners import bind_port, parse_endpoint
@@ -23,21 +25,21 @@ from postroom.service.state import Owner
 from postroom.service.tls import ACME_FOLDER, now
 
 if TYPE_CHECKING:
-    from postroom.certificates.acme import ACMESettings, Order
+    from postroom.certificates.acme import Order
 
 REQUEST_FILE: Final = "renew"
 NOTE_FILE: Final = "attempts.json"
 
 
-def acme_settings(settings: Settings) -> "ACMESettings":
-    """Give the settings of orders.
+def acme_settings(settings: Settings) -> ACMESettings:
+    """Return the settings of orders.
 
     Raises:
         UserError: the library is missing, or the authorities cannot be read.
     """
     acme = settings.tls.acme
     try:
-        from postroom.certificates.acme import ACMESettings
+        import postroom.certificates.acme  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"tls.acme.domains: ACME needs the extra 'acme': pip install 'postroom[acme]' ({error})"
@@ -45,14 +47,7 @@ def acme_settings(settings: Settings) -> "ACMESettings":
     if acme.ca_file is not None:
         name = f"tls.acme.ca_file {acme.ca_file}"
         parse_chain(read(acme.ca_file, name), name)
-    return ACMESettings(
-        directory=acme.directory,
-        domains=acme.domains,
-        folder=settings.state_dir / ACME_FOLDER,
-        contact=acme.contact,
-        ca_file=acme.ca_file,
-        challenge=acme.challenge,
-    )
+    return replace(acme, folder=settings.state_dir / ACME_FOLDER)
 
 
 def request_file(settings: Settings) -> Path:

@@ -30,13 +30,13 @@ from postroom.delivery.committer import Committer
 from postroom.delivery.local_agent import HandOver, LocalAgent
 from postroom.delivery.quotas import Quotas
 from postroom.delivery.routing import Router
-from postroom.delivery.senders import Senders
-from postroom.delivery.sending import SendingLimits
+from postroom.delivery.sender_permission import SenderPermission
+from postroom.delivery.sending_limits import SendingLimits
+from postroom.delivery.services import DeliveryServices
 from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
-from postroom.delivery.transaction import DeliveryRoom
 from postroom.directory.sending_counts import SQLSendingCounts
 from postroom.directory.sql_directory import IDirectoryReactor, SQLDirectory
 from postroom.directory.srs_secrets import SRSSecrets
@@ -151,13 +151,13 @@ def make_rewriting(
     domain = settings.srs.domain or delivery.postmaster_domain
     if not settings.srs.enabled or domain in (None, "localhost"):
         return None
-    return Rewriting(domain, secrets, time.time, settings.srs.lifetime_days)
+    return Rewriting(domain, secrets, time.time, settings.srs.rotation.lifetime_days)
 
 
 def make_store(reactor: IServiceReactor, settings: Settings, storage: Storage) -> SqlQueueStore:
     """Make the queue's store."""
     # Twice the longest step: an attempt that lies further ahead was set before the clock went back.
-    horizon = 2 * settings.schedule().longest_step_seconds
+    horizon = 2 * settings.retry.longest_step_seconds
     files = files_of(storage.engine) if storage.owns_database else None
     return SqlQueueStore(
         storage.engine, reactor, owner=storage.node, horizon_seconds=horizon, files=files
@@ -171,7 +171,7 @@ def make_sender(reactor: IServiceReactor, settings: Settings) -> Sender:
         UserError: the certificates that it is to trust cannot be read.
     """
     client = replace(settings.sending(), extensions=foreign_parameters(find_extensions()))
-    return Sender(reactor, Resolver(reactor, settings.resolving()), client)
+    return Sender(reactor, Resolver(reactor, settings.dns), client)
 
 
 def assemble(
@@ -203,7 +203,7 @@ def assemble(
         settings,
         next(iter(storage.domains), None),
         SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups),
-        SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms()),
+        SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms),
     )
     logins = make_logins(reactor, settings, storage, look_ups, sources.credentials)
     store = make_store(reactor, settings, storage)
@@ -211,7 +211,7 @@ def assemble(
 
     postmaster = next(iter(settings.domains or storage.domains), None)
     delivery = settings.deliveries(postmaster)
-    rotation, first = settings.srs.rotation(), storage.srs_secrets
+    rotation, first = settings.srs.rotation, storage.srs_secrets
     srs_secrets = SRSSecrets(storage.engine, rotation, first, reactor, look_ups, time.time)
     router = Router(sources.directory, delivery, make_rewriting(settings, delivery, srs_secrets))
     committer = Committer(reactor, delivery)
@@ -223,16 +223,18 @@ def assemble(
         return queue.enqueue(message, content)
 
     agent = LocalAgent(delivery, router, committer, area, enqueue)
-    if settings.delivery.lmtp is not None:
-        agent.hand_over = handing_over(sender, Destination("", settings.delivery.lmtp))
+    if settings.lmtp is not None:
+        agent.hand_over = handing_over(sender, Destination("", settings.lmtp))
     exits = Exits(sender, next_hops(settings), sources.directory, agent)
     relay = Relay(store, exits, reactor, settings.relaying())
     queue = Queue(store, relay)
     counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
     sending = SendingLimits(sources.directory, counts)
-    room = DeliveryRoom(delivery, router, committer, area, queue, quotas, time.time, sending)
-    senders = Senders(sources.directory, router, delivery)
-    realm = site_realm or MailRealm(room, SubmissionRules(settings.submitting(), senders))
+    services = DeliveryServices(
+        delivery, router, committer, area, queue, quotas, time.time, sending
+    )
+    permission = SenderPermission(sources.directory, router, delivery)
+    realm = site_realm or MailRealm(services, SubmissionRules(settings.submission, permission))
     return Rooms(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
@@ -279,6 +281,6 @@ def make_listeners(
         if speaks_tls:
             factory = ImplicitTLSFactory(tls, sessions, reactor)
         if listen.proxy:  # its header comes before all else
-            factory = ProxyFactory(factory, reactor, settings.session.proxy_networks)
+            factory = ProxyFactory(factory, reactor, tuple(settings.proxy_networks))
         made.append(Listener(listen, endpoint, factory))
     return made

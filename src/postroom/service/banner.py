@@ -34,8 +34,8 @@ def _others(settings: Settings) -> str:
 
 def _destinations(settings: Settings, domains: Sequence[str]) -> Iterator[str]:
     """Say where mail goes."""
-    if settings.delivery.site_object is not None:
-        yield f"All mail goes to {settings.delivery.site_object}"
+    if settings.site_delivery is not None:
+        yield f"All mail goes to {settings.site_delivery}"
         return
     more = f" and {len(domains) - _DOMAINS_SHOWN} more" if len(domains) > _DOMAINS_SHOWN else ""
     shown = ", ".join(domains[:_DOMAINS_SHOWN]) + more

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -29,7 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from postroom.errors import UserError
-from postroom.service.declarations import Listen
+from postroom.service.listen import Listen
 
 BACKLOG: Final = 511
 _BARE: Final = ("tcp", "tcp6", "unix", "systemd", "fd")
@@ -146,9 +146,7 @@ def stop_listening(listeners: Sequence[Listener]) -> Deferred[Any]:
     for listener in listeners:
         port, listener.port = listener.port, None
         if port is not None:
-            result = port.stopListening()
-            if isinstance(result, Deferred):
-                closing.append(result)
+            closing.append(maybeDeferred(port.stopListening))
     return DeferredList(closing, consumeErrors=True)
 
 

@@ -25,14 +25,13 @@ from postroom.directory.sql_directory import IDirectoryReactor
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
 from postroom.logins.checker import SourcesChecker
-from postroom.logins.guard import GuardSettings, LoginGuard
+from postroom.logins.guard import LoginGuard
 from postroom.logins.hashing import Hashing
 from postroom.logins.lockouts import SharedLockouts
 from postroom.logins.passwords import PasswordPool
 from postroom.logins.scram import DummyScramKeys
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import in_networks, peer_key
-from postroom.service.sections import values_of
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
 from postroom.service.tokens import make_token_checker
@@ -115,16 +114,16 @@ def make_logins(
     Raises:
         UserError: the settings of logins contradict each other, or a package is missing.
     """
-    forms = settings.auth.forms()
+    forms = settings.auth.forms
     passwords = PasswordPool(Hashing(forms=forms), reactor)
     default = next(iter(storage.domains), None)
     nobody = DummyScramKeys(storage.login_secret, default, forms.scram_iterations)
     checker = SourcesChecker(sources, passwords, nobody)
     if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
         raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")
-    exempt = tuple(settings.auth.lockout.exempt_networks)
+    exempt = tuple(settings.auth.exempt_networks)
     guard = LoginGuard(
-        values_of(settings.auth.lockout, GuardSettings),
+        settings.auth.lockout,
         time.time,
         peer_key,
         lambda client: in_networks(client, exempt),

@@ -21,18 +21,18 @@ from twisted.python import usage
 
 from postroom import __version__
 from postroom.errors import UserError
-from postroom.service.declarations import Declaration, declarations
-from postroom.service.example import default_text
 from postroom.service.settings import Settings, load_settings
 from postroom.service.state import Owner
+from postroom.settings.declarations import Declaration, declarations
+from postroom.settings.writing import default_text
 
 _BY_OPTION = {
-    item.extra.option: item for item in declarations(Settings) if item.extra.option is not None
+    item.setting["option"]: item for item in declarations(Settings) if "option" in item.setting
 }
 
 
 def _help(declaration: Declaration) -> str:
-    return f"{declaration.paragraph} [default: {default_text(declaration)}]"
+    return f"{declaration.setting['paragraph']} [default: {default_text(declaration)}]"
 
 
 def _octets(value: str | bytes) -> bytes:

@@ -11,11 +11,12 @@ certificate that proves the host, unless the host is this machine. ``?tls=`` ove
 """
 
 from ipaddress import ip_address
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from postroom.client.model import SmartHost, TLSMode
-from postroom.client.names import is_domain
+from postroom.settings.values import Parsed
+from postroom.wire.paths import is_domain
 from postroom.wire.ports import SMTP_PORT, SMTPS_PORT
 
 _PORTS: Final = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "lmtp": 24}
@@ -109,6 +110,12 @@ def _socket(text: str) -> SmartHost:
     if len(path.encode()) > _SOCKET_PATH_OCTETS:
         raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_OCTETS} octets")
     return SmartHost("", 0, TLSMode.NEVER, lmtp=True, path=path)
+
+
+RelayHost = Annotated[
+    SmartHost,
+    Parsed(parse_relay_host, '"[smtp|smtps]://[user:password@]host[:port][?tls=…]"'),
+]
 
 
 def relay_host_text(host: SmartHost) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
@@ -195,5 +195,4 @@ class Renewal:
         self._forget_timer()
         if self._order is not None:
             self._order.stop()
-        closed = self._port.stopListening() if self._port is not None else None
-        return closed if isinstance(closed, Deferred) else succeed(None)
+        return succeed(None) if self._port is None else maybeDeferred(self._port.stopListening)

@@ -6,28 +6,24 @@ Who controls the input: the administrator.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from postroom.credentials import Knowledge
 from postroom.directory.sql_directory import SQLDirectory
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.service.settings import Settings
 from postroom.sources.logged_source import LoggedSource
 from postroom.sources.profile import Maildirs
+from postroom.sources.settings import PasswdSettings
 from postroom.sources.source_chain import CachedDirectory, DirectoryChain
 from postroom.sources.threads import ThreadedSource
 
-if TYPE_CHECKING:
-    from postroom.sources.passwd_file import PasswdSettings
-
 DATABASE: Final = "database"
 _CACHED: Final = frozenset({"sql", "ldap", "system"})
-_KNOWLEDGE: Final = {"clear_text": Knowledge.CLEAR_TEXT, "scram": Knowledge.SCRAM}
 
 
 class Runs(Protocol):
@@ -165,34 +161,24 @@ def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -
 
 def _passwd_parts(
     settings: Settings, default_domain: str | None
-) -> "tuple[PasswdSettings, Maildirs]":
-    from postroom.sources.passwd_file import PasswdSettings
-
+) -> tuple[PasswdSettings, Maildirs]:
     section = settings.accounts.passwd_file
-    if section.path is None:
-        raise UserError("accounts.passwd_file.path: the source passwd_file needs it")
-    read = PasswdSettings(section.path, section.domain or default_domain, section.scheme)
+    read = replace(section, default_domain=section.default_domain or default_domain)
     return read, _maildirs(settings, "passwd_file", section.maildir)
 
 
 def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.sources.sql import SQLLookUps, SQLSettings
+    from postroom.sources.sql import SQLLookUps
 
     section = settings.accounts.sql
     if not section.url:
         raise UserError("accounts.sql.url: the source sql needs it")
     if not (section.domain_query or section.domains):
         raise UserError("accounts.sql.domains: the source sql needs it, or a domain_query")
-    asked = SQLSettings(
-        section.url,
-        section.user_query,
-        section.alias_query,
-        section.domain_query,
-        section.domains,
-        default_domain,
-        section.scheme,
-        frozenset({Knowledge.CHECKABLE, *(_KNOWLEDGE[kind] for kind in section.stored_as)}),
-        settings.accounts.look_up_seconds,
+    asked = replace(
+        section,
+        default_domain=default_domain,
+        timeout_seconds=settings.accounts.look_up_seconds,
     )
     look_ups = SQLLookUps(asked, _maildirs(settings, "sql", section.maildir))
     return _threaded(reactor, settings, "sql", look_ups)
@@ -200,30 +186,19 @@ def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
 
 def _ldap(reactor: Any, settings: Settings, _: str | None) -> Any:
     try:
-        from postroom.sources.ldap import LDAPSettings, LDAPSource
-        from postroom.sources.ldap_connection import LDAPServer
+        from postroom.sources.ldap import LDAPSource
     except ModuleNotFoundError as error:
         raise UserError(f'accounts.ldap needs the extra "ldap": {error}') from None
     section = settings.accounts.ldap
     for name in ("base", "domains"):
         if not getattr(section, name):
             raise UserError(f"accounts.ldap.{name}: the source ldap needs it")
-    password = _read_line(section.bind_password_file) if section.bind_password_file else ""
-    attributes = section.attributes.model_dump()
-    asked = LDAPSettings(
-        LDAPServer(section.url, section.tls, section.ca_file, section.bind_dn, password),
-        section.base,
-        section.user_filter,
-        section.domains,
-        section.alias_filter,
-        section.alias_target,
-        {field: attribute for field, attribute in attributes.items() if attribute},
-        section.check,
-        section.password_attribute,
-        section.scheme,
-    )
+    file = section.server.bind_password_file
+    server = replace(section.server, bind_password=_read_line(file) if file else "")
     maildirs = _maildirs(settings, "ldap", section.maildir)
-    return LDAPSource(asked, maildirs, reactor, settings.accounts.look_up_seconds)
+    return LDAPSource(
+        replace(section, server=server), maildirs, reactor, settings.accounts.look_up_seconds
+    )
 
 
 def _read_line(path: Path) -> str:
@@ -235,12 +210,13 @@ def _read_line(path: Path) -> str:
 
 
 def _system(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.sources.system import SystemSettings, SystemUsers
+    from postroom.sources.system import SystemUsers
 
     section = settings.accounts.system
     domains = section.domains or ((default_domain,) if default_domain else ())
-    asked = SystemSettings(domains, section.least_uid, section.service)
-    look_ups = SystemUsers(asked, _maildirs(settings, "system", section.maildir))
+    look_ups = SystemUsers(
+        replace(section, domains=domains), _maildirs(settings, "system", section.maildir)
+    )
     return _threaded(reactor, settings, "system", look_ups)
 
 

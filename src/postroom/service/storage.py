@@ -66,7 +66,7 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
             engine = _open_database(settings)
             rows = list_domains(engine)
             domains = tuple(row.name for row in rows if row.kind is DomainKind.LOCAL)
-            srs_secrets = read_secrets(engine, settings.srs.rotation(), time.time())
+            srs_secrets = read_secrets(engine, settings.srs.rotation, time.time())
             login_secret = site_octets(engine, "logins")
             node = state.node_name()
             engine.dispose()

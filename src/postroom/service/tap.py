@@ -84,7 +84,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     storage = open_storage(settings, owner)
     try:
         load_own(certificates, owner)
-        limits = settings.limits.as_limits(
+        limits = settings.limits.capped(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
         rooms = assemble(reactor, settings, storage, limits, options.checkers, realm)
@@ -113,7 +113,7 @@ def _site_realm(options: Options) -> SiteRealm | None:
     Raises:
         UserError: it cannot be used.
     """
-    name = options.settings.delivery.site_object
+    name = options.settings.site_delivery
     if name is None:
         return None
     given = options["delivery"] is not None

@@ -15,17 +15,17 @@ from postroom.certificates.contexts import ChallengeFinder, ListenerTLS
 from postroom.certificates.model import ListenerPolicy
 from postroom.certificates.store import (
     ACMESource,
+    CertificateSource,
     CertificateStore,
     FileSource,
     SelfSignedSource,
-    Source,
     StoreSettings,
 )
-from postroom.service.declarations import Listen
+from postroom.service.listen import Listen
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.state import Owner
-from postroom.service.tls_sections import TLSSection
+from postroom.service.tls_section import TLSSection
 
 SELF_SIGNED: Final = "self-signed.pem"
 ACME_FOLDER: Final = "acme"
@@ -37,13 +37,13 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def sources_of(settings: Settings) -> list[Source]:
+def sources_of(settings: Settings) -> list[CertificateSource]:
     """Give the sources of certificates, the one for clients that ask for no name first.
 
     A self-signed one is among them while nobody else is sure to have one.
     """
     tls = settings.tls
-    found: list[Source] = []
+    found: list[CertificateSource] = []
     if tls.certificate is not None and tls.key is not None:
         found.append(FileSource(tls.certificate, tls.key))
     if tls.acme.domains:
@@ -55,7 +55,7 @@ def sources_of(settings: Settings) -> list[Source]:
     return found
 
 
-def _is_of_others(source: Source) -> bool:
+def _is_of_others(source: CertificateSource) -> bool:
     return isinstance(source, FileSource)
 
 

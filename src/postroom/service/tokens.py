@@ -21,8 +21,8 @@ from postroom.errors import UserError
 from postroom.interfaces import ITokenReader
 from postroom.logins.introspection import IntrospectedTokens
 from postroom.logins.signed_tokens import IssuerKeys, SignedTokens, parse_keys
-from postroom.logins.tokens import TokenChecker, TokenSettings
-from postroom.service.login_sections import TokensSection
+from postroom.logins.tokens import TokenChecker
+from postroom.service.sections import TokensSection
 
 MOST_OCTETS: Final = 262_144
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -52,10 +52,7 @@ def make_token_checker(
         reader = SignedTokens(IssuerKeys(fetch, reactor, section.refresh_seconds))
     else:
         reader = IntrospectedTokens(_Web(reactor, section).post)
-    settings = TokenSettings(
-        section.issuer, section.audiences, section.scope, section.username_claim
-    )
-    return TokenChecker(settings, reader, accounts)
+    return TokenChecker(section.claims, reader, accounts)
 
 
 def _check(section: TokensSection) -> None:
@@ -66,7 +63,7 @@ def _check(section: TokensSection) -> None:
         raise UserError("auth.tokens needs more packages: pip install 'postroom[auth]'") from None
     if section.keys and section.introspection_url:
         raise UserError("auth.tokens: keys and introspection_url exclude each other")
-    if section.keys and not (section.issuer and section.audiences):
+    if section.keys and not (section.claims.issuer and section.claims.audiences):
         raise UserError(
             "auth.tokens: keys need issuer and audiences, or tokens for others would be taken"
         )

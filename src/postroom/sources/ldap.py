@@ -19,9 +19,8 @@ fills the directory, the answers.
 RFC 4511 s4.2, s4.5, s4.10; RFC 4513 s5.1.2; RFC 4515 s3
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final
 
 from ldaptor.ldapfilter import InvalidLDAPFilter, parseFilter
 from ldaptor.protocols.ldap.ldaperrors import (
@@ -44,9 +43,10 @@ from postroom.directory.addresses import (
 from postroom.envelope import Account, Alias, Domain, Entry
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
-from postroom.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPEntry, LDAPServer
+from postroom.sources.ldap_connection import ILDAPReactor, LDAPConnections, LDAPEntry
 from postroom.sources.password_text import stored_password
 from postroom.sources.profile import Maildirs, SourceDown, SourceError, make_account
+from postroom.sources.settings import LDAPSettings
 
 PLACES: Final = ("address", "user", "domain")
 _LOGINS_AT_ONCE: Final = 8
@@ -57,39 +57,6 @@ _NOBODY: Final = "\0@\0"
 _LISTED: Final = frozenset({"addresses", "forwards", "senders"})
 # What a server says of a password that is wrong, and of an entry that cannot log in.
 _WRONG = (LDAPInvalidCredentials, LDAPInappropriateAuthentication, LDAPNoSuchObject)
-
-Check = Literal["bind", "compare", "read"]
-
-
-@dataclass(frozen=True, slots=True)
-class LDAPSettings:
-    """What is asked, and what the answers mean.
-
-    Attributes:
-        server: where.
-        base: the entry below which all is searched.
-        user_filter: finds an account; ``{address}``, ``{user}`` and ``{domain}`` stand for what is
-            looked up.
-        alias_filter: finds an alias; empty if there are none.
-        target_attribute: of an alias's entry.
-        domains: those that are ours.
-        attributes: field of a profile to attribute. ``address`` is the first address, the first
-            value if it has several; the others are further addresses.
-        check: how a password is checked.
-        password_attribute: which is compared with or read.
-        scheme: of passwords that name none; empty for crypt.
-    """
-
-    server: LDAPServer
-    base: str
-    user_filter: str
-    domains: tuple[str, ...]
-    alias_filter: str = ""
-    target_attribute: str = "rfc822MailMember"
-    attributes: Mapping[str, str] = field(default_factory=lambda: {"address": "mail"})
-    check: Check = "bind"
-    password_attribute: str = "userPassword"
-    scheme: str = ""
 
 
 @implementer(IDirectory, ICredentialSource)
@@ -170,13 +137,14 @@ class LDAPSource:
 
     async def _user(self, address: str) -> "tuple[Account, LDAPEntry] | None":
         settings = self._settings
-        wanted = sorted({*settings.attributes.values()})
+        attributes = settings.attributes.named()
+        wanted = sorted({*attributes.values()})
         if settings.check == "read":
             wanted.append(settings.password_attribute)
         entry = await self._entry(settings.user_filter, address, wanted)
         if entry is None:
             return None
-        said = {name: entry.texts(attribute) for name, attribute in settings.attributes.items()}
+        said = {name: entry.texts(attribute) for name, attribute in attributes.items()}
         own = self._addresses(entry, said.pop("address", ()))
         first = own[0] if own else address
         fields = {

@@ -10,8 +10,7 @@ RFC 4511 s4.14; RFC 4513 s3
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ldaptor import ldapfilter
@@ -38,6 +37,7 @@ from twisted.python.failure import Failure
 
 from postroom.errors import UserError
 from postroom.sources.profile import SourceDown, SourceError
+from postroom.sources.settings import LDAPServer
 
 PORTS: Final = {"ldap": 389, "ldaps": 636}
 CONNECT_SECONDS: Final = 5.0
@@ -50,26 +50,6 @@ _END = b"-----END CERTIFICATE-----\n"
 
 class ILDAPReactor(IReactorTCP, IReactorTime, IReactorUNIX, IReactorPluggableNameResolver):
     """The parts of a reactor that connections need."""
-
-
-@dataclass(frozen=True, slots=True)
-class LDAPServer:
-    """The address of a server, and our login there.
-
-    Attributes:
-        url: ``ldap://host[:port]``, ``ldaps://host[:port]`` or ``ldapi://%2fpath``.
-        tls: ``"starttls"`` insists on STARTTLS with a valid certificate; ``"none"`` sends in clear
-            text over ``ldap:``.
-        ca_file: certificates that are trusted instead of the system's.
-        bind_dn: who searches; empty for nobody.
-        bind_password: of that entry.
-    """
-
-    url: str
-    tls: Literal["starttls", "none"] = "starttls"
-    ca_file: Path | None = None
-    bind_dn: str = ""
-    bind_password: str = ""
 
 
 @dataclass(frozen=True, slots=True)

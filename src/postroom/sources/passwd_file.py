@@ -23,7 +23,6 @@ Who controls the input: the administrator.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -35,6 +34,7 @@ from postroom.envelope import Account, Domain
 from postroom.errors import UserError
 from postroom.sources.password_text import known_of, stored_password
 from postroom.sources.profile import Maildirs, SourceDown, SourceError, make_account
+from postroom.sources.settings import PasswdSettings
 
 _FIELDS: Final = 8
 _USERDB: Final = "userdb_"
@@ -42,21 +42,6 @@ _NO_LOGIN: Final = frozenset({"nologin", "allow_nets"})
 _LOGGED: Final = 20
 """How many bad lines are logged one by one."""
 _log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class PasswdSettings:
-    """How a file is read.
-
-    Attributes:
-        path: the file.
-        default_domain: the domain of a bare name; None refuses such lines.
-        scheme: of passwords that name none; empty for crypt.
-    """
-
-    path: Path
-    default_domain: str | None = None
-    scheme: str = ""
 
 
 @dataclass(slots=True)
@@ -79,8 +64,11 @@ class PasswdFile:
         """Read the file.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: there is none, or it cannot be read.
         """
+        if settings.path is None:
+            raise UserError("the source passwd_file needs it")
+        self._path = settings.path
         self._settings = settings
         self._maildirs = maildirs
         self._lock = Lock()
@@ -130,7 +118,7 @@ class PasswdFile:
 
     def signature(self) -> tuple[int, ...]:
         """Return a value that differs when the file has changed."""
-        found = os.stat(self._settings.path)
+        found = os.stat(self._path)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     def current(self) -> _Contents:
@@ -143,9 +131,9 @@ class PasswdFile:
         with self._lock:
             before = self.signature()
             if before != self._signature:
-                octets = self._settings.path.read_bytes()
+                octets = self._path.read_bytes()
                 if not octets.strip() or self.signature() != before:
-                    raise SourceDown(f"{self._settings.path} is empty, or being written")
+                    raise SourceDown(f"{self._path} is empty, or being written")
                 self._contents = _read(octets, self._settings, self._maildirs)
                 self._signature = before
                 self._log_faults(self._contents.faults)
@@ -160,7 +148,7 @@ class PasswdFile:
         for fault in faults[:_LOGGED]:
             _log.warn("{fault}", fault=fault)
         if len(faults) > _LOGGED:
-            path = str(self._settings.path)
+            path = str(self._path)
             _log.warn("{path}: {more} bad lines more", path=path, more=len(faults) - _LOGGED)
 
 

@@ -18,7 +18,6 @@ database, the answers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Engine, TextClause, create_engine, make_url, text
@@ -35,38 +34,11 @@ from postroom.envelope import Account, Alias, Domain, Entry
 from postroom.errors import UserError
 from postroom.sources.password_text import stored_password
 from postroom.sources.profile import Maildirs, SourceError, is_yes, make_account
+from postroom.sources.settings import SQLSettings
 from postroom.sources.threads import THREADS
 
 PARAMETERS: Final = ("address", "user", "domain")
 _CONNECT_SECONDS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class SQLSettings:
-    """What is asked where.
-
-    Attributes:
-        url: the database, as SQLAlchemy writes it.
-        user_query: asks for an account.
-        alias_query: asks for an alias; empty if there are none.
-        domain_query: asks for a domain; empty to go by ``domains``.
-        domains: those that are ours without a query.
-        default_domain: the domain of a login name without one.
-        scheme: of passwords that name none; empty for crypt.
-        knows: what passwords may be stored as.
-        timeout_seconds: after this a query is given up by the server, where it can be told so; or
-            a thread would hang, and with it the end of the daemon.
-    """
-
-    url: str
-    user_query: str
-    alias_query: str = ""
-    domain_query: str = ""
-    domains: tuple[str, ...] = ()
-    default_domain: str | None = None
-    scheme: str = ""
-    knows: frozenset[Knowledge] = frozenset({Knowledge.CHECKABLE})
-    timeout_seconds: float = 10.0
 
 
 class SQLLookUps:

@@ -20,7 +20,6 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from postroom.directory.addresses import login_address, outside_forms
 from postroom.envelope import Account, Domain
 from postroom.errors import UserError
 from postroom.sources.profile import Maildirs, SourceDown, make_account
+from postroom.sources.settings import SystemSettings
 
 # What useradd takes, with the dot that many sites allow.
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
@@ -39,21 +39,6 @@ _NOT_FOUND: Final = frozenset({0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.
 _UNAVAILABLE: Final = frozenset({1, 2, 3, 4, 5, 9, 19, 26, 28})
 PAM_DIRECTORIES: Final = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 _BUFFER_OCTETS: Final = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class SystemSettings:
-    """Whom the system knows.
-
-    Attributes:
-        domains: in which user names are mailboxes; the first is that of a bare login name.
-        least_uid: users below it have no mailbox.
-        service: the file below ``/etc/pam.d``.
-    """
-
-    domains: tuple[str, ...]
-    least_uid: int = 1000
-    service: str = "postroom"
 
 
 class _Passwd(ctypes.Structure):

@@ -1,1 +1,1 @@
-"""What other test-suites use: servers on memory or loopback, running the real code."""
+"""Servers in memory or on loopback that run the real code, for any test suite."""

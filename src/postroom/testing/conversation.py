@@ -1,8 +1,9 @@
-"""Has a dialogue with a server, over whatever the server is reached by.
+"""Runs a dialogue with a server, in memory or through a socket.
 
-A `Conversation` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
-in one way (`Cut`), and raises `Mismatch` where the server does something else. It knows a server as
-a `Line`: in memory (tests of our own), or through a socket (`conformance.sockets`).
+A `DialogueRun` takes the steps of a `transcript.Dialogue` in order, its octets cut into segments
+in one way (`Cut`), and raises `Mismatch` where the server does something else. It reaches a server
+through a `DialogueConnection`: in memory (for our own tests), or through a socket
+(`conformance.sockets`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from typing import Protocol
 
 from postroom.testing.transcript import (
     Closed,
-    Connection,
     Dialogue,
     Expect,
+    OpenConnection,
     Say,
     Send,
     StartTLS,
@@ -25,7 +26,7 @@ from postroom.wire.replies import Reply
 
 
 class Cut(Enum):
-    """How what the client sends is cut into segments."""
+    """The way in which the client's octets are cut into segments."""
 
     LINES = "line by line"
     GROUPS = "all that comes before a reply is waited for at once"
@@ -38,21 +39,21 @@ class Silence(Exception):
 
 
 class Mismatch(AssertionError):
-    """The server did something else than the dialogue says."""
+    """The server did not do what the dialogue says."""
 
 
 class _OverEarly(Exception):
-    """The server may close here, and has."""
+    """The server has closed where it may."""
 
 
-class Line(Protocol):
-    """A connection to a server, its greeting unread."""
+class DialogueConnection(Protocol):
+    """A connection to a server, with its greeting unread."""
 
     def send(self, octets: bytes) -> None:
-        """Send a segment; what a server that has closed does not take is dropped."""
+        """Send a segment; drop it if the server has closed."""
 
     def hear(self) -> Reply:
-        """Give the next reply.
+        """Return the next reply.
 
         Raises:
             Silence: none came in time, or something that is none.
@@ -66,13 +67,13 @@ class Line(Protocol):
         """
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait for some seconds."""
 
     def closes(self) -> bool:
-        """Tell whether the server has closed, or does so presently."""
+        """Return whether the server has closed, or closes shortly."""
 
     def leftovers(self, *, closed: bool, within: bool) -> Sequence[Reply]:
-        """Give the replies that came unasked, at the end.
+        """Return the unsolicited replies, at the end.
 
         Args:
             closed: the server was seen to close.
@@ -83,11 +84,11 @@ class Line(Protocol):
         """
 
     def lose(self) -> None:
-        """End the connection from this side."""
+        """Close the connection from this side."""
 
 
-class Conversation:
-    """One conversation.
+class DialogueRun:
+    """One run of a dialogue with a server.
 
     Attributes:
         checks_enhanced: compare enhanced status codes; False for a server that gives none.
@@ -95,8 +96,8 @@ class Conversation:
 
     checks_enhanced = True
 
-    def __init__(self, dialogue: Dialogue, line: Line, cut: Cut = Cut.GROUPS) -> None:
-        """Take what to say, to whom, and in which segments."""
+    def __init__(self, dialogue: Dialogue, line: DialogueConnection, cut: Cut = Cut.GROUPS) -> None:
+        """Store the dialogue, the connection, and how to cut segments."""
         self.dialogue = dialogue
         self.line = line
         self.cut = cut
@@ -105,7 +106,7 @@ class Conversation:
         self._last_code = ""
 
     def run(self) -> None:
-        """Go through the dialogue.
+        """Run the dialogue.
 
         Raises:
             Mismatch: where the server differs from it.
@@ -138,7 +139,7 @@ class Conversation:
         elif isinstance(step, Closed) and not step.by_client:
             self._close(step)
         else:
-            assert isinstance(step, Closed | Say | Connection)
+            assert isinstance(step, Closed | Say | OpenConnection)
             raise self.mismatch(step.line, "this is for a scripted server")
 
     def _flush(self) -> None:
@@ -175,7 +176,7 @@ class Conversation:
         self._last_code = str(reply.code)
 
     def wrong_form(self, reply: Reply, step: Expect) -> str | None:
-        """Say what is wrong with any such reply; for those who know more of the server."""
+        """Return the fault of a reply; for subclasses that know more about the server."""
         return None
 
     def _start_tls(self, step: StartTLS) -> None:

@@ -113,7 +113,7 @@ class Expect:
     or_closed: bool = False
 
     def mismatch(self, reply: Reply) -> str | None:
-        """Say how a reply differs from what is expected; None if it does not."""
+        """Return how a reply differs from what is expected; None if it does not."""
         if not any(_fits(code, str(reply.code)) for code in self.code.split("/")):
             return f"expected {self.code}, got {reply}"
         if self.enhanced is not None and not _fits_enhanced(self.enhanced, reply.enhanced):
@@ -158,7 +158,7 @@ def _fits_enhanced(pattern: str, enhanced: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A scripted server says these octets."""
+    """A scripted server sends these octets."""
 
     line: int
     octets: bytes
@@ -166,7 +166,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Time passes."""
+    """The run waits for some seconds."""
 
     line: int
     seconds: float
@@ -189,7 +189,7 @@ class StartTLS:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class OpenConnection:
     """The client opens a connection to this address."""
 
     line: int
@@ -197,7 +197,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class ExpectedMessage:
     """A message that must have been stored.
 
     Attributes:
@@ -209,7 +209,7 @@ class Storage:
     envelope: str | None
 
 
-Step = Send | Expect | Wait | Closed | StartTLS | Say | Connection
+Step = Send | Expect | Wait | Closed | StartTLS | Say | OpenConnection
 
 
 @dataclass(slots=True)
@@ -228,11 +228,11 @@ class Dialogue:
     settings: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    storage: list[Storage] = field(default_factory=list)
+    storage: list[ExpectedMessage] = field(default_factory=list)
 
 
 def unescape(text: str) -> bytes:
-    r"""Give the octets of a text with escapes: ``a\r\n`` is four characters and three octets.
+    r"""Return the octets of a text with escapes: ``a\r\n`` is five characters and three octets.
 
     Raises:
         ValueError: a backslash that escapes nothing.
@@ -288,7 +288,7 @@ class _Reading:
         self._reply_lines: tuple[str, ...] = ()
 
     def take(self, number: int, line: str) -> None:
-        """Take one line."""
+        """Parse one line."""
         if line == "afresh":
             self.dialogue.steps.clear()
             return
@@ -310,13 +310,13 @@ class _Reading:
             self._note(key, rest, times)
 
     def _note(self, key: str, rest: str, times: int) -> None:
-        """Take a line that is no step."""
+        """Parse a line that is no step."""
         if key == "with":
             self.dialogue.settings.update(dict(word.split("=", 1) for word in rest.split()))
         elif key == "envelope":
             self._envelope = rest
         elif key == "stored":
-            self.dialogue.storage += [Storage(unescape(rest), self._envelope)] * times
+            self.dialogue.storage += [ExpectedMessage(unescape(rest), self._envelope)] * times
             self._envelope = None
         elif key in _NOTES:
             self.dialogue.notes[key] = rest
@@ -324,7 +324,7 @@ class _Reading:
             raise ValueError(f"unknown key {key!r}")
 
     def _qualify(self, key: str, text: str) -> None:
-        """Say more of the reply that was expected last."""
+        """Add a condition to the reply that was expected last."""
         steps = self.dialogue.steps
         if not steps or not isinstance(steps[-1], Expect):
             raise ValueError(f"{key} without a reply before it")
@@ -367,5 +367,5 @@ _STEPS: Final[dict[str, Callable[[int, str], Step]]] = {
     "C-raw": lambda number, text: Send(number, unescape(text)),
     "S-raw": lambda number, text: Say(number, unescape(text)),
     "wait": lambda number, text: Wait(number, float(text)),
-    "connection": Connection,
+    "connection": OpenConnection,
 }

@@ -1,11 +1,11 @@
-r"""Builds what either side of a session says: payloads for tools, tests and captures.
+r"""Builds what either side of a session sends: payloads for tools, tests and captures.
 
     >>> SmtpBuilder().ehlo("client.example").mail_from("a@b.example", SIZE="12").build()
     b'EHLO client.example\r\nMAIL FROM:<a@b.example> SIZE=12\r\n'
     >>> SmtpBuilder().ehlo_response("mx.example", SIZE="1000", PIPELINING="").build()
     b'250-mx.example\r\n250-SIZE 1000\r\n250 PIPELINING\r\n'
 
-Each method adds one message and gives the builder back; `build` gives all that was added, in order,
+Each method adds one message and returns the builder; `build` returns all that was added, in order,
 as one pipelined payload. Commands are written by `encode` and replies by `replies`, like those of
 the client and the server, so that what is built is what a session would send.
 
@@ -46,7 +46,7 @@ _keyword = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*").fullmatch
 
 
 def _reply_named(code: int, enhanced: str | None) -> Callable[..., "SmtpBuilder"]:
-    """Make the method that adds the reply of one code, by default in the words of the table."""
+    """Return the method that adds the reply of one code; its default text is the table's."""
 
     def add(self: "SmtpBuilder", *text: str) -> "SmtpBuilder":
         return self.reply(code, *(text or (codes.REPLY_CODES[code],)), enhanced=enhanced)
@@ -56,7 +56,7 @@ def _reply_named(code: int, enhanced: str | None) -> Callable[..., "SmtpBuilder"
 
 
 class SmtpBuilder:
-    """A payload in the making.
+    """A payload that is built message by message.
 
     RFC 5321 s4.1, s4.2; RFC 2920 s3.1
     """
@@ -64,12 +64,12 @@ class SmtpBuilder:
     __slots__ = ("_said", "_utf8")
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create a builder that holds no message yet."""
         self._said: list[bytes] = []
         self._utf8 = False  # whether the transaction is one of SMTPUTF8
 
     def build(self) -> bytes:
-        """Give everything that was added, in order."""
+        """Return everything that was added, in order."""
         return b"".join(self._said)
 
     def _add(self, octets: bytes) -> "SmtpBuilder":

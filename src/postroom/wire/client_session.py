@@ -1,25 +1,26 @@
-"""A session as the client sees it: what may be sent when, and which reply belongs to what.
+"""The client's side of a session: what may be sent when, and which reply answers which command.
 
-Theory of operation. A `ClientSession` is told the octets that came (`receive`) and asked for the
-replies in them, one by one (`next_answer`); it is asked for the octets of each command before they
-are sent, and so knows what is unanswered. Commands are answered in order (RFC 2920 s3.2), hence a
-queue of phases is all the matching there is. What the server knows of us is one `State`, and every
-step between states is a line of `_STEPS`.
+Theory of operation. `ClientSession.receive` accepts the octets that came, and `next_answer` returns
+the replies in them, one by one. The octets of every command come from the session too, so it knows
+which commands are unanswered. Replies come in the order of the commands (RFC 2920 s3.2), so a queue
+of phases is enough to match them. One `State` says how far the two sides have come, and every step
+between states is a line of `_STEPS`.
 
-A `Transaction` is one MAIL with its RCPTs and DATA. Where PIPELINING was offered they leave as one
-group; else each waits for the answer to the one before. `proceed` gives what comes next, until it
-is the turn of the content, or the transaction is over; it also cleans up after transactions that
-did not reach the final dot, with a lone dot (354 although nobody was accepted) or RSET.
+A `Transaction` is one MAIL with its RCPTs and DATA. Where PIPELINING was offered they are sent as
+one group; otherwise each waits for the answer to the one before. `proceed` returns what comes next,
+until the content is due or the transaction is over. It also ends a transaction that did not reach
+the final dot: with RSET, or with a lone dot if the server answered 354 although it had accepted no
+recipient.
 
 Content goes in one of two ways: after DATA and 354, with the final dot, or in chunks, each behind
-its BDAT and answered (RFC 3030 s2). The last chunk stands for the final dot. A chunk that is
-refused ends the transaction: what else was sent is answered, then comes RSET.
+its BDAT and answered (RFC 3030 s2). The last chunk takes the place of the final dot. A chunk that
+is refused ends the transaction: the client reads the replies that are still due and sends RSET.
 
 Invariants:
 - A reply that answers nothing ends the session (`ReplyViolation`), unless it is negative: a server
-  may say 421 at any time, or refuse content before its end.
-- What STARTTLS was learnt before is forgotten by replacement: `secured` gives a new session, and
-  refuses if the server has said more than its 220 (RFC 3207 s4.2, CVE-2021-38371 and its kin).
+  may send 421 at any time, or refuse content before its end.
+- What was learnt before STARTTLS is dropped by replacement: `secured` returns a new session, and
+  refuses if the server has sent more than its 220 (RFC 3207 s4.2, CVE-2021-38371 and the like).
 - The same octets give the same answers however they are cut into segments.
 
 Who controls the input: the remote server, every octet of it.
@@ -32,7 +33,7 @@ from typing import Final
 
 from postroom.wire import encode
 from postroom.wire.errors import LocalViolation, ReplyViolation
-from postroom.wire.offers import NO_CAPABILITIES, capabilities_of
+from postroom.wire.offers import NO_HOST_CAPABILITIES, host_capabilities
 from postroom.wire.replies import Reply
 from postroom.wire.reply_reader import ReplyReader
 
@@ -82,7 +83,7 @@ class Phase(Enum):
 
 
 class State(Enum):
-    """What the server knows of us."""
+    """How far the server and we have come."""
 
     CONNECTED = "connected, not greeted"
     GREETED = "greeted, no EHLO yet"
@@ -126,7 +127,7 @@ class Verdicts(Enum):
 
 
 class Transaction:
-    """One message to some recipients of one host, and what became of each.
+    """One message to some recipients of one host, with the reply for each recipient.
 
     Attributes:
         replies: one for each RCPT, in order; None as long as nothing has refused that recipient
@@ -154,7 +155,7 @@ class Transaction:
         chunked: bool = False,
         verdicts: Verdicts = Verdicts.ONE,
     ) -> None:
-        """Take the command lines, at least one RCPT, and how content goes and is answered."""
+        """Store the command lines (at least one RCPT) and how content is sent and answered."""
         self.mail = mail
         self.rcpts = rcpts
         self.replies: list[Reply | None] = [None] * len(rcpts)
@@ -171,11 +172,11 @@ class Transaction:
         return None in self.replies
 
     def settle(self, reply: Reply) -> None:
-        """Give this reply to every recipient that has none."""
+        """Assign this reply to every recipient that has none."""
         self.replies = [reply if had is None else had for had in self.replies]
 
     def take(self, phase: Phase, reply: Reply) -> None:
-        """Learn the answer to one of the transaction's commands.
+        """Record the answer to one of the transaction's commands.
 
         421 before the final dot decides nothing: the host closes, another one may take the message.
         """
@@ -191,7 +192,7 @@ class Transaction:
             self.settle(reply)
 
     def _judge(self, reply: Reply) -> None:
-        """Take a reply to the end of the content."""
+        """Record a reply to the end of the content."""
         if self._verdicts is Verdicts.EACH and reply.code != 421 and None in self.replies:
             self.replies[self.replies.index(None)] = reply
         elif self._judged is None:
@@ -212,7 +213,7 @@ class Transaction:
         self.settle(reply)
 
     def announces(self, reply: Reply) -> bool:
-        """Tell whether a reply to the end of the content says that one for each follows."""
+        """Return whether this reply to the end of content announces one reply per recipient."""
         return reply.code == 353 and self._verdicts is Verdicts.ANNOUNCED and self._judged is None
 
     @property
@@ -222,11 +223,11 @@ class Transaction:
         return ready and self.wanted
 
     def end_chunks(self) -> None:
-        """Note that the last chunk is on its way."""
+        """Record that the last chunk was sent."""
         self._ended = True
 
     def following(self) -> tuple[Phase, bytes] | None:
-        """Say which command comes after those answered; None if no further one makes sense."""
+        """Return the next command to send, or None if no further command makes sense."""
         if not self.wanted:
             return None
         if self._answered < len(self.rcpts):
@@ -247,7 +248,7 @@ def _start_of(reply: Reply) -> bytes:
 
 
 class ClientSession:
-    """One session's order of events.
+    """The order of commands and replies in one session.
 
     Attributes:
         state: what the server knows of us.
@@ -267,9 +268,9 @@ class ClientSession:
     )
 
     def __init__(self, state: State = State.CONNECTED) -> None:
-        """Begin, by default, before the greeting."""
+        """Create a session, by default one that waits for the greeting."""
         self.state = state
-        self.capabilities = NO_CAPABILITIES
+        self.capabilities = NO_HOST_CAPABILITIES
         self.transaction: Transaction | None = None
         self._awaited = deque([Phase.GREETING] if state is State.CONNECTED else [])
         self._reader = ReplyReader()
@@ -285,7 +286,7 @@ class ClientSession:
 
     @property
     def phase(self) -> Phase:
-        """What is waited for now: the oldest unanswered command, or else what we do ourselves."""
+        """The oldest unanswered command; without one, the step that is ours to make."""
         if self._awaited:
             return self._awaited[0]
         if self.state is State.SECURING:
@@ -301,12 +302,12 @@ class ClientSession:
         return self.state is State.ENVELOPE and transaction.awaits_chunks
 
     def receive(self, octets: bytes) -> None:
-        """Take octets from the server, cut anywhere."""
+        """Accept octets from the server, cut anywhere."""
         *lines, self._rest = (self._rest + octets).split(b"\r\n")
         self._lines.extend(lines)
 
     def next_answer(self) -> tuple[Phase, Reply] | None:
-        """Give the next complete reply, and the phase of the command that it answers.
+        """Return the next complete reply, and the phase of the command that it answers.
 
         Call until it gives None: replies that came before an offence are given before it is raised.
         `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the server
@@ -339,7 +340,7 @@ class ClientSession:
         return reply
 
     def _match(self, reply: Reply) -> Phase:
-        """Find the command that a reply answers, and make the step that it means."""
+        """Find the command that a reply answers, and change the state accordingly."""
         if not self._awaited:
             if reply.code < 400:
                 raise ReplyViolation("a reply to nothing", _start_of(reply))
@@ -359,11 +360,11 @@ class ClientSession:
         if reply.code < 400 or (phase is Phase.FINAL_DOT and self.state is State.CONTENT):
             self.state = _STEPS.get((self.state, phase), self.state)
         if phase is Phase.EHLO and reply.code < 400:
-            self.capabilities = capabilities_of(reply)
+            self.capabilities = host_capabilities(reply)
         return phase
 
     def command(self, phase: Phase, line: bytes) -> bytes:
-        """Note that a command is sent on its own; gives the line back.
+        """Record that a command is sent on its own; return its line.
 
         Raises:
             LocalViolation: it is out of sequence.
@@ -377,7 +378,7 @@ class ClientSession:
         return line
 
     def secured(self) -> "ClientSession":
-        """Give the session that begins when TLS has been negotiated: nothing of this one is left.
+        """Return the session that starts after the TLS handshake; it keeps nothing of this one.
 
         Raises:
             ReplyViolation: something came in clear text after the 220, to be taken for a reply
@@ -390,7 +391,7 @@ class ClientSession:
         return ClientSession(State.GREETED)
 
     def begin(self, transaction: Transaction) -> bytes:
-        """Begin a transaction; gives its whole first group.
+        """Start a transaction; return its first group of commands.
 
         Raises:
             LocalViolation: the session is not ready for mail.
@@ -408,7 +409,7 @@ class ClientSession:
         return b"".join((line, *transaction.rcpts, encode.DATA))
 
     def proceed(self) -> bytes:
-        """Give what the transaction sends next, now that nothing is unanswered.
+        """Return what the transaction sends next, now that every command is answered.
 
         Returns:
             Octets to send; empty if it is the content's turn (`phase` is `Phase.CONTENT`) or if the
@@ -434,7 +435,7 @@ class ClientSession:
         return b""
 
     def chunk(self, octets: int, last: bool) -> bytes:
-        """Give the command that goes before a chunk; others may be unanswered yet.
+        """Return the command that precedes a chunk; earlier commands may be unanswered.
 
         Raises:
             LocalViolation: it is not the turn of a chunk.
@@ -451,9 +452,9 @@ class ClientSession:
 
     @property
     def unanswered_chunks(self) -> int:
-        """How many chunks were sent and are not answered."""
+        """The number of chunks that were sent and are not answered."""
         return self._awaited.count(Phase.CHUNK)
 
     def content_sent(self) -> None:
-        """Note that the final dot is on its way."""
+        """Record that the final dot was sent."""
         self.command(Phase.FINAL_DOT, b"")

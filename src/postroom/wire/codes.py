@@ -1,8 +1,8 @@
 """The reply codes and enhanced status codes of SMTP, each once.
 
-The server names its replies by these numbers, the client tells them apart by their first digit,
-and the packet view describes them. A code that is in no table is still legal on the wire: a client
-acts on the first digit alone (RFC 5321 s4.2.1).
+The server names its replies by these numbers, the client tells them apart by their first digit, and
+the packet view describes them. A code that is in no table is still legal: a client acts on the
+first digit alone (RFC 5321 s4.2.1).
 """
 
 from typing import Final
@@ -149,7 +149,7 @@ ENHANCED_CODES: Final[dict[tuple[int, int], str]] = {
 
 
 def reply_code_description(code: int) -> str:
-    """Say in a few words what a reply code means.
+    """Return the meaning of a reply code in a few words.
 
     Args:
         code: three digits, 200 to 599; any other number is described as unknown.

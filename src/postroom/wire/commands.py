@@ -1,7 +1,7 @@
 """Commands: one frozen value per verb.
 
-`grammar.parse_command` reads them from lines, `encode.encode` writes them as lines. Parameters are
-kept as they came; `parameters` says what they mean.
+`grammar.parse_command` parses them from lines, `encode.encode` writes them as lines. Parameters are
+kept as they came; `parameters` interprets them.
 """
 
 from collections.abc import Mapping

@@ -12,15 +12,14 @@ Theory: the order of the steps is fixed, and no step can undo what the one befor
    end further on.
 5. *Counting*: lines and octets, as they came and as they are now.
 
-What is not to be mended (`TextRules`) is a flaw instead. A flawed message is still read to its true
-end, and only then refused, so that its sender drops it and nothing inside it is ever taken for a
-command.
+A fault that `TextRules` refuses is a flaw. A message with a flaw is still read to its true end and
+refused there. So its sender gives it up, and nothing inside it is ever read as a command.
 
 The content of BDAT ends where its chunks have said, whatever octets are in it. It is mended in the
 same way, unless the sender has declared it to be binary (RFC 3030 s3).
 
 The result does not depend on how the input is cut. Each piece is searched as a whole, by operations
-that run in C; a piece that needs no mending costs one look. At most four octets are held back from
+that run in C; a piece that needs no mending is scanned once. At most four octets are held back from
 one piece to the next, and a run of CRs as its length. Of a run of more than `LONGEST_RUN` only the
 last so many can belong to a line end; those before them become blanks as they come, so that no run
 makes a piece of many megabytes.
@@ -44,7 +43,7 @@ _CRS_BEFORE_LF: Final = re.compile(rb"(?<!\r)\r++\n")
 
 
 class Flaw(Enum):
-    """What makes content unfit, in words for the reply; the gravest first."""
+    """A reason to refuse content, in the words of the reply; the gravest comes first."""
 
     BARE_CR_OR_LF = "bare CR or LF in the content"
     NUL = "NUL in the content"
@@ -52,7 +51,7 @@ class Flaw(Enum):
 
 
 class TextRules(NamedTuple):
-    """What is a flaw of text, and what is mended.
+    """Which faults of text are refused; every other fault is mended.
 
     Attributes:
         longest_line: octets of a line without its CRLF; 0 for any.
@@ -85,7 +84,7 @@ class _Text:
         self._line = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Return a piece mended, or nothing once there is a flaw."""
+        """Return a piece after mending, or nothing once there is a flaw."""
         if self._crs or not only_crlf(data) or b"\0" in data:
             data = self._mend(data)
         longest = self._rules.longest_line
@@ -94,7 +93,7 @@ class _Text:
         return data if self.flaw is None else b""
 
     def finish(self) -> bytes:
-        """End the text; return what was held back of it."""
+        """Finish the text; return what was held back of it."""
         crs, self._crs = self._crs, 0
         if crs and self._rules.refuse_bare_newline:
             self._note(Flaw.BARE_CR_OR_LF)
@@ -115,7 +114,7 @@ class _Text:
         return data
 
     def _judge_line_ends(self, data: bytes) -> bytes:
-        """Look for a bare CR or LF; a CR at the end is held back, for its LF may follow."""
+        """Record a bare CR or LF; hold back a CR at the end, since its LF may follow."""
         if self._crs:
             data = b"\r" + data
         self._crs = int(data.endswith(b"\r"))
@@ -147,7 +146,7 @@ class _Text:
             self.flaw = flaw
 
     def _has_long_line(self, data: bytes, longest: int) -> bool:
-        """Leap from line end to line end, each time by as many lines as one longest line holds."""
+        """Return whether a line is too long; each search skips as far as the longest line goes."""
         reach = longest + 2
         start = -self._line
         while True:
@@ -162,7 +161,7 @@ _GRAVITY: Final = {flaw: place for place, flaw in enumerate(Flaw)}
 
 
 class DotDecoder:
-    """Takes the content of one message off the stream.
+    """Decodes the content of one message, sent with DATA.
 
     Attributes:
         flaw: the gravest thing found unfit so far, or None.
@@ -178,7 +177,7 @@ class DotDecoder:
     _DOT_AT_BEGIN = b"\r\n."
 
     def __init__(self, rules: TextRules = MEND_ALL) -> None:
-        """Begin right after 354."""
+        """Create a decoder for the octets that follow 354."""
         # The 354 stands for the CRLF that a "." at the very beginning must follow.
         self._held = b"\r\n"
         self._skip = 2
@@ -209,7 +208,7 @@ class DotDecoder:
         return data[: end + 2]
 
     def _hold_back(self, data: bytes) -> bytes:
-        """Keep what may be the beginning of the end; return what stands before it."""
+        """Hold back what may be the start of the end mark; return what stands before it."""
         if data[-1:] in b"\r\n.":
             for start in STARTS_OF_END:
                 if data.endswith(start):
@@ -232,7 +231,7 @@ class DotDecoder:
 
 
 class BareNewlineDecoder(DotDecoder):
-    """Takes the content of a peer off the stream for whom any LF ends a line.
+    """Decodes the content of a peer for which any LF ends a line.
 
     For old programs of the site's own, which never send CRLF. A line with nothing but a dot ends
     the content, whichever way the lines end, so a message of theirs must never hold such a line.
@@ -245,7 +244,7 @@ class BareNewlineDecoder(DotDecoder):
     _STARTS_OF_END: Final = (b"\n.\r", b"\n.", b"\n")
 
     def __init__(self, rules: TextRules = MEND_ALL) -> None:
-        """Begin right after 354; bare CRs and LFs are mended, whatever the rules say."""
+        """Create a decoder for the octets after 354; it mends bare CRs and LFs under any rules."""
         super().__init__(rules._replace(refuse_bare_newline=False))
         self._held = b"\n"
         self._skip = 1
@@ -268,7 +267,7 @@ class BareNewlineDecoder(DotDecoder):
 
 
 class ChunkDecoder:
-    """Takes the content of one message off the stream, chunk by chunk.
+    """Decodes the content of one message, sent chunk by chunk with BDAT.
 
     For each chunk call `begin`, then `feed` until `ended`; after the last one call `finish`.
 
@@ -284,7 +283,7 @@ class ChunkDecoder:
     __slots__ = ("_left", "_text", "ended", "flaw", "raw_octets", "rest")
 
     def __init__(self, rules: TextRules = MEND_ALL, binary: bool = False) -> None:
-        """Begin before the first chunk.
+        """Create a decoder for the first chunk and all that follow.
 
         Args:
             rules: for text.
@@ -298,7 +297,7 @@ class ChunkDecoder:
         self.raw_octets = 0
 
     def begin(self, octets: int) -> None:
-        """Begin a chunk of so many octets, from 0 on."""
+        """Start a chunk of this many octets, which may be 0."""
         self._left = octets
         self.ended = octets == 0
         self.rest = b""
@@ -320,7 +319,7 @@ class ChunkDecoder:
         return data
 
     def finish(self) -> bytes:
-        """End the message; return what was held back of it."""
+        """Finish the message; return what was held back of it."""
         if self._text is None:
             return b""
         data = self._text.finish()

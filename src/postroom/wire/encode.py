@@ -6,16 +6,16 @@ controls where the transaction was begun with SMTPUTF8: a CR, LF, NUL or any oth
 raises `LocalViolation` before a single octet is sent, so that no address, parameter, name or
 password can ever become a second command.
 
-`DotEncoder` and `TextEncoder` do the same for content, chunk by chunk. They never mend: what comes
-by SMTP was mended when it came, and here is the last gate. A bare CR, a bare LF or a NUL is
-refused, because some server somewhere takes it for a line end and the rest of the message for
-commands (SMTP smuggling). Dots are stuffed last, after whatever else was done to the content.
+`DotEncoder` and `TextEncoder` do the same for content, chunk by chunk. They never mend: what came
+by SMTP was mended on arrival, and this is the last check. A bare CR, a bare LF or a NUL is refused,
+because some server could read it as a line end and the rest of the message as commands (SMTP
+smuggling). Dots are stuffed last, after whatever else was done to the content.
 
 Who controls the input: addresses and parameters came from a peer and passed its parser; content is
 whatever a peer sent. Both are checked here again, for the next hop trusts us, not them.
 
-Lines of any length are sent as they are, for most hosts take them and folding breaks signatures;
-`FoldingEncoder` is for hosts that refuse them.
+Lines of any length are sent as they are, since most hosts accept them and folding breaks
+signatures; `FoldingEncoder` is for hosts that refuse them.
 """
 
 import base64
@@ -279,7 +279,7 @@ def _parameters(parameters: Mapping[str, str | None]) -> bytes:
 
 
 def _line(octets: bytes, limit: int = COMMAND_LINE_OCTETS, utf8: bool = False) -> bytes:
-    """End a line; the one gate through which every command goes. RFC 5321 s4.5.3.1.4."""
+    """Check a command line and append CRLF; every command passes here. RFC 5321 s4.5.3.1.4."""
     if _printable(octets) is None and not (utf8 and _is_clean_utf8(octets)):
         raise LocalViolation(f"unprintable octet in a command: {octets[:80]!r}")
     if len(octets) > limit - 2:
@@ -296,7 +296,7 @@ def _is_clean_utf8(octets: bytes) -> bool:
 
 
 class TextEncoder:
-    """Lets content through in chunks that is text by the rules of SMTP; for BDAT.
+    """Passes content through in chunks if it is text by the rules of SMTP; for BDAT.
 
     One encoder serves one message: `feed` each chunk, then `finish`. Chunks may be cut anywhere,
     within a CRLF too. All work is done on whole chunks, and a chunk that needs no change is given
@@ -308,11 +308,11 @@ class TextEncoder:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an encoder for one message."""
         self._held = False  # a CR that ended the last chunk waits for its LF
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk of any length.
+        """Check a chunk of any length.
 
         Returns:
             What to send now; a CR at the end is kept until its LF has come.
@@ -331,7 +331,7 @@ class TextEncoder:
         return chunk
 
     def finish(self) -> bytes:
-        """Give what ends the content: nothing.
+        """Return what ends the content: nothing.
 
         Raises:
             LocalViolation: the content ended with a bare CR.
@@ -342,17 +342,17 @@ class TextEncoder:
 
 
 class BinaryEncoder(TextEncoder):
-    """Lets any octets through: for BINARYMIME, which only BDAT can carry. RFC 3030 s3."""
+    """Passes any octets through: for BINARYMIME, which only BDAT can carry. RFC 3030 s3."""
 
     __slots__ = ()
 
     def feed(self, chunk: bytes) -> bytes:
-        """Give a chunk back."""
+        """Return the chunk unchanged."""
         return chunk
 
 
 class DotEncoder(TextEncoder):
-    r"""Makes text ready for DATA: dots stuffed, the end marked.
+    r"""Encodes text for DATA: stuffs dots and adds the final dot.
 
     RFC 5321 s4.5.2, s4.1.1.4, s2.3.8
     """
@@ -360,7 +360,7 @@ class DotEncoder(TextEncoder):
     __slots__ = ("_line_begins",)
 
     def __init__(self) -> None:
-        """Begin at the start of a line."""
+        """Create an encoder for one message."""
         self._held = False
         self._line_begins = True
 
@@ -376,7 +376,7 @@ class DotEncoder(TextEncoder):
         return b"." + chunk if begins and chunk.startswith(b".") else chunk
 
     def finish(self) -> bytes:
-        """Give the end of the content: a CRLF if the last line had none, and the final dot.
+        """Return the end of the content: a CRLF if the last line had none, and the final dot.
 
         Raises:
             LocalViolation: the content ended with a bare CR.
@@ -386,9 +386,9 @@ class DotEncoder(TextEncoder):
 
 
 class FoldingEncoder(TextEncoder):
-    """Folds long lines of text before another encoder makes it ready.
+    """Folds long lines of text before another encoder encodes them.
 
-    So a dot at the start of a line is stuffed after folding, and what folding makes is checked.
+    Folding comes first, so that dots at the start of new lines are stuffed, and its result checked.
 
     RFC 5321 s4.5.3.1.6
     """
@@ -396,7 +396,7 @@ class FoldingEncoder(TextEncoder):
     __slots__ = ("_encoder", "_folder")
 
     def __init__(self, encoder: TextEncoder, longest_line: int) -> None:
-        """Begin at the start of a line.
+        """Create an encoder for one message.
 
         Args:
             encoder: what gets the folded text.

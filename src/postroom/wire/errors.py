@@ -18,7 +18,7 @@ class SyntaxViolation(RemoteViolation):
     """
 
     def __init__(self, reply: Reply) -> None:
-        """Take the reply that the peer is to get."""
+        """Store the reply that the peer is to get."""
         super().__init__(str(reply))
         self.reply = reply
 
@@ -27,7 +27,7 @@ class ReplyViolation(RemoteViolation):
     """A server's answer that is not an SMTP reply; the connection must be closed."""
 
     def __init__(self, what: str, line: bytes) -> None:
-        """Say what was wrong, and keep the start of the line for the log."""
+        """Store what was wrong, and the start of the line for the log."""
         super().__init__(f"{what}: {line[:80]!r}")
         self.line = line
 

@@ -1,17 +1,16 @@
 """Folding long lines of content, for hosts that refuse them.
 
-A line that is longer than the limit goes on in a line that begins with one blank: CRLF and that
-blank are put into it. So a header stays a header (RFC 5322 s2.2.3) and base64 is read as before;
-other text changes a little, and signatures break. Where to cut depends on the
-line alone, never on how it comes in chunks: at the limit, or up to three octets before it, so that
-no character of UTF-8 is cut in two.
+A line that is longer than the limit is split: CRLF and one blank are inserted. A header stays a
+header (RFC 5322 s2.2.3), and base64 decodes to the same octets. Other text changes a little, and
+signatures break. Where to cut depends on the line alone, never on how it comes in chunks: at the
+limit, or up to three octets before it, so that no character of UTF-8 is cut in two.
 
 A line is never held. The folder knows how many octets of it have passed, and holds back at most
 four: a character that may have to move to the next line, or a CR whose LF has not come.
 
-Theory: a chunk is searched by leaps of as many octets as the longest line has, each time for the
-last line end within reach. So a chunk without a long line costs one search for each such leap, and
-is given back without a copy.
+Theory: the search for line ends advances by the length of the longest line, each time to the last
+line end within that distance. So a chunk without a long line costs few searches, and is returned
+without a copy.
 
 Who controls the input: whoever sent the message, every octet.
 """
@@ -48,7 +47,7 @@ class LineFolder:
     __slots__ = ("_column", "_held", "_longest")
 
     def __init__(self, longest_line: int) -> None:
-        """Begin at the start of a line.
+        """Create a folder for one message.
 
         Args:
             longest_line: octets of a line without its CRLF, at least `SHORTEST_LIMIT`.

@@ -1,4 +1,4 @@
-"""From a line to a command, before anyone asks whether it is legal now.
+"""Parses a line to a command; whether the command is legal now is decided elsewhere.
 
 `parse_command` turns a line into one frozen value per verb, or raises `SyntaxViolation` with the
 reply that names what was wrong. Verbs are looked up in a table; nothing that a peer sends ever
@@ -107,7 +107,7 @@ _ATTRIBUTE = re.compile(rb"([A-Za-z]{1,32})=([\x21-\x3c\x3e-\x7e]{1,255})")
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """What a session lets pass, where the standard and the world differ.
+    """Which extensions and deviations a session accepts in commands.
 
     Attributes:
         offered: the extensions that EHLO offered to this peer, keyword to arguments.
@@ -173,7 +173,7 @@ def _without_tabs(line: bytes, syntax: Syntax) -> bytes:
 
 
 def _check_utf8(verb: str, argument: bytes, syntax: Syntax) -> None:
-    """Let an argument beyond printable ASCII pass if it is one that SMTPUTF8 allows.
+    """Check that an argument beyond printable ASCII is one that SMTPUTF8 allows.
 
     RFC 6531 s3.4, s3.5, s3.7.4.2
     """
@@ -290,7 +290,7 @@ def _unusual_path(
 
 
 def _is_parameter(word: bytes, syntax: Syntax) -> bool:
-    """Tell whether a word without brackets is a parameter behind a path that is missing."""
+    """Return whether a word without brackets is a parameter behind a path that is missing."""
     keyword, equals, _ = word.partition(b"=")
     known = keyword.decode("ascii", "replace").upper()
     is_keyword = known in syntax.mail_parameters or known in syntax.rcpt_parameters
@@ -343,7 +343,7 @@ def _question(command: type[Vrfy] | type[Expn]) -> Callable[[bytes, Syntax], Com
 
 
 def _question_in_utf8(argument: bytes) -> bool:
-    """Say whether the last word asks for SMTPUTF8; before it stands a name of any words."""
+    """Return whether the last word asks for SMTPUTF8; before it stands a name of any words."""
     name, _, last = argument.rpartition(b" ")
     return bool(name) and last.upper() == b"SMTPUTF8"
 

@@ -1,4 +1,4 @@
-r"""A view of SMTP in a buffer: what a payload says, read where it lies.
+r"""A view of SMTP in a buffer: the commands, replies and content of a payload, read in place.
 
     >>> layer = SmtpLayer(b"MAIL FROM:<a@b.example> SIZE=100\r\nDATA\r\n")
     >>> layer.command, bytes(layer.mailfrom), layer.params
@@ -7,10 +7,10 @@ r"""A view of SMTP in a buffer: what a payload says, read where it lies.
     (['MAIL', 'DATA'], 'content after DATA')
 
 Theory. A layer covers a payload; its accessors speak of the first command, reply or run of content
-in it, and iterating gives a layer for each, in order. Everything is worked out when it is first
-asked for, and kept, from the same grammar that the server and the client read by: `stream` cuts,
-`commands` and `replies` parse. Reading never raises, whatever the octets are: what is malformed is
-in `errors`.
+in it, and iterating gives a layer for each, in order. Every value is computed when it is first
+read, and kept. The grammar is that of the server and the client: `stream` cuts, `grammar` and
+`reply_reader` parse. Reading never raises, whatever the octets are; `errors` names what is
+malformed.
 
 Ownership. The buffer is the caller's and is never copied. Octets (`raw`, `args`, `mailfrom`,
 `rcptto`, `reply_text`, `content`) come as slices, memoryviews that are good as long as the buffer
@@ -18,9 +18,10 @@ is; a `bytearray` cannot be resized while they live, and if it changes, what was
 as it was read. Words of the protocol (`command`,
 `enhanced_code`, the names in `params` and `keywords`) are str, numbers int. `parsed` copies.
 
-A segment need not begin or end where a command does. What came before is told by ``state``, what
-follows is said by `state_after`; `is_complete` is False for the last thing in a payload if it goes
-on in the next one. `postroom.capture` puts segments together and keeps the state of both sides.
+A segment need not begin or end where a command does. The parameter ``state`` describes what came
+before, `state_after` what follows; `is_complete` is False for the last message of a payload if it
+continues in the next one. `postroom.capture` puts segments together and keeps the state of both
+sides.
 
 Who controls the input: whoever wrote the traffic, every octet.
 """
@@ -41,7 +42,7 @@ from postroom.wire.grammar import (
     parse_command,
 )
 from postroom.wire.line_ends import only_crlf
-from postroom.wire.offers import capabilities_of
+from postroom.wire.offers import host_capabilities
 from postroom.wire.once import computed_once
 from postroom.wire.parameters import MAIL_PARAMETERS, PARAMETER, RCPT_PARAMETERS, Parameter
 from postroom.wire.replies import ENHANCED, Reply
@@ -91,9 +92,9 @@ _base64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 
 
 class SmtpLayer:
-    """What one side says in one payload, or one message of it.
+    """A view of what one side sends in one payload, or of one message of it.
 
-    Equal things are said of equal octets however they are held: bytes, bytearray or memoryview.
+    The result is the same for bytes, bytearray and memoryview.
 
     RFC 5321 s4.1, s4.2
     """
@@ -108,7 +109,7 @@ class SmtpLayer:
         is_response: bool | None = None,
         state: StreamState | None = None,
     ) -> None:
-        """Look at a payload.
+        """Create a view of a payload.
 
         Args:
             buffer: what was captured, or is about to be sent.
@@ -125,7 +126,7 @@ class SmtpLayer:
 
     @classmethod
     def of_piece(cls, view: memoryview, piece: Piece, state: StreamState) -> "SmtpLayer":
-        """Look at one piece that `stream.cut` gave of a view, in the state in which it was cut."""
+        """Return a view of one piece that `stream.cut` found, in the state in which it was cut."""
         layer = cls.__new__(cls)
         layer._buffer = view
         layer._piece = piece
@@ -133,7 +134,7 @@ class SmtpLayer:
         return layer
 
     def __iter__(self) -> Iterator["SmtpLayer"]:
-        """Give each command, reply or run of content as a layer of its own."""
+        """Yield each command, reply or run of content as a layer of its own."""
         if self._piece is not None:
             yield self
             return
@@ -145,7 +146,7 @@ class SmtpLayer:
 
     @computed_once
     def state_after(self) -> StreamState:
-        """What this side says next, as far as one side alone can tell."""
+        """What this side sends next, as far as one side alone shows it."""
         state = self._state
         for each in self:
             state = each._first.after
@@ -162,7 +163,7 @@ class SmtpLayer:
         return Piece(self._state.mode, 0, 0, False, self._state)
 
     def _span(self) -> tuple[int, int]:
-        """Give the first line without its end."""
+        """Return the place of the first line, without its end."""
         piece = self._first
         end = piece.end
         if piece.mode is Mode.REPLIES:
@@ -171,12 +172,12 @@ class SmtpLayer:
 
     @property
     def mode(self) -> Mode:
-        """What the first message is."""
+        """The kind of the first message."""
         return self._first.mode
 
     @property
     def is_complete(self) -> bool:
-        """False if the message goes on behind this payload."""
+        """True if the message ends within this payload."""
         return self._first.complete
 
     @computed_once
@@ -210,7 +211,7 @@ class SmtpLayer:
 
     @computed_once
     def args(self) -> memoryview | None:
-        """What follows the verb, without the blank before it and without the line end."""
+        """The argument behind the verb, without the blank before it and without the line end."""
         piece = self._first
         if piece.mode is not Mode.COMMANDS:
             return None
@@ -283,7 +284,7 @@ class SmtpLayer:
 
     @computed_once
     def _read(self) -> Command | Reply | str | None:
-        """Parse the first message; gives the error's text if that fails."""
+        """Parse the first message; return the error's text if that fails."""
         piece = self._first
         if not piece.complete:
             return None
@@ -307,7 +308,7 @@ class SmtpLayer:
         return reply if reply is not None else "a reply that is not finished"
 
     def _lines(self) -> Iterator[tuple[int, int]]:
-        """Give the lines of the first message, without their ends."""
+        """Yield the places of the first message's lines, without their ends."""
         piece = self._first
         at = piece.start
         while at < piece.end:
@@ -331,7 +332,7 @@ class SmtpLayer:
 
     @computed_once
     def reply_text(self) -> tuple[memoryview, ...] | None:
-        """All lines of a reply, without code, enhanced code and line end."""
+        """The lines of a reply, without code, enhanced code and line end."""
         if self.reply_code is None:
             return None
         enhanced = self.enhanced_code
@@ -345,18 +346,18 @@ class SmtpLayer:
 
     @computed_once
     def keywords(self) -> Mapping[str, str]:
-        """What a positive reply to EHLO offers: keyword in upper case to its parameters.
+        """The extensions of a positive reply to EHLO: keyword in upper case to parameters.
 
         One side alone does not tell which reply answers EHLO: any 250 of several lines is read so.
         """
         if self.reply_code != REPLY_OK:
             return {}
         parsed = self.parsed
-        return capabilities_of(parsed).extensions if isinstance(parsed, Reply) else {}
+        return host_capabilities(parsed).extensions if isinstance(parsed, Reply) else {}
 
     @computed_once
     def content(self) -> memoryview | None:
-        """Octets of a message as sent, dots still stuffed, the final dot left out."""
+        """The content of a message as sent: dots still stuffed, the final dot left out."""
         piece = self._first
         if piece.mode is Mode.CHUNK:
             return self._buffer[piece.start : piece.end]
@@ -373,7 +374,7 @@ class SmtpLayer:
 
     @computed_once
     def errors(self) -> tuple[str, ...]:
-        """What is wrong with the first message, in words; empty if nothing is."""
+        """The faults of the first message, in words; empty if there are none."""
         piece = self._first
         if piece.mode is Mode.CONTENT:
             return tuple(self._wrong_in_content())
@@ -409,7 +410,7 @@ class SmtpLayer:
             yield dot_violation(dot)
 
     def summary(self) -> str:
-        """Give one printable line; what follows AUTH and its mechanism is left out."""
+        """Return one printable line; what follows AUTH and its mechanism is left out."""
         piece = self._first
         if piece.mode in (Mode.CONTENT, Mode.CHUNK, Mode.TLS, Mode.RESPONSE):
             return f"SMTP {piece.mode.value}, {piece.end - piece.start} octets"
@@ -426,11 +427,11 @@ class SmtpLayer:
         return f"SMTP C: {printable(self._buffer[start:end])}"
 
     def fields(self) -> dict[str, Any]:
-        """Give every field of `SMTP_FIELD_NAMES`, None or empty where the message has none."""
+        """Return every field of `SMTP_FIELD_NAMES`, None or empty where the message has none."""
         return {name: getattr(self, name) for name in SMTP_FIELD_NAMES}
 
     def get_field(self, name: str) -> Any:
-        """Give a field by its name.
+        """Return a field by its name.
 
         Raises:
             KeyError: `SMTP_FIELD_NAMES` has no such name.
@@ -440,7 +441,7 @@ class SmtpLayer:
         return getattr(self, name)
 
     def __bytes__(self) -> bytes:
-        """Copy `raw`."""
+        """Return a copy of `raw`."""
         return bytes(self.raw)
 
     def __repr__(self) -> str:
@@ -450,7 +451,7 @@ class SmtpLayer:
 def _meaning(
     table: Mapping[str, Parameter[Any]], name: bytes, octets: bytes | None
 ) -> tuple[str, Any]:
-    """Give a parameter's keyword, and the meaning of its value."""
+    """Return a parameter's keyword, and the meaning of its value."""
     keyword = name.decode("ascii").upper()
     value = octets.decode("utf-8", "backslashreplace") if octets is not None else None
     try:
@@ -467,12 +468,12 @@ def _octets_of(buffer: Buffer) -> memoryview:
 
 
 def _without_half_crlf(octets: bytes | memoryview, piece: Piece) -> bytes | memoryview:
-    """Leave out a CR at the end of the payload, whose LF the next one may begin with."""
+    """Return octets without a CR at the end of the payload, whose LF may be in the next one."""
     return octets[:-1] if octets[-1:] == b"\r" and not piece.complete else octets
 
 
 def is_smtp_payload(buf: Buffer) -> bool:
-    """Tell whether octets begin as a line of SMTP does: with a known verb, or as a reply.
+    """Return whether octets start like a line of SMTP: with a known verb, or as a reply.
 
     A beginning of either is not enough, a line end is not asked for.
 
@@ -485,7 +486,7 @@ def is_smtp_payload(buf: Buffer) -> bool:
 
 
 def smtp_show_fields(layer: SmtpLayer) -> str:
-    """Give the fields that a message has, one printable line each.
+    """Return the fields that a message has, one printable line each.
 
     Nothing is hidden: what follows AUTH is shown as it was sent.
     """
@@ -507,11 +508,11 @@ def _shown(value: Any) -> str:
 
 
 def dot_violation(dot: bytes) -> str:
-    """Say what is wrong with a dot that `stream.lone_dots` gave."""
+    """Return what is wrong with a dot that `stream.lone_dots` found."""
     return f"{dot!r} in the content, which some servers take for its end"
 
 
 def printable(octets: Buffer) -> str:
-    """Give octets as text that a terminal can be shown, every other one escaped."""
+    """Return octets as printable text, with all others escaped."""
     text = bytes(octets).decode("ascii", "backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

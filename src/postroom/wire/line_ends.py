@@ -1,9 +1,9 @@
 """Whether octets hold any line end but CRLF.
 
-The question is asked of every octet of content, on its way in and on its way out, so its price is
-the price of large messages. The standard library has one scanner that answers it in a single pass
-in C: the decoder behind universal newlines, which notes the kinds of line end that it meets. It
-takes a third of the time of counting CRs, LFs and CRLFs, and a thirtieth of a regular expression's
+Every octet of content is scanned on its way in and on its way out, so this scan decides the cost of
+large messages. The standard library has one scanner that answers it in a single pass in C: the
+decoder behind universal newlines, which notes the kinds of line end that it meets. It takes a third
+of the time of counting CRs, LFs and CRLFs, and a thirtieth of a regular expression's
 (`tests/bench/wire.py`).
 """
 
@@ -11,7 +11,7 @@ from io import IncrementalNewlineDecoder
 
 
 def only_crlf(octets: bytes | memoryview) -> bool:
-    """Tell whether every CR and every LF stands in a CRLF.
+    """Return whether every CR and every LF stands in a CRLF.
 
     A CR at the end, whose LF may come in the next chunk, counts as bare.
 

@@ -1,7 +1,7 @@
 """What a server offers: its reply to EHLO, or LHLO, as a client reads it.
 
-Who controls the input: the remote server. A line or a number that is none is passed over, for a
-host that cannot write its limits may take mail all the same.
+Who controls the input: the remote server. A malformed line or number is skipped: a host that cannot
+write its limits may accept mail all the same.
 """
 
 import re
@@ -24,7 +24,7 @@ _LIMIT_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """How much a host takes before it refuses; 0 for what it does not say.
+    """How much a host accepts before it refuses; 0 for what it does not state.
 
     Attributes:
         messages: MAIL commands in one session.
@@ -43,8 +43,8 @@ NO_LIMITS: Final = HostLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the last EHLO offered.
+class HostCapabilities:
+    """What a host offered in reply to the last EHLO.
 
     Attributes:
         extensions: keyword in upper case to its parameters, in one string.
@@ -57,7 +57,7 @@ class Capabilities:
     limits: HostLimits = NO_LIMITS
 
     def __contains__(self, keyword: str) -> bool:
-        """Tell whether an extension was offered; the keyword in upper case."""
+        """Return whether an extension was offered; the keyword must be in upper case."""
         return keyword in self.extensions
 
     @property
@@ -80,22 +80,22 @@ class Capabilities:
         return int(words[0]) if words and _NUMBER.fullmatch(words[0]) else 0
 
 
-NO_CAPABILITIES: Final = Capabilities()
+NO_HOST_CAPABILITIES: Final = HostCapabilities()
 
 
-def capabilities_of(reply: Reply) -> Capabilities:
-    """Read the reply to EHLO; a line that is no keyword is passed over.
+def host_capabilities(reply: Reply) -> HostCapabilities:
+    """Parse the reply to EHLO; a line that is no keyword is skipped.
 
     RFC 5321 s4.1.1.1; RFC 9422 s3
     """
     matches = (_EHLO_LINE.fullmatch(line.rstrip(" ")) for line in reply.text[1:])
     extensions = {match[1].upper(): match[2] or "" for match in matches if match}
     limits = extensions.get("LIMITS")
-    return Capabilities(extensions, read_limits(limits) if limits else NO_LIMITS)
+    return HostCapabilities(extensions, read_limits(limits) if limits else NO_LIMITS)
 
 
 def read_limits(text: str) -> HostLimits:
-    """Read the parameters of LIMITS.
+    """Parse the parameters of LIMITS.
 
     The whole is ignored if it breaks the grammar, a limit alone if its value is no number.
 

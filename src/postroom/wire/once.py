@@ -17,7 +17,7 @@ class computed_once(Generic[_T]):  # noqa: N801 - used like `property`
     """
 
     def __init__(self, compute: Callable[[Any], _T]) -> None:
-        """Take the method that computes the value."""
+        """Store the method that computes the value."""
         self._compute = compute
         self._name = compute.__name__
         self.__doc__ = compute.__doc__

@@ -28,7 +28,7 @@ _NOWHERE: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Parameter(Generic[_Meaning]):
-    """What the table knows of one parameter.
+    """One entry of the table of parameters.
 
     Attributes:
         keyword: in upper case.
@@ -45,7 +45,7 @@ class Parameter(Generic[_Meaning]):
     enhanced: str = "5.5.4"
 
     def of(self, parameters: Mapping[str, str | None]) -> _Meaning | None:
-        """Give the meaning of the parameter in a command; None if it was not given.
+        """Return the meaning of the parameter in a command; None if it was not given.
 
         Raises:
             ValueError: the value is none; not with the parameters of a command that was parsed.
@@ -91,7 +91,7 @@ RCPT_PARAMETERS: Final[Mapping[str, Parameter[Any]]] = {
 def parse_parameters(
     octets: bytes, known: Mapping[str, Parameter[Any]], offered: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Read the parameters after a path.
+    """Parse the parameters after a path.
 
     Args:
         octets: what follows the path, without the space before the first parameter; ASCII, or
@@ -129,7 +129,7 @@ def parse_parameters(
 def _value(
     parameter: Parameter[Any], word: bytes, octets: bytes | None, offered: Mapping[str, str]
 ) -> str | None:
-    """Give a value as it came, once it is known to be one."""
+    """Return a value as it came, after checking it."""
     value = octets.decode("utf-8") if octets is not None else None
     try:
         parameter.read(value)

@@ -5,15 +5,15 @@ A `Mailbox` is a value. It holds the local part *without* its quoting, so that `
 of the envelope are octets from socket to disk: no header parser, no RFC 2047 decoding and no
 Unicode folding ever touches them.
 
-An internationalised mailbox (RFC 6531) holds UTF-8. Its local part is whatever its host says, octet
+An internationalised mailbox (RFC 6531) holds UTF-8. Its local part is defined by its host, octet
 for octet. Its domain may have U-labels, of which only those are let in that mean one thing: what
 compatibility folding would change (a full-width letter, the Kelvin sign) is refused, so that no
 character ever turns into an ASCII one that it resembles. Between U-labels and A-labels nothing is
-converted here: whoever asks DNS does that.
+converted here: the DNS look-up does that.
 
 A mailbox that breaks the grammar in a way that is tolerated is matched against wider patterns, but
-only after the grammar's own have failed. `tolerance.ALL` is the default: what was accepted once
-must stay readable. Only a session passes less.
+only after the grammar's own have failed. `tolerance.ALL` is the default, so that what was accepted
+once stays readable. Only a session passes fewer tolerances.
 
 The patterns are linear: every repetition is over a character class that the next item cannot
 begin with, or is bounded; and a path is at most 256 octets long before it gets here.
@@ -123,7 +123,7 @@ class Mailbox:
 
     @property
     def is_ascii(self) -> bool:
-        """False if it can be sent only where SMTPUTF8 is offered."""
+        """True if it can be sent without SMTPUTF8."""
         return self.local_part.isascii() and self.domain.isascii()
 
     @property
@@ -143,14 +143,14 @@ class Mailbox:
             return ""
 
     def __bytes__(self) -> bytes:
-        """Give the mailbox as it is sent, quoted where it has to be."""
+        """Return the mailbox as it is sent, quoted where it has to be."""
         local = self.local_part
         if _UNQUOTED.fullmatch(local) is None:
             local = b'"' + re.sub(rb'(["\\])', rb"\\\1", local) + b'"'
         return local + b"@" + self.domain if self.domain else local
 
     def __str__(self) -> str:
-        """Give the mailbox as text, for logs and messages; what cannot be seen is escaped."""
+        """Return the mailbox as text, for logs and messages; invisible characters are escaped."""
         text = bytes(self).decode("utf-8", "backslashreplace")
         if text.isprintable():
             return text
@@ -374,8 +374,20 @@ def _parse_unusual_path(inner: bytes, tolerate: Tolerances, postmaster: bool) ->
     return parse_mailbox(inner, tolerate)
 
 
+def is_domain(name: str) -> bool:
+    """Check whether DNS may know a host or a domain by a name, in ASCII without a final dot.
+
+    Names with underscores exist, and names with hyphens at the ends of labels, though the grammar
+    of SMTP has none.
+
+    RFC 1035 s2.3.4; RFC 2181 s11
+    """
+    octets = name.encode("ascii", "replace")
+    return len(octets) <= DOMAIN_OCTETS and TOLERATED_DOMAIN.fullmatch(octets) is not None
+
+
 def is_host_name(octets: bytes) -> bool:
-    """Tell whether octets are a domain or an address literal, as a host should name itself.
+    """Return whether octets are a domain or an address literal, the proper name of a host.
 
     Underscores and a dot at the end pass: hosts do send them, and nothing is decided by them.
 
@@ -432,7 +444,7 @@ def mailbox(text: str) -> Mailbox:
 
 
 def _what_is_wrong(octets: bytes) -> str:
-    """Name the first thing that a reader of the reply can mend."""
+    """Return the first fault that a reader of the reply can mend."""
     if not octets:
         return "empty address"
     at = octets.rfind(b"@")

@@ -1,4 +1,4 @@
-r"""The header in which a proxy tells whom it speaks for: PROXY protocol, versions 1 and 2.
+r"""The header in which a proxy names its client: PROXY protocol, versions 1 and 2.
 
 Version 1 is a line of at most 107 octets:
 
@@ -11,12 +11,12 @@ length of the rest; then addresses by family, and after them type-length-value f
     "\r\n\r\n\0\r\nQUIT\n" version command family transport length(2)
         addresses *( type length(2) value )
 
-LOCAL (version 2) and UNKNOWN (version 1) say nothing of a client: the proxy speaks for itself, to
-see whether we live. The fields are checked for their lengths and else passed over.
+LOCAL (version 2) and UNKNOWN (version 1) name no client: the proxy connects for itself, as for a
+health check. The lengths of the fields are checked; their contents are ignored.
 
-The reader takes octets as they come and decides as soon as it can: an octet that no header begins
-with is refused at once, whatever may follow. Numbers are plain decimals, addresses of their family
-in full; what is odd is refused and not guessed.
+The reader accepts octets as they come and decides as soon as it can: an octet that cannot start a
+header is refused at once. Numbers are plain decimals, and addresses are of the named family, in
+full. Anything else is refused, not guessed.
 
 Who controls the input: a proxy that the administrator listed, or whoever can pretend to be there.
 
@@ -45,12 +45,12 @@ _V1_LINE: Final = re.compile(
 
 
 class ProxyError(ValueError):
-    """What came is no header, or one that cannot be meant."""
+    """The octets are no PROXY header, or a malformed one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What a header says.
+    """The contents of a header.
 
     Attributes:
         client: the client's IP address (IPv4-mapped IPv6 unmapped), ``"unix"`` for one of the
@@ -72,11 +72,11 @@ class ProxyReader:
     __slots__ = ("_octets",)
 
     def __init__(self) -> None:
-        """Begin before the first octet."""
+        """Create a reader for one header."""
         self._octets = b""
 
     def feed(self, data: bytes) -> ProxyHeader | None:
-        """Take octets.
+        """Accept octets, cut anywhere.
 
         Returns:
             The header, or None if more octets are wanted.
@@ -158,7 +158,7 @@ def _text(address: IPv4Address | IPv6Address) -> str:
 
 
 def _check_fields(fields: bytes) -> None:
-    """See that type-length-value fields fill the header to its very end."""
+    """Check that type-length-value fields fill the header exactly."""
     at = 0
     while at < len(fields):
         if at + 3 > len(fields):

@@ -2,8 +2,8 @@
 
 A `Reply` is an immutable value that knows its own bytes. The constant replies of the server are
 module-level values and are rendered once; only a reply whose text is made on the spot is rendered
-on the path of a command. Rendering is where the rules of the wire are kept, whatever text comes
-in: no CR, LF, NUL or other control octet, no line over 512 octets.
+on the path of a command. Rendering enforces the rules of the wire on any text: no CR, LF, NUL or
+other control octet, no line over 512 octets.
 
 Who controls the input: the server's own text, which may quote a peer's octets.
 """
@@ -65,7 +65,7 @@ class Reply:
         return 400 <= self.code < 500
 
     def __str__(self) -> str:
-        """Give the reply on one line, as logs and bounces show it."""
+        """Return the reply on one line, as logs and bounces show it."""
         words = [str(self.code), self.enhanced or "", " ".join(self.text)]
         return " ".join(word for word in words if word)
 

@@ -20,15 +20,15 @@ _enhanced = re.compile(ENHANCED)
 class ReplyReader:
     """Reads replies, line by line, as a client.
 
-    Bad input is said to be bad at once: a line without a code, a code that changes within a reply,
-    a NUL or a bare CR, more lines or octets than a server has any reason to send. The connection is
-    of no use after that, for nothing tells which reply belongs to which command.
+    Bad input is refused at once: a line without a code, a code that changes within a reply, a NUL
+    or a bare CR, more lines or octets than a server has any reason to send. The connection is
+    useless after that: no reply can be matched with its command.
 
     RFC 5321 s4.2, s4.2.1
     """
 
     def __init__(self, max_lines: int = 100, max_octets: int = 32_768) -> None:
-        """Begin before a reply; the limits hold for one reply."""
+        """Create a reader; the limits hold for one reply."""
         self._max_lines = max_lines
         self._max_octets = max_octets
         self._lines: list[str] = []
@@ -41,7 +41,7 @@ class ReplyReader:
         return bool(self._lines)
 
     def feed(self, line: bytes) -> Reply | None:
-        """Take one line, without its CRLF.
+        """Accept one line, without its CRLF.
 
         Returns:
             The reply if this was its last line, else None.
@@ -67,7 +67,7 @@ class ReplyReader:
 
 
 def _with_enhanced(code: int, lines: list[str]) -> Reply:
-    """Take the enhanced code off the lines if the first has one of the right class."""
+    """Return the reply, its enhanced code split off if the first line has one of its class."""
     match = _enhanced.match(lines[0])
     if match is None or match[1][0] != str(code)[0]:
         return Reply(code, tuple(lines))

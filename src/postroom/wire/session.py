@@ -1,8 +1,8 @@
-"""A server session: which command may come now, and what the peer hears.
+"""A server session: which command may come now, and how it is answered.
 
-The law of this file is *one verdict per command, in order*. `ServerSession.receive` takes a line
-and leaves the session paused; only `answer` takes it on. Whoever drives it cannot run ahead of a
-verdict that is late, so no reply can overtake another, however slow a policy or a disk is.
+The law of this file is *one verdict per command, in order*. `ServerSession.receive` accepts a line
+and leaves the session paused; only `answer` resumes it. The caller cannot run ahead of a late
+verdict, so no reply can overtake another, however slow a policy or a disk is.
 
 The session owns no transport, no clock and no envelope. It says what its `phase` is; an envelope is
 open exactly while the phase is one of `state.IN_TRANSACTION`.
@@ -74,7 +74,7 @@ _LOST_COUNT: Final = "BDAT ?"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a session offers now, and what it asks for before mail may flow.
+    """What a session offers now, and what it requires before it accepts mail.
 
     EHLO's reply and the legality of AUTH and STARTTLS both come from `extensions`, so that what is
     announced and what works are one thing.
@@ -126,7 +126,7 @@ class Capabilities:
 
     @cached_property
     def syntax(self) -> Syntax:
-        """What commands may be after EHLO."""
+        """The syntax of commands after EHLO."""
         return Syntax(
             self.extensions,
             self.tolerate,
@@ -149,7 +149,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A BDAT command, whose octets have to be taken off the stream before it is answered.
+    """A BDAT command, whose octets must be read before it is answered.
 
     Attributes:
         octets: how many.
@@ -166,7 +166,7 @@ class Chunk:
 
 
 class ServerSession:
-    """The meaning of one session, from the greeting on, or from a TLS handshake on.
+    """The state of one session, from the greeting or from a TLS handshake on.
 
     Attributes:
         phase: where the session stands.
@@ -186,7 +186,7 @@ class ServerSession:
     )
 
     def __init__(self, capabilities: Capabilities, phase: Phase = Phase.GREETING) -> None:
-        """Begin in GREETING, or in HELLO after STARTTLS."""
+        """Create a session: in GREETING, or in HELLO after STARTTLS."""
         self._pending: str | None = None
         self._mail: Mail | None = None
         self.extended = self.content_after_refusal = False
@@ -197,7 +197,7 @@ class ServerSession:
         self.offer(capabilities)
 
     def offer(self, capabilities: Capabilities) -> None:
-        """Change what is offered from now on, as when a client has logged in."""
+        """Replace what is offered from now on, as when a client has logged in."""
         self.capabilities = capabilities
         # Without EHLO nothing was offered, so no parameter exists.
         self._syntax = (
@@ -205,7 +205,7 @@ class ServerSession:
         )
 
     def greet(self, greeting: Reply) -> bytes:
-        """Give the octets of the greeting; a negative one leaves the peer only QUIT.
+        """Return the octets of the greeting; after a negative one only QUIT is allowed.
 
         RFC 5321 s3.1
         """
@@ -213,7 +213,7 @@ class ServerSession:
         return greeting.wire
 
     def receive(self, line: bytes) -> Command | Response | Chunk | Reply:
-        """Take a line; the session is then paused until `answer`.
+        """Parse and check a line; the session is then paused until `answer`.
 
         Args:
             line: without its CRLF, its length already bounded.
@@ -253,7 +253,7 @@ class ServerSession:
         return command
 
     def _misread(self, line: bytes, refusal: Reply) -> Reply:
-        """Refuse what could not be read.
+        """Return the refusal of a line that could not be parsed.
 
         A chunk whose length nobody knows cannot be told from the commands after it: the end.
         """
@@ -267,7 +267,7 @@ class ServerSession:
         return refusal
 
     def _refusal(self, verb: str) -> Reply | None:
-        """Say what is against a command that is well formed; None if it may come now."""
+        """Return the refusal of a well-formed command; None if it may come now."""
         barred = self.capabilities.barred.get(verb)
         if barred is not None and self.phase is not Phase.TURNED_AWAY:
             return barred
@@ -291,7 +291,7 @@ class ServerSession:
         return self._syntax.offered
 
     def _receive_chunk(self, command: Bdat, refusal: Reply | None) -> Chunk | Reply:
-        """Take BDAT; where it is not offered its octets are nobody's."""
+        """Return the chunk of a BDAT; where CHUNKING is not offered, only the refusal."""
         if refusal is None:
             self._pending = LAST_CHUNK if command.last else "BDAT"
         elif "CHUNKING" not in self._syntax.offered:
@@ -299,7 +299,7 @@ class ServerSession:
         return Chunk(command.octets, command.last, refusal)
 
     def receive_too_long(self, line: bytes) -> Reply:
-        """Take note of a line longer than any may be; as `receive` when it refuses.
+        """Refuse a line that is longer than allowed, as `receive` refuses one.
 
         Args:
             line: the line, or its beginning.
@@ -316,13 +316,13 @@ class ServerSession:
         return RESPONSE_TOO_LONG if line[:5].upper() == b"AUTH " else LINE_TOO_LONG
 
     def end_of_content(self) -> None:
-        """Take note that the content ended; the session is paused until `answer`."""
+        """Record that the content ended; the session is paused until `answer`."""
         if self._pending is not None or self.phase is not Phase.CONTENT:
             raise LocalViolation("no content was under way")
         self._pending, self.verb = END_OF_CONTENT, ""
 
     def answer(self, verdict: Reply) -> bytes:
-        """Give the verdict on what was received last, and go on.
+        """Apply the verdict on what was received last, and continue.
 
         Returns:
             The octets to send.

@@ -10,8 +10,8 @@ The machine has two inputs: *a command arrived* and *we replied*. `STEPS` answer
 and a verb it holds either a `Reply`, when the command is out of place there, or the `Phase` that a
 positive reply to it leads to. A negative reply leaves the phase as it is (RFC 5321 s4.1.4), with
 the exceptions that stand in the table's second half, `AFTER_FAILURE`: the end of the content closes
-the transaction whatever we say to it, a failed authentication is over, and after a chunk that was
-refused nothing but a new beginning helps.
+the transaction whatever the reply, a failed authentication is over, and after a refused chunk only
+RSET or a new greeting is legal.
 
 Two replies lead elsewhere than their verb says, since they ask for more: 354 and 334
 (`INTERMEDIATE`).
@@ -24,20 +24,20 @@ Between a command and the reply to it nothing else can happen: see `session.Serv
         v                              v  |                                                    |
     TURNED_AWAY                    CHALLENGE           READY <------------ end of content -----+
 
-BDAT takes another way from RECIPIENTS (RFC 3030 s2). Its chunks leave the phase alone until they
-are answered; the last one is another input than those before it.
+BDAT takes another way from RECIPIENTS (RFC 3030 s2). A chunk changes the phase only when it is
+answered; the last chunk is an input of its own.
 
     RECIPIENTS --BDAT--> CHUNKS --BDAT--> CHUNKS --BDAT LAST--> READY
         any chunk but the last that is refused --> BROKEN --RSET, EHLO--> READY
 
 STARTTLS leads to HANDSHAKE from anywhere after EHLO, and from there to no phase at all: the session
-object is thrown away and a new one begins in HELLO. What was said in clear text cannot be kept by
-mistake (RFC 3207 s4.2). XCLIENT leads to RESTART in the same way, and a new session begins with its
-greeting. LHLO is the EHLO of LMTP, and each is barred where the other is spoken. QUIT leads to
+object is dropped and a new one starts in HELLO. So nothing that was sent in clear text can be kept
+by mistake (RFC 3207 s4.2). XCLIENT leads to RESTART in the same way, and a new session starts with
+its greeting. LHLO is the EHLO of LMTP; where one is spoken, the other is barred. QUIT leads to
 CLOSED from everywhere.
 
-A session that tolerates a missing greeting goes by `STEPS_WITHOUT_GREETING`, where MAIL and
-STARTTLS are legal in HELLO, too.
+A session that tolerates a missing greeting uses `STEPS_WITHOUT_GREETING`, where MAIL and STARTTLS
+are legal in HELLO, too.
 """
 
 from enum import Enum
@@ -47,7 +47,7 @@ from postroom.wire.replies import Reply, reply
 
 
 class Phase(Enum):
-    """Where a session stands."""
+    """The phase of a session: it decides which commands are legal."""
 
     GREETING = "before the greeting"
     TURNED_AWAY = "after a 554 greeting"
@@ -92,7 +92,7 @@ _VERBS: Final = (
 
 
 def _anywhere(here: Phase) -> dict[str, Phase | Reply]:
-    """Give the verbs that are legal wherever commands are: RFC 5321 s4.1.4."""
+    """Return the verbs that are legal wherever commands are. RFC 5321 s4.1.4."""
     return {**dict.fromkeys(("NOOP", "HELP", "VRFY", "EXPN"), here), "QUIT": Phase.CLOSED}
 
 

@@ -1,14 +1,14 @@
-"""Where one thing ends and the next begins in what one side of a session says.
+"""Cuts what one side of a session sends into commands, replies and content.
 
 Theory. A side's octets are commands, replies, answers within AUTH, content after DATA, chunks after
-BDAT, or TLS; which of these comes next follows from what came before. So a *state* goes along:
-`cut` is given octets, a place in them and the state there, and gives the one *piece* that begins at
-that place, with the state behind it. Nothing is copied, and nothing is ever refused: a reader of
-captured traffic has nobody to refuse it to. What is wrong with a piece is said by `layer`.
+BDAT, or TLS; which of these comes next follows from what came before. So a *state* goes along.
+`cut` gets octets, a place in them and the state there; it returns the one *piece* that starts at
+that place, with the state behind it. Nothing is copied, and nothing is ever refused: captured
+traffic has no peer to whom a refusal could be sent. `layer` names the faults of a piece.
 
-One side alone does not tell everything: whether DATA was answered with 354, say, or AUTH with 334.
-The state behind a command is the likely one, as after a positive answer. Whoever hears the other
-side too gives the true one with the next call.
+One side alone does not show everything: whether DATA was answered with 354, say, or AUTH with 334.
+The state behind a command is the likely one, as after a positive answer. A caller that sees the
+other side too passes the true state with the next call.
 
 Lines end at LF here, with or without a CR before it, for what a sloppy server took for a command is
 worth reading; that the CR was missing is a flaw. Content ends at CRLF "." CRLF alone.
@@ -27,7 +27,7 @@ from postroom.wire.verbs import CMD_AUTH, CMD_BDAT, CMD_DATA, CMD_STARTTLS, SMTP
 
 
 class Mode(Enum):
-    """What octets are, or what comes next."""
+    """The kind of a piece, or of what comes next."""
 
     COMMANDS = "commands"
     REPLIES = "replies"
@@ -42,7 +42,7 @@ class Mode(Enum):
 
 
 class StreamState(NamedTuple):
-    """What the octets of one side are from here on.
+    """How the octets of one side are to be read from here on.
 
     Attributes:
         mode: what comes next.
@@ -66,7 +66,7 @@ _AFTER_RESPONSE: Final = StreamState(Mode.RESPONSE_OR_COMMAND)
 
 
 def in_chunk(octets_left: int) -> StreamState:
-    """Give the state within a chunk of BDAT. RFC 3030 s2."""
+    """Return the state within a chunk of BDAT. RFC 3030 s2."""
     return StreamState(Mode.CHUNK, octets_left) if octets_left else IN_COMMANDS
 
 
@@ -109,7 +109,7 @@ _known: Final = {verb.encode("ascii"): verb for verb in SMTP_COMMANDS}
 
 
 def cut(view: memoryview, at: int, state: StreamState) -> Piece:
-    """Give the piece that begins at a place.
+    """Return the piece that begins at a place.
 
     Args:
         view: what one side said.
@@ -122,13 +122,13 @@ def cut(view: memoryview, at: int, state: StreamState) -> Piece:
 
 
 def verb_at(view: memoryview, at: int) -> str | None:
-    """Give the verb that a line begins with, None if it is none that `SMTP_COMMANDS` has."""
+    """Return the verb that a line begins with; None if `SMTP_COMMANDS` does not have it."""
     match = VERB.match(view, at, at + 10)
     return _known.get(match[1].upper()) if match is not None else None
 
 
 def lone_dots(octets: bytes, end: int, start: int = 0) -> list[bytes]:
-    """Give the dots that stand alone on what somebody takes for a line, with its ends.
+    """Return the dots that stand alone on a line by any notion of line ends, with those ends.
 
     All but CRLF "." CRLF are content, and some servers take some of them for the end of it.
 
@@ -144,7 +144,7 @@ def lone_dots(octets: bytes, end: int, start: int = 0) -> list[bytes]:
 
 
 def line_end(view: memoryview, at: int, end: int) -> int:
-    """Give the place of a line's end: that of its CRLF, its LF, or `end` if it has neither."""
+    """Return the place of a line's CRLF or LF, or `end` if it has neither."""
     if end > at and view[end - 1] == 0x0A:
         end -= 1
         if end > at and view[end - 1] == 0x0D:
@@ -153,13 +153,13 @@ def line_end(view: memoryview, at: int, end: int) -> int:
 
 
 def next_line(view: memoryview, at: int, until: int) -> int:
-    """Give the place behind the line that begins here: behind its LF, or `until`."""
+    """Return the place behind the line that begins here: behind its LF, or `until`."""
     found = _line_end(view, at, until)
     return found.end() if found is not None else until
 
 
 def _line(view: memoryview, at: int) -> tuple[int, bool]:
-    """Give the place behind the line that begins here, and whether it has an end."""
+    """Return the place behind the line that begins here, and whether it has an end."""
     found = _line_end(view, at)
     return (found.end(), True) if found is not None else (len(view), False)
 
@@ -178,7 +178,7 @@ _TURNS: Final = frozenset({CMD_DATA, CMD_BDAT, CMD_AUTH, CMD_STARTTLS})
 
 
 def _after_command(verb: str | None, view: memoryview, at: int, end: int) -> StreamState:
-    """Say what follows one of the four commands that are followed by something else."""
+    """Return the state after a command; four verbs are followed by something else."""
     found = _takes_arguments(view, at, end)
     argument = found[1].rstrip(b" ") if found is not None else b""
     if verb == CMD_BDAT:
@@ -202,7 +202,7 @@ def _cut_response_or_command(view: memoryview, at: int, state: StreamState) -> P
 
 
 def _cut_replies(view: memoryview, at: int, state: StreamState) -> Piece:
-    """Take all lines of one reply; what is no reply's line is a piece of its own."""
+    """Cut all lines of one reply; a line of no reply is a piece of its own."""
     if view[at] == TLS_HANDSHAKE[0] and bytes(view[at : at + 2]) == TLS_HANDSHAKE:
         return _cut_tls(view, at, state)
     start, code = at, None
@@ -241,7 +241,7 @@ def _cut_chunk(view: memoryview, at: int, state: StreamState) -> Piece:
 
 
 def _cut_handshake(view: memoryview, at: int, state: StreamState) -> Piece:
-    """Take clear text after STARTTLS for what it is: TLS is still to come."""
+    """Cut clear text after STARTTLS; TLS is still to come."""
     if view[at] == TLS_HANDSHAKE[0]:
         return _cut_tls(view, at, state)
     end, complete = _line(view, at)

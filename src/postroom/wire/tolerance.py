@@ -1,15 +1,15 @@
-"""What a session may tolerate: the deviations from the grammar that honest mail software sends.
+"""The deviations from the grammar that honest mail software sends, and a session may tolerate.
 
 Each member names one deviation and can be switched off by itself. A deviation is tolerated only if
-it is a matter of form: it can be read in one way alone, and nothing else is decided by it. What
-would let somebody forge the end of a message, relay, or give one address two meanings is in no
-session tolerated, and so is no member here.
+it is a matter of form: it has one possible meaning, and nothing else depends on it. What would let
+somebody forge the end of a message, relay, or give one address two meanings is never tolerated, and
+so is no member here.
 
 Commands are first matched against the grammar of the RFC. Only what does not match is looked at
 again with the tolerances of the session, so that a well-formed command pays nothing for them.
 
-Text that we accepted once (the queue, tables, aliases, imports) is always read with `ALL`, whatever
-a session would say of it today.
+Text that was accepted once (the queue, tables, aliases, imports) is always read with `ALL`,
+whatever a session would tolerate today.
 """
 
 from enum import Enum

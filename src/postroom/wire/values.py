@@ -1,4 +1,4 @@
-r"""What the values of MAIL and RCPT parameters mean.
+r"""Parses the values of MAIL and RCPT parameters.
 
 One function reads each, under its ABNF, and raises `ValueError` if the value is none; where the
 meaning has parts it is a frozen value that can be written again (`encoded`). `parameters` puts the
@@ -111,26 +111,26 @@ class ValidSince:
 
 
 def read_flag(value: str | None) -> bool:
-    """Read a parameter that is only there or not there."""
+    """Parse a parameter that takes no value."""
     if value is not None:
         raise ValueError("takes no value")
     return True
 
 
 def read_size(value: str | None) -> int:
-    """SIZE: the length of the content in octets, as the client counts it. RFC 1870 s6."""
+    """Parse SIZE: the length of the content in octets, as the client counts it. RFC 1870 s6."""
     if value is None or _SIZE.fullmatch(value) is None:
         raise ValueError("not a number of at most 20 digits")
     return int(value)
 
 
 def read_body(value: str | None) -> str:
-    """BODY: ``7BIT``, ``8BITMIME`` or ``BINARYMIME``. RFC 6152 s3; RFC 3030 s3."""
+    """Parse BODY: ``7BIT``, ``8BITMIME`` or ``BINARYMIME``. RFC 6152 s3; RFC 3030 s3."""
     return _one_of(value, ("7BIT", "8BITMIME", "BINARYMIME"))
 
 
 def read_submitter(value: str | None) -> bytes:
-    """AUTH: the mailbox that submitted the message, empty for ``<>``. RFC 4954 s5."""
+    """Parse AUTH: the mailbox that submitted the message, empty for ``<>``. RFC 4954 s5."""
     octets = _printable(decode_xtext(_some(value)))
     if b" " in octets:
         raise ValueError("a space in an address")
@@ -138,17 +138,17 @@ def read_submitter(value: str | None) -> bytes:
 
 
 def read_return(value: str | None) -> str:
-    """RET: ``FULL`` or ``HDRS``. RFC 3461 s4.3."""
+    """Parse RET: ``FULL`` or ``HDRS``. RFC 3461 s4.3."""
     return _one_of(value, ("FULL", "HDRS"))
 
 
 def read_envelope_id(value: str | None) -> bytes:
-    """ENVID: the sender's name for the transaction, printable ASCII. RFC 3461 s4.4."""
+    """Parse ENVID: the sender's name for the transaction, printable ASCII. RFC 3461 s4.4."""
     return _printable(decode_xtext(_at_most(value, ENVELOPE_ID_OCTETS)))
 
 
 def read_notify(value: str | None) -> frozenset[str]:
-    """NOTIFY: ``NEVER`` alone, or some of ``SUCCESS``, ``FAILURE``, ``DELAY``. RFC 3461 s4.1."""
+    """Parse NOTIFY: ``NEVER``, or some of ``SUCCESS``, ``FAILURE``, ``DELAY``. RFC 3461 s4.1."""
     words = _some(value).upper().split(",")
     if words == ["NEVER"]:
         return frozenset(words)
@@ -158,7 +158,7 @@ def read_notify(value: str | None) -> frozenset[str]:
 
 
 def read_original_recipient(value: str | None) -> OriginalRecipient:
-    """ORCPT. RFC 3461 s4.2; RFC 6533 s3."""
+    """Parse ORCPT. RFC 3461 s4.2; RFC 6533 s3."""
     address_type, address = _match(
         _ORIGINAL_RECIPIENT, _at_most(value, ORIGINAL_RECIPIENT_OCTETS)
     ).groups()
@@ -175,7 +175,7 @@ def read_original_recipient(value: str | None) -> OriginalRecipient:
 
 
 def read_deliver_by(value: str | None) -> DeliverBy:
-    """BY. RFC 2852 s4."""
+    """Parse BY. RFC 2852 s4."""
     seconds, mode, trace = _match(_BY, value).groups()
     by = DeliverBy(int(seconds), mode.upper() == "R", bool(trace))
     if by.returned and by.seconds <= 0:
@@ -184,24 +184,24 @@ def read_deliver_by(value: str | None) -> DeliverBy:
 
 
 def read_hold_seconds(value: str | None) -> int:
-    """HOLDFOR: seconds from acceptance until the message is released. RFC 4865 s4."""
+    """Parse HOLDFOR: seconds from acceptance until the message is released. RFC 4865 s4."""
     return int(_match(_HOLD_SECONDS, value)[0])
 
 
 def read_hold_until(value: str | None) -> float:
-    """HOLDUNTIL: POSIX time of the release; the date-time must be in UTC. RFC 4865 s4."""
+    """Parse HOLDUNTIL: POSIX time of the release; the date-time must be in UTC. RFC 4865 s4."""
     if _some(value)[-1:].upper() != "Z":
         raise ValueError("not in UTC")
     return _date_time(_some(value))
 
 
 def read_priority(value: str | None) -> int:
-    """MT-PRIORITY: from -9 to 9. RFC 6710 s4.1."""
+    """Parse MT-PRIORITY: from -9 to 9. RFC 6710 s4.1."""
     return int(_match(_PRIORITY, value)[0])
 
 
 def read_solicitations(value: str | None) -> tuple[str, ...]:
-    """SOLICIT: the keywords of what the message asks of its reader. RFC 3865 s2."""
+    """Parse SOLICIT: the keywords of what the message asks of its reader. RFC 3865 s2."""
     words = tuple(_at_most(value, SOLICITATION_OCTETS).split(","))
     for word in words:
         _match(_SOLICITATION, word)
@@ -209,7 +209,7 @@ def read_solicitations(value: str | None) -> tuple[str, ...]:
 
 
 def read_valid_since(value: str | None) -> ValidSince:
-    """RRVS. RFC 7293 s3.1."""
+    """Parse RRVS. RFC 7293 s3.1."""
     time, action = _match(_VALID_SINCE, value).groups()
     return ValidSince(_date_time(time), (action or "R").upper() == "C")
 
@@ -241,14 +241,14 @@ def _one_of(value: str | None, words: tuple[str, ...]) -> str:
 
 
 def _printable(octets: bytes) -> bytes:
-    """What goes into headers and reports has no controls in it. RFC 3461 s4.2, s4.4."""
+    """Check that a value has no controls: headers and reports show it. RFC 3461 s4.2, s4.4."""
     if any(not 0x20 <= octet <= 0x7E for octet in octets):
         raise ValueError("a control or 8-bit character")
     return octets
 
 
 def _embedded(address: str) -> bytes:
-    r"""Undo ``\x{…}``, after whatever xtext the sender put around it. RFC 6533 s3."""
+    r"""Decode ``\x{…}``, after any xtext that the sender put around it. RFC 6533 s3."""
     if address.isascii():
         address = decode_xtext(address).decode("utf-8")  # its error is a ValueError
     text = _EMBEDDED.sub(_embedded_character, address)
@@ -264,7 +264,7 @@ def _embedded_character(match: re.Match[str]) -> str:
 
 
 def _date_time(text: str) -> float:
-    """Read a date-time; a leap second is the one after it. RFC 3339 s5.6."""
+    """Parse a date-time; a leap second is the one after it. RFC 3339 s5.6."""
     match = _match(_DATE_TIME, text)
     year, month, day, hour, minute, second = (int(each) for each in match.groups()[:6])
     if second > 60 or (match[8] and (int(match[9]) > 23 or int(match[10]) > 59)):

@@ -1,4 +1,4 @@
-"""The verbs of SMTP, each once: those that a server may hear, whether this one takes them or not.
+"""The verbs of SMTP, each once, including those that this server does not accept.
 
 The parsers, the session tables, the packet view and the builder all name verbs by these constants.
 """

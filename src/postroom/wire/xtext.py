@@ -1,6 +1,6 @@
 """xtext: octets within a parameter's value.
 
-Who controls the input: the peer, whatever is decoded; and whoever wrote what is encoded.
+Who controls the input: the peer, for what is decoded; our own callers, for what is encoded.
 """
 
 import re
@@ -14,7 +14,7 @@ _NO_XCHAR: Final = re.compile(rb"[^\x21-\x2a\x2c-\x3c\x3e-\x7e]")
 
 
 def decode_xtext(value: str) -> bytes:
-    """Undo xtext.
+    """Decode xtext.
 
     Raises:
         ValueError: it is not xtext.

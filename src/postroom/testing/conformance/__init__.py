@@ -1,4 +1,4 @@
-"""What the RFCs ask of a server, as dialogues that can be had with any server.
+"""The requirements of the RFCs, as dialogues that can be tried with any server.
 
-``python -m postroom.testing.conformance HOST:PORT`` has them with yours.
+``python -m postroom.testing.conformance HOST:PORT`` tries them with yours.
 """

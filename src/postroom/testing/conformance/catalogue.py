@@ -6,21 +6,22 @@ of one. A title is::
     == RFC5321-3.3-b MUST RCPT before MAIL is refused
 
 RFC (or PRDR, which is a draft) and section, a letter that tells requirements of one section apart,
-the level, and the requirement in one line. Notes below it say where the dialogue can be had:
+the level, and the requirement in one line. Notes below it state for which servers the dialogue is:
 
 - ``needs: SIZE AUTH=PLAIN`` the EHLO keywords (with a word that their line has) without which the
-  requirement is void; ``user`` is somebody who can log in;
+  requirement is void; ``user`` is an account that can log in;
 - ``over: tls`` or ``over: clear`` only there;
-- ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that takes mail
-  for its domain from anybody;
-- ``with:`` settings that the server must have: such a dialogue is had with our own alone;
-- ``ours:`` settings that turn on what Postroom does not offer unasked;
+- ``role: submission`` or ``role: lmtp`` with a server of that kind; else with one that
+  accepts mail for its domain from anybody;
+- ``with:`` settings that the server must have: such a dialogue is tried with Postroom
+  alone;
+- ``ours:`` settings that turn on what Postroom does not offer by default;
 - ``strict: blanks`` what a server must not tolerate to keep this, by the names of
   `postroom.wire.tolerance`: a matter of form, in which many servers are tolerant. Ours keeps it
   only where ``session.tolerate`` lacks these names;
 - ``deviation:`` we do something else, and why.
 
-``$NAME`` stands for what differs from server to server: see `Surroundings`.
+``$NAME`` stands for what differs from server to server: see `ServerUnderTest`.
 """
 
 import re
@@ -41,8 +42,8 @@ _VARIABLE: Final = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a dialogue must know of a server.
+class ServerUnderTest:
+    """The facts about a server that dialogues use.
 
     Attributes:
         domain: a domain that the server takes mail for.
@@ -50,10 +51,10 @@ class Surroundings:
         other: another one.
         unknown: an address in it that does not exist.
         foreign: an address that the server does not take mail for.
-        sender: whom mail is from.
-        user: who can log in, and submit mail from this address.
-        password: with the user.
-        limit: the largest message, as SIZE has it; 0 if it names none.
+        sender: the sender of the mail.
+        user: an account that can log in and submit mail from this address.
+        password: the user's password.
+        limit: the largest message, as SIZE states it; 0 if it states none.
     """
 
     domain: str
@@ -67,7 +68,7 @@ class Surroundings:
     limit: int = 0
 
     def variables(self) -> Mapping[str, str]:
-        """Give what the dialogues may use."""
+        """Return the variables that dialogues may use."""
         local = self.recipient.rpartition("@")[0]
         return {
             "DOMAIN": self.domain,
@@ -171,8 +172,8 @@ def requirements_of(text: str, variables: Mapping[str, str]) -> Iterator[Require
         )
 
 
-def shipped(surroundings: Surroundings) -> list[Requirement]:
-    """Give the requirements that come with Postroom, in the order of RFC and section.
+def shipped(server: ServerUnderTest) -> list[Requirement]:
+    """Return the requirements that come with Postroom, in the order of RFC and section.
 
     Raises:
         TranscriptError: what is wrong, and in which file and line.
@@ -181,7 +182,7 @@ def shipped(surroundings: Surroundings) -> list[Requirement]:
     found: dict[str, Requirement] = {}
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         try:
-            for each in requirements_of(file.read_text("utf-8"), surroundings.variables()):
+            for each in requirements_of(file.read_text("utf-8"), server.variables()):
                 if each.name in found:
                     raise TranscriptError(f"{each.name} is there twice")
                 found[each.name] = each
@@ -194,7 +195,7 @@ _LAST: Final = 1_000_000
 
 
 def order(requirement: Requirement) -> tuple[object, ...]:
-    """Give the sort key: RFC, section part by part, then the letter."""
+    """Return the sort key: RFC, section part by part, then the letter."""
     parts = tuple(
         (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in requirement.section.split(".")

@@ -1,11 +1,11 @@
-"""Has the dialogues with one server, and says what became of each."""
+"""Tries the dialogues with one server, and reports the result of each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from postroom.testing.conformance.catalogue import Requirement
-from postroom.testing.conversation import Conversation, Cut, Line, Mismatch, Silence
+from postroom.testing.conversation import Cut, DialogueConnection, DialogueRun, Mismatch, Silence
 from postroom.testing.transcript import Dialogue, Expect, Send, StartTLS, Step, Wait
 
 LONGEST_WAIT_SECONDS = 2.0
@@ -13,8 +13,8 @@ OCTETS_APART = 1_500
 """Of a dialogue that sends more, only whole groups are sent."""
 
 
-class Verdict(Enum):
-    """What became of a requirement."""
+class Compliance(Enum):
+    """Whether a requirement is kept."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A requirement and what became of it.
+    """The result for one requirement.
 
     Attributes:
         requirement: which.
@@ -33,12 +33,12 @@ class Result:
     """
 
     requirement: Requirement
-    verdict: Verdict
+    verdict: Compliance
     why: str = ""
 
 
 class Access(Enum):
-    """How a server is reached."""
+    """The way to reach a server."""
 
     CLEAR = "in clear text"
     STARTTLS = "through STARTTLS"
@@ -50,7 +50,7 @@ _EHLO = b"EHLO client.example\r\n"
 
 
 def through_starttls(dialogue: Dialogue) -> Dialogue:
-    """Give the dialogue as it is had after STARTTLS."""
+    """Return the dialogue as it runs after STARTTLS."""
     hello = _HELLO.get(dialogue.notes.get("role", ""), _EHLO)
     before: list[Step] = [
         Send(0, hello),
@@ -63,17 +63,17 @@ def through_starttls(dialogue: Dialogue) -> Dialogue:
 
 
 def begins_with_greeting(dialogue: Dialogue) -> bool:
-    """Tell whether the dialogue is about the greeting."""
+    """Return whether the dialogue is about the greeting."""
     return bool(dialogue.steps) and isinstance(dialogue.steps[0], Expect)
 
 
 def octets_of(dialogue: Dialogue) -> int:
-    """Give how much a client sends in a dialogue."""
+    """Return how many octets a client sends in a dialogue."""
     return sum(len(step.octets) for step in dialogue.steps if isinstance(step, Send))
 
 
 def lacking(requirement: Requirement, extensions: Mapping[str, str]) -> str:
-    """Give the first of what a requirement needs that is not offered; empty if there is none."""
+    """Return the first extension that a requirement needs and is not offered; empty for none."""
     for need in requirement.extensions:
         keyword, _, word = need.partition("=")
         if keyword not in extensions or word not in ("", *extensions[keyword].split()):
@@ -82,26 +82,25 @@ def lacking(requirement: Requirement, extensions: Mapping[str, str]) -> str:
 
 
 class Examination:
-    """What one server makes of the dialogues.
+    """Tries the dialogues with one server.
 
     Attributes:
         role: the server's.
         implicit: TLS begins with the connection.
-        starttls: every dialogue that can be had over TLS is, by STARTTLS; else only those that
-            must be.
-        user: somebody is known who can log in.
+        starttls: every dialogue that can run over TLS does, by STARTTLS; else only those that must.
+        user: an account is known that can log in.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Line],
+        connect: Callable[[], DialogueConnection],
         role: str = "mx",
         *,
         implicit: bool = False,
         starttls: bool = False,
         user: bool = False,
     ) -> None:
-        """Take what opens a connection."""
+        """Store the function that opens a connection."""
         self._connect = connect
         self.role = role
         self.implicit = implicit
@@ -110,7 +109,7 @@ class Examination:
         self._extensions: dict[Access, Mapping[str, str]] = {}
 
     def extensions(self, access: Access) -> Mapping[str, str]:
-        """Ask what the server offers; EHLO keyword to arguments, nothing if it offers no TLS.
+        """Return what the server offers: EHLO keyword to arguments; empty if it lacks TLS.
 
         Raises:
             Silence: it does not speak SMTP.
@@ -149,7 +148,7 @@ class Examination:
         return Access.STARTTLS if tls else Access.CLEAR
 
     def examine(self, requirements: Iterable[Requirement]) -> Iterator[Result]:
-        """Go through requirements for this kind of server."""
+        """Try the requirements for this kind of server."""
         for each in requirements:
             if each.role == self.role:
                 yield self._examine(each)
@@ -169,37 +168,37 @@ class Examination:
         for cut in cuts:
             why = self._have(dialogue, access, cut)
             if why:
-                return Result(requirement, Verdict.BROKEN, why)
-        return Result(requirement, Verdict.KEPT)
+                return Result(requirement, Compliance.BROKEN, why)
+        return Result(requirement, Compliance.KEPT)
 
-    def _obstacle(self, requirement: Requirement, access: Access) -> tuple[Verdict, str] | None:
+    def _obstacle(self, requirement: Requirement, access: Access) -> tuple[Compliance, str] | None:
         dialogue = requirement.dialogue
         if dialogue.settings:
-            return Verdict.NOT_TRIED, "needs settings"
+            return Compliance.NOT_TRIED, "needs settings"
         if requirement.over == "clear" and access is Access.IMPLICIT:
-            return Verdict.NOT_TRIED, "is about clear text"
+            return Compliance.NOT_TRIED, "is about clear text"
         if any(isinstance(s, Wait) and s.seconds > LONGEST_WAIT_SECONDS for s in dialogue.steps):
-            return Verdict.NOT_TRIED, "takes long"
+            return Compliance.NOT_TRIED, "takes long"
         if requirement.needs_user and not self.user:
-            return Verdict.NOT_TRIED, "needs a user"
+            return Compliance.NOT_TRIED, "needs a user"
         try:
             extensions = self.extensions(access)
         except Silence as silence:
             if access is not Access.STARTTLS:
                 raise
-            return Verdict.BROKEN, str(silence)
+            return Compliance.BROKEN, str(silence)
         if access is Access.STARTTLS and not extensions:
-            return Verdict.NOT_OFFERED, "STARTTLS"
+            return Compliance.NOT_OFFERED, "STARTTLS"
         lacks = lacking(requirement, extensions)
-        return (Verdict.NOT_OFFERED, lacks) if lacks else None
+        return (Compliance.NOT_OFFERED, lacks) if lacks else None
 
     def _have(self, dialogue: Dialogue, access: Access, cut: Cut) -> str:
-        """Have one dialogue; say what differed."""
+        """Run one dialogue; return what differed."""
         try:
             line = self._connect()
         except OSError as error:
             return f"no connection: {error}"
-        conversation = Conversation(dialogue, line, cut)
+        conversation = DialogueRun(dialogue, line, cut)
         conversation.checks_enhanced = "ENHANCEDSTATUSCODES" in self.extensions(access)
         try:
             conversation.run()

@@ -1,6 +1,6 @@
-"""A `Line` to a server through a socket, blocking.
+"""A `DialogueConnection` to a server through a blocking socket.
 
-Who controls the input: the server, every octet; nothing is trusted but its length bounded.
+Who controls the input: the server, every octet; the length is bounded.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from postroom.wire.reply_reader import ReplyReader
 _LINE_OCTETS = 100_000
 
 
-class SocketLine:
+class SocketConnection:
     """A connection to a server."""
 
     def __init__(
@@ -48,7 +48,7 @@ class SocketLine:
             self._socket.sendall(octets)
 
     def hear(self) -> Reply:
-        """Give the next reply.
+        """Return the next reply.
 
         Raises:
             Silence: none came in time, or something that is none.
@@ -100,17 +100,17 @@ class SocketLine:
             raise Silence(f"TLS failed: {error}") from None
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait for some seconds."""
         time.sleep(seconds)
 
     def closes(self) -> bool:
-        """Tell whether the server has closed, or does so within the time-out."""
+        """Return whether the server has closed, or does so within the time-out."""
         while not self._ended and self._read():
             pass
         return self._ended
 
     def leftovers(self, *, closed: bool, within: bool) -> Sequence[Reply]:
-        """Give the replies that came unasked; QUIT brings them out.
+        """Return the unsolicited replies; QUIT brings them out.
 
         Raises:
             Silence: the server has closed without having been asked to.
@@ -132,7 +132,7 @@ class SocketLine:
 
 @cache
 def _context() -> ssl.SSLContext:
-    """Give a context that takes any certificate: that is not what is tried."""
+    """Return a context that accepts any certificate: certificates are not what is tried."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

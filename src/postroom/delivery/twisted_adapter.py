@@ -1,6 +1,6 @@
 """Runs deliveries that were written for `twisted.mail.smtp`, unchanged.
 
-`LegacyDelivery` calls an `IMessageDelivery` the way that `twisted.mail.smtp.SMTP` does: the same
+`TwistedDelivery` calls an `IMessageDelivery` the way that `twisted.mail.smtp.SMTP` does: the same
 methods in the same order with the same kinds of arguments. It is kinder in five ways. Every method
 may return a Deferred, also those whose result Twisted takes at once (`receivedHeader`, the callable
 that makes the message, `lineReceived`). ``resp`` of an `SMTPServerError` may be text or octets
@@ -26,9 +26,11 @@ from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postroom.delivery.mailbox_lines import MailboxLines
 from postroom.envelope import Envelope, SessionFacts
 from postroom.errors import LOCAL_ERROR, Refusal, reply_for
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
+from postroom.later import chain
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply, reply
@@ -40,7 +42,7 @@ MakeMessage = Callable[[], Any]
 """What `IMessageDelivery.validateTo` gives: a callable that makes an `IMessage`."""
 
 
-class LegacyAddress(smtp.Address):
+class TwistedAddress(smtp.Address):
     """An `Address` made from a mailbox that was parsed already.
 
     Twisted's own parser knows no address literals, and would give a recipient without a domain the
@@ -48,7 +50,7 @@ class LegacyAddress(smtp.Address):
     """
 
     def __init__(self, path: Mailbox | None, host: bytes) -> None:
-        """Take a path; None for the null sender, whose parts are empty."""
+        """Create it from a path; None for the null sender, whose parts are empty."""
         self.local, self.domain = b"", b""
         if path is not None:
             octets = bytes(path)
@@ -57,7 +59,7 @@ class LegacyAddress(smtp.Address):
         self.addrstr = b"<" + bytes(self) + b">"
 
     def dequote(self, addr: object) -> bytes:
-        """Take the quoting off an address, as `Address.dequote` promises."""
+        """Remove the quoting from an address, as `Address.dequote` promises."""
         octets = addr if isinstance(addr, bytes) else str(addr).encode("ascii")
         tokens = [token for token in self.tstring.split(octets) if token]
         return b"".join(_dequoted(token) for token in tokens)
@@ -69,7 +71,7 @@ def _dequoted(token: bytes) -> bytes:
     return smtp.Address.dequotebs.sub(rb"\1", token)
 
 
-class LegacyProtocol:
+class TwistedProtocol:
     """What deliveries read from the ``protocol`` of a `User`.
 
     Attributes:
@@ -101,11 +103,11 @@ class _Peer:
 
 
 @implementer(ITransactionDelivery)
-class LegacyDelivery:
+class TwistedDelivery:
     """Adapts an `IMessageDelivery`."""
 
     def __init__(self, get_delivery: Callable[[], Any], host: bytes = smtp.DNSNAME) -> None:
-        """Take where the delivery comes from; it is asked once for each message.
+        """Create it with the source of the delivery, which is asked once for each message.
 
         Args:
             get_delivery: `IMessageDeliveryFactory.getMessageDelivery`, or what always gives the
@@ -130,7 +132,7 @@ class LegacyDelivery:
         return Deferred.fromCoroutine(self._begin(envelope))
 
     async def _validate_sender(self, envelope: Envelope) -> Reply | None:
-        sender = LegacyAddress(envelope.mail.reverse_path, self._host)
+        sender = TwistedAddress(envelope.mail.reverse_path, self._host)
         try:
             self._delivery = await maybeDeferred(self._get_delivery)
             helo = _helo(envelope.session)
@@ -153,8 +155,8 @@ class LegacyDelivery:
         return make
 
     def _user(self, envelope: Envelope, path: Mailbox) -> smtp.User:
-        protocol = LegacyProtocol(envelope.session, self._host, self._delivery)
-        address = LegacyAddress(path, self._host)
+        protocol = TwistedProtocol(envelope.session, self._host, self._delivery)
+        address = TwistedAddress(path, self._host)
         user = smtp.User(address, _helo(envelope.session), protocol, self._origin)
         # User makes a plain Address of it, with the faults of that.
         user.dest = address
@@ -177,7 +179,7 @@ class LegacyDelivery:
             for copy in copies:
                 copy.lose()
             raise Refusal(_refusal(error)) from None
-        return LegacyTransaction(copies)
+        return TwistedTransaction(copies)
 
 
 class _Copy:
@@ -188,12 +190,12 @@ class _Copy:
         self.failed: Reply | None = None
 
     def fail(self, error: Exception) -> None:
-        """Go on without this recipient."""
+        """Note that this recipient failed; the others go on."""
         self.failed = _refusal(error)
         self.lose()
 
     def lose(self) -> None:
-        """Tell the message that the rest of it is not coming; it must be told once at most."""
+        """Call the message's `connectionLost`, once at most: the rest of it is not coming."""
         message, self.message = self.message, None
         if message is None:
             return
@@ -202,17 +204,19 @@ class _Copy:
 
 
 @implementer(IDeliveryTransaction)
-class LegacyTransaction:
+class TwistedTransaction:
     """Feeds the lines of one message to an `IMessage` for each recipient."""
 
     def __init__(self, copies: Sequence[_Copy]) -> None:
-        """Begin before the first line."""
+        """Create it, before the first line."""
         self._copies = copies
         self._partial: list[bytes] = []
+        self._mailbox_lines = MailboxLines()
         self._begun = False
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Cut lines and give them to all; waits where a message answers with a Deferred."""
+        chunk = self._mailbox_lines.feed(chunk)
         self._partial.append(chunk)
         if b"\n" not in chunk:
             return None
@@ -221,18 +225,18 @@ class LegacyTransaction:
         return self._feed(lines)
 
     def commit(self) -> "Deferred[Sequence[Reply]]":
-        """Tell all messages that they are whole, and wait for them."""
+        """End all messages, and wait for them."""
         return Deferred.fromCoroutine(self._commit())
 
     def abort(self) -> None:
-        """Tell all messages that the rest is not coming."""
+        """Break all messages off."""
         for copy in self._copies:
             copy.lose()
 
     async def _commit(self) -> Sequence[Reply]:
-        rest = b"".join(self._partial)
+        rest = b"".join((*self._partial, self._mailbox_lines.end()))
         if rest:
-            waiting = self._feed([rest])
+            waiting = self._feed(rest.split(b"\r\n"))
             if waiting is not None:
                 await waiting
         endings = [
@@ -255,31 +259,35 @@ class LegacyTransaction:
             # As Twisted: a body without a header gets an empty line before it, for our Received.
             if lines[0] and b":" not in lines[0]:
                 lines.insert(0, b"")
-        waiting = [
-            (copy, answer)
-            for copy in self._copies
-            for line in lines
-            for answer in self._give(copy, line)
-        ]
+        waiting = []
+        for copy in self._copies:
+            for line in lines:
+                answer = self._give(copy, line)
+                if answer is not None:
+                    waiting.append((copy, answer))
         return Deferred.fromCoroutine(self._wait(waiting)) if waiting else None
 
-    def _give(self, copy: _Copy, line: bytes) -> "Sequence[Deferred[Any]]":
-        """Give a line to one message; gives back the Deferred that it answers with, if any."""
+    def _give(self, copy: _Copy, line: bytes) -> "Deferred[None] | None":
+        """Pass a line to one message; return what it waits for, if anything."""
         if copy.message is None:
-            return ()
+            return None
         try:
             answer = copy.message.lineReceived(line)
+            return None if answer is None else chain(answer, _nothing)
         except Exception as error:
             copy.fail(error)
-            return ()
-        return (answer,) if isinstance(answer, Deferred) else ()
+            return None
 
-    async def _wait(self, waiting: "Sequence[tuple[_Copy, Deferred[Any]]]") -> None:
+    async def _wait(self, waiting: "Sequence[tuple[_Copy, Deferred[None]]]") -> None:
         for copy, answer in waiting:
             try:
                 await answer
             except Exception as error:
                 copy.fail(error)
+
+
+def _nothing(_: object) -> None:
+    """Drop what a message answered to a line: it means nothing."""
 
 
 def _helo(facts: SessionFacts) -> tuple[bytes, bytes]:

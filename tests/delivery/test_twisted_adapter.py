@@ -14,7 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import postroom.delivery.avatars  # noqa: F401  # registers the adapters
-from postroom.delivery.legacy import DELIVERED, LegacyAddress, LegacyDelivery
+from postroom.delivery.twisted_adapter import DELIVERED, TwistedAddress, TwistedDelivery
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import LOCAL_ERROR, Refusal
 from postroom.interfaces import IDeliveryTransaction, ITransactionDelivery
@@ -98,7 +98,7 @@ class Delivery:
         return self.give(None) if self.later else succeed(None)
 
 
-class LegacyCase(SynchronousTestCase):
+class TwistedCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.delivery = Delivery()
 
@@ -134,7 +134,7 @@ class LegacyCase(SynchronousTestCase):
         return transaction
 
 
-class AWholeTransaction(LegacyCase):
+class AWholeTransaction(TwistedCase):
     def check(self) -> None:
         transaction = self.begun("u@here.example", "v@here.example")
         for octets in (MESSAGE[:5], MESSAGE[5:24], MESSAGE[24:]):
@@ -186,6 +186,24 @@ class AWholeTransaction(LegacyCase):
         self.now(transaction.write(b"Hello\r\n"))
         self.assertEqual(self.delivery.messages[0].lines[1:], [b"", b"Hello"])
 
+    def test_mbox_lines_above_the_header_become_fields(self) -> None:
+        line = b"From joe@example.org Sat Nov 22 14:03:07 2025"
+        for content, expected in (
+            (b"%b\r\nSubject: a\r\n\r\nb\r\n" % line, [b"Subject: a", b"", b"b"]),
+            (b"%b\r\nno header\r\n" % line, [b"", b"no header"]),
+            (b"%b\r\nFr" % line, [b"", b"Fr"]),
+        ):
+            for size in (1, 7, 1000):
+                self.delivery = Delivery()
+                transaction = self.begun("u@here.example")
+                for start in range(0, len(content), size):
+                    self.now(transaction.write(content[start : start + size]))
+                self.assertEqual(self.now(transaction.commit()), [DELIVERED])
+                self.assertEqual(
+                    self.delivery.messages[0].lines,
+                    [b"Received: by us", b"X-Mailbox-Line: " + line, *expected],
+                )
+
     def test_a_delivery_may_have_no_received_header(self) -> None:
         self.delivery.header = None
         self.begun("u@here.example")
@@ -206,7 +224,7 @@ class AWholeTransaction(LegacyCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
 
-class WhatDeliveriesSee(LegacyCase):
+class WhatDeliveriesSee(TwistedCase):
     def test_twisteds_own_objects(self) -> None:
         self.begun("u@here.example")
         (_, (helo, origin)), (_, user), (_, header) = self.delivery.seen
@@ -232,17 +250,17 @@ class WhatDeliveriesSee(LegacyCase):
 
     def test_addresses_that_twisteds_parser_refuses(self) -> None:
         for text in ("joe@[192.0.2.1]", '"a b"@here.example', '"a@b"@here.example'):
-            address = LegacyAddress(box(text), b"mx.example")
+            address = TwistedAddress(box(text), b"mx.example")
             self.assertEqual(bytes(address), text.encode())
 
     def test_a_bare_postmaster_is_at_our_host(self) -> None:
         self.assertEqual(
-            bytes(LegacyAddress(Mailbox(b"postmaster", b""), b"mx.example")),
+            bytes(TwistedAddress(Mailbox(b"postmaster", b""), b"mx.example")),
             b"postmaster@mx.example",
         )
 
     def test_dequoting_works(self) -> None:
-        address = LegacyAddress(box(r'"a b"@here.example'), b"mx.example")
+        address = TwistedAddress(box(r'"a b"@here.example'), b"mx.example")
         self.assertEqual(address.dequote(address.local), b"a b")
         self.assertEqual(address.dequote("joe"), b"joe")
         self.begun("u@here.example")
@@ -251,20 +269,20 @@ class WhatDeliveriesSee(LegacyCase):
         self.assertEqual(address.dequote(rb"a\"b"), b'a"b')
 
     def test_an_address_can_be_refused_by_name(self) -> None:
-        address = LegacyAddress(box("u@here.example"), b"mx.example")
+        address = TwistedAddress(box("u@here.example"), b"mx.example")
         self.assertEqual(str(smtp.SMTPBadRcpt(address).addr), "u@here.example")
 
     def test_peers_of_all_kinds(self) -> None:
         for client, host in (("2001:db8::1", "2001:db8::1"), ("192.0.2.1", "192.0.2.1")):
-            user = LegacyDelivery(lambda: None)._user(
+            user = TwistedDelivery(lambda: None)._user(
                 Envelope("Q", replace(FACTS, client=client), Mail(None)), box("u@h.example")
             )
             self.assertEqual(user.protocol.transport.getPeer().host, host)
         unix = Envelope("Q", replace(FACTS, client="unix"), Mail(None))
-        LegacyDelivery(lambda: None)._user(unix, box("u@h.example")).protocol.transport.getPeer()
+        TwistedDelivery(lambda: None)._user(unix, box("u@h.example")).protocol.transport.getPeer()
 
 
-class Refusals(LegacyCase):
+class Refusals(TwistedCase):
     def sender(self, error: Exception) -> Any:
         self.delivery.errors["validateFrom", None] = error
         adapted, made = self.session()
@@ -330,7 +348,7 @@ class Refusals(LegacyCase):
         self.assertEqual([message.lost for message in self.delivery.messages], [1])
 
 
-class OutcomesOfRecipients(LegacyCase):
+class OutcomesOfRecipients(TwistedCase):
     def test_one_that_fails_at_a_line_is_lost_and_the_other_goes_on(self) -> None:
         transaction = self.begun("u@here.example", "v@here.example")
         self.delivery.errors["lineReceived", b"u"] = smtp.SMTPServerError(552, "full")
@@ -356,7 +374,7 @@ class OutcomesOfRecipients(LegacyCase):
         self.assertEqual(self.now(transaction.commit()), [reply(450, "4.0.0", "busy"), DELIVERED])
 
 
-class Adapting(LegacyCase):
+class Adapting(TwistedCase):
     def test_a_factory_is_asked_for_each_message(self) -> None:
         made: list[Delivery] = []
 

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from postroom.envelope import UNLIMITED, Account, AccountLimits, Envelope
 from postroom.errors import Refusal, Unavailable
 from postroom.interfaces import IDeliveryTransaction, IDirectory, ISendingCounts
+from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
 TOO_LARGE: Final = reply(552, "5.3.4", "The message is larger than you may send")
@@ -33,14 +34,14 @@ class SendingLimits:
     """Holds those who have logged in to the limits of their accounts."""
 
     def __init__(self, directory: IDirectory, counts: ISendingCounts) -> None:
-        """Take where limits are said, and where messages are counted."""
+        """Create it from where limits are set and where messages are counted."""
         self._directory = directory
         self._counts = counts
         self._revision: int | None = None
         self._limits: OrderedDict[str, AccountLimits] = OrderedDict()
 
     def check_size(self, user: str, size_octets: int) -> "Reply | Deferred[Reply | None] | None":
-        """Say whether a message may have the size that it is announced with.
+        """Check the size that MAIL announces against the account's limit.
 
         Args:
             user: who has logged in.
@@ -51,10 +52,7 @@ class SendingLimits:
 
         RFC 1870 s6.1
         """
-        limits = self._limits_of(user)
-        if isinstance(limits, Deferred):
-            return limits.addCallback(_judge_size, size_octets)
-        return _judge_size(limits, size_octets)
+        return chain(self._limits_of(user), _judge_size, size_octets)
 
     def begin(self, user: str, envelope: Envelope, begin: Callable[[], Begun]) -> Begun:
         """Count a message, and begin it if it may be sent.
@@ -75,17 +73,15 @@ class SendingLimits:
     async def _begin(
         self,
         user: str,
-        limits: "AccountLimits | Deferred[AccountLimits]",
+        known: "AccountLimits | Deferred[AccountLimits]",
         envelope: Envelope,
         begin: Callable[[], Begun],
     ) -> IDeliveryTransaction:
-        if isinstance(limits, Deferred):
-            limits = await limits
+        limits = await result_of(known)
         counted = limits.messages_per_day is not None or limits.recipients_per_day is not None
         if counted and not await self._counts.spend(user, limits, len(envelope.recipients)):
             raise Refusal(ENOUGH_TODAY)
-        begun = begin()
-        transaction = await begun if isinstance(begun, Deferred) else begun
+        transaction: IDeliveryTransaction = await result_of(begin())
         if limits.message_octets is None:
             return transaction
         return SizedMessage(transaction, limits.message_octets)
@@ -125,7 +121,7 @@ class SizedMessage:
     """A message that may not grow beyond a size."""
 
     def __init__(self, transaction: IDeliveryTransaction, largest_octets: int) -> None:
-        """Begin before the content."""
+        """Create it, before the content."""
         self._transaction = transaction
         self._left = largest_octets
 

@@ -21,13 +21,14 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.envelope import Account
 from postroom.errors import Refusal
 from postroom.interfaces import IDirectory
+from postroom.later import chain, result_of
 from postroom.wire.paths import Mailbox
 
 _KEPT: Final = 10_000
 
 
-class Senders:
-    """Says whose an address is."""
+class SenderPermission:
+    """Knows who may send as which address."""
 
     def __init__(self, directory: IDirectory, router: Router, settings: DeliverySettings) -> None:
         """Make it.
@@ -45,7 +46,7 @@ class Senders:
         self._accounts: OrderedDict[str, Account | None] = OrderedDict()
 
     def may_send_as(self, user: str, sender: Mailbox) -> "bool | Deferred[bool]":
-        """Say whether somebody may send as an address.
+        """Return whether an account may send as an address.
 
         Args:
             user: who has logged in, by the account's first address; a bare name, which a source of
@@ -75,8 +76,7 @@ class Senders:
             self._accounts[user] = account
             if len(self._accounts) > _KEPT:
                 self._accounts.popitem(last=False)
-        answer = self._judge(user, account, sender)
-        return answer if isinstance(answer, bool) else await answer
+        return await result_of(self._judge(user, account, sender))
 
     def _judge(
         self, user: str, account: Account | None, sender: Mailbox
@@ -88,10 +88,7 @@ class Senders:
         listed = () if account is None else account.senders
         if address in listed or f"@{sender.domain_key}" in listed:
             return True
-        route = self._router.resolve(sender)
-        if isinstance(route, Deferred):
-            return route.addCallback(_is_only_for, account)
-        return _is_only_for(route, account)
+        return chain(self._router.resolve(sender), _is_only_for, account)
 
     def _without_tag(self, address: str) -> str:
         local, _, domain = address.rpartition("@")
@@ -101,7 +98,7 @@ class Senders:
 
 
 def _is_only_for(route: object, account: Account | None) -> bool:
-    """Say whether what a route leads to is an account, and nothing but what the account does."""
+    """Return whether a route leads to an account, and nowhere but where the account's mail goes."""
     if route is DIRECTORY_DOWN:
         raise Refusal(DIRECTORY_DOWN)
     if account is None or not isinstance(route, Route) or route.foreign or route.queued:

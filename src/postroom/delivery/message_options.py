@@ -27,7 +27,7 @@ EXPANDED: Final = reply(250, "2.0.0", "Sent on to several recipients")
 
 
 def held_until(parameters: Parameters, received_at: float) -> float | None:
-    """Say when a message may go on; None for at once.
+    """Return the POSIX time until which a message is held; None for no hold.
 
     RFC 4865 s4
     """
@@ -38,18 +38,18 @@ def held_until(parameters: Parameters, received_at: float) -> float | None:
 
 
 def is_binary(parameters: Parameters) -> bool:
-    """Tell whether a message's octets mean something beyond its lines. RFC 3030 s3."""
+    """Return whether a message's octets mean something beyond its lines. RFC 3030 s3."""
     return bool(parameters) and BODY.of(parameters) == "BINARYMIME"
 
 
 def priority_of(parameters: Parameters, trusted: bool) -> int:
-    """Give a message's priority. RFC 6710 s4.1."""
+    """Return a message's priority. RFC 6710 s4.1."""
     priority = (MT_PRIORITY.of(parameters) if parameters else None) or 0
     return priority if trusted else min(priority, 0)
 
 
 def traits_of(scan: HeaderScan, trusted: bool) -> Trait:
-    """Say what is known of a message whose header was read."""
+    """Return what is known of a message whose header was read."""
     traits = Trait.TRUSTED if trusted else Trait(0)
     if scan.tls_optional:
         traits |= Trait.TLS_OPTIONAL
@@ -59,7 +59,7 @@ def traits_of(scan: HeaderScan, trusted: bool) -> Trait:
 
 
 def wants_success(rcpt: Rcpt) -> bool:
-    """Say whether a recipient's sender asks to be told of success. RFC 3461 s4.1."""
+    """Return whether the sender wants to be told of a recipient's success. RFC 3461 s4.1."""
     if not rcpt.parameters:
         return False
     notify = NOTIFY.of(rcpt.parameters)
@@ -67,7 +67,7 @@ def wants_success(rcpt: Rcpt) -> bool:
 
 
 def passed_on(recipient: Recipient, route: Route) -> Parameters:
-    """Give the parameters that the targets of a recipient get.
+    """Return the parameters that go on to the targets of a recipient.
 
     RFC 3461 s5.2.7.2, s5.2.7.3
     """
@@ -79,12 +79,12 @@ def passed_on(recipient: Recipient, route: Route) -> Parameters:
 
 
 def is_expanded(route: Route) -> bool:
-    """Say whether an address leads to several others."""
+    """Return whether an address leads to several others."""
     return len(route.accounts) + len(route.queued) + len(route.forwarded) > 1
 
 
 def notices_of_success(envelope: Envelope, stored: Iterable[str]) -> Mapping[Action, list[Notice]]:
-    """Say what the sender is told when all copies are stored.
+    """Return the notices of success for the sender, once all copies are stored.
 
     Args:
         envelope: complete; its session may relay, or the sender is told nothing.

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.delivery.session_delivery import SessionDelivery
 from postroom.delivery.trace import received_field
-from postroom.delivery.transaction import SessionDelivery
 from postroom.envelope import Action, Envelope, Notice, Recipient, Trait
 from postroom.wire.commands import Rcpt
 from postroom.wire.paths import parse_mailbox
@@ -29,9 +29,9 @@ class WishCase(MessageCase):
         """Send a message from a user, or from a stranger."""
         made: Envelope = envelope(**mail)
         for rcpt in rcpts:
-            route = self.room.router.resolve(rcpt.forward_path)
+            route = self.services.router.resolve(rcpt.forward_path)
             made.recipients.append(Recipient(rcpt, route))
-        transaction = SessionDelivery(self.room, FACTS, user).begin(made)
+        transaction = SessionDelivery(self.services, FACTS, user).begin(made)
         transaction = await maybeDeferred(lambda: transaction)
         transaction.write(content)
         replies: list[Reply] = await maybeDeferred(transaction.commit)
@@ -115,8 +115,8 @@ class EnvelopeTests(WishCase):
         self.assertFalse(os.path.exists(f"{self.root}/joe"))
 
     async def test_where_another_server_keeps_the_mailboxes_all_is_queued(self) -> None:
-        settings = replace(self.room.settings, hands_over=True)
-        self.room = replace(self.room, settings=settings)
+        settings = replace(self.services.settings, hands_over=True)
+        self.services = replace(self.services, settings=settings)
         await self.give(asking("joe+tag@here.example"), user=None)
         ((message, _),) = self.queue.messages
         self.assertEqual(message.recipients, (asking("joe+tag@here.example"),))

@@ -19,14 +19,14 @@ Key = tuple[str, str]
 
 
 def key_of(account: Account) -> Key:
-    """Give what tells one copy from another: the account, and the folder if one was named."""
+    """Return what tells one copy from another: the account, and the folder if one was named."""
     return account.address, account.folder
 
 
 def full_recipients(
     envelope: Envelope, failed: Iterable[tuple[Account, Outcome]]
 ) -> Mapping[int, Reply]:
-    """Say which recipients are refused.
+    """Return which recipients are refused, and the replies.
 
     Args:
         envelope: complete.
@@ -56,7 +56,7 @@ def full_recipients(
 
 
 def reached_by_others(envelope: Envelope, refused: Mapping[int, Reply]) -> frozenset[Key]:
-    """Give the copies to which a recipient leads that is not refused."""
+    """Return the copies to which a recipient leads that is not refused."""
     return frozenset(
         key_of(account)
         for place, recipient in enumerate(envelope.recipients)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from postroom.delivery.sending import (
+from postroom.delivery.sending_limits import (
     ACCOUNT_UNKNOWN,
     ENOUGH_TODAY,
     TOO_LARGE,
