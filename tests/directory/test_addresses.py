@@ -6,10 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.directory.addresses import (
     NAME_OCTETS,
+    foreign_forms,
     local_address,
     login_address,
     maildir_name,
-    outside_forms,
     parse_address,
     parse_domain,
     parse_target,
@@ -78,15 +78,15 @@ class AddressTests(SynchronousTestCase):
         for local in ("a..b", ".ann", "ann.", "..", "a...b.c."):
             found = local_address(f'"{local}"@example.org')
             self.assertEqual(parse_address(found).local_part, local.encode())
-            self.assertEqual(outside_forms(found), (f"{local}@example.org", local, "example.org"))
+            self.assertEqual(foreign_forms(found), (f"{local}@example.org", local, "example.org"))
 
     def test_others_write_quotes_where_nothing_else_will_do(self) -> None:
         for local in ("a b", "a@b", 'a\\"b', "a(b"):
             found = local_address(f'"{local}"@example.org')
             quoted = f'"{local}"'
             expected = (f"{quoted}@example.org", quoted, "example.org")
-            self.assertEqual(outside_forms(found), expected)
-        self.assertEqual(outside_forms("joe@a.example"), ("joe@a.example", "joe", "a.example"))
+            self.assertEqual(foreign_forms(found), expected)
+        self.assertEqual(foreign_forms("joe@a.example"), ("joe@a.example", "joe", "a.example"))
 
     def test_a_domain_name_beyond_ascii_is_kept_in_a_labels(self) -> None:
         self.assertEqual(parse_domain("BÜCHER.example."), "xn--bcher-kva.example")

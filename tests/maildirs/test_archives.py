@@ -148,15 +148,15 @@ class Damage(ArchiveCase):
 class Bounds(ArchiveCase):
     def test_what_unpacks_to_much_is_unpacked_little_by_little(self) -> None:
         largest = 0
-        true = archives._Raw.readinto
+        true = archives._EndsAtFault.readinto
 
-        def readinto(raw: archives._Raw, buffer: memoryview) -> int:
+        def readinto(raw: archives._EndsAtFault, buffer: memoryview) -> int:
             nonlocal largest
             size = true(raw, buffer)
             largest = max(largest, size)
             return size
 
-        self.patch(archives._Raw, "readinto", readinto)
+        self.patch(archives._EndsAtFault, "readinto", readinto)
         size = 8 * 1024 * 1024
         for make in (*MAKERS, lambda octets: zipped(a=octets)):
             with opened_parts(io.BytesIO(make(bytes(size)))) as parts:

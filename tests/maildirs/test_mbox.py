@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.errors import UserError
 from postroom.maildirs.mbox import (
     LINE_OCTETS,
-    Doubts,
+    DoubtfulLines,
     MboxMessage,
     read_mbox,
     write_message,
@@ -50,7 +50,7 @@ def contents(octets: bytes) -> list[bytes]:
 
 def doubts_of(octets: bytes) -> tuple[int, int]:
     """Count the lines that only look like a beginning, and say which is the first."""
-    doubts = Doubts()
+    doubts = DoubtfulLines()
     for _ in read_mbox(io.BytesIO(octets), doubts):
         pass
     return doubts.count, doubts.first_line

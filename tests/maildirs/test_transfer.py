@@ -13,7 +13,7 @@ from typing import Any
 from postroom.errors import UserError
 from postroom.maildirs import transfer as module
 from postroom.maildirs.archives import opened_parts
-from postroom.maildirs.mbox import Doubts
+from postroom.maildirs.mbox import DoubtfulLines
 from postroom.maildirs.messages import opened_mailbox
 from postroom.maildirs.transfer import (
     BATCH_FILES,
@@ -39,21 +39,21 @@ class ImportCase(MaildirCase):
         self, *incoming: NewMessage, quota: Quota | None = None, name: str = "In"
     ) -> TransferReport:
         with opened_mailbox(self.path, name, make=True) as mailbox:
-            intake = MessageImport(mailbox, quota)
+            importing = MessageImport(mailbox, quota)
             for each in incoming:
-                intake.take(each)
-            intake.finish()
-            return intake.report
+                importing.add(each)
+            importing.finish()
+            return importing.report
 
     def take_mbox(
         self, octets: bytes, quota: Quota | None = None, name: str = "In"
     ) -> TransferReport:
         with opened_mailbox(self.path, name, make=True) as mailbox:
-            intake = MessageImport(mailbox, quota)
+            importing = MessageImport(mailbox, quota)
             for each in from_mbox(io.BytesIO(octets)):
-                intake.take(each)
-            intake.finish()
-            return intake.report
+                importing.add(each)
+            importing.finish()
+            return importing.report
 
     def contents(self, directory: str = ".In/cur") -> list[bytes]:
         return sorted((self.path / directory / name).read_bytes() for name in self.names(directory))
@@ -177,8 +177,8 @@ class WholeMboxes(ImportCase):
         self.assertIn(".In", self.directories())
         true = MessageImport.finish
 
-        def finish(intake: MessageImport) -> None:
-            true(intake)
+        def finish(importing: MessageImport) -> None:
+            true(importing)
             self.put(".New/new/3.c")
 
         self.patch(MessageImport, "finish", finish)
@@ -206,7 +206,7 @@ class WholeMboxes(ImportCase):
 
     def test_lines_in_doubt_are_in_the_report(self) -> None:
         octets = written(b"Subject: x\n\n").removesuffix(b"\n") + b"\nFrom here\n\nFrom there\n"
-        self.assertEqual(self.import_(octets), TransferReport(1, doubts=Doubts(2, 7)))
+        self.assertEqual(self.import_(octets), TransferReport(1, doubts=DoubtfulLines(2, 7)))
 
     def test_a_full_disk_is_said_with_how_to_go_on(self) -> None:
         self.import_(b"")
@@ -287,11 +287,11 @@ class FromAMaildir(ImportCase):
                 opened_mailbox(source, "INBOX") as origin,
                 opened_mailbox(self.path, "INBOX", make=True) as target,
             ):
-                intake = MessageImport(target)
+                importing = MessageImport(target)
                 for each in from_mailbox(origin):
-                    intake.take(each)
-                intake.finish()
-            self.assertEqual(intake.report, expected)
+                    importing.add(each)
+                importing.finish()
+            self.assertEqual(importing.report, expected)
         self.assertEqual(self.names("cur"), ["1000.M1.h,S=23,W=23:2,RS"])
         self.assertEqual(self.names("new"), ["1001.M2.h,S=23,W=23"])
         self.assertEqual((self.path / "new" / "1001.M2.h,S=23,W=23").stat().st_mtime, 1001)

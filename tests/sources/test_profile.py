@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.credentials import Knowledge
 from postroom.envelope import Account, AccountLimits
-from postroom.sources.password_text import known_of, stored_password
+from postroom.sources.password_text import knowledge_from, stored_password
 from postroom.sources.profile import Maildirs, SourceError, make_account
 
 ROOT = Maildirs(Path("/mail"))
@@ -124,8 +124,8 @@ class StoredPasswords(SynchronousTestCase):
         self.assertEqual(stored_password("abc"), ("abc",))
 
     def test_they_tell_which_mechanisms_work(self) -> None:
-        self.assertEqual(known_of([]), {Knowledge.CHECKABLE})
+        self.assertEqual(knowledge_from([]), {Knowledge.CHECKABLE})
         self.assertEqual(
-            known_of(["{plain}x", "{SCRAM-SHA-256}x", "$6$x"]),
+            knowledge_from(["{plain}x", "{SCRAM-SHA-256}x", "$6$x"]),
             {Knowledge.CHECKABLE, Knowledge.CLEAR_TEXT, Knowledge.SCRAM},
         )

@@ -128,10 +128,10 @@ def export(
         for name in names:
             with opened_below(root, name) as opened:
                 if form == "maildir":
-                    reports.append(_Named(*_export_maildir(opened, Path(target))))
+                    reports.append(_MailboxResult(*_export_maildir(opened, Path(target))))
                 else:
                     file = Path(target) / f"{opened.name}{_SUFFIX}" if mailbox is None else target
-                    reports.append(_Named(*_export_mbox(opened, str(file), as_lf=as_lf)))
+                    reports.append(_MailboxResult(*_export_mbox(opened, str(file), as_lf=as_lf)))
     _print_reports(reports, "exported", as_json, beside=target == "-")
 
 
@@ -149,7 +149,7 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class _MailboxResult:
     """The result for one mailbox, and the mbox file that it came from, if any."""
 
     mailbox: str
@@ -165,7 +165,7 @@ def _quota(site: Site, address: str) -> "Quota | None":
     return None if quota == NO_QUOTA else quota
 
 
-def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Named]:
+def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_MailboxResult]:
     """Import files that may be mboxes; a faulty one does not stop the others."""
     for each in files:
         if each.fault:
@@ -184,7 +184,7 @@ def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Nam
 
 def _take_file(
     target: _Target, file: io.BufferedIOBase, size_octets: int, source: str, above: str = ""
-) -> Iterator[_Named]:
+) -> Iterator[_MailboxResult]:
     """Import a file, which is an mbox or a zip of them.
 
     Args:
@@ -218,7 +218,9 @@ def _take_file(
         yield _faulty(target.mailbox, str(error), source)
 
 
-def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], None]) -> _Named:
+def _take_part(
+    target: _Target, part: "Part", source: str, step: Callable[[], None]
+) -> _MailboxResult:
     from postroom.maildirs.transfer import Interrupted, import_mbox
 
     try:
@@ -229,17 +231,17 @@ def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], No
         raise
     except UserError as error:
         return _faulty(target.mailbox, str(error), source)
-    return _Named(mailbox, report, source)
+    return _MailboxResult(mailbox, report, source)
 
 
-def _faulty(mailbox: str, fault: str, source: str) -> _Named:
+def _faulty(mailbox: str, fault: str, source: str) -> _MailboxResult:
     """Report a file of which nothing was imported."""
     from postroom.maildirs.transfer import TransferReport
 
-    return _Named(mailbox, TransferReport(fault=fault), source)
+    return _MailboxResult(mailbox, TransferReport(fault=fault), source)
 
 
-def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
+def _import_maildir(target: _Target, source: Path) -> Iterator[_MailboxResult]:
     from postroom.maildirs.folders import parse_folder
     from postroom.maildirs.mailboxes import mailboxes_in, opened
     from postroom.maildirs.mbox_files import below
@@ -256,11 +258,11 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
                     parse_folder(mailbox)
                 except UserError as error:
                     every = [(entry.number, str(error)) for entry in origin.entries()]
-                    yield _Named(mailbox, TransferReport(failed=every))
+                    yield _MailboxResult(mailbox, TransferReport(failed=every))
                     continue
                 with opened_mailbox(target.maildir, mailbox, make=True) as opened_target:
                     report = _transfer(origin, opened_target, target.quota, "into")
-                    yield _Named(opened_target.name, report)
+                    yield _MailboxResult(opened_target.name, report)
 
 
 def _export_maildir(mailbox: "OpenMailbox", target: Path) -> "tuple[str, TransferReport]":
@@ -277,10 +279,10 @@ def _transfer(
 ) -> "TransferReport":
     from postroom.maildirs.transfer import MessageImport, from_mailbox, import_all
 
-    intake = MessageImport(target, quota)
+    importing = MessageImport(target, quota)
     with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
-        import_all(intake, from_mailbox(origin), lambda: advance(1))
-    return intake.report
+        import_all(importing, from_mailbox(origin), lambda: advance(1))
+    return importing.report
 
 
 def _export_mbox(
@@ -369,7 +371,7 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _print_reports(
-    reports: list[_Named], verb: str, as_json: bool, *, beside: bool = False
+    reports: list[_MailboxResult], verb: str, as_json: bool, *, beside: bool = False
 ) -> None:
     """Print the result for each mailbox, and exit with status 1 if something was left out.
 
@@ -400,40 +402,40 @@ def _print_reports(
         raise click.exceptions.Exit(1)
 
 
-def _line(named: _Named, verb: str) -> str:
-    report = named.report
+def _line(result: _MailboxResult, verb: str) -> str:
+    report = result.report
     present = f", {report.present} there already" if report.present else ""
-    return f"{named.mailbox}: {counted(report.done, 'message')} {verb}{present}"
+    return f"{result.mailbox}: {counted(report.done, 'message')} {verb}{present}"
 
 
-def _print_notes(named: _Named) -> None:
+def _print_notes(result: _MailboxResult) -> None:
     """Print what is not as it should be."""
-    report = named.report
+    report = result.report
     for number, why in report.failed:
-        note(f"{named.mailbox}: message {number} was left out: {why}")
+        note(f"{result.mailbox}: message {number} was left out: {why}")
     if report.doubts.count:
         lines = counted(report.doubts.count, "line")
         was = "was" if report.doubts.count == 1 else "were"
         note(
-            f"{named.source}: {lines} like the beginning of a message {was} kept as text of the"
+            f"{result.source}: {lines} like the beginning of a message {was} kept as text of the"
             f" message before; the first is line {report.doubts.first_line}"
         )
     if report.fault:
         rest = "" if report.is_empty else "; the messages before that were imported"
-        note(f"{named.source}: {report.fault}{rest}")
+        note(f"{result.source}: {report.fault}{rest}")
 
 
-def _fields(named: _Named, verb: str) -> dict[str, Any]:
-    report = named.report
+def _fields(result: _MailboxResult, verb: str) -> dict[str, Any]:
+    report = result.report
     fields: dict[str, Any] = {
-        "mailbox": named.mailbox,
+        "mailbox": result.mailbox,
         verb: report.done,
         "present": report.present,
         "failed": [{"message": number, "why": why} for number, why in report.failed],
     }
-    if named.source:
+    if result.source:
         fields |= {
-            "source": named.source,
+            "source": result.source,
             "doubtful_lines": report.doubts.count,
             "fault": report.fault or None,
         }

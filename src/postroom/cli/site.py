@@ -96,7 +96,7 @@ class Site:
         from postroom.directory.accounts import ensure_defaults
 
         places = self.places
-        with owner_of(made(places.state_dir)).acting():
+        with owner_of(state_directory(places.state_dir)).acting():
             engine = open_database(places.database_url)
         click.get_current_context().find_root().call_on_close(engine.dispose)
         migrate(engine)
@@ -120,7 +120,7 @@ class Site:
         return self.places.mail_root / relative
 
 
-def made(path: Path) -> Path:
+def state_directory(path: Path) -> Path:
     """Create the state directory if it is missing, and return it."""
     try:
         if not path.is_dir():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from postroom.cli.output import document, note, printable, table
-from postroom.cli.site import Site, json_option, made, owner_of, pass_site
+from postroom.cli.site import Site, json_option, owner_of, pass_site, state_directory
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def self_signed(site: Site, names: tuple[str, ...], yes: bool, as_json: bool) ->
             f"{path} is valid until {old.expires_at:%Y-%m-%d}. Replace it?", abort=True, err=True
         )
     wanted = tuple(dict.fromkeys([settings.hostname, *map(_name, names)]))
-    with owner_of(made(settings.state_dir)).acting():
+    with owner_of(state_directory(settings.state_dir)).acting():
         fresh = make_self_signed(path, wanted, now())
     if not any(isinstance(source, SelfSignedSource) for source in sources_of(settings)):
         note(
@@ -224,7 +224,7 @@ def _running(settings: "Settings") -> str | None:
     from postroom.service.state import open_state_directory
 
     try:
-        open_state_directory(settings.state_dir, owner_of(made(settings.state_dir)))
+        open_state_directory(settings.state_dir, owner_of(state_directory(settings.state_dir)))
     except UserError as error:
         if "in use by another process" in str(error):
             return str(error).rpartition("(")[2].rstrip(")") or "a process"

@@ -32,7 +32,7 @@ from postroom.directory.changes import (
     change,
     check_new_address,
     domain_kinds,
-    no_such,
+    not_found,
     referrers_of,
 )
 from postroom.directory.entries import address_kind
@@ -238,7 +238,7 @@ def existing_account(connection: Connection, address: str) -> AccountRow:
     """
     row = connection.execute(_accounts().where(account.c.address == address)).first()
     if row is None:
-        raise no_such(connection, "account", address)
+        raise not_found(connection, "account", address)
     return AccountRow(*row)
 
 

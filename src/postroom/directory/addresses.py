@@ -137,7 +137,7 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
-def outside_forms(address: str) -> tuple[str, str, str]:
+def foreign_forms(address: str) -> tuple[str, str, str]:
     """Return an address, its local part and its domain in the form that foreign tables use.
 
     There a local part with consecutive dots, such as ``a..b``, has no quotes. Other local parts

@@ -12,7 +12,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from postroom.directory.addresses import domain_of, local_address, parse_target
-from postroom.directory.changes import change, check_new_address, no_such
+from postroom.directory.changes import change, check_new_address, not_found
 from postroom.directory.entries import read_alias
 from postroom.directory.tables import alias, alias_target
 from postroom.envelope import Alias, Writers
@@ -161,7 +161,7 @@ def existing_alias(connection: Connection, address: str) -> Alias:
     wanted = local_address(address)
     found = read_alias(connection, wanted)
     if found is None:
-        raise no_such(connection, "alias", wanted)
+        raise not_found(connection, "alias", wanted)
     return found
 
 

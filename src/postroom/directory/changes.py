@@ -54,7 +54,7 @@ def check_domain(connection: Connection, name: str) -> DomainKind:
     kind = connection.scalar(select(domain.c.kind).where(domain.c.name == name))
     if kind is None:
         known = list(domain_kinds(connection))
-        shown = f"the domains are {several(known)}" if known else "there is no domain yet"
+        shown = f"the domains are {shortened_list(known)}" if known else "there is no domain yet"
         raise UserError(f"unknown domain {name}: {shown}; 'postroom domain add {name}' adds it")
     return DomainKind(kind)
 
@@ -79,10 +79,10 @@ def check_new_address(connection: Connection, address: str, *, relayed: bool = F
         raise UserError(f"the mail of {name} is relayed to its own host: it has no accounts here")
     found = address_kind(connection, address)
     if found is not None:
-        raise UserError(f"{address} exists already: {described(address, found)}")
+        raise UserError(f"{address} exists already: {description_of(address, found)}")
 
 
-def described(address: str, found: tuple[str, str]) -> str:
+def description_of(address: str, found: tuple[str, str]) -> str:
     """Return a clause that describes what `address_kind` found."""
     kind, first = found
     if first != address:
@@ -90,17 +90,17 @@ def described(address: str, found: tuple[str, str]) -> str:
     return f"it is {'a' if kind == 'relay recipient' else 'an'} {kind}"
 
 
-def no_such(connection: Connection, kind: str, address: str) -> UserError:
+def not_found(connection: Connection, kind: str, address: str) -> UserError:
     """Return the error that an address is not an account (or alias), with what it is instead."""
     found = address_kind(connection, address)
     if found is not None:
-        return UserError(f"there is no {kind} {address}: {described(address, found)}")
+        return UserError(f"there is no {kind} {address}: {description_of(address, found)}")
     near = select(account.c.address).where(account.c.domain == domain_of(address))
-    meant = meant_by(address, list(connection.scalars(near.limit(1000))))
+    meant = suggestion(address, list(connection.scalars(near.limit(1000))))
     return UserError(f"there is no {kind} {address}{meant}")
 
 
-def meant_by(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, known: Sequence[str]) -> str:
     """Return the question whether a similar name was meant; empty if none is similar."""
     # Only an error pays for this import.
     from difflib import get_close_matches
@@ -151,7 +151,7 @@ def unknown_targets(engine: Engine, addresses: Sequence[str]) -> tuple[str, ...]
         return tuple(found)
 
 
-def several(names: Sequence[str]) -> str:
+def shortened_list(names: Sequence[str]) -> str:
     """Return a list of names, shortened if there are many."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more

@@ -20,8 +20,8 @@ from postroom.directory.changes import (
     check_domain,
     check_new_address,
     domain_kinds,
-    no_such,
-    several,
+    not_found,
+    shortened_list,
 )
 from postroom.directory.tables import account, account_address, alias, domain, relay_recipient
 from postroom.envelope import Domain, DomainKind
@@ -163,7 +163,7 @@ def remove_recipients(engine: Engine, addresses: Sequence[str]) -> tuple[str, ..
         known = set(_listed(connection, gone))
         for address in gone:
             if address not in known:
-                raise no_such(connection, "relay recipient", address)
+                raise not_found(connection, "relay recipient", address)
             connection.execute(delete(relay_recipient).where(relay_recipient.c.address == address))
     return gone
 
@@ -219,7 +219,7 @@ def remove_domain(engine: Engine, name: str) -> Domain:
             left = connection.scalars(of_it.order_by(table.c.address)).all()
             if left:
                 raise UserError(
-                    f"the domain {gone} still has {several(left)}; remove with "
+                    f"the domain {gone} still has {shortened_list(left)}; remove with "
                     f"'postroom {kind} remove ADDRESS' first"
                 )
         _check_unused(connection, gone)
@@ -239,13 +239,13 @@ def _check_unused(connection: Connection, name: str) -> None:
     left = connection.scalars(further.order_by(account_address.c.address)).all()
     if left:
         raise UserError(
-            f"accounts have the addresses {several(left)} in the domain {name}; remove with "
+            f"accounts have the addresses {shortened_list(left)} in the domain {name}; remove with "
             "'postroom account address remove ADDRESS' first"
         )
     aliases = connection.scalars(select(domain.c.name).where(domain.c.target == name)).all()
     if aliases:
         raise UserError(
-            f"{several(aliases)} is an alias of the domain {name}; remove with "
+            f"{shortened_list(aliases)} is an alias of the domain {name}; remove with "
             "'postroom domain remove NAME' first"
         )
 

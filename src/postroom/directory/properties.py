@@ -16,7 +16,7 @@ from postroom.directory.addresses import (
     parse_domain,
     parse_target,
 )
-from postroom.directory.changes import change, check_new_address, described, no_such
+from postroom.directory.changes import change, check_new_address, description_of, not_found
 from postroom.directory.entries import address_kind, read_account
 from postroom.directory.tables import account, account_address, account_forward, account_sender
 from postroom.envelope import DISCARD, Account, AccountLimits
@@ -64,9 +64,9 @@ def remove_addresses(engine: Engine, further: Sequence[str]) -> tuple[Account, .
             gone = local_address(text)
             found = address_kind(connection, gone)
             if found is None:
-                raise no_such(connection, "further address", gone)
+                raise not_found(connection, "further address", gone)
             if found[1] == gone:
-                raise UserError(f"{gone} is not a further address: {described(gone, found)}")
+                raise UserError(f"{gone} is not a further address: {description_of(gone, found)}")
             connection.execute(delete(account_address).where(account_address.c.address == gone))
             owners.append(found[1])
         return tuple(_existing(connection, owner) for owner in dict.fromkeys(owners))
@@ -157,7 +157,7 @@ def _existing(connection: Connection, address: str) -> Account:
         existing = read_account(connection, found[1])
         if existing is not None:
             return existing
-    raise no_such(connection, "account", wanted)
+    raise not_found(connection, "account", wanted)
 
 
 def _parse_sender(text: str) -> str:

@@ -122,7 +122,7 @@ class SourcesChecker:
             verdict = await self._passwords.verify((app.stored,), letters)
             if not verdict.matches:
                 raise UnauthorizedLogin(_REFUSED)
-            self._note(source, "app_password_used", found.address, app.key)
+            self._store_learnt(source, "app_password_used", found.address, app.key)
             return found.address
         if usable.verify is not None:
             if offered_password(password) is None or not await usable.verify(password):
@@ -132,7 +132,9 @@ class SourcesChecker:
         if not verdict.matches:
             raise UnauthorizedLogin(_REFUSED)
         if verdict.new_stored is not None:
-            self._note(source, "replace_stored", found.address, usable.stored, verdict.new_stored)
+            self._store_learnt(
+                source, "replace_stored", found.address, usable.stored, verdict.new_stored
+            )
         return found.address
 
     async def _check_response(self, credentials: IUsernameHashedPassword) -> str:
@@ -185,7 +187,7 @@ class SourcesChecker:
             raise Refusal(UNAVAILABLE)
         return None, _NOBODY
 
-    def _note(self, source: object, method: str, address: str, *args: object) -> None:
+    def _store_learnt(self, source: object, method: str, address: str, *args: object) -> None:
         """Pass what a login has shown to a source that stores it; the login does not wait."""
         if not ICredentialStore.providedBy(source):
             return

@@ -55,7 +55,7 @@ class PasswordPool:
         self._hashing = hashing
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, name="passwords")
-        self._room = threads + waiting
+        self._free_places = threads + waiting
         self._stopping = False
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class PasswordPool:
     @property
     def full(self) -> bool:
         """True if no hash is accepted now, so that a caller can avoid work before it."""
-        return self._room <= 0
+        return self._free_places <= 0
 
     def verify(self, stored: Sequence[str], offered: bytes) -> Deferred[PasswordVerdict]:
         """Check whether a password is right; see `Hashing.verify`.
@@ -97,17 +97,17 @@ class PasswordPool:
     def _run(self, work: Callable[[], _T]) -> Deferred[_T]:
         if self.full:
             return fail(Refusal(BUSY))
-        self._room -= 1
+        self._free_places -= 1
         result: Deferred[_T] = Deferred()
 
         def job() -> _T | None:
-            _stand_back()
+            _lower_priority()
             if self._stopping:
                 raise Refusal(BUSY)
             return None if result.called else work()
 
         def done(outcome: _T | Failure | None) -> None:
-            self._room += 1
+            self._free_places += 1
             if not result.called:
                 result.callback(outcome)  # type: ignore[arg-type]  # a Failure errs back
 
@@ -115,7 +115,7 @@ class PasswordPool:
         return result
 
 
-def _stand_back() -> None:
+def _lower_priority() -> None:
     """Lower the priority of the current thread, once."""
     if getattr(_this_thread, "stands_back", False):
         return

@@ -60,7 +60,7 @@ class TokenSettings:
 
 
 @implementer(IProvenUser)
-class _Holder:
+class _TokenUser:
     """The account that a token names."""
 
     def __init__(self, username: bytes) -> None:
@@ -127,7 +127,7 @@ class TokenChecker:
         return account
 
     async def _account(self, name: bytes) -> bytes | tuple[()]:
-        found: Deferred[bytes | tuple[()]] = self._accounts.requestAvatarId(_Holder(name))
+        found: Deferred[bytes | tuple[()]] = self._accounts.requestAvatarId(_TokenUser(name))
         return await found
 
     async def _check_name(self, username: bytes, account: bytes | tuple[()]) -> None:

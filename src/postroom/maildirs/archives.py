@@ -48,7 +48,7 @@ _DAMAGES: Final = (
 )
 
 
-class _Raw(io.RawIOBase):
+class _EndsAtFault(io.RawIOBase):
     """A file that ends where a fault is found."""
 
     def __init__(self, source: io.BufferedIOBase) -> None:
@@ -75,7 +75,7 @@ class Content(io.BufferedReader):
 
     def __init__(self, source: io.BufferedIOBase) -> None:
         """Wrap a file that decompresses itself as it is read."""
-        self._faulty = _Raw(source)
+        self._faulty = _EndsAtFault(source)
         super().__init__(self._faulty, READ_OCTETS)
 
     @property
@@ -107,19 +107,19 @@ def opened_parts(file: io.BufferedIOBase) -> Iterator[list[Part]]:
     Raises:
         UserError: it is a zip that cannot be read.
     """
-    started = _Started(file)
-    if not started.head.startswith(_ZIP):
-        yield [Part(None, lambda: _unpacked(started))]
+    peeked = _Peeked(file)
+    if not peeked.head.startswith(_ZIP):
+        yield [Part(None, lambda: _unpacked(peeked))]
         return
-    with tempfile.TemporaryFile() as copy, _opened_zip(file, started, copy) as archive:
+    with tempfile.TemporaryFile() as copy, _opened_zip(file, peeked, copy) as archive:
         yield [Part(each.filename, _opener(archive, each)) for each in _files_in(archive)]
 
 
-def _opened_zip(file: io.BufferedIOBase, started: "_Started", copy: IO[bytes]) -> zipfile.ZipFile:
+def _opened_zip(file: io.BufferedIOBase, peeked: "_Peeked", copy: IO[bytes]) -> zipfile.ZipFile:
     try:
         if file.seekable():
             return zipfile.ZipFile(cast("IO[bytes]", file))
-        shutil.copyfileobj(started, copy)
+        shutil.copyfileobj(peeked, copy)
         return zipfile.ZipFile(copy)
     except _DAMAGES as error:
         raise UserError(f"it is a damaged or incomplete zip: {_words_of(error)}") from error
@@ -142,33 +142,33 @@ def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], Co
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError("it is compressed with a method that is not supported: unpack it first")
         try:
-            return _unpacked(_Started(cast("io.BufferedIOBase", archive.open(entry))))
+            return _unpacked(_Peeked(cast("io.BufferedIOBase", archive.open(entry))))
         except _DAMAGES as error:
             raise UserError(f"it is damaged: {_words_of(error)}") from error
 
     return open_entry
 
 
-def _unpacked(started: "_Started") -> Content:
+def _unpacked(peeked: "_Peeked") -> Content:
     """Return the unpacked content of a file, which need not be compressed.
 
     Raises:
         UserError: its compression is not supported.
     """
-    head = started.head
+    head = peeked.head
     if head.startswith(b"\x1f\x8b"):
-        return Content(gzip.GzipFile(fileobj=started))
+        return Content(gzip.GzipFile(fileobj=peeked))
     if head.startswith(b"BZh"):
-        return Content(_Streams(started, bz2.BZ2Decompressor))
+        return Content(_Streams(peeked, bz2.BZ2Decompressor))
     if head.startswith(b"\xfd7zXZ\0"):
-        return Content(_Streams(started, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)))
+        return Content(_Streams(peeked, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)))
     for magic, name in _UNKNOWN.items():
         if head.startswith(magic):
             raise UserError(f"not an mbox: it is a {name} file, which is not supported")
-    return Content(started)
+    return Content(peeked)
 
 
-class _Started(io.BufferedIOBase):
+class _Peeked(io.BufferedIOBase):
     """A file whose first octets have been looked at.
 
     Attributes:
@@ -226,7 +226,7 @@ class _Decompressor(Protocol):
 class _Streams(io.BufferedIOBase):
     """Consecutive compressed streams, unpacked in pieces of bounded size."""
 
-    def __init__(self, file: "_Started", make: Callable[[], _Decompressor]) -> None:
+    def __init__(self, file: "_Peeked", make: Callable[[], _Decompressor]) -> None:
         self._file = file
         self._make = make
         self._current = make()

@@ -99,7 +99,7 @@ def sub_address_folder(tag: str) -> str:
     return directory_of(tag)
 
 
-def near(name: str, known: list[str]) -> str:
+def suggestion(name: str, known: list[str]) -> str:
     """Return the end of a message about an unknown folder: which one may have been meant."""
     close = get_close_matches(name, known, n=1)
     return f": did you mean {close[0]}?" if close else ""

@@ -189,9 +189,9 @@ class _Date:
         return start
 
     def _take(self, word: str) -> bool:
-        return self._take_number(word) or self._take_word(word)
+        return self._accept_number(word) or self._accept_word(word)
 
-    def _take_number(self, word: str) -> bool:
+    def _accept_number(self, word: str) -> bool:
         """Accept a word that has digits, if it belongs to a date."""
         if self.time is None and (found := _TIME.fullmatch(word)):
             hour, minute, second = (int(each) for each in (*filter(None, found.groups()), "0")[:3])
@@ -219,7 +219,7 @@ class _Date:
         if found[8] and found[8] != "Z" and (offset := _OFFSET.fullmatch(found[8])):
             self.offset_seconds = _offset(offset)
 
-    def _take_word(self, word: str) -> bool:
+    def _accept_word(self, word: str) -> bool:
         """Accept a word of letters: a month, a zone, or the day of the week in between."""
         if self.month is None and (month := _month(word)) is not None:
             self.month = month

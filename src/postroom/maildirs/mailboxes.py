@@ -37,7 +37,7 @@ from postroom.maildirs.directories import (
     open_or_make,
     open_root,
 )
-from postroom.maildirs.folders import INBOX, directory_of, folder_of, near, parse_folder
+from postroom.maildirs.folders import INBOX, directory_of, folder_of, parse_folder, suggestion
 from postroom.maildirs.names import FileName, size_in
 from postroom.maildirs.usage import Usage
 
@@ -238,7 +238,7 @@ def known_name(known: dict[str, str], name: str) -> str:
         return name
     wanted = parse_folder(name)
     if wanted not in known:
-        meant = near(wanted, list(known)) or "; 'postroom mailbox create' makes one"
+        meant = suggestion(wanted, list(known)) or "; 'postroom mailbox create' makes one"
         raise UserError(f"there is no mailbox {wanted}{meant}")
     return wanted
 

@@ -13,7 +13,7 @@ Which lines begin a message (`from_lines` parses them):
     an address without a date           before a header field      never
 
 Other lines that begin with ``From`` after an empty line, and those with a date elsewhere, remain
-part of their message. They are counted in `Doubts`.
+part of their message. They are counted in `DoubtfulLines`.
 
 Programs that write ``Content-Length`` (mboxcl2) need not quote lines. The field is used if it is
 right: if the file ends after so many octets, or a message begins there. Then no line within them
@@ -77,7 +77,7 @@ class Damaged(UserError):
 
 
 @dataclass(slots=True)
-class Doubts:
+class DoubtfulLines:
     """Lines that begin with ``From`` and remain part of their message.
 
     Attributes:
@@ -181,7 +181,7 @@ class MboxMessage:
 class _Lines:
     """The lines of an mbox, and where its messages begin and end."""
 
-    def __init__(self, file: BinaryIO, doubts: Doubts) -> None:
+    def __init__(self, file: BinaryIO, doubts: DoubtfulLines) -> None:
         self._file = file
         self._doubts = doubts
         self._ahead = Lookahead(file)
@@ -373,7 +373,7 @@ def _ends_after_first(octets: bytes) -> bool:
     return parse_from_line(line).begins(after_empty=True, before_field=is_field(after))
 
 
-def read_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[MboxMessage]:
+def read_mbox(file: BinaryIO, doubts: DoubtfulLines | None = None) -> Iterator[MboxMessage]:
     """Yield the messages of an mbox, each until the next is asked for.
 
     Args:
@@ -384,7 +384,7 @@ def read_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[MboxMess
         UserError: it is not an mbox.
         Damaged: the file is damaged; the messages yielded before are complete.
     """
-    lines = _Lines(file, Doubts() if doubts is None else doubts)
+    lines = _Lines(file, DoubtfulLines() if doubts is None else doubts)
     try:
         if not lines.skip_to_first():
             raise UserError(f"not an mbox: it begins with {lines.describe_first()}")

@@ -42,7 +42,7 @@ from postroom.maildirs.directories import create_file
 from postroom.maildirs.folders import directory_of, parse_folder
 from postroom.maildirs.line_ends import LineEnds, Sizes
 from postroom.maildirs.mailboxes import mailboxes_in, opened
-from postroom.maildirs.mbox import Damaged, Doubts, read_mbox, write_message
+from postroom.maildirs.mbox import Damaged, DoubtfulLines, read_mbox, write_message
 from postroom.maildirs.messages import OpenMailbox, StoredMessage, opened_mailbox, store_message
 from postroom.maildirs.names import FLAGS, FileName, host_part, new_base, size_fields
 from postroom.maildirs.usage import Quota, Usage
@@ -93,7 +93,7 @@ class TransferReport:
     done: int = 0
     present: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
-    doubts: Doubts = field(default_factory=Doubts)
+    doubts: DoubtfulLines = field(default_factory=DoubtfulLines)
     fault: str = ""
 
     @property
@@ -116,7 +116,7 @@ class _Unreadable(Exception):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Unnamed:
     """A file in ``tmp/``, open, and where it will be."""
 
     descriptor: int
@@ -157,10 +157,10 @@ class MessageImport:
             self._usage = usage.current(mailbox.root, quota, Usage(1, 1), time.time())
         self._known = {key for entry in mailbox.entries() for key in _keys(entry.base)}
         self._digests: Counter[bytes] = Counter()
-        self._waiting: list[_Waiting] = []
+        self._unnamed: list[_Unnamed] = []
         self._octets = 0
 
-    def take(self, incoming: NewMessage) -> None:
+    def add(self, incoming: NewMessage) -> None:
         """Store a message, or note in the report why not. It is durable after `finish`.
 
         Raises:
@@ -178,7 +178,7 @@ class MessageImport:
         try:
             sizes, digest = _write(descriptor, incoming, self._line_ends)
             stem, size = stem or self._stem_of(incoming, digest), sizes.octets
-            waiting = _Waiting(descriptor, temporary, *_place(incoming, stem, sizes), size)
+            waiting = _Unnamed(descriptor, temporary, *_place(incoming, stem, sizes), size)
             if not self._admit(incoming, stem, size):
                 raise _Unreadable
         except BaseException as error:
@@ -191,9 +191,9 @@ class MessageImport:
                 self.report.failed.append((incoming.number, str(error)))
             return
         self._known.update(_keys(stem))
-        self._waiting.append(waiting)
+        self._unnamed.append(waiting)
         self._octets += size
-        if len(self._waiting) >= BATCH_FILES or self._octets >= BATCH_OCTETS:
+        if len(self._unnamed) >= BATCH_FILES or self._octets >= BATCH_OCTETS:
             self.finish()
 
     def finish(self) -> None:
@@ -202,7 +202,7 @@ class MessageImport:
         Raises:
             OSError: the disk; some of it may be there.
         """
-        batch, self._waiting = self._waiting, []
+        batch, self._unnamed = self._unnamed, []
         octets, self._octets = self._octets, 0
         try:
             with suppress(OSError):
@@ -275,8 +275,8 @@ def import_mbox(
     try:
         with opened_mailbox(maildir, name, make=True) as mailbox:
             if first is not None:
-                intake = MessageImport(mailbox, quota, report, line_ends)
-                import_all(intake, chain((first,), messages), step)
+                importing = MessageImport(mailbox, quota, report, line_ends)
+                import_all(importing, chain((first,), messages), step)
             return mailbox.name, report
     finally:
         if first is not None and report.is_empty:
@@ -284,7 +284,7 @@ def import_mbox(
 
 
 def import_all(
-    intake: MessageImport, messages: Iterable[NewMessage], step: Callable[[], None]
+    importing: MessageImport, messages: Iterable[NewMessage], step: Callable[[], None]
 ) -> None:
     """Import messages, one after the other; the report has the results.
 
@@ -294,13 +294,13 @@ def import_all(
     try:
         try:
             for incoming in messages:
-                intake.take(incoming)
+                importing.add(incoming)
                 step()
         except Damaged as error:
-            intake.report.fault = f"it is damaged: {error}"
-        intake.finish()
+            importing.report.fault = f"it is damaged: {error}"
+        importing.finish()
     except OSError as error:
-        done = intake.report.done
+        done = importing.report.done
         raise Interrupted(
             f"{error.strerror} after {done} message{'' if done == 1 else 's'};"
             " correct that and repeat the command to continue"
@@ -330,7 +330,7 @@ def _discard(maildir: Path, made: list[str]) -> None:
             path.rmdir()
 
 
-def from_mbox(file: BinaryIO, doubts: Doubts | None = None) -> Iterator[NewMessage]:
+def from_mbox(file: BinaryIO, doubts: DoubtfulLines | None = None) -> Iterator[NewMessage]:
     """Yield the messages of an mbox, each to be read before the next.
 
     Args:

@@ -26,7 +26,7 @@ DATABASE: Final = "database"
 _CACHED: Final = frozenset({"sql", "ldap", "system"})
 
 
-class Runs(Protocol):
+class Startable(Protocol):
     """A part of the daemon that is started and stopped."""
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class Sources:
 
     directory: IDirectory
     credentials: Sequence[ICredentialSource]
-    running: Sequence[Runs]
+    running: Sequence[Startable]
 
     def start(self) -> None:
         """Start to answer and to notice changes."""
@@ -82,7 +82,7 @@ def make_sources(
     cache = settings.accounts
     directories: list[IDirectory] = []
     credentials: list[ICredentialSource] = []
-    running: list[Runs] = [directory]  # always in use, for postmasters and the queue
+    running: list[Startable] = [directory]  # always in use, for postmasters and the queue
     for name in _names(settings):
         if name == DATABASE:
             directories.append(directory)

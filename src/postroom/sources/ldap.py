@@ -35,9 +35,9 @@ from zope.interface import implementer
 
 from postroom.credentials import Credential, Knowledge
 from postroom.directory.addresses import (
+    foreign_forms,
     local_address,
     login_address,
-    outside_forms,
     parse_target,
 )
 from postroom.envelope import Account, Alias, Domain, Entry
@@ -118,7 +118,7 @@ class LDAPSource:
 
     def _timed(self, asking: Any) -> Deferred[Any]:  # a coroutine of any result
         asked = Deferred.fromCoroutine(asking).addTimeout(self._timeout_seconds, self._reactor)
-        return asked.addErrback(_told)
+        return asked.addErrback(_translated)
 
     async def _find(self, address: str) -> Entry | None:
         found = await self._user(address)
@@ -208,7 +208,7 @@ class LDAPSource:
             return False
 
 
-def _told(failure: Failure) -> Failure:
+def _translated(failure: Failure) -> Failure:
     """Turn an error of the server into one of ours."""
     if failure.check(LDAPException):
         raise SourceDown(f"the server answers {failure.getErrorMessage()}")
@@ -221,7 +221,7 @@ def fill_filter(template: str, address: str) -> str:
     RFC 4515 s3
     """
     filled = template
-    for place, value in zip(PLACES, outside_forms(address), strict=True):
+    for place, value in zip(PLACES, foreign_forms(address), strict=True):
         filled = filled.replace(f"{{{place}}}", escape_value(value))
     return filled
 

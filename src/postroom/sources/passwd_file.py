@@ -32,7 +32,7 @@ from postroom.credentials import Credential, Knowledge
 from postroom.directory.addresses import domain_of, local_address, login_address
 from postroom.envelope import Account, Domain
 from postroom.errors import UserError
-from postroom.sources.password_text import known_of, stored_password
+from postroom.sources.password_text import knowledge_from, stored_password
 from postroom.sources.profile import Maildirs, SourceDown, SourceError, make_account
 from postroom.sources.settings import PasswdSettings
 
@@ -83,7 +83,7 @@ class PasswdFile:
     @property
     def knows(self) -> frozenset[Knowledge]:
         """See `LookUps`."""
-        return known_of(each for forms in self._contents.stored.values() for each in forms)
+        return knowledge_from(each for forms in self._contents.stored.values() for each in forms)
 
     def version(self) -> object:
         """See `LookUps`: the file's identity, or the reason why it has none."""

@@ -29,7 +29,7 @@ def stored_password(text: str, default_scheme: str = "") -> tuple[str, ...]:
     return (text,)
 
 
-def known_of(stored: Iterable[str]) -> frozenset[Knowledge]:
+def knowledge_from(stored: Iterable[str]) -> frozenset[Knowledge]:
     """Return which mechanisms some stored passwords may allow."""
     found = {Knowledge.CHECKABLE}
     for text in stored:

@@ -25,9 +25,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from postroom.credentials import Credential, Knowledge
 from postroom.directory.addresses import (
+    foreign_forms,
     local_address,
     login_address,
-    outside_forms,
     parse_target,
 )
 from postroom.envelope import Account, Alias, Domain, Entry
@@ -133,7 +133,7 @@ class SQLLookUps:
 
 
 def _values(address: str) -> Mapping[str, str]:
-    return dict(zip(PARAMETERS, outside_forms(address), strict=True))
+    return dict(zip(PARAMETERS, foreign_forms(address), strict=True))
 
 
 def _text(value: Any) -> str:  # whatever the driver makes of a column

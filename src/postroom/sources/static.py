@@ -13,7 +13,7 @@ from postroom.directory.addresses import domain_of, local_address, login_address
 from postroom.envelope import Account, Alias, Domain, Entry
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
-from postroom.sources.password_text import known_of, stored_password
+from postroom.sources.password_text import knowledge_from, stored_password
 from postroom.sources.profile import Maildirs, make_account
 
 
@@ -63,7 +63,7 @@ class StaticSource:
     @property
     def knows(self) -> frozenset[Knowledge]:
         """See `ICredentialSource`."""
-        return known_of(stored for forms in self._stored.values() for stored in forms)
+        return knowledge_from(stored for forms in self._stored.values() for stored in forms)
 
     def start(self) -> None:
         """Do nothing: there is nothing to start."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from postroom.credentials import Credential, Knowledge
-from postroom.directory.addresses import login_address, outside_forms
+from postroom.directory.addresses import foreign_forms, login_address
 from postroom.envelope import Account, Domain
 from postroom.errors import UserError
 from postroom.sources.profile import Maildirs, SourceDown, make_account
@@ -79,7 +79,7 @@ class SystemUsers:
 
     def address(self, address: str) -> Account | None:
         """See `LookUps`."""
-        _, name, domain = outside_forms(address)
+        _, name, domain = foreign_forms(address)
         if domain not in self._settings.domains or _NAME.fullmatch(name) is None:
             return None
         found = find_user(name)
@@ -106,7 +106,7 @@ class SystemUsers:
         if not any((directory / service).is_file() for directory in PAM_DIRECTORIES):
             # PAM would ask the service "other", which refuses everybody, or does not.
             raise SourceDown(f"there is no PAM service {service} in {PAM_DIRECTORIES[0]}")
-        _, name, _ = outside_forms(address)
+        _, name, _ = foreign_forms(address)
         code, reason = self._authenticate(name, password, service)
         if code in _UNAVAILABLE:
             raise SourceDown(f"PAM service {service}: {reason}")

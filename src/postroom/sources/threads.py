@@ -74,7 +74,7 @@ class SourceThreads:
         self._reactor = reactor
         self._timeout_seconds = timeout_seconds
         self._pool = ThreadPool(0, THREADS, name)
-        self._room = THREADS + WAITING
+        self._free_places = THREADS + WAITING
 
     def start(self) -> None:
         """Start to answer."""
@@ -91,14 +91,14 @@ class SourceThreads:
             What it returns. Fails with what it raises, with `SourceDown` if too many wait, and with
             `TimeoutError` if it takes too long.
         """
-        if self._room <= 0:
+        if self._free_places <= 0:
             return fail(SourceDown(f"{self._name}: too many look-ups wait for an answer"))
-        self._room -= 1
+        self._free_places -= 1
         result: Deferred[_T] = Deferred()
 
         def done(outcome: _T | Failure) -> None:
             # The thread may come late; its place is taken until then.
-            self._room += 1
+            self._free_places += 1
             if not result.called:
                 result.callback(outcome)
 
