@@ -59,7 +59,7 @@ def _fail(text: str) -> NoReturn:
 
 
 def _explain(error: Exception) -> str:
-    """Return one line about an error that nobody foresaw."""
+    """Return one line about an unexpected error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     cause = getattr(error, "orig", None) or error  # the driver's error, without SQLAlchemy's lines

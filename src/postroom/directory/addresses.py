@@ -32,7 +32,7 @@ NAME_OCTETS: Final = 200
 """The longest directory name made here; file systems take 255, and Maildir tools add suffixes."""
 
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
-# Whoever must have quotes around them for another reason has one of " ( ) , : ; < > @ [ \ ] in it.
+# A local part that needs quotes for another reason contains one of " ( ) , : ; < > @ [ \ ].
 _ODD_DOTS = re.compile(r'"[^\x00-\x20\x7f"(),:;<>@\[\\\]]+"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -27,7 +27,7 @@ from postroom.envelope import DISCARD, DomainKind
 from postroom.errors import UserError
 
 _LISTED: Final = 8
-"""How many names an error lists before it says how many more there are."""
+"""The number of names that an error lists; the others are only counted."""
 
 
 @contextmanager

@@ -28,9 +28,9 @@ from postroom.settings.declaring import setting
 
 DAY_SECONDS: Final = 86_400
 SETTLE_SECONDS: Final = 3600
-"""How long a new secret is only known before it signs."""
+"""The age at which a new secret begins to sign."""
 READ_SECONDS: Final = 600.0
-"""How often secrets are read anew."""
+"""The interval at which secrets are read again."""
 
 
 @dataclass(frozen=True, slots=True)

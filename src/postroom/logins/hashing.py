@@ -137,7 +137,7 @@ class Hashing:
         password = offered_password(offered)
         form = self._checked_form(stored)
         if form is None or form.scheme == "ARGON2":
-            right = self._matches_argon2(self._nobody if form is None else form.data, password)
+            right = self._matches_argon2(self._dummy_hash if form is None else form.data, password)
         else:
             right = self._matches_old(form, offered, password)
         if password is None or form is None or not right:
@@ -146,10 +146,10 @@ class Hashing:
 
     def prepare(self) -> None:
         """Make the hash for unknown users now, so that the first login does not wait for it."""
-        _ = self._nobody
+        _ = self._dummy_hash
 
     @cached_property
-    def _nobody(self) -> str:
+    def _dummy_hash(self) -> str:
         return self._hasher.hash(b"the password of nobody")
 
     def _checked_form(self, stored: Sequence[str]) -> Stored | None:
@@ -173,7 +173,7 @@ class Hashing:
             for each in dict.fromkeys((offered, password))
         )
         if not right:
-            self._matches_argon2(self._nobody, password)
+            self._matches_argon2(self._dummy_hash, password)
         return right
 
     def _renewed(

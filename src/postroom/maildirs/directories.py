@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Final
 
 STALE_SECONDS: Final = 36 * 3600
-"""Files in ``tmp/`` that are older belong to nobody: the age that maildir(5) names."""
+"""Files in ``tmp/`` older than this are left over from crashes: the age given by maildir(5)."""
 
 PARTS: Final = ("tmp", "cur", "new")
 CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

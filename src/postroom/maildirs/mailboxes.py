@@ -232,7 +232,7 @@ def known_name(known: dict[str, str], name: str) -> str:
     """Find a mailbox by the name that somebody typed.
 
     Raises:
-        UserError: there is none of that name; says which may have been meant.
+        UserError: there is none of that name; the message suggests a similar one.
     """
     if name in known:
         return name

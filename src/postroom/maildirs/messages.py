@@ -192,7 +192,7 @@ class OpenMailbox:
         """
         _, gone = self._each(entries, lambda now: self._flag_one(now, add, remove))
         self.sync()
-        _complain(gone)
+        _raise_for(gone)
 
     def _flag_one(self, entry: StoredMessage, add: str, remove: str) -> None:
         name = str(FileName.parse(entry.file_name).flagged(add, remove))
@@ -223,7 +223,7 @@ class OpenMailbox:
         target.sync()
         self._each(moved, self._unlink)
         self.sync()
-        _complain(gone)
+        _raise_for(gone)
 
     def _is_same(self, entry: StoredMessage, target: "OpenMailbox", other: StoredMessage) -> bool:
         """Return whether a file has two names already, because a move was interrupted."""
@@ -244,7 +244,7 @@ class OpenMailbox:
         copied, gone = self._each(entries, lambda now: self._put(now, target, _copy_base(now)))
         target.sync()
         usage.append(self.root, sum(each.size_octets for each in copied), len(copied))
-        _complain(gone)
+        _raise_for(gone)
 
     def _put(self, entry: StoredMessage, target: "OpenMailbox", base: str) -> None:
         """Link or copy a message to another place, under a base name."""
@@ -376,7 +376,7 @@ def store_message(descriptor: int, chunks: Iterable[bytes], line_ends: LineEnds)
     return rewriting.sizes
 
 
-def _complain(gone: Sequence[StoredMessage]) -> None:
+def _raise_for(gone: Sequence[StoredMessage]) -> None:
     if gone:
         names = ", ".join(entry.base for entry in gone)
         raise Gone(f"removed by another program meanwhile: {names}")

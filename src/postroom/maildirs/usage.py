@@ -205,7 +205,7 @@ def append(root: int, octets: int, messages: int) -> None:
 
 
 def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
-    """Return how full a Maildir is, counted if the record does not settle whether there is room.
+    """Return the usage of a Maildir, counted if the record is not certain enough.
 
     Args:
         root: descriptor of the Maildir.

@@ -117,8 +117,8 @@ def make_logins(
     forms = settings.auth.forms
     passwords = PasswordPool(Hashing(forms=forms), reactor)
     default = next(iter(storage.domains), None)
-    nobody = DummyScramKeys(storage.login_secret, default, forms.scram_iterations)
-    checker = SourcesChecker(sources, passwords, nobody)
+    dummy_keys = DummyScramKeys(storage.login_secret, default, forms.scram_iterations)
+    checker = SourcesChecker(sources, passwords, dummy_keys)
     if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
         raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")
     exempt = tuple(settings.auth.exempt_networks)

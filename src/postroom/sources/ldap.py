@@ -55,7 +55,7 @@ _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 _NOBODY: Final = "\0@\0"
 """Looked up for a name that no account can have."""
 _LISTED: Final = frozenset({"addresses", "forwards", "senders"})
-# What a server says of a password that is wrong, and of an entry that cannot log in.
+# The errors of a server for a wrong password, and for an entry that cannot log in.
 _WRONG = (LDAPInvalidCredentials, LDAPInappropriateAuthentication, LDAPNoSuchObject)
 
 
@@ -96,7 +96,7 @@ class LDAPSource:
         """Do nothing: a connection is made when it is needed."""
 
     def stop(self) -> Deferred[Any]:
-        """Close the connections; fires when they are gone."""
+        """Close the connections; fires when they are closed."""
         return self._connections.close()
 
     def revision(self) -> int:

@@ -44,7 +44,7 @@ CONNECT_SECONDS: Final = 5.0
 _DONE: Final = Failure(ConnectionDone())
 _LOST = (ConnectionDone, ConnectionLost, LDAPClientConnectionLostException)
 _ENTRIES: Final = 2
-"""One entry is wanted; a second tells that there are too many."""
+"""One entry is wanted; a second shows that there are too many."""
 _END = b"-----END CERTIFICATE-----\n"
 
 
@@ -75,11 +75,11 @@ class _Client(LDAPClient):  # type: ignore[misc]  # it has no types
 
     def __init__(self) -> None:
         super().__init__()
-        self.gone: Deferred[None] = Deferred()
+        self.closed: Deferred[None] = Deferred()
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         super().connectionLost(reason)
-        self.gone.callback(None)
+        self.closed.callback(None)
 
 
 class LDAPConnections:
@@ -166,7 +166,7 @@ class LDAPConnections:
         for client in self._open:
             if client.connected:
                 client.unbind()
-        gone = gatherResults([client.gone for client in self._open])
+        gone = gatherResults([client.closed for client in self._open])
         return gone.addTimeout(CONNECT_SECONDS, self._reactor).addErrback(self._abort)
 
     def _abort(self, _: Failure) -> None:
@@ -212,7 +212,7 @@ class LDAPConnections:
         connecting = connectProtocol(self._endpoint(), _Client())
         client = await connecting.addTimeout(CONNECT_SECONDS, self._reactor)
         self._open.add(client)
-        client.gone.addCallback(lambda _: self._open.discard(client))
+        client.closed.addCallback(lambda _: self._open.discard(client))
         try:
             if self._tls is not None and self._scheme == "ldap":
                 await self._start_tls(client).addTimeout(CONNECT_SECONDS, self._reactor)

@@ -57,7 +57,7 @@ class Maildirs:
     """Decides where an account's Maildir is.
 
     Attributes:
-        mail_root: the directory of ours below which Maildirs are; absolute.
+        mail_root: the directory below which our Maildirs are; absolute.
         template: a path in which `PLACES` in braces stand for what the account has; empty for the
             place that the accounts of the database have, below the mail root.
     """

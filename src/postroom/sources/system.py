@@ -30,7 +30,7 @@ from postroom.errors import UserError
 from postroom.sources.profile import Maildirs, SourceDown, make_account
 from postroom.sources.settings import SystemSettings
 
-# What useradd takes, with the dot that many sites allow.
+# The names that useradd accepts, with the dot that many sites allow.
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 # "The given name or uid was not found", in the words of getpwnam_r(3).
 _NOT_FOUND: Final = frozenset({0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM})
@@ -88,7 +88,7 @@ class SystemUsers:
         return make_account(address, {"home": found[1]}, self._maildirs)
 
     def credential(self, username: bytes) -> Credential | None:
-        """See `LookUps`; `Credential.verify` is filled in by whoever has threads for it."""
+        """See `LookUps`; `ThreadedSource` sets `Credential.verify`."""
         first = next(iter(self._settings.domains), None)
         address = login_address(username, first) or ""
         found = self.address(address)
