@@ -45,7 +45,8 @@ class RevisionCache(Generic[_K, _V]):
 
     def get(self, key: _K) -> _V | None:
         """Return the answer kept for a key; None if there is none."""
-        self.revision()
+        if self._revision_now() != self._revision:  # spares the hot path a call
+            self.revision()
         answer = self._kept.get(key)
         if answer is not None:
             self._kept.move_to_end(key)

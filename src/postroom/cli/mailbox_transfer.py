@@ -212,7 +212,7 @@ def _take_file(
                     into = replace(target, mailbox=mailbox)
                 with _progress(f"into {into.mailbox}", size_octets) as advance:
                     yield _take_part(into, part, name, lambda: advance(counting.taken()))
-    except Interrupted:
+    except Interrupted:  # the disk's fault, not the file's: nothing more can be imported
         raise
     except UserError as error:
         yield _faulty(target.mailbox, str(error), source)
@@ -254,6 +254,7 @@ def _import_maildir(target: _Target, source: Path) -> Iterator[_MailboxResult]:
         for name in mailboxes_in(root):
             mailbox = below(target.mailbox, name)
             with opened_below(root, name) as origin:
+                # One impossible name must not stop the import of the other mailboxes.
                 try:
                     parse_folder(mailbox)
                 except UserError as error:
@@ -309,6 +310,7 @@ def _new_file(target: str) -> Iterator[BinaryIO]:
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others never see an incomplete file, and a crash leaves only the .part behind.
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             yield file
             file.flush()

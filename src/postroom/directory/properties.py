@@ -95,6 +95,7 @@ def set_forwards(
         if own.intersection(target.lower() for target in chosen):
             raise UserError(f"{found.address} cannot forward to itself")
         owner = found.address
+        # An account that forwards nowhere keeps its mail; otherwise it would be lost.
         connection.execute(
             update(account)
             .where(account.c.address == owner)

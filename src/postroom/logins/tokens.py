@@ -149,6 +149,7 @@ class TokenChecker:
             raise BadToken("it has expired or is not valid yet")
         if settings.issuer and claims.get("iss") != settings.issuer:
             raise BadToken("its issuer is another")
+        # Both are one string or a list of them; Microsoft calls the scope "scp".
         audiences = claims.get("aud", [])
         named = {audiences} if isinstance(audiences, str) else _strings(audiences)
         if settings.audiences and not named & set(settings.audiences):

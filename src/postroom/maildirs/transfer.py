@@ -182,6 +182,7 @@ class MessageImport:
             if not self._admit(incoming, stem, size):
                 raise _Unreadable
         except BaseException as error:
+            # Nothing refers to the file yet: it has to go now, whatever went wrong.
             os.close(descriptor)
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=tmp)

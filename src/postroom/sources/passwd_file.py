@@ -201,6 +201,7 @@ def _read_line(
     account = make_account(address, said, maildirs)
     contents.accounts[address] = account
     contents.stored[address] = stored_password(password, settings.scheme)
+    # An address that an earlier line has stays with it, as a user does.
     for each in (address, *account.addresses):
         contents.owners.setdefault(each, address)
     if _NO_LOGIN.intersection(extra):
