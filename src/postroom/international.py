@@ -10,7 +10,7 @@ they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII e
 ASCII. The Kelvin sign does not become a k, nor the long s an s, nor a sharp s two of them:
 registering a look-alike of ``kim`` does not get kim's mail.
 
-Who controls the input: whoever wrote the address.
+Who controls the input: the author of the address.
 """
 
 import unicodedata
@@ -40,14 +40,13 @@ def ascii_name(name: str) -> str:
             f"an internationalised domain name of more than {DOMAIN_OCTETS} characters"
         )
     try:
-        mapped = idna.uts46_remap(name, std3_rules=False)
-        stem = mapped.removesuffix(".")
-        found = ".".join(map(_ascii_label, stem.split(".")))
+        mapped = idna.uts46_remap(name, std3_rules=False).removesuffix(".")
+        found = ".".join(map(_ascii_label, mapped.split(".")))
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"no internationalised domain name: {error}") from None
     if len(found) > _NAME_OCTETS:
         raise ValueError(f"an internationalised domain name of more than {_NAME_OCTETS} octets")
-    return found + mapped[len(stem) :]
+    return found
 
 
 def _ascii_label(label: str) -> str:

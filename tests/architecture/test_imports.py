@@ -22,6 +22,9 @@ GROUND = {
     "batching",
     "international",
     "revision_cache",
+    "networks",
+    "direct_socket",
+    "tls",
 }
 ACCOUNTS = {"directory", "logins", "sources"}
 ROOMS = {"server", "client", "delivery", "queue", "policy", "certificates"}
@@ -42,6 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     "revision_cache": set(),
     "batching": {"threads"},
     "international": {"wire"},
+    "networks": {"settings"},
+    "direct_socket": set(),
+    "tls": {"envelope"},
     **dict.fromkeys(ROOMS, GROUND),
     "directory": GROUND,
     "logins": GROUND | {"directory"},

@@ -191,7 +191,9 @@ def _open_sqlite(url: URL) -> Engine:
         _make_file(path)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot make the database {path}: {reason}") from error
+        raise UserError(f"cannot create the database {path}: {reason}") from error
+    # Python's sqlite3 must not start transactions itself. Its plain BEGIN takes the write lock only
+    # at the first write, where a busy database refuses at once.
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         hide_parameters=True,

@@ -30,8 +30,9 @@ from postroom.logins.hashing import Hashing
 from postroom.logins.lockouts import SharedLockouts
 from postroom.logins.passwords import PasswordPool
 from postroom.logins.scram import DummyScramKeys
+from postroom.networks import in_networks
 from postroom.server.authentication import LoginParts
-from postroom.server.connections import in_networks, peer_key
+from postroom.server.connections import peer_key
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
 from postroom.service.tokens import make_token_checker
