@@ -149,6 +149,28 @@ def fail_calls(
     return restore
 
 
+def open_descriptors() -> set[str]:
+    """Return the descriptors of this process, each as its number and what it leads to."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def forbid_leaks(case: SynchronousTestCase, root: "str | Path") -> None:
+    """Fail a test that leaves something below a directory open; call it before other clean-ups."""
+
+    def check() -> None:
+        left = [each for each in open_descriptors() if each.partition(" ")[2].startswith(below)]
+        case.assertEqual(left, [], "these were left open")
+
+    below = str(Path(root).absolute())
+    case.addCleanup(check)
+
+
 def _is_kept(path: str, *, follow_symlinks: bool = False) -> bool:
     """Tell whether something is a directory or a regular file, and no link to one."""
     try:

@@ -35,24 +35,21 @@ class TrialRun:
     """What one run of trial says of itself.
 
     Attributes:
-        announced: how many tests it was going to run.
+        announced: how many tests it was going to run; it only tells with ``--jobs``.
         ran: how many it ran; None until it says so.
         counts: how many passed, failed and were skipped.
     """
 
-    announced: int
+    announced: int = 0
     ran: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
-    def read(self, text: str) -> None:
-        """Read a line of its output."""
-        if match := RAN.match(text):
-            self.ran = int(match[1])
-        elif self.ran is not None and not self.counts and (match := RESULT.match(text)):
-            for item in (match[1] or "").split(", "):
-                name, _, number = item.partition("=")
-                if name in OUTCOMES:
-                    self.counts[OUTCOMES[name]] += int(number)
+    def count(self, items: str) -> None:
+        """Read what stands behind PASSED or FAILED."""
+        for item in items.split(", "):
+            name, _, number = item.partition("=")
+            if name in OUTCOMES:
+                self.counts[OUTCOMES[name]] += int(number)
 
     def problem(self) -> str | None:
         """Return what is wrong with the run as a whole, if anything is."""
@@ -70,8 +67,12 @@ def read_runs(lines: Iterable[str]) -> list[TrialRun]:
         text = line.strip()
         if match := ANNOUNCED.match(text):
             runs.append(TrialRun(int(match[1])))
-        elif runs:
-            runs[-1].read(text)
+        elif match := RAN.match(text):
+            if not runs or runs[-1].ran is not None:
+                runs.append(TrialRun())
+            runs[-1].ran = int(match[1])
+        elif runs and runs[-1].ran is not None and (match := RESULT.match(text)):
+            runs[-1].count(match[1] or "")
     return runs
 
 

@@ -37,6 +37,13 @@ class SummaryTests(SynchronousTestCase):
             ("8 passed, 0 failed, 0 skipped", 0),
         )
 
+    def test_without_jobs_trial_announces_nothing(self) -> None:
+        output = told(7, "PASSED (successes=7)").partition("\n")[2]
+        self.assertEqual(run_summary(output), ("7 passed, 0 failed, 0 skipped", 0))
+        self.assertEqual(
+            run_summary(output + output, "--runs=2"), ("14 passed, 0 failed, 0 skipped", 0)
+        )
+
     def test_every_kind_of_failure_counts(self) -> None:
         result = "FAILED (skips=1, failures=2, errors=3, unexpectedSuccesses=1, successes=3)"
         self.assertEqual(

@@ -172,7 +172,7 @@ class Account:
             peer sent.
         enabled: False refuses its mail for now and its logins.
         folder: the tag of the address that led here (``lists`` of ``user+lists``), which names the
-            folder that takes the mail if there is one; empty for the inbox. Only the routing sets
+            folder that gets the mail if there is one; empty for the inbox. Only the routing sets
             it, from what the peer sent: it may hold anything that a local part may.
         addresses: its further addresses, each as good as the first.
         forwards: addresses that get its mail too.
@@ -217,7 +217,7 @@ class Writers(Enum):
 
     ANYONE = "anyone"
     USERS = "users"
-    """Whoever has logged in."""
+    """Every user who has logged in."""
     MEMBERS = "members"
     """Accounts that the alias leads to, once they have logged in."""
 

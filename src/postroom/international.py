@@ -10,7 +10,7 @@ they are, as RFC 5321 does. One rule goes before it: no character beyond ASCII e
 ASCII. The Kelvin sign does not become a k, nor the long s an s, nor a sharp s two of them:
 registering a look-alike of ``kim`` does not get kim's mail.
 
-Who controls the input: whoever wrote the address.
+Who controls the input: the author of the address.
 """
 
 import unicodedata

@@ -21,6 +21,9 @@ GROUND = {
     "threads",
     "batching",
     "international",
+    "networks",
+    "direct_socket",
+    "tls",
 }
 ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
 
@@ -39,6 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "threads": set(),
     "batching": {"threads"},
     "international": {"wire"},
+    "networks": {"settings"},
+    "direct_socket": set(),
+    "tls": {"envelope"},
     **dict.fromkeys(ROOMS, GROUND),
     "service": GROUND | ROOMS,
     "capture": {"wire", "errors"},

@@ -18,7 +18,7 @@ def heard(dialogue: str, **options: bool) -> Conversation:
     talk = Conversation(**options)
     for number, line in enumerate(dialogue.splitlines()):
         octets = line.removeprefix("> ").encode().decode("unicode_escape").encode("latin-1")
-        talk.hear(float(number), line.startswith("> "), octets + b"\r\n")
+        talk.receive(float(number), line.startswith("> "), octets + b"\r\n")
     return talk
 
 
@@ -47,19 +47,19 @@ class SessionTests(SynchronousTestCase):
 
     def test_a_group_and_its_replies(self) -> None:
         talk = heard(HELLO)
-        talk.hear(9, True, b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n")
-        talk.hear(9, False, b"250 ok\r\n550 no\r\n554 no\r\n")
-        talk.hear(9, True, b"QUIT\r\n")
+        talk.receive(9, True, b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n")
+        talk.receive(9, False, b"250 ok\r\n550 no\r\n554 no\r\n")
+        talk.receive(9, True, b"QUIT\r\n")
         self.assertEqual(violations(talk), [])
         self.assertEqual(shown(talk)[-1], "C: QUIT")
 
     def test_chunks(self) -> None:
         talk = heard("220 a\n> EHLO c\n250-a\n250-PIPELINING\n250 CHUNKING\n> MAIL FROM:<>\n250 a\n"
                      "> RCPT TO:<a@b.example>\n250 a")  # fmt: skip
-        talk.hear(9, True, b"BDAT 10\r\nMAIL ")
+        talk.receive(9, True, b"BDAT 10\r\nMAIL ")
         self.assertEqual(shown(talk)[-1], "C: [chunk, 5 octets, 5 to come]")
-        talk.hear(9, True, b"\r\n.\r\nBDAT 0 LAST\r\n")
-        talk.hear(9, False, b"250 a\r\n250 b\r\n")
+        talk.receive(9, True, b"\r\n.\r\nBDAT 0 LAST\r\n")
+        talk.receive(9, False, b"250 a\r\n250 b\r\n")
         self.assertEqual(
             shown(talk)[-5:],
             ["C: BDAT 10", "C: [chunk, 10 octets]", "C: BDAT 0 LAST", "S: 250 a", "S: 250 b"],
@@ -86,14 +86,14 @@ class SessionTests(SynchronousTestCase):
     def test_lmtp_answers_for_each_recipient_of_messages_that_are_pipelined(self) -> None:
         talk = heard("220 a\n> LHLO c\n250-a\n250-PIPELINING\n250 CHUNKING")
         message = b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@b>\r\nBDAT 1 LAST\r\nx"
-        talk.hear(9, True, message * 2 + b"QUIT\r\n")
-        talk.hear(9, False, (b"250 a\r\n" * 3 + b"250 1\r\n452 2\r\n") * 2 + b"221 bye\r\n")
+        talk.receive(9, True, message * 2 + b"QUIT\r\n")
+        talk.receive(9, False, (b"250 a\r\n" * 3 + b"250 1\r\n452 2\r\n") * 2 + b"221 bye\r\n")
         self.assertEqual(violations(talk), [])
 
     def test_after_tls_begins_nothing_is_read(self) -> None:
         talk = heard("220 a\n> EHLO c\n250-a\n250 STARTTLS\n> STARTTLS\n220 go")
-        talk.hear(9, True, b"\x16\x03\x01\x00\x05QUIT\r\n")
-        talk.hear(9, False, b"\x16\x03\x03\x00\x05QUIT\r\n")
+        talk.receive(9, True, b"\x16\x03\x01\x00\x05QUIT\r\n")
+        talk.receive(9, False, b"\x16\x03\x03\x00\x05QUIT\r\n")
         self.assertEqual(shown(talk)[-2:], ["S: 220 go", "-: [TLS from here on]"])
         self.assertTrue(talk.tls)
         self.assertEqual(violations(talk), [])
@@ -117,11 +117,11 @@ class SessionTests(SynchronousTestCase):
         ]
         whole, cut = Conversation(), Conversation()
         for from_client, octets in said:
-            whole.hear(0, from_client, octets)
+            whole.receive(0, from_client, octets)
             at, steps = 0, iter(lengths)
             while at < len(octets):
                 step = next(steps, 100)
-                cut.hear(0, from_client, octets[at : at + step])
+                cut.receive(0, from_client, octets[at : at + step])
                 at += step
         self.assertEqual(shown(cut), shown(whole))
 
@@ -173,7 +173,7 @@ class ViolationTests(SynchronousTestCase):
         talk = heard(
             f"{self.STARTTLS}220 go\n> EHLO c\n250 a\n> MAIL FROM:<>\n250 ok\n> DATA\n354 a"
         )
-        talk.hear(9, True, b"one\r\n.\r\n")
+        talk.receive(9, True, b"one\r\n.\r\n")
         clear = "!! clear text after STARTTLS"
         self.assert_shown(
             talk,
@@ -197,7 +197,7 @@ class ViolationTests(SynchronousTestCase):
     def test_what_is_put_in_before_tls(self) -> None:
         talk = heard(f"{self.STARTTLS}> EHLO evil\n220 go\\r\\n250-a\\r\\n250 SIZE")
         for from_client in (True, False):
-            talk.hear(9, from_client, b"\x16\x03\x01\x00\x05hello")
+            talk.receive(9, from_client, b"\x16\x03\x01\x00\x05hello")
         clear = "!! clear text after STARTTLS"
         self.assert_shown(
             talk,
@@ -208,9 +208,9 @@ class ViolationTests(SynchronousTestCase):
 
     def test_a_server_that_answers_tls_in_clear_text(self) -> None:
         talk = heard(f"{self.STARTTLS}220 go")
-        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
-        talk.hear(9, False, b"454 4.7.0 no certificate\r\n454 really\r\n")
-        talk.hear(9, True, b"QUIT\r\n")
+        talk.receive(9, True, b"\x16\x03\x01\x00\x05hello")
+        talk.receive(9, False, b"454 4.7.0 no certificate\r\n454 really\r\n")
+        talk.receive(9, True, b"QUIT\r\n")
         clear = "!! clear text after STARTTLS"
         self.assert_shown(
             talk,
@@ -229,7 +229,7 @@ class ViolationTests(SynchronousTestCase):
                 *((True, record + b"QUIT\r\n"), (False, b"221 bye\r\n")),
             ):
                 for at in range(0, len(octets), step):
-                    talk.hear(9, from_client, octets[at : at + step])
+                    talk.receive(9, from_client, octets[at : at + step])
             clear = "!! clear text after STARTTLS"
             self.assert_shown(
                 talk, "S: 220 go", "-: [TLS from here on]", "C: QUIT", clear, "S: 221 bye", clear
@@ -238,32 +238,32 @@ class ViolationTests(SynchronousTestCase):
     def test_a_hole_within_tls(self) -> None:
         for lost, expected in ((4, ["C: QUIT"]), (20, [])):
             talk = heard(f"{self.STARTTLS}220 go")
-            talk.hear(9, True, b"\x16\x03\x01\x00\x05h")
+            talk.receive(9, True, b"\x16\x03\x01\x00\x05h")
             talk.lose(9, True, lost)
-            talk.hear(9, True, b"QUIT\r\n")
+            talk.receive(9, True, b"QUIT\r\n")
             self.assertEqual([line for line in shown(talk)[7:] if line.startswith("C")], expected)
 
     def test_clear_text_where_tls_was_to_begin_is_no_tls(self) -> None:
         for octets in (b"\x16\x02\r\n", b"\0\1\2\r\n"):
             talk = heard(f"{self.STARTTLS}220 go")
             for octet in octets:
-                talk.hear(9, True, bytes((octet,)))
+                talk.receive(9, True, bytes((octet,)))
             self.assertFalse(talk.tls)
             self.assertIn("clear text after STARTTLS", violations(talk))
 
     def test_tls_on_a_port_of_tls_that_is_answered_in_clear_text(self) -> None:
         talk = Conversation()
-        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
-        talk.hear(9, False, b"220 mx\r\n")
+        talk.receive(9, True, b"\x16\x03\x01\x00\x05hello")
+        talk.receive(9, False, b"220 mx\r\n")
         self.assertEqual(
             shown(talk), ["-: [TLS from here on]", "S: 220 mx", "!! clear text within TLS"]
         )
 
     def test_a_line_that_is_not_whole_when_tls_begins(self) -> None:
         talk = heard(self.STARTTLS)
-        talk.hear(9, True, b"EHLO ev")
-        talk.hear(9, False, b"220 go\r\n")
-        talk.hear(9, True, b"\x16\x03\x01\x00\x05hello")
+        talk.receive(9, True, b"EHLO ev")
+        talk.receive(9, False, b"220 go\r\n")
+        talk.receive(9, True, b"\x16\x03\x01\x00\x05hello")
         self.assert_shown(
             talk,
             *("S: 220 go", "C: [7 octets of a line that does not end]"),
@@ -288,8 +288,8 @@ class ViolationTests(SynchronousTestCase):
 
     def test_line_ends(self) -> None:
         talk = heard(HELLO)
-        talk.hear(9, True, b"RSET\n")
-        talk.hear(9, False, b"250 ok\n")
+        talk.receive(9, True, b"RSET\n")
+        talk.receive(9, False, b"250 ok\n")
         self.assertEqual(violations(talk), ["bare CR or LF"] * 2)
 
     def test_what_smuggles(self) -> None:
@@ -309,7 +309,7 @@ class ViolationTests(SynchronousTestCase):
             *((False, b"354 a\r\n"), (True, b"x\n.\n"), (False, b"250 kept\r\n")),
             *((True, b"QUIT\r\n"), (False, b"221 bye\r\n")),
         ):
-            talk.hear(9, from_client, octets)
+            talk.receive(9, from_client, octets)
         self.assertIn(
             "a reply within the content, of which the server saw an end", violations(talk)
         )
@@ -383,9 +383,9 @@ class SecretTests(SynchronousTestCase):
         secret = self.SECRETS[2].decode()
         self.assert_hidden(heard(f"> {secret}\n235 ok\n> MAIL FROM:<>", complete=False))
         talk = heard(HELLO)
-        talk.hear(9, True, b"AUTH LOGIN\r\n")
+        talk.receive(9, True, b"AUTH LOGIN\r\n")
         talk.lose(9, False, 18)
-        talk.hear(9, True, secret.encode() + b"\r\n")
+        talk.receive(9, True, secret.encode() + b"\r\n")
         self.assert_hidden(talk)
 
     def test_a_server_that_repeats_what_it_heard(self) -> None:
@@ -412,36 +412,36 @@ class HoleTests(SynchronousTestCase):
     def test_a_hole_is_said_and_nobody_blamed(self) -> None:
         talk = heard(HELLO)
         talk.lose(9, True, 14)
-        talk.hear(9, False, b"250 ok\r\n250 ok\r\n")
-        talk.hear(9, True, b"QUIT\r\n")
+        talk.receive(9, False, b"250 ok\r\n250 ok\r\n")
+        talk.receive(9, True, b"QUIT\r\n")
         self.assertEqual(violations(talk), [])
         self.assertIn("-: [14 octets of the client are not in the capture]", shown(talk))
         self.assertFalse(talk.complete)
 
     def test_what_is_certain_again_after_a_hole(self) -> None:
         talk = heard(HELLO)
-        talk.hear(9, True, b"MAIL FROM:<>\r\n")
+        talk.receive(9, True, b"MAIL FROM:<>\r\n")
         talk.lose(9, False, 8)
-        talk.hear(9, True, b"RCPT TO:<a@b.example>\r\n")
+        talk.receive(9, True, b"RCPT TO:<a@b.example>\r\n")
         talk.lose(9, True, 6)  # DATA
-        talk.hear(9, False, b"354 go\r\n")
-        talk.hear(9, True, b"RSET\r\n.\r\nAUTH LOGIN\r\n")
+        talk.receive(9, False, b"354 go\r\n")
+        talk.receive(9, True, b"RSET\r\n.\r\nAUTH LOGIN\r\n")
         self.assertEqual(shown(talk)[-3:], ["S: 354 go", "C: [content, 6 octets]", "C: AUTH LOGIN"])
         talk.lose(9, True, 12)
-        talk.hear(9, False, b"334 YQ==\r\n")
-        talk.hear(9, True, b"QUIT\r\n")
+        talk.receive(9, False, b"334 YQ==\r\n")
+        talk.receive(9, True, b"QUIT\r\n")
         self.assertEqual(shown(talk)[-1], "C: [response of 4 octets]")
 
     def test_a_hole_in_a_chunk_is_part_of_it(self) -> None:
         talk = heard(HELLO)
-        talk.hear(9, True, b"BDAT 10 LAST\r\nab")
+        talk.receive(9, True, b"BDAT 10 LAST\r\nab")
         talk.lose(9, True, 6)
-        talk.hear(9, True, b"yzQUIT\r\n")
+        talk.receive(9, True, b"yzQUIT\r\n")
         self.assertEqual(shown(talk)[-1], "C: QUIT")
 
     def test_the_end_of_a_line_that_does_not_end(self) -> None:
         talk = heard(HELLO)
-        talk.hear(9, True, b"MAIL FRO")
+        talk.receive(9, True, b"MAIL FRO")
         talk.end(9, reset=True)
         end = ["C: [8 octets of a line that does not end]", "-: [connection reset]"]
         self.assertEqual(shown(talk)[-2:], end)
@@ -449,6 +449,6 @@ class HoleTests(SynchronousTestCase):
     def test_an_endless_line_is_not_kept(self) -> None:
         talk = heard(HELLO)
         for _ in range(100):
-            talk.hear(9, True, b"x" * 1000)
+            talk.receive(9, True, b"x" * 1000)
         self.assertLess(len(talk._client.rest), 20_000)
         self.assertIn("line too long", violations(talk))

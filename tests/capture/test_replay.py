@@ -205,7 +205,7 @@ class ReplayTests(SynchronousTestCase):
                 self.broken = "Broken pipe" if octets.startswith(b"RSET") else None
                 return self.broken
 
-            def hear(self) -> Reply | None:
+            def read_reply(self) -> Reply | None:
                 return self.replies.pop(0) if self.replies else None
 
         del session.conversation.entries[4:5]

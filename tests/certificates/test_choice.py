@@ -14,7 +14,7 @@ from postroom.certificates.contexts import ListenerTLS
 from postroom.certificates.identity import Identity
 from postroom.certificates.model import ListenerPolicy, Profile
 from postroom.certificates.store import CertificateStore, FileSource, StoreSettings
-from postroom.server.tls import SERVER_END_POINT, channel_binding
+from postroom.tls import SERVER_END_POINT, channel_binding
 from tests.certificates.handshakes import client_context, identity_of, serve, shake_hands
 
 NAME = b"mx.example.org"

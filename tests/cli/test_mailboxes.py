@@ -11,7 +11,7 @@ from typing import Any
 
 from postroom.cli import mailbox_transfer, output
 from tests.cli.support import CommandTestCase
-from tests.filesystem import RecordingDisk
+from tests.filesystem import RecordingDisk, forbid_leaks
 
 ME = "postmaster@localhost"
 MESSAGE = b"From: Zoe <zoe@b.example>\r\nSubject: Hello\r\n\r\nFrom me to you\r\n"
@@ -417,6 +417,7 @@ class Transfers(MailboxCase):
         self.assertEqual((found["source"], found["doubtful_lines"]), (str(path), 1))
 
     def test_a_power_cut_takes_nothing_that_was_exported(self) -> None:
+        forbid_leaks(self, self.folder)
         disk = RecordingDisk(self, self.folder)
         self.succeed("mailbox", "export", ME, str(self.folder / "in.mbox"), "-m", "INBOX")
         self.assertEqual((disk.torn, disk.unsynced()), ([], []))

@@ -6,9 +6,9 @@ from random import Random
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.client.forbidden_networks import may_connect
 from postroom.client.model import Destination, SmartHost
 from postroom.client.mx import HostFinder
-from postroom.client.networks import may_connect
 from postroom.client.settings import ClientSettings
 from postroom.errors import Refusal
 from postroom.wire.replies import reply

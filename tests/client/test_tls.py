@@ -397,7 +397,7 @@ class TrustTests(SynchronousTestCase):
             World(ca_file=Path(path))
 
     def test_old_tls_is_not_spoken(self) -> None:
-        context = World().sender._around.contexts._any
+        context = World().sender._context.contexts._any
         self.assertIsInstance(context, SSL.Context)
         options = SSL.OP_NO_SSLv3 | SSL.OP_NO_TLSv1 | SSL.OP_NO_TLSv1_1
         self.assertEqual(context.set_options(0) & options, options)

@@ -23,7 +23,7 @@ from twisted.internet import error
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode, TLSWish
+from postroom.client.model import Destination, Outgoing, SmartHost, TLSMode, TLSRequirement
 from postroom.client.sender import Sender
 from postroom.client.settings import Chunking, ClientSettings
 from postroom.envelope import NO_TRAITS, Trait
@@ -94,13 +94,13 @@ class Script:
     def _destination(self) -> Destination:
         given = self.dialogue.settings
         parameters = _parameters(given.get("mail", ""))
-        wish = TLSWish.REQUIRED if "REQUIRETLS" in parameters else TLSWish.NONE
+        requirement = TLSRequirement.REQUIRED if "REQUIRETLS" in parameters else TLSRequirement.NONE
         if given.get("traits") == "TLS_OPTIONAL":
-            wish = TLSWish.OPTIONAL
+            requirement = TLSRequirement.OPTIONAL
         if "lmtp" in given:
             return Destination("", SmartHost("127.0.0.1", 24, TLSMode.NEVER, lmtp=True))
         if "user" not in given:
-            return Destination("there.example", None, wish)
+            return Destination("there.example", None, requirement)
         login = given["user"], given["password"]
         return Destination("", SmartHost("127.0.0.1", 587, self._tls(), *login))
 

@@ -17,7 +17,7 @@ from postroom.database import migrate, open_database, storage_error, transaction
 from postroom.database.engine import PAGE_OCTETS
 from postroom.errors import NO_SPACE, UserError, reply_for
 from tests.database.postgresql import new_postgresql_url
-from tests.filesystem import RecordingDisk
+from tests.filesystem import RecordingDisk, forbid_leaks
 
 
 class SqliteTests(SynchronousTestCase):
@@ -60,6 +60,7 @@ class SqliteTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.folder), ["postroom.db"])
 
     def test_a_new_database_survives_a_power_cut(self) -> None:
+        forbid_leaks(self, self.folder)
         disk = RecordingDisk(self, self.folder)
         self.open()
         self.assertEqual(disk.torn, [])
@@ -166,7 +167,7 @@ class OtherDatabaseTests(SynchronousTestCase):
         return line
 
     def test_what_is_no_url_is_refused(self) -> None:
-        self.assertIn("'postroom.db' is no database URL", self.refused("postroom.db"))
+        self.assertIn("'postroom.db' is not a database URL", self.refused("postroom.db"))
 
     def test_a_database_that_we_do_not_know_is_refused(self) -> None:
         self.assertIn("'mysql' is not supported", self.refused("mysql://host/name"))

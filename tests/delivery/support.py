@@ -67,16 +67,6 @@ def files_in(directory: str) -> dict[str, bytes]:
     return found
 
 
-def open_descriptors() -> set[str]:
-    found = set()
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
-        except FileNotFoundError:
-            continue
-    return found
-
-
 class Threads:
     """A thread pool and a reactor without threads: work is done when `run` says so."""
 

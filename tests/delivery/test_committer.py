@@ -13,7 +13,8 @@ from postroom.delivery.batch import MaildirWrite
 from postroom.delivery.committer import Committer
 from postroom.delivery.maildir import message_key
 from postroom.delivery.spool import MemoryContent
-from tests.delivery.support import MESSAGE, as_lf, files_in, open_descriptors, settings
+from tests.delivery.support import MESSAGE, as_lf, files_in, settings
+from tests.filesystem import open_descriptors
 
 
 class CommitterCase(TestCase):

@@ -10,7 +10,7 @@ from postroom.delivery import maildir as module
 from postroom.delivery.maildir import Maildir, OpenMaildirs, message_key
 from postroom.maildirs.directories import STALE_SECONDS
 from postroom.maildirs.names import host_part
-from tests.delivery.support import open_descriptors
+from tests.filesystem import forbid_leaks, open_descriptors
 
 KEY = message_key(1_763_812_987, "1kD3vB0007Qwbz", "u@here.example")
 
@@ -42,6 +42,7 @@ class MaildirCase(SynchronousTestCase):
         self.root = os.path.abspath(self.mktemp())
         self.path = f"{self.root}/here.example/u"
         self.before = open_descriptors()
+        forbid_leaks(self, self.root)
 
     def open(self) -> Maildir:
         opened = Maildir(self.path)

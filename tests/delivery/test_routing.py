@@ -1,7 +1,6 @@
 """Claims about routing."""
 
 from dataclasses import replace
-from ipaddress import ip_network
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +14,6 @@ from postroom.delivery.routing import (
     Resolved,
     Router,
 )
-from postroom.delivery.session_delivery import is_within
 from postroom.delivery.srs import Rewriting
 from postroom.envelope import Account, Alias, Domain, DomainKind, Entry, RelayRecipient, Writers
 from postroom.errors import Refusal
@@ -616,14 +614,3 @@ class SlowAndBroken(RouterCase):
             self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
             self.directory.down = None
             self.assertEqual(router.resolve(box("joe@here.example")), Route((JOE,)))
-
-
-class Networks(SynchronousTestCase):
-    NETWORKS = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
-
-    def test_hold_addresses_of_both_kinds(self) -> None:
-        for client in ("192.0.2.77", "2001:db8::1"):
-            self.assertTrue(is_within(client, self.NETWORKS))
-        for client in ("192.0.3.1", "2001:db9::1", "unix", ""):
-            self.assertFalse(is_within(client, self.NETWORKS))
-        self.assertFalse(is_within("192.0.2.77", ()))

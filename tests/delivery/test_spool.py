@@ -22,7 +22,8 @@ from postroom.delivery.spool import (
     write_all,
 )
 from postroom.interfaces import IContent
-from tests.delivery.support import Threads, open_descriptors, settings
+from tests.delivery.support import Threads, settings
+from tests.filesystem import open_descriptors
 
 KIB = 1024
 

@@ -53,10 +53,9 @@ from tests.delivery.support import (
     box,
     envelope,
     files_in,
-    open_descriptors,
     settings,
 )
-from tests.filesystem import fail_calls
+from tests.filesystem import fail_calls, open_descriptors
 
 NOW = 1_763_812_987.25
 

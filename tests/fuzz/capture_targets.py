@@ -23,9 +23,9 @@ def _conversation(octets: bytes) -> None:
     runs = [(at // 3 % 2 == 0, word) for at, word in enumerate(fold(octets))]
     whole, cut = Conversation(), Conversation()
     for from_client, said in runs:
-        whole.hear(0, from_client, said)
+        whole.receive(0, from_client, said)
         for at in range(len(said)):
-            cut.hear(0, from_client, said[at : at + 1])
+            cut.receive(0, from_client, said[at : at + 1])
     for talk in (whole, cut):
         talk.end(0, reset=False)
     assert shown(whole) == shown(cut), (shown(whole), shown(cut))

@@ -36,6 +36,7 @@ from postroom.wire.data import (
     TextRules,
 )
 from postroom.wire.errors import LocalViolation, ReplyViolation, SyntaxViolation
+from postroom.wire.fields import FIELD_BEGUN, field_pattern
 from postroom.wire.grammar import Syntax, parse_command
 from postroom.wire.line_ends import only_crlf
 from postroom.wire.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
@@ -46,6 +47,7 @@ from postroom.wire.paths import (
     PathError,
     check_literal,
     check_utf8,
+    is_domain,
     is_host_name,
     mailbox,
     parse_mailbox,
@@ -64,6 +66,8 @@ from tests.fuzz.peer_targets import PEER_TARGETS
 from tests.server.scene import Scene, settings
 
 Target = Callable[[bytes], None]
+
+_FIELDS: Final = field_pattern("from", "mail")
 
 OFFER: Final = Capabilities(
     "mx.example", dict.fromkeys(("SIZE", "8BITMIME", "AUTH", "STARTTLS", "CHUNKING", "DSN"), "")
@@ -123,6 +127,21 @@ def _mailbox(octets: bytes) -> None:
         assert isinstance(mailbox(line_of(octets).decode("utf-8", "replace")), Mailbox)
     except LocalViolation:
         return
+
+
+def _is_domain(octets: bytes) -> None:
+    name = line_of(octets).decode("utf-8", "replace")
+    if is_domain(name):
+        assert name.isascii()
+        assert not name.startswith(".")
+        assert ".." not in name
+
+
+def _field_pattern(octets: bytes) -> None:
+    for found in _FIELDS.finditer(octets):
+        assert found[1].lower() in (b"from", b"mail")
+        assert octets[: found.start()][-1:] in (b"", b"\n")
+        assert FIELD_BEGUN.match(found[0]) is not None
 
 
 def _parse_parameters(octets: bytes) -> None:
@@ -379,6 +398,8 @@ TARGETS: Final[dict[str, Target]] = {
     "paths.parse_path": _parse_path,
     "paths.check_literal": _check_literal,
     "paths.is_host_name": _is_host_name,
+    "paths.is_domain": _is_domain,
+    "fields.field_pattern": _field_pattern,
     "paths.mailbox": _mailbox,
     "parameters.parse_parameters": _parse_parameters,
     "paths.check_utf8": _check_utf8,

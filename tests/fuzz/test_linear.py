@@ -106,7 +106,7 @@ def view_content(octets: bytes) -> None:
 def listen(octets: bytes) -> None:
     talk = Conversation()
     for at, segment in enumerate(segments(octets)):
-        talk.hear(0, at % 2 == 0, segment)
+        talk.receive(0, at % 2 == 0, segment)
 
 
 class LinearTests(SynchronousTestCase):

@@ -18,7 +18,7 @@ from postroom.queue import admin
 from postroom.queue.files import FILE_OCTETS, PIECE_OCTETS, ContentFiles
 from postroom.queue.model import ClaimedMessage, Done
 from postroom.queue.store import SqlQueueStore
-from tests.filesystem import RecordingDisk, fail_calls
+from tests.filesystem import RecordingDisk, fail_calls, forbid_leaks
 from tests.queue.samples import Content, new_message
 
 HEAD = b"Received: from there\r\n"
@@ -54,6 +54,7 @@ class ContentFilesTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.directory = self.folder / "content"
+        forbid_leaks(self, self.directory)
         self.engine = open_database(f"sqlite:///{self.folder / 'postroom.db'}")
         self.addCleanup(self.engine.dispose)
         migrate(self.engine)
@@ -157,6 +158,7 @@ class ContentFilesTests(TestCase):
     def test_nor_the_directory_itself(self) -> None:
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
+        forbid_leaks(self, folder)
         disk = RecordingDisk(self, folder)
         ContentFiles(folder / "content").open()
         self.assertEqual(disk.unsynced(), [])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from email.message import Message
 from typing import Any
 
-from postroom.client.model import Sent, TLSWish
+from postroom.client.model import Sent, TLSRequirement
 from postroom.envelope import Action, Trait
 from postroom.queue.notices import ReportLimit, released_at, wants
 from postroom.wire.commands import Rcpt
@@ -72,11 +72,11 @@ class SuccessTests(ReportCase):
     """Tests for reports of success."""
 
     def test_the_queue_reports_in_place_of_a_host_that_does_not(self) -> None:
-        wish = {"rcpt": {"NOTIFY": "SUCCESS"}, "traits": Trait.TRUSTED}
-        self.enqueue("a@example.net", **wish)
+        asks = {"rcpt": {"NOTIFY": "SUCCESS"}, "traits": Trait.TRUSTED}
+        self.enqueue("a@example.net", **asks)
         self.assertEqual(self.actions(), [])
         self.unaware = True
-        self.enqueue("a@example.net", "b@example.net", **wish)
+        self.enqueue("a@example.net", "b@example.net", **asks)
         self.assertEqual(self.actions(), ["relayed"] * 2)
         self.enqueue("a@example.net", rcpt={"NOTIFY": "SUCCESS"})
         self.enqueue("a@example.net", rcpt={"NOTIFY": "FAILURE"}, traits=Trait.TRUSTED)
@@ -220,8 +220,13 @@ class WayTests(ReportCase):
         self.enqueue("a@example.net", traits=Trait.TLS_OPTIONAL)
         self.enqueue("a@example.net", parameters={"REQUIRETLS": None}, traits=Trait.TLS_OPTIONAL)
         self.assertEqual(
-            [where.wish for where, _, _ in self.sender.sent],
-            [TLSWish.NONE, TLSWish.REQUIRED, TLSWish.OPTIONAL, TLSWish.REQUIRED],
+            [where.tls_requirement for where, _, _ in self.sender.sent],
+            [
+                TLSRequirement.NONE,
+                TLSRequirement.REQUIRED,
+                TLSRequirement.OPTIONAL,
+                TLSRequirement.REQUIRED,
+            ],
         )
 
     def test_a_domain_in_any_script_has_one_destination(self) -> None:

@@ -18,7 +18,7 @@ from postroom.envelope import SessionFacts
 from postroom.errors import Refusal
 from postroom.interfaces import IIdentified, ILoginGuard, ITransactionDelivery
 from postroom.later import now_or_later
-from postroom.server.authentication import Attempt, Authentication, Exchange, Login, LoginParts
+from postroom.server.authentication import Authentication, Exchange, Login, LoginAttempt, LoginParts
 from postroom.server.sasl.clear import LOGIN, PLAIN
 from postroom.wire.replies import Reply, reply
 from tests.server.scene import PASSWORD, USER, Scene
@@ -40,13 +40,15 @@ class Talk:
 
     def __init__(self, name: str) -> None:
         give: Any = succeed
-        self.exchange = Exchange(CLEAR[name], SESSION, Attempt(Clock(), None, "192.0.2.1"), give)
+        self.exchange = Exchange(
+            CLEAR[name], SESSION, LoginAttempt(Clock(), None, "192.0.2.1"), give
+        )
 
     def begin(self, initial_response: bytes | None) -> Any:
-        return now_or_later(self.exchange.begin(initial_response))
+        return now_or_later(self.exchange.start(initial_response))
 
     def take(self, line: bytes) -> Any:
-        return now_or_later(self.exchange.take(line))
+        return now_or_later(self.exchange.respond(line))
 
 
 class ExchangeTests(SynchronousTestCase):
@@ -188,7 +190,7 @@ class IdentityTests(SynchronousTestCase):
         portal = Portal(Realm(avatar), [checker])
         authentication = Authentication(Clock(), portal, [PLAIN], "mx.here.example")
         exchange = authentication.exchange("PLAIN", FACTS, None)
-        login = now_or_later(exchange.begin(encode(b"\0" + username + b"\0secret")))
+        login = now_or_later(exchange.start(encode(b"\0" + username + b"\0secret")))
         assert isinstance(login, Login)
         self.assertIs(login.delivery, avatar)
         return login.identity

@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.envelope import SessionFacts
-from postroom.server.factory import TurnedAway
+from postroom.server.factory import RefusedConnection
 from postroom.server.protocol import LINGER_SECONDS, SMTPServerProtocol
 from tests.server.scene import PATIENT, Peer, Scene, settings
 
@@ -17,7 +17,7 @@ class AdmissionTests(SynchronousTestCase):
 
     def turned_away(self, scene: Scene, host: str = "192.0.2.1") -> Peer:
         peer = scene.connect(host, greeted=False)
-        self.assertIsInstance(peer.protocol, TurnedAway)
+        self.assertIsInstance(peer.protocol, RefusedConnection)
         self.assertTrue(peer.closed)
         return peer
 

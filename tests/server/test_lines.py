@@ -26,11 +26,11 @@ class Recorder(LineStream):
     def lineReceived(self, line: bytes) -> None:
         self.events.append(line)
         if self.echo:
-            self.say(line + b"\r\n")
+            self.send_reply(line + b"\r\n")
         if line == b"raw":
             self.setRawMode()
         if line == self.hold_at:
-            self.hold()
+            self.pause_input()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.events.append("too long")
@@ -161,7 +161,7 @@ class RawTests(SynchronousTestCase):
         made.hold_at = b"a"
         made.dataReceived(b"a\r\nb\r\nc")
         self.assertEqual(made.clearLineBuffer(), b"b\r\nc")
-        made.go_on()
+        made.resume_input()
         made.dataReceived(b"\r\n")
         self.assertEqual(made.events, [b"a", b""])
 
@@ -176,7 +176,7 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(made.events, [b"a", b"b"])
         made.dataReceived(b"d\r\n")
         self.assertEqual(made.events, [b"a", b"b"])
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.events, [b"a", b"b", b"c", b"d"])
 
     def test_the_transport_is_paused_only_when_the_peer_goes_on(self) -> None:
@@ -186,7 +186,7 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(made.transport.producerState, "producing")
         made.dataReceived(b"b\r\n")
         self.assertEqual(made.transport.producerState, "paused")
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.transport.producerState, "producing")
         self.assertEqual(made.events, [b"a", b"b"])
 
@@ -194,9 +194,9 @@ class HoldTests(SynchronousTestCase):
         made = connected()
         made.hold_at = b"a"
         made.dataReceived(b"a\r\na\r\nb\r\n")
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.events, [b"a", b"a"])
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.events, [b"a", b"a", b"b"])
 
     def test_raw_octets_wait_as_well(self) -> None:
@@ -204,7 +204,7 @@ class HoldTests(SynchronousTestCase):
         made.hold_at = b"raw"
         made.dataReceived(b"raw\r\nabc!d\r\n")
         self.assertEqual(made.events, [b"raw"])
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.events, [b"raw", bytearray(b"abc"), "end", b"d"])
 
 
@@ -224,18 +224,18 @@ class SayTests(SynchronousTestCase):
         made.echo, made.hold_at = True, b"b"
         made.dataReceived(b"a\r\nb\r\nc\r\n")
         self.assertEqual(made.transport.writes, [b"a\r\nb\r\n"])
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.transport.writes[1:], [b"c\r\n"])
 
     def test_what_is_said_out_of_the_blue_leaves_at_once(self) -> None:
         made = connected()
-        made.say(b"x\r\n")
+        made.send_reply(b"x\r\n")
         self.assertEqual(made.transport.writes, [b"x\r\n"])
 
     def test_the_last_words_are_sent_even_while_input_is_held(self) -> None:
         made = connected()
-        made.hold()
-        made.say(b"bye\r\n")
+        made.pause_input()
+        made.send_reply(b"bye\r\n")
         self.assertEqual(made.transport.writes, [])
         made.finish()
         self.assertEqual(made.transport.writes, [b"bye\r\n"])
@@ -268,7 +268,7 @@ class DirectTests(SynchronousTestCase):
         self.made.send_directly()
 
     def test_a_reply_goes_to_the_socket(self) -> None:
-        self.made.say(b"x\r\n")
+        self.made.send_reply(b"x\r\n")
         self.assertEqual(self.theirs.recv(100), b"x\r\n")
         self.assertEqual(self.made.transport.writes, [])
 
@@ -277,31 +277,31 @@ class DirectTests(SynchronousTestCase):
         block = bytes(range(256)) * 40
         said = b""
         while not self.made.transport.writes:
-            self.made.say(block)
+            self.made.send_reply(block)
             said += block
         self.theirs.setblocking(False)
         sent = b""
         while len(sent) + sum(map(len, self.made.transport.writes)) < len(said):
             sent += self.theirs.recv(100_000)
-        self.made.say(b"after")
+        self.made.send_reply(b"after")
         self.assertEqual(sent + b"".join(self.made.transport.writes), said + b"after")
         self.assertRaises(BlockingIOError, self.theirs.recv, 1)
 
     def test_a_broken_socket_is_left_to_the_transport(self) -> None:
         self.ours.close()
-        self.made.say(b"x")
+        self.made.send_reply(b"x")
         self.assertEqual(self.made.transport.writes, [b"x"])
 
     def test_over_tls_everything_is_the_transports(self) -> None:
         self.made.send_through_transport()
-        self.made.say(b"x")
+        self.made.send_reply(b"x")
         self.assertEqual(self.made.transport.writes, [b"x"])
 
     def test_a_handle_that_is_no_socket_is_left_alone(self) -> None:
         made = Recorder()
         made.makeConnection(SocketTransport(object()))
         made.send_directly()
-        made.say(b"x")
+        made.send_reply(b"x")
         self.assertEqual(made.transport.writes, [b"x"])
 
 
@@ -314,7 +314,7 @@ class HalfCloseTests(SynchronousTestCase):
         made.dataReceived(b"a\r\nb\r\nc")
         made.readConnectionLost()
         self.assertFalse(made.finished)
-        made.go_on()
+        made.resume_input()
         self.assertEqual(made.transport.value(), b"a\r\nb\r\n")  # type: ignore[attr-defined]
         self.assertTrue(made.finished)
 

@@ -106,7 +106,7 @@ class MechanismTestCase(SynchronousTestCase):
         """Send a response; gives a challenge, decoded, a login, or the reply that refuses."""
         line = None if octets is None else b64encode(octets)
         try:
-            outcome = now_or_later(exchange.begin(line) if first else exchange.take(line))
+            outcome = now_or_later(exchange.start(line) if first else exchange.respond(line))
         except Refusal as refusal:
             return refusal.reply
         if isinstance(outcome, Reply):
@@ -414,7 +414,7 @@ class BearerTests(MechanismTestCase):
         for line in (b"*", b"AQ==", b"no base64!"):
             exchange = self.begin("XOAUTH2")
             self.send(exchange, b"user=x\1auth=Bearer bad\1\1", first=True)
-            refusal = self.assertRaises(Refusal, lambda: now_or_later(exchange.take(line)))  # noqa: B023
+            refusal = self.assertRaises(Refusal, lambda: now_or_later(exchange.respond(line)))  # noqa: B023
             self.assertIs(refusal.reply, REJECTED)
 
     def test_what_is_malformed(self) -> None:

@@ -188,7 +188,7 @@ class PlainTests(LoopbackTestCase):
 
         await self.run_client(self.listen(), talk)
         # Else the socket took everything, and nothing was shown.
-        self.assertIsNone(sessions[0]._socket)
+        self.assertIsNone(sessions[0]._direct._socket)
 
     async def test_a_peer_that_takes_no_replies_is_not_read_from(self) -> None:
         transaction = f"{MAIL}\r\n{RCPT}\r\nDATA\r\nx\r\n.\r\n".encode()
@@ -434,7 +434,7 @@ class ImplicitTests(LoopbackTestCase):
         self.assertEqual([each.content for each in self.world.stored], [body])
 
 
-class TurnedAwayTests(LoopbackTestCase):
+class RefusedConnectionTests(LoopbackTestCase):
     """No room."""
 
     limit = 0

@@ -95,7 +95,7 @@ class FailedStartTests(Case):
     def test_a_database_that_cannot_be_opened(self) -> None:
         for daemonise in (False, True):
             self.check(
-                "cannot make the database /nonexistent/p.db: No such file or directory",
+                "cannot create the database /nonexistent/p.db: No such file or directory",
                 *("--database", "sqlite:////nonexistent/p.db"),
                 daemonise=daemonise,
             )

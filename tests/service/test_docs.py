@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -160,6 +161,26 @@ class MechanismTests(SynchronousTestCase):
 
 class TextTests(SynchronousTestCase):
     """The pages."""
+
+    def test_every_page_is_in_the_index(self) -> None:
+        index = (ROOT / "docs/index.rst").read_text()
+        pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
+        self.assertEqual(set(re.findall(r"(?m)^   (\w+)$", index)), pages)
+
+    def test_the_tests_that_contributors_are_shown_exist(self) -> None:
+        page = (ROOT / "CONTRIBUTING.rst").read_text()
+        names = re.findall(r"(?m)^    (?:trial|python -m) (\S+)", page)
+        self.assertGreater(len(names), 4)
+        for name in names:
+            namedAny(name)
+
+    def test_news_fragments_have_names_that_towncrier_knows(self) -> None:
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+        types = "|".join(each["directory"] for each in settings["type"])
+        for path in (ROOT / settings["directory"]).iterdir():
+            if path.name != "README.rst":
+                self.assertRegex(path.name, rf"^\d+\.({types})(\.\d+)?\.rst$")
+                self.assertEqual(path.read_text() == "", ".misc." in path.name, path.name)
 
     def test_settings_in_the_pages_exist(self) -> None:
         text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.rst"))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from postroom.errors import UserError
 from postroom.service.state import Owner, open_state_directory
-from tests.filesystem import RecordingDisk
+from tests.filesystem import RecordingDisk, forbid_leaks
 from tests.service.daemons import ENVIRONMENT
 
 
@@ -26,6 +26,7 @@ class LockTests(SynchronousTestCase):
 
     def test_a_second_process_is_told_who_has_it(self) -> None:
         path = Path(self.mktemp())
+        forbid_leaks(self, path)
         state = open_state_directory(path, Owner())
         self.addCleanup(state.close)
         state.sign()

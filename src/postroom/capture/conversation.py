@@ -143,7 +143,7 @@ class Conversation:
         """Record octets at the beginning that cannot be identified."""
         self._happens(time, f"[{octets} octets of which the beginning is not in the capture]")
 
-    def hear(self, time: float, from_client: bool, octets: bytes) -> None:
+    def receive(self, time: float, from_client: bool, octets: bytes) -> None:
         """Accept what one side sent, cut anywhere."""
         side = self._client if from_client else self._server
         for view, piece, state in side.pieces(octets):
@@ -166,7 +166,7 @@ class Conversation:
                 return
             entry = self._add(time, "C" if from_client else "S", piece.mode, said)
             if state.mode is Mode.HANDSHAKE:
-                entry.blame(_CLEAR_AFTER_STARTTLS if self._starttls else _CLEAR_WITHIN_TLS)
+                entry.add_violation(_CLEAR_AFTER_STARTTLS if self._starttls else _CLEAR_WITHIN_TLS)
                 self.tls = False
             self._tell_line(entry, layer, from_client)
 
@@ -174,7 +174,7 @@ class Conversation:
         if from_client and self._starttls_waits:
             self._suppose(entry, _CLEAR_AFTER_STARTTLS)
         for error in layer.errors:
-            entry.blame(self._secrets.taken_out_of(error))
+            entry.add_violation(self._secrets.taken_out_of(error))
         if from_client:
             self._check_turn(entry)
         _TELLS[layer.mode](self, entry, layer)
@@ -193,7 +193,7 @@ class Conversation:
 
     def _suppose(self, entry: ConversationEntry, violation: str) -> None:
         """Record a violation that only a capture of both directions can prove."""
-        entry.blame(violation)
+        entry.add_violation(violation)
         self._suppositions.append((entry, violation))
 
     def _happens(self, time: float, what: str) -> None:
@@ -204,7 +204,8 @@ class Conversation:
     def _tell_command(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         verb = layer.command
         if verb is None or verb not in SMTP_COMMANDS:
-            self._unanswered.append("what is no command")
+            self._unanswered.append("what is not a command")
+            # A password that was sent out of turn looks like an unknown command.
             hidden = self._may_hold_secrets or bytes(layer.raw[:4]).upper() == b"AUTH"
             octets = len(layer.raw)
             shown = f"[{octets} octets that are no command]" if hidden else _line_of(layer)
@@ -292,7 +293,7 @@ class Conversation:
         self.mechanisms.append((name, None))
         entry.lines = [f"AUTH {name} [{len(initial)} octets]" if blank else f"AUTH {name}"]
         if self._certain and offered and name not in offered:
-            entry.blame(f"mechanism {name} was not offered")
+            entry.add_violation(f"mechanism {name} was not offered")
 
     def _tell_response(self, entry: ConversationEntry, layer: SmtpLayer) -> None:
         self._may_hold_secrets = True
@@ -372,7 +373,7 @@ class Conversation:
         if self._content is not None:
             # A server may refuse content early; a positive reply means that it saw an end.
             if reply.positive and self._certain:
-                entry.blame("a reply within the content, of which the server saw an end")
+                entry.add_violation("a reply within the content, of which the server saw an end")
             self._client.state, self._content = IN_COMMANDS, None
             entry.answers = END
         elif self._certain:
@@ -474,7 +475,7 @@ class Conversation:
                 entry = self._add(time, speaker, side.state.mode, side.rest)
                 entry.lines = [f"[{len(side.rest)} octets of a line that does not end]"]
                 if violation is not None:
-                    entry.blame(violation)
+                    entry.add_violation(violation)
                 side.forget_rest()
 
 

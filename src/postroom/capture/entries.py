@@ -78,7 +78,7 @@ class ConversationEntry:
         """The octets of `said`, joined."""
         return b"".join(self.said)
 
-    def blame(self, violation: str) -> None:
+    def add_violation(self, violation: str) -> None:
         """Record a violation, once."""
         if violation not in self.violations:
             self.violations.append(violation)

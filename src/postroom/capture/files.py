@@ -8,7 +8,7 @@ file that ends too early.
 A packet that is no TCP over IP is skipped. One that cannot be decoded is counted, not refused: live
 traffic always has some.
 
-Who controls the input: whoever made the file, every octet of it.
+Who controls the input: the author of the file, every octet of it.
 
 Known limits: IP fragments are not reassembled; every interface of a pcapng file is read as its
 first one; files with another compression are refused with its name.

@@ -138,7 +138,7 @@ class Opening:
     def seen(self) -> str:
         """Return in one line what was said, if it is neither SMTP nor TLS.
 
-        Where the beginning is missing it may be a secret, and is told by its length alone.
+        Where the beginning is missing it may be a secret, and is shown by its length alone.
         """
         if not any(self._octets):
             return "nothing of what was said is in the capture"

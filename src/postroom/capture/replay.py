@@ -92,7 +92,7 @@ class _ReplayServer:
             self.broken = _reason(error)
         return self.broken
 
-    def hear(self) -> Reply | None:
+    def read_reply(self) -> Reply | None:
         """Wait for a reply; None if the server has closed."""
         reader = ReplyReader()
         while True:
@@ -225,7 +225,7 @@ class _Replay:
         else:
             if entry.answers != END:
                 yield from self._more_of_what_is_owed()
-            reply = self._peer.hear()
+            reply = self._peer.read_reply()
             yield ReplayStep("S", shown, reply, reply is None or not _is_same(entry, reply))
             yield from self._go_on(entry.answers, reply)
 
@@ -257,7 +257,7 @@ class _Replay:
     def _more_of_what_is_owed(self) -> Iterator[ReplayStep]:
         """Read the replies for recipients that only this server accepted."""
         while self._owed and self._is_lmtp:
-            reply = self._peer.hear()
+            reply = self._peer.read_reply()
             if reply is None:
                 return
             self._owed -= 1
@@ -265,7 +265,7 @@ class _Replay:
 
     def _last_words(self) -> Iterator[ReplayStep]:
         """Read what the server sent before sending to it failed."""
-        while (reply := self._peer.hear()) is not None:
+        while (reply := self._peer.read_reply()) is not None:
             yield ReplayStep("-", (f"[further reply: {reply}]",))
         yield self._closed()
 

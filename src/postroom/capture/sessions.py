@@ -7,7 +7,7 @@ A connection to any other port is one if its server sends a reply first and its 
 with EHLO, HELO or LHLO. Until that is known its octets, a line or two, are kept. Other traffic is
 dropped at once.
 
-Who controls the input: whoever made the capture.
+Who controls the input: the author of the capture.
 """
 
 from collections.abc import Collection
@@ -89,7 +89,7 @@ class Sessions:
         """Create a reader without sessions.
 
         Args:
-            ports: to be taken for SMTP besides `SMTP_PORTS`.
+            ports: counted as SMTP ports besides `SMTP_PORTS`.
             keep_octets: keep what was said, for a replay.
         """
         self.found: list[CapturedSession] = []
@@ -104,7 +104,7 @@ class Sessions:
         stream = self._streams.get(key)
         opens = segment.syn and segment.acknowledged is None
         if stream is not None and opens and (stream.connection.over or stream.connection.begun):
-            self._finish(stream)  # the ports are used anew
+            self._finish(stream)  # the ports are reused
             stream = None
         if stream is None:
             stream = self._begin(segment)
@@ -217,4 +217,4 @@ def _tell(session: CapturedSession, delivery: StreamPart) -> None:
     if delivery.lost:
         session.conversation.lose(delivery.time, delivery.from_client, delivery.lost)
     else:
-        session.conversation.hear(delivery.time, delivery.from_client, delivery.octets)
+        session.conversation.receive(delivery.time, delivery.from_client, delivery.octets)

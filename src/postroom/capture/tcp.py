@@ -7,7 +7,7 @@ octets behind it (it got what the capture did not), once too much waits behind i
 
 Of octets that were sent twice and differently the first are used, as most receivers do.
 
-Who controls the input: both peers and whoever made the capture. What waits is bounded.
+Who controls the input: both peers and the author of the capture. What waits is bounded.
 """
 
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ class _Direction:
                 yield self._deliver(time, payload[-ahead:])
 
     def _give_up(self, time: float) -> Iterator[StreamPart]:
-        """Count the octets before the first that waits as lost, and go on behind them."""
+        """Count the octets before the first that waits as lost, and continue behind them."""
         if self._waiting:
             sequence = min(self._waiting, key=self._distance)
             yield StreamPart(time, self.from_client, b"", self._distance(sequence))

@@ -32,7 +32,7 @@ def choose_by_name(identities: Sequence[Identity]) -> dict[str, Choice]:
 
 
 def choose_for_unknown(identities: Sequence[Identity]) -> Choice:
-    """Return the certificates for whoever asks for no name that is there."""
+    """Return the certificates for clients that ask for no name, or for an unknown one."""
     first = identities[0]
     return _one_of_each_kind([first, *(each for each in identities if _share_name(first, each))])
 

@@ -252,6 +252,7 @@ class CertificateStore:
             fresh = slot.source.load(now)
             if fresh is None or (old is not None and fresh.chain == old.chain):
                 return
+            # An expired one is used only in place of another expired one.
             if fresh.expires_at <= now and (old is None or old.expires_at > now):
                 raise UserError(f"{fresh.source}: expired on {fresh.expires_at:%Y-%m-%d}")
             self._serve(self._identities_with(slot, fresh), self._authorities)
@@ -280,7 +281,7 @@ class CertificateStore:
             )
             return
         self._authorities = fresh
-        _log.info("{path} says from now on who may sign clients' certificates", path=str(path))
+        _log.info("Certificates of clients are now checked by {path}", path=str(path))
 
     def _serve(
         self, identities: Sequence[Identity], authorities: Sequence[x509.Certificate]
@@ -300,8 +301,8 @@ class CertificateStore:
     def expiry_warnings(self, now: datetime.datetime) -> Iterator[str]:
         """Yield a warning for each certificate that has expired or expires within 30 days.
 
-        One that lasts less than 90 days is told of when a third of its time is left; one of ACME
-        when its renewal is overdue.
+        For one that lasts less than 90 days the warning comes when a third of its time is left; one
+        of ACME when its renewal is overdue.
         """
         for slot in self._slots:
             identity = slot.identity

@@ -1,1 +1,1 @@
-"""The outbound side: protocol, connection pool, MX and address choice, TLS policy."""
+"""Sending: the SMTP client, its connections, the choice of hosts and addresses, TLS policy."""

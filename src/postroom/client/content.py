@@ -1,14 +1,13 @@
-"""Content on its way out, piece by piece, never faster than the peer takes it.
+"""Sending content piece by piece, never faster than the peer accepts it.
 
 A `ContentStream` is the transport's push producer for the time of one message: when the transport's
 buffer is full no piece is fetched until it has been emptied. So at most one piece of 256 KiB waits,
 whatever the length of the message.
 
-Behind DATA the pieces follow one another and the final dot ends them. A `ChunkStream` sends each
-behind a BDAT of its own, and no more of them than the host may leave unanswered; when one is
-refused it sends no further one, and it is over.
+After DATA the pieces follow one another, and the final dot ends them. A `ChunkStream` sends a BDAT
+before each piece, and stops while too many of them are unanswered. It ends when one is refused.
 
-Content that lies in memory as one piece does not come here: it is one write.
+Content that is in memory as one piece is not sent from here: it is one write.
 """
 
 from collections.abc import Callable
@@ -45,14 +44,14 @@ class ContentStream:
         seven_bit_for: str | None,
         progress: Callable[[], None],
     ) -> None:
-        """Prepare; nothing is sent before `run`.
+        """Create a stream; nothing is sent before `run`.
 
         Args:
             consumer: the transport.
             source: the content.
-            encoder: what it passes through.
-            seven_bit_for: the name of a host that takes no 8-bit content; None if it does.
-            progress: called whenever the peer has taken what was waiting.
+            encoder: encodes it for the wire.
+            seven_bit_for: the name of the host if it accepts no 8-bit content; else None.
+            progress: called whenever the transport's buffer has been emptied.
         """
         self._consumer = consumer
         self._source = source
@@ -64,14 +63,14 @@ class ContentStream:
         self._resumed: Deferred[None] | None = None
 
     async def run(self, first: bytes) -> None:
-        """Send everything, the end too.
+        """Send all of the content, and its end.
 
         Args:
-            first: piece 0, which has been fetched already.
+            first: piece 0, which was fetched before.
 
         Raises:
-            Refusal: the content must not be sent, or is not all there. What was sent must not be
-                ended: abort the connection.
+            Refusal: the content must not be sent, or is not complete. The caller must abort the
+                connection, so that what was sent is not taken for the whole.
             Stopped: the connection was lost.
 
         RFC 5321 s4.1.1.4, s4.5.2
@@ -82,7 +81,7 @@ class ContentStream:
             sent += len(chunk)
             self._write(self._encoded(chunk), sent >= self._source.size_octets)
             index += 1
-            await self._room()
+            await self._wait_for_room()
             got = self._source.chunk(index)
             chunk = await got if isinstance(got, Deferred) else got
         if self._stopped:
@@ -94,7 +93,7 @@ class ContentStream:
 
     @property
     def _refused(self) -> bool:
-        """True if the host wants no more of the content."""
+        """True if the host has refused the content before its end."""
         return False
 
     def _write(self, octets: bytes, last: bool) -> None:
@@ -103,8 +102,8 @@ class ContentStream:
     def _end(self) -> None:
         self._consumer.write(self._finish())
 
-    def heard(self) -> None:
-        """Called when the host has answered a chunk."""
+    def chunk_answered(self) -> None:
+        """Continue, when the host has answered a chunk."""
 
     def _encoded(self, chunk: bytes) -> bytes:
         if self._stopped:
@@ -122,29 +121,29 @@ class ContentStream:
         except LocalViolation as error:
             raise Refusal(failures.unclean(str(error))) from None
 
-    async def _room(self) -> None:
-        """Wait until the transport takes more."""
+    async def _wait_for_room(self) -> None:
+        """Wait until more may be written."""
         while (self._paused or self._full) and not self._stopped and not self._refused:
             self._resumed = Deferred()
             await self._resumed
 
     @property
     def _full(self) -> bool:
-        """True while the host must answer first."""
+        """True while too many chunks are unanswered."""
         return False
 
     def pauseProducing(self) -> None:
-        """Called by the transport: its buffer is full."""
+        """Stop writing: the transport's buffer is full."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Called by the transport: its buffer is empty."""
+        """Write again: the transport's buffer is empty."""
         self._paused = False
         self._progress()
         self._wake()
 
     def stopProducing(self) -> None:
-        """Called by the transport: the connection is lost."""
+        """Stop: the connection is lost."""
         self._stopped = True
         self._wake()
 
@@ -169,15 +168,15 @@ class ChunkStream(ContentStream):
         progress: Callable[[], None],
         session: ClientSession,
     ) -> None:
-        """Prepare; see `ContentStream`.
+        """Create a stream; see `ContentStream`.
 
         Args:
             consumer: the transport.
             source: the content.
-            encoder: what it passes through.
-            seven_bit_for: the name of a host that takes no 8-bit content; None if it does.
-            progress: called whenever the peer has taken what was waiting.
-            session: gives the commands.
+            encoder: encodes it for the wire.
+            seven_bit_for: the name of the host if it accepts no 8-bit content; else None.
+            progress: called whenever the transport's buffer has been emptied.
+            session: returns the commands.
         """
         super().__init__(consumer, source, encoder, seven_bit_for, progress)
         self._session = session
@@ -195,14 +194,14 @@ class ChunkStream(ContentStream):
     def _write(self, octets: bytes, last: bool) -> None:
         if last:
             octets += self._finish()
-        elif not octets:  # all of it was held back
+        elif not octets:  # the encoder holds all of it back
             return
         self._consumer.write(self._session.chunk(len(octets), last))
         self._consumer.write(octets)
 
     def _end(self) -> None:
-        """The last chunk was the end."""
+        """Do nothing: the last chunk was the end."""
 
-    def heard(self) -> None:
-        """Go on, or stop if the chunk was refused."""
+    def chunk_answered(self) -> None:
+        """Continue, or stop if the chunk was refused."""
         self._wake()

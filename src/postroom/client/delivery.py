@@ -1,27 +1,27 @@
-"""One attempt on one connection: the transactions that it takes, one after the other.
+"""The delivery of one message over one connection: its transactions, one after the other.
 
-A `Delivery` says what is sent: which recipients come next, with which parameters, and how the
-content goes. It knows the terms (`postroom.client.terms`) and the host's limits, and touches no
-transport. What a recipient was told is entered into the attempt when a transaction is over.
+A `HostDelivery` decides what is sent: which recipients come next, with which parameters
+(`postroom.client.esmtp_parameters`), and how the content is encoded. It keeps to the host's limits,
+and touches no transport. When a transaction is over, its replies are stored in the message.
 
-Invariants: a recipient that the host must not have the message for is never named to it. Replies
+Invariants: a host never gets a RCPT for a recipient that it must not have the message for. Replies
 that a recipient has got are kept whatever happens later.
 """
 
 from collections.abc import Sequence
 
 from postroom.client import failures
-from postroom.client.attempt import Attempt
-from postroom.client.settings import ClientSettings
-from postroom.client.terms import (
-    Hop,
-    Terms,
+from postroom.client.esmtp_parameters import (
+    ESMTPParameters,
+    NextHop,
     hides_sender,
+    parameters_for,
     rcpt_parameters,
-    refusal_of,
-    terms_for,
+    recipient_refusal,
     verdicts_for,
 )
+from postroom.client.outgoing_message import OutgoingMessage
+from postroom.client.settings import ClientSettings
 from postroom.errors import Refusal
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Transaction, Verdicts
@@ -32,12 +32,12 @@ from postroom.wire.paths import Mailbox
 from postroom.wire.replies import Reply
 
 
-class Usage:
-    """What a session has used of its host's limits.
+class SessionUsage:
+    """How much of its host's limits a session has used.
 
     Attributes:
-        messages: MAIL commands sent.
-        domains: different domains of recipients sent.
+        messages: how many MAIL commands were sent.
+        domains: the domains of the recipients that were sent.
 
     RFC 9422 s4
     """
@@ -45,44 +45,53 @@ class Usage:
     __slots__ = ("domains", "messages")
 
     def __init__(self) -> None:
-        """Begin with nothing used."""
+        """Create it for a new session."""
         self.messages = 0
         self.domains: set[bytes] = set()
 
-    def spent(self, limits: HostLimits) -> bool:
-        """Say whether no further MAIL may be sent."""
+    def is_exhausted(self, limits: HostLimits) -> bool:
+        """Return whether no further MAIL may be sent."""
         return 0 < limits.messages <= self.messages
 
 
-class Delivery:
-    """One attempt on one connection.
+class HostDelivery:
+    """The delivery of one message over one connection.
 
     Attributes:
-        attempt: the message and its recipients.
-        transaction: the running one.
-        payload: the whole content as it is sent, if it is in one piece; else None.
-        first: its first piece as it was read, if there are several.
+        message: the message and its recipients.
+        transaction: the present one; None before the first and between two.
+        payload: the whole content, encoded, if it is one piece; else None.
+        first: the first piece of the content, not encoded, if there are several.
         seven_bit: True if no 8-bit octet may be sent.
     """
 
     __slots__ = (
         "_asks",
         "_hop",
+        "_parameters",
         "_places",
         "_quiet",
         "_settings",
-        "_terms",
         "_usage",
-        "attempt",
         "first",
+        "message",
         "payload",
         "seven_bit",
         "transaction",
     )
 
-    def __init__(self, attempt: Attempt, hop: Hop, settings: ClientSettings, usage: Usage) -> None:
-        """Take the parts; `prepare` comes next."""
-        self.attempt = attempt
+    def __init__(
+        self, message: OutgoingMessage, hop: NextHop, settings: ClientSettings, usage: SessionUsage
+    ) -> None:
+        """Create a delivery; `prepare` must be called next.
+
+        Args:
+            message: the message.
+            hop: the host at the other end of the connection.
+            settings: of the client.
+            usage: of the connection.
+        """
+        self.message = message
         self.transaction: Transaction | None = None
         self.payload: bytes | None = None
         self.first = b""
@@ -90,40 +99,40 @@ class Delivery:
         self._hop = hop
         self._settings = settings
         self._usage = usage
-        self._asks = False  # True if a recipient has parameters
+        self._asks = False  # True once a recipient with parameters was sent
         self._places: Sequence[int] = ()
-        self._quiet: frozenset[int] = frozenset()  # places that go from the null sender
-        self._terms: Terms
+        self._quiet: frozenset[int] = frozenset()  # indices that are sent from the null sender
+        self._parameters: ESMTPParameters
 
     @property
     def chunked(self) -> bool:
         """True if the content goes by BDAT."""
-        return self._terms.chunked
+        return self._parameters.chunked
 
     def encoder(self) -> TextEncoder:
-        """Make what the content passes through."""
-        if self._terms.binary:
+        """Return a new encoder for the content."""
+        if self._parameters.binary:
             return BinaryEncoder()
-        encoder = TextEncoder() if self._terms.chunked else DotEncoder()
+        encoder = TextEncoder() if self._parameters.chunked else DotEncoder()
         longest_line = self._settings.text_line_octets
         return FoldingEncoder(encoder, longest_line) if longest_line else encoder
 
     def prepare(self, first: bytes, now: float) -> None:
-        """Look whether the message can be sent at all, and for whom.
+        """Check whether the message may be sent to the host, and for which recipients.
 
         Args:
             first: the content, or the first piece of it.
             now: POSIX time.
 
         Raises:
-            Refusal: it cannot.
+            Refusal: it may not.
         """
-        outgoing = self.attempt.outgoing
-        self._terms = terms_for(outgoing, first, self._hop, self._settings, now)
-        replies = self.attempt.replies
+        outgoing = self.message.outgoing
+        self._parameters = parameters_for(outgoing, first, self._hop, self._settings, now)
+        replies = self.message.replies
         for place, rcpt in enumerate(outgoing.message.recipients):
             if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[place] is None:
-                replies[place] = refusal_of(rcpt, self._hop)
+                replies[place] = recipient_refusal(rcpt, self._hop)
                 if outgoing.message.sender is not None and hides_sender(rcpt, self._hop):
                     self._quiet |= {place}
         if len(first) < outgoing.source.size_octets:
@@ -136,10 +145,10 @@ class Delivery:
             raise Refusal(failures.unclean(str(error))) from None
 
     def transact(self, session: ClientSession) -> bytes:
-        """Begin a transaction for the recipients that come next.
+        """Start a transaction for the recipients that come next.
 
         Returns:
-            What to send; empty if the host takes no more in this session, so that another
+            The commands to send; empty if the host accepts no more in this session, so that another
             connection is needed.
 
         Raises:
@@ -147,81 +156,85 @@ class Delivery:
 
         RFC 5321 s3.3, s4.5.3.1.8; RFC 9422 s4; RFC 3461 s5.2.2
         """
+        # Most hosts announce no limits, and most recipients have no parameters: on that path
+        # nothing is computed that is not sent.
         limits = self._hop.capabilities.limits
         if limits is NO_LIMITS:
-            self._places = self.attempt.undecided(self._settings.recipients_per_transaction)
+            self._places = self.message.undecided(self._settings.recipients_per_transaction)
         else:
             self._places = self._next(limits)
-            if not self._places or self._usage.spent(limits):
+            if not self._places or self._usage.is_exhausted(limits):
                 return b""
-        message, terms = self.attempt.outgoing.message, self._terms
-        sender = self._sender_of_next(message.sender) if self._quiet else message.sender
+        envelope, parameters = self.message.outgoing.message, self._parameters
+        sender = self._sender_of_next(envelope.sender) if self._quiet else envelope.sender
         rcpts = []
         for place in self._places:
-            rcpt = message.recipients[place]
+            rcpt = envelope.recipients[place]
             if rcpt.parameters:
                 self._asks = True
-                told = rcpt_parameters(rcpt, self._hop, self._settings)
-                rcpts.append(encode.rcpt(rcpt.forward_path, told, terms.utf8))
+                asked = rcpt_parameters(rcpt, self._hop, self._settings)
+                rcpts.append(encode.rcpt(rcpt.forward_path, asked, parameters.utf8))
             else:
-                rcpts.append(encode.rcpt(rcpt.forward_path, utf8=terms.utf8))
+                rcpts.append(encode.rcpt(rcpt.forward_path, utf8=parameters.utf8))
             if limits.domains:
                 self._usage.domains.add(rcpt.forward_path.domain.lower())
         verdicts = Verdicts.ONE
         if len(rcpts) > 1 or self._hop.lmtp:
             verdicts = verdicts_for(self._hop, len(rcpts), self._settings)
-        told = terms.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else terms.mail
-        mail = encode.mail(sender, told)
-        self.transaction = Transaction(mail, rcpts, terms.chunked, verdicts)
+        mail_parameters = (
+            parameters.mail | {"PRDR": None} if verdicts is Verdicts.ANNOUNCED else parameters.mail
+        )
+        mail = encode.mail(sender, mail_parameters)
+        self.transaction = Transaction(mail, rcpts, parameters.chunked, verdicts)
         self._usage.messages += 1
         return session.begin(self.transaction)
 
     def _sender_of_next(self, sender: Mailbox | None) -> Mailbox | None:
-        """Keep those of the chosen recipients that share the first one's sender; give that."""
+        """Keep the chosen recipients that have the first one's sender; return that sender."""
         quiet = self._places[0] in self._quiet
         self._places = [place for place in self._places if (place in self._quiet) is quiet]
         return None if quiet else sender
 
     def _next(self, limits: HostLimits) -> Sequence[int]:
-        """Choose the undecided recipients that fit into the limits, ours and the host's."""
+        """Return the indices of undecided recipients that fit into our limits and the host's."""
         most = self._settings.recipients_per_transaction
         if limits.recipients:
             most = min(most, limits.recipients)
         if not limits.domains:
-            return self.attempt.undecided(most)
+            return self.message.undecided(most)
         domains = set(self._usage.domains)
         chosen: list[int] = []
-        for place in self.attempt.undecided(len(self.attempt.replies)):
-            domain = self.attempt.outgoing.message.recipients[place].forward_path.domain.lower()
+        for place in self.message.undecided(len(self.message.replies)):
+            domain = self.message.outgoing.message.recipients[place].forward_path.domain.lower()
             if len(chosen) < most and (domain in domains or len(domains) < limits.domains):
                 domains.add(domain)
                 chosen.append(place)
         return chosen
 
     def settle(self, reply: Reply) -> None:
-        """Give this reply to every recipient of the running transaction that has none."""
+        """Assign a reply to every recipient of the present transaction that has none."""
         if self.transaction is not None:
             self.transaction.settle(reply)
 
     def keep_replies(self) -> None:
-        """Enter the transaction's replies into the attempt.
+        """Store the transaction's replies in the message.
 
-        Recipients beyond the host's own limit stay undecided if others went through: they go in
-        another transaction at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
+        Recipients beyond the host's own limit stay undecided if others were accepted: the next
+        transaction follows at once, with fewer of them each time (RFC 5321 s4.5.3.1.10).
         """
         transaction, self.transaction = self.transaction, None
         if transaction is None:
             return
         progress = any(reply and reply.code < 400 for reply in transaction.replies)
         reports = not self._asks or "DSN" in self._hop.capabilities
-        attempt = self.attempt
+        message = self.message
         for place, reply in zip(self._places, transaction.replies, strict=True):
             if not (progress and reply is not None and _is_too_many(reply)):
-                attempt.replies[place] = reply
+                message.replies[place] = reply
                 if not reports and reply is not None and reply.code < 400:
-                    attempt.unaware |= {place}
+                    message.unaware |= {place}
 
 
 def _is_too_many(reply: Reply) -> bool:
-    """Tell "too many recipients" from "mailbox full", which is 452 too. RFC 3463 s3.6."""
+    """Return whether 452 means "too many recipients", not "mailbox full". RFC 3463 s3.6."""
     return reply.code == 452 and reply.enhanced in (None, "4.5.3")

@@ -1,16 +1,17 @@
 """DNS: MX and address records, asked of the configured servers.
 
-dnspython builds and reads the messages, Twisted carries them: each question from a socket of its
-own (so that port and id are both unpredictable), bound to the server it is put to; again over TCP
-if the answer was cut. Servers are asked in turn, twice round. Answers are kept for their TTL, in a
-cache of bounded size, and a question that is already under way is not asked again.
+dnspython builds and parses the messages, Twisted sends and receives them. Each question is sent
+from a socket of its own, connected to the server, so that port and id are both unpredictable. If
+the answer was truncated the question is asked again over TCP. The servers are asked in turn, in two
+rounds. Answers are cached for their TTL, in a cache of bounded size. A question that is waiting for
+its answer is not asked a second time.
 
-What an answer means is taken from the resolver's reply code alone; DNSSEC is the resolver's affair.
+The meaning of an answer follows from the resolver's reply code alone; DNSSEC is left to the
+resolver.
 
-Who controls the input: everyone on the way and the owner of the asked domain. A message that is not
-an answer to our question (id, question, server) is passed over as if it had not come; what cannot
-be read likewise. Names that are no host names are dropped, and of each answer at most 100 records
-are looked at.
+Who controls the input: everyone on the way, and the owner of the domain. A message that does not
+answer our question (by id, question and server) is ignored, and so is one that cannot be parsed.
+Names that are not host names are dropped, and at most 100 records of an answer are read.
 
 Known limits: no search domains, no options of resolv.conf but `nameserver`.
 """
@@ -55,10 +56,10 @@ from postroom.wire.paths import is_domain
 from postroom.wire.replies import reply
 
 _RECORDS: Final = 100
-"""How many records of one answer are looked at."""
+"""How many records of one answer are read."""
 
 _UDP_OCTETS: Final = 1232
-"""What we say fits into a datagram, so that nothing is ever fragmented (RFC 9715 s3.2)."""
+"""The size of a datagram that we announce, so that none is fragmented (RFC 9715 s3.2)."""
 
 _UDP_BUFFER: Final = 8192
 
@@ -67,12 +68,12 @@ _Question = tuple[str, RdataType]
 
 
 class IDNSReactor(IReactorTCP, IReactorUDP, IReactorTime):
-    """What the resolver needs of the reactor."""
+    """The reactor, as the resolver needs it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What DNS said to one question: records as (preference, text), 0 for addresses."""
+class _DNSAnswer:
+    """The answer to one question: records of preference and text; 0 for addresses."""
 
     exists: bool
     records: tuple[_Record, ...]
@@ -80,11 +81,11 @@ class _Answer:
 
 
 class _NoAnswer(Exception):
-    """A server gave no answer of use."""
+    """A server has sent no usable answer."""
 
 
 def system_servers(path: str = "/etc/resolv.conf") -> tuple[Server, ...]:
-    """Read the system's DNS servers; a server on this machine if none are configured."""
+    """Return the system's DNS servers; a server on this machine if none are configured."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -101,27 +102,27 @@ class Resolver:
     _log = Logger()
 
     def __init__(self, reactor: IDNSReactor, settings: DNSSettings | None = None) -> None:
-        """Begin with an empty cache.
+        """Create a resolver with an empty cache.
 
         Args:
-            reactor: carries the messages, and is the clock of time-outs and TTLs.
+            reactor: sends the messages, and is the clock of time-outs and TTLs.
             settings: the defaults if None.
         """
         self._reactor = reactor
         self._settings = settings or DNSSettings()
         self._servers = self._settings.servers or system_servers()
-        self._cache: dict[_Question, tuple[float, _Answer]] = {}
-        self._under_way: dict[_Question, list[Deferred[_Answer]]] = {}
+        self._cache: dict[_Question, tuple[float, _DNSAnswer]] = {}
+        self._waiting: dict[_Question, list[Deferred[_DNSAnswer]]] = {}
 
     def lookup_mx(self, domain: str) -> "Deferred[Sequence[tuple[int, str]]]":
-        """Look MX records up; see `IResolver.lookup_mx`.
+        """Return the MX records of a domain; see `IResolver.lookup_mx`.
 
         RFC 5321 s5.1; RFC 1035 s3.3.9
         """
         return Deferred.fromCoroutine(self._mx(domain))
 
     def lookup_addresses(self, host: str) -> "Deferred[Sequence[str]]":
-        """Look A and AAAA records up; see `IResolver.lookup_addresses`.
+        """Return the IPv4 and IPv6 addresses of a host; see `IResolver.lookup_addresses`.
 
         RFC 5321 s5.2; RFC 3596 s2.1
         """
@@ -163,31 +164,31 @@ class Resolver:
         found = searchFileForAll(FilePath(str(self._settings.hosts_file)), host.encode("ascii"))
         return cast(Sequence[str], found)
 
-    async def _find(self, name: str, kind: RdataType) -> _Answer:
-        """Give an answer from the cache, from a question under way, or from the servers."""
+    async def _find(self, name: str, kind: RdataType) -> _DNSAnswer:
+        """Return an answer from the cache or a server; ask no question twice at a time."""
         question = (name.lower().rstrip("."), kind)
         expires, answer = self._cache.get(question, (0.0, None))
         if answer is not None and self._reactor.seconds() < expires:
             return answer
-        others = self._under_way.get(question)
+        others = self._waiting.get(question)
         if others is not None:
-            turn: Deferred[_Answer] = Deferred()
+            turn: Deferred[_DNSAnswer] = Deferred()
             others.append(turn)
             return await turn
-        self._under_way[question] = []
+        self._waiting[question] = []
         try:
             answer = await self._ask(question)
         except BaseException:
-            for each in self._under_way.pop(question):
+            for each in self._waiting.pop(question):
                 each.errback(Failure())
             raise
         self._keep(question, answer)
-        for each in self._under_way.pop(question):
+        for each in self._waiting.pop(question):
             each.callback(answer)
         return answer
 
-    def _keep(self, question: _Question, answer: _Answer) -> None:
-        """Put an answer into the cache; the one put in first makes room."""
+    def _keep(self, question: _Question, answer: _DNSAnswer) -> None:
+        """Store an answer in the cache; if that is full, drop the oldest one."""
         if answer.ttl_seconds <= 0:
             return
         self._cache.pop(question, None)
@@ -195,11 +196,11 @@ class Resolver:
             del self._cache[next(iter(self._cache))]
         self._cache[question] = self._reactor.seconds() + answer.ttl_seconds, answer
 
-    async def _ask(self, question: _Question) -> _Answer:
-        """Put a question to the servers in turn.
+    async def _ask(self, question: _Question) -> _DNSAnswer:
+        """Ask the servers in turn.
 
         Raises:
-            Refusal: 550 5.1.2 it is not a name; 451 4.4.3 no server answered.
+            Refusal: 550 5.1.2, it is not a domain name; 451 4.4.3, no server has answered.
         """
         name, kind = question
         try:
@@ -209,7 +210,7 @@ class Resolver:
         for _ in range(self._settings.rounds):
             for server in self._servers:
                 try:
-                    return self._read(await self._put(asked, kind, server), kind)
+                    return self._read(await self._ask_server(asked, kind, server), kind)
                 except (_NoAnswer, dns.exception.DNSException) as error:
                     self._log.debug(
                         "DNS server {server}: {error} ({name})",
@@ -217,10 +218,12 @@ class Resolver:
                         error=error,
                         name=name,
                     )
-        raise Refusal(reply(451, "4.4.3", f"DNS gives no answer for {name} now"))
+        raise Refusal(reply(451, "4.4.3", f"DNS has no answer for {name} now"))
 
-    async def _put(self, name: dns.name.Name, kind: RdataType, server: Server) -> QueryMessage:
-        """Put a question to one server, over TCP if the answer does not fit into a datagram."""
+    async def _ask_server(
+        self, name: dns.name.Name, kind: RdataType, server: Server
+    ) -> QueryMessage:
+        """Ask one server, and ask again over TCP if the answer does not fit into a datagram."""
         query = dns.message.make_query(name, kind, use_edns=0, payload=_UDP_OCTETS)
         message = await self._over_udp(query, server)
         if message.rcode() == dns.rcode.FORMERR:  # a server from before EDNS: RFC 6891 s7
@@ -232,15 +235,15 @@ class Resolver:
             raise _NoAnswer(dns.rcode.to_text(message.rcode()))
         return cast(QueryMessage, message)
 
-    def _read(self, message: QueryMessage, kind: RdataType) -> _Answer:
-        """Take the records out of an answer, at the end of its CNAMEs."""
+    def _read(self, message: QueryMessage, kind: RdataType) -> _DNSAnswer:
+        """Return the records of an answer, at the end of its CNAMEs."""
         if message.rcode() == dns.rcode.NXDOMAIN:
             ttl = min(_soa_ttl(message), self._settings.longest_negative_ttl_seconds)
-            return _Answer(False, (), ttl)
+            return _DNSAnswer(False, (), ttl)
         chain = message.resolve_chaining()
         if chain.answer is None:
             ttl = min(_soa_ttl(message), self._settings.longest_negative_ttl_seconds)
-            return _Answer(True, (), ttl)
+            return _DNSAnswer(True, (), ttl)
         records = []
         for data in list(chain.answer)[:_RECORDS]:
             if kind is RdataType.MX:
@@ -251,10 +254,10 @@ class Resolver:
             else:
                 records.append((0, cast("A | AAAA", data).address))
         ttl = min(float(chain.minimum_ttl), self._settings.longest_ttl_seconds)
-        return _Answer(True, tuple(records), ttl)
+        return _DNSAnswer(True, tuple(records), ttl)
 
     async def _over_udp(self, query: QueryMessage, server: Server) -> Message:
-        question = _Datagram(query, server)
+        question = _DatagramQuestion(query, server)
         interface = "::" if ":" in server[0] else ""
         port = self._reactor.listenUDP(0, question, interface, _UDP_BUFFER)
         try:
@@ -263,13 +266,13 @@ class Resolver:
             port.stopListening()
 
     async def _over_tcp(self, query: QueryMessage, server: Server) -> Message:
-        question = _Stream(query)
+        question = _StreamQuestion(query)
         kind = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
         endpoint = kind(self._reactor, server[0], server[1], timeout=self._settings.timeout_seconds)
         try:
             await endpoint.connect(Factory.forProtocol(lambda: question))
             return await self._in_time(question.answered)
-        except Exception as error:  # of connecting: whatever it is, the next server may answer
+        except Exception as error:  # whatever prevents a connection: the next server may answer
             raise _NoAnswer(str(error)) from None
         finally:
             if question.transport is not None:
@@ -280,11 +283,11 @@ class Resolver:
         try:
             return await answered.addTimeout(self._settings.timeout_seconds, clock)
         except defer.TimeoutError:
-            raise _NoAnswer("no answer in time") from None
+            raise _NoAnswer("time-out") from None
 
 
-class _Datagram(DatagramProtocol):
-    """One question over UDP."""
+class _DatagramQuestion(DatagramProtocol):
+    """A question over UDP."""
 
     def __init__(self, query: QueryMessage, server: Server) -> None:
         self._query = query
@@ -303,11 +306,11 @@ class _Datagram(DatagramProtocol):
 
     def connectionRefused(self) -> None:
         if not self.answered.called:
-            self.answered.errback(_NoAnswer("nothing listens there"))
+            self.answered.errback(_NoAnswer("connection refused"))
 
 
-class _Stream(Protocol):
-    """One question over TCP: a length in two octets, then the message. RFC 1035 s4.2.2."""
+class _StreamQuestion(Protocol):
+    """A question over TCP: a length of two octets, then the message. RFC 1035 s4.2.2."""
 
     def __init__(self, query: QueryMessage) -> None:
         self._query = query
@@ -325,26 +328,26 @@ class _Stream(Protocol):
             return
         message = _answer_in(self._received[2 : 2 + length], self._query)
         if message is None:
-            self.answered.errback(_NoAnswer("an answer that cannot be read"))
+            self.answered.errback(_NoAnswer("malformed answer"))
         else:
             self.answered.callback(message)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default
         if not self.answered.called:
-            self.answered.errback(_NoAnswer("it closed the connection"))
+            self.answered.errback(_NoAnswer("connection closed"))
 
 
 def _answer_in(octets: bytes, query: QueryMessage) -> Message | None:
-    """Read a message; None if it is not the answer to our question."""
+    """Return a parsed message; None if it does not answer our question."""
     try:
         message = dns.message.from_wire(octets)
         return message if query.is_response(message) else None
-    except Exception:  # a stranger's octets: whatever the parser makes of them, it is no answer
+    except Exception:  # of the parser, which reads octets of strangers: this is no answer
         return None
 
 
 def _soa_ttl(message: Message) -> float:
-    """Say how long "there is none" is true; not at all without an SOA. RFC 2308 s3, s5."""
+    """Return how long a negative answer is cached; 0 without an SOA. RFC 2308 s3, s5."""
     ttls = [
         min(rrset.ttl, rrset[0].minimum)
         for rrset in message.authority

@@ -1,4 +1,4 @@
-"""What the relay asks of the client, and what it hears back."""
+"""What the relay passes to the client, and what the client returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the settings use this module, and the admin command them: i
 
 
 class TLSMode(Enum):
-    """How a next hop is to be spoken to."""
+    """When TLS is used with a next hop."""
 
     NEVER = "never"
     OPPORTUNISTIC = "opportunistic"
@@ -30,14 +30,14 @@ class SmartHost:
     """A fixed next hop: the relay host, or a route of a domain.
 
     Attributes:
-        host: a name or an IP address; no MX look-up. It may be a loopback or private address. Empty
-            for a UNIX socket.
+        host: a name or an IP address, without MX look-up. It may be a loopback or private address.
+            Empty for a UNIX socket.
         port: 1 to 65535; 0 for a UNIX socket.
-        tls: how to speak to it.
+        tls: when TLS is used with it.
         user: the name to log in with; None for no AUTH.
         password: with the user.
         lmtp: True if it speaks LMTP (RFC 2033).
-        path: of the UNIX socket that it listens on.
+        path: of the UNIX socket that it listens on; None for TCP.
     """
 
     host: str
@@ -49,14 +49,14 @@ class SmartHost:
     path: str | None = None
 
     def __str__(self) -> str:
-        """Name it for the log."""
+        """Return its name for the log."""
         return self.path or f"{self.host}:{self.port}"
 
 
-class TLSWish(Enum):
-    """What a message asks of the way it is sent."""
+class TLSRequirement(Enum):
+    """What a message requires of the TLS that it is sent with."""
 
-    NONE = "as the settings say"
+    NONE = "as the settings ask"
     REQUIRED = "only with TLS, to servers that promise the same"
     """REQUIRETLS. RFC 8689 s4.2.1."""
     OPTIONAL = "with TLS if that works, else without"
@@ -65,36 +65,36 @@ class TLSWish(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes next: what connections are pooled by.
+    """The next hop of a message; messages to the same one share connections.
 
     Attributes:
         domain: the recipients' domain, lower case, for MX look-up; empty if a smarthost is set, so
             that all its domains share connections.
         smarthost: a fixed next hop instead of MX.
-        wish: what the messages that go there ask for: those that ask for something have
-            connections of their own.
+        tls_requirement: of the messages. Those that require something have connections of their
+            own.
     """
 
     domain: str
     smarthost: SmartHost | None = None
-    wish: TLSWish = TLSWish.NONE
+    tls_requirement: TLSRequirement = TLSRequirement.NONE
 
     def __str__(self) -> str:
-        """Name it for the log."""
+        """Return its name for the log."""
         return str(self.smarthost) if self.smarthost is not None else self.domain
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of one message at one destination.
+    """The result of sending one message to one destination.
 
     Attributes:
-        replies: one for each recipient of the message, in order: 2yz delivered; 4yz try later;
-            5yz give up. A lost connection, a time-out, a DNS failure are 4yz replies made by us.
+        replies: one for each recipient of the message, in order: 2yz, delivered; 4yz, try later;
+            5yz, give up. For a lost connection, a time-out or a DNS failure we make a 4yz reply.
         remote: ``host[address]:port`` of the host that answered last, empty if none did.
         tls: TLS facts of that connection, None in clear text.
-        unaware: the places of recipients whose sender asks for something and that were delivered to
-            a host without DSN: it will not report what becomes of them (RFC 3461 s5.2.2).
+        unaware: the indices of recipients with DSN parameters that a host without DSN has accepted:
+            it will not report what happens to them (RFC 3461 s5.2.2).
     """
 
     replies: Sequence[Reply]

@@ -2,8 +2,8 @@
 
 A domain of an internationalised address is looked up by its A-labels (`postroom.international`).
 
-Hosts and domains exist whose names have underscores, or hyphens at the ends of labels, though the
-grammar of SMTP knows no such names (RFC 5321 s4.1.2). DNS takes them, and so does the client.
+Names of some hosts and domains have underscores, or hyphens at the ends of labels. The grammar of
+SMTP does not allow that (RFC 5321 s4.1.2), but DNS does, and so does the client.
 
 Who controls the input: whoever wrote the address, or the owner of its domain.
 """
@@ -17,10 +17,10 @@ def ascii_domain(name: str) -> str:
     """Return a domain in A-labels, lower case, without a final dot.
 
     Args:
-        name: as `Mailbox.domain_key` gives it.
+        name: as `Mailbox.domain_key` returns it.
 
     Raises:
-        Refusal: 550 5.1.2 it is no name in any language.
+        Refusal: 550 5.1.2, it is not a domain name in any script.
 
     RFC 5890 s2.3.2.1; RFC 6531 s3.2
     """

@@ -1,26 +1,28 @@
 """One connection to another mail server.
 
-Theory of operation. A `Connection` joins a transport to a `ClientSession`, which knows what may be
-sent and what a reply belongs to. Its life has three parts. First the introduction, a coroutine
-(`postroom.client.introduction`). Then attempt after attempt: `deliver` starts one, `dataReceived`
-drives its transactions without Deferreds, and the owner hears `delivered`. In the end, whatever the
-cause, the owner hears `ended` exactly once, with the attempt that was running.
+Theory of operation. A `ClientConnection` joins a transport to a `ClientSession`, which knows what
+may be sent and which reply answers what. What stage of its life it is in, and what follows, is a
+table: `postroom.client.connection_state`. First the session is initiated, by a coroutine
+(`postroom.client.initiation`). Then message after message is sent: `deliver` starts one,
+`dataReceived` drives its transactions without Deferreds, and the owner's `delivered` is called. In
+the end, whatever the cause, the owner's `ended` is called exactly once, with the message that was
+being sent.
 
 Invariants:
-- One attempt at a time. After `delivered` and after `ended` the connection knows nothing of it.
+
+- One message at a time. After `delivered` and after `ended` the connection has forgotten it.
 - Replies that a recipient has got are kept whatever happens later. Recipients that the host did not
   decide on are left undecided when the connection ends, so that another host may be tried; but not
-  after the final dot, when the message may have been taken: then they get a temporary reply.
-- The final dot is sent after the whole content, or not at all: trouble in the content aborts the
-  connection.
-- One DelayedCall for each connection, which looks every few seconds whether the deadline has
-  passed. Deadlines are set by assigning a number.
+  after the final dot, when the message may have been accepted: then they get a temporary reply.
+- The final dot is sent after the whole content, or not at all: if something is wrong with the
+  content, the connection is aborted.
+- One deadline for whatever is waited for (`postroom.client.deadline`).
 
-Who controls the input: the remote server. What it says goes through `ClientSession`; how long it
-takes is bounded by a deadline for each reply, which octets that complete no reply do not extend.
+Who controls the input: the remote server. What it sends goes through `ClientSession`; how long it
+takes is bounded by a deadline for each reply, which octets that complete no reply do not move.
 
-Known limits: a piece of content (256 KiB) has to be taken within `Timeouts.content_seconds`, which
-is some 1,500 octets a second.
+Known limits: the peer has to accept a piece of content (256 KiB) within `Timeouts.content_seconds`,
+which is some 1,500 octets a second.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,10 +33,8 @@ from typing import cast
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IConnector,
     IConsumer,
-    IDelayedCall,
     IHandshakeListener,
     IReactorTCP,
     IReactorTime,
@@ -42,25 +42,35 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     ITLSTransport,
 )
-from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postroom.client import failures
-from postroom.client.attempt import Attempt
+from postroom.client.connection_state import (
+    OPEN,
+    OVER,
+    TLS_IS_TO_BLAME,
+    Event,
+    Stage,
+    next_stage,
+)
 from postroom.client.content import ChunkStream, ContentStream, Stopped
-from postroom.client.delivery import Delivery, Usage
-from postroom.client.failures import HostFailed, TLSFailed
-from postroom.client.introduction import introduce
+from postroom.client.deadline import Deadline
+from postroom.client.delivery import HostDelivery, SessionUsage
+from postroom.client.esmtp_parameters import NextHop
+from postroom.client.failures import HostFailed, SessionExhausted, TLSFailed
+from postroom.client.initiation import initiate
 from postroom.client.model import TLSMode
-from postroom.client.outlet import Outlet
+from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target
-from postroom.client.terms import Hop
-from postroom.client.tls import ClientContexts, check_name, facts_of
+from postroom.client.tls import ClientContexts, check_name
+from postroom.direct_socket import DirectSocket
 from postroom.envelope import TLSFacts
 from postroom.errors import LOCAL_ERROR, Refusal
+from postroom.tls import handshake_error, tls_facts
 from postroom.wire import encode
 from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.errors import LocalViolation, RemoteViolation
@@ -69,62 +79,63 @@ from postroom.wire.replies import Reply
 
 
 class IClientReactor(IReactorTCP, IReactorUNIX, IReactorTime):
-    """What connections need of the reactor."""
+    """The reactor, as connections need it."""
 
 
-class Owner(Contract):
-    """Who gives a connection its work."""
+class ConnectionOwner(Contract):
+    """Who gives a connection its messages."""
 
-    def delivered(self, connection: "Connection", attempt: Attempt) -> None:
-        """The attempt's recipients are all decided on; the connection is free."""
+    def delivered(self, connection: "ClientConnection", message: OutgoingMessage) -> None:
+        """Process the end of a message: its recipients are decided on, the connection is idle."""
 
     def ended(
-        self, connection: "Connection", attempt: Attempt | None, failure: HostFailed | None
+        self,
+        connection: "ClientConnection",
+        message: OutgoingMessage | None,
+        failure: HostFailed | None,
     ) -> None:
-        """The connection is over.
+        """Process the end of a connection.
 
         Args:
-            connection: it takes no more work.
-            attempt: what was running, perhaps with undecided recipients.
-            failure: why; None if it was closed as planned.
+            connection: it sends no more messages.
+            message: the one that was being sent, perhaps with undecided recipients.
+            failure: the reason; None if the connection was closed as planned.
         """
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ConnectionContext:
     """What all connections of a sender share.
 
     Attributes:
-        reactor: the clock of all deadlines too.
+        reactor: makes connections, and is the clock of all deadlines.
         settings: of the client.
         contexts: for TLS.
         times: how long to wait in each phase, in seconds.
         connections: all that have a socket, from the first SYN until it is closed.
         closed: called when one has left `connections`.
-        now: POSIX time.
+        now: returns POSIX time, in seconds.
     """
 
     reactor: IClientReactor
     settings: ClientSettings
     contexts: ClientContexts
     times: Mapping[Phase, float]
-    connections: "set[Connection]"
+    connections: "set[ClientConnection]"
     closed: Callable[[], None]
     now: Callable[[], float]
 
 
 @implementer(IHandshakeListener)
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """An SMTP session as the client, from the TCP connection to QUIT.
 
     Attributes:
-        target: where it goes.
-        policy: on which terms.
-        session: what was said and what may be said.
-        secure: True inside TLS.
+        target: the host's address.
+        policy: how the host is spoken to.
+        session: the state of the SMTP session; replaced by STARTTLS.
         tls: TLS facts; None in clear text.
-        messages: how many attempts it was given.
-        spent: True if it ended because the host takes no more in one session.
+        messages: how many messages were sent on it, or begun.
         connector: what makes the TCP connection.
         opened: fires with this connection when it is ready for mail; fails with `HostFailed`.
     """
@@ -132,107 +143,108 @@ class Connection(Protocol):
     _log = Logger()
 
     def __init__(
-        self, target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
+        self, target: Target, policy: Policy, owner: ConnectionOwner, context: ConnectionContext
     ) -> None:
-        """Prepare a connection; `connect` makes it."""
+        """Create a connection; `postroom.client.connector.connect` opens it."""
         self.target = target
         self.policy = policy
         self.session = ClientSession()
-        self.secure = False
         self.tls: TLSFacts | None = None
         self.messages = 0
-        self.spent = False
-        self.opened: Deferred[Connection] = Deferred()
+        self.opened: Deferred[ClientConnection] = Deferred()
         self.connector: IConnector | None = None
+        self._stage = Stage.CONNECTING
         self._remote = str(target)
         self._owner = owner
-        self._around = surroundings
-        self._ready = False
-        self._over = False
-        self._quitting = False
-        # True from STARTTLS until something was said inside: what fails then is TLS's fault.
-        self._upgrading = False
-        self._waiting: Deferred[Reply] | None = None
-        self._handshake: Deferred[None] | None = None
-        self._attempt: Attempt | None = None
-        self._delivery: Delivery | None = None
+        self._context = context
+        self._awaited_reply: Deferred[Reply] | None = None
+        self._awaited_handshake: Deferred[None] | None = None
+        self._message: OutgoingMessage | None = None
+        self._delivery: HostDelivery | None = None
         self._stream: ContentStream | None = None
-        self._usage = Usage()
-        self._clock = surroundings.reactor
-        self._times = surroundings.times
-        self._tick = max(1.0, min(self._times.values()))
-        self._deadline = 0.0
-        self._alarm: IDelayedCall | None = None
+        self._usage = SessionUsage()
+        times = context.times
+        tick_seconds = max(1.0, min(times.values()))
+        self._deadline = Deadline(context.reactor, tick_seconds, self._deadline_passed)
+
+    @property
+    def secure(self) -> bool:
+        """True inside TLS."""
+        return self.tls is not None
+
+    def _step(self, event: Event) -> None:
+        self._stage = next_stage(self._stage, event)
 
     # What Twisted calls.
 
     def connectionMade(self) -> None:
-        """Begin the introduction."""
+        """Start the session's initiation."""
         transport = self.transport
         assert transport is not None
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._outlet = Outlet(transport)
-        self._arm()
-        self._check_deadline()
-        hostname = self._around.settings.hostname.encode("ascii")
-        introduction = Deferred.fromCoroutine(introduce(self, hostname))
-        introduction.addCallbacks(self._introduced, self._not_introduced)
+        self._direct = DirectSocket(transport)
+        self._step(Event.CONNECTED)
+        self._deadline.watch(self._seconds)
+        hostname = self._context.settings.hostname.encode("ascii")
+        initiation = Deferred.fromCoroutine(initiate(self, hostname))
+        initiation.addCallbacks(self._initiated, self._not_initiated)
 
     def connect_failed(self, reason: Failure) -> None:
-        """There is no TCP connection."""
-        self._over = True
-        self._closed()
+        """Report that there is no TCP connection."""
+        self._step(Event.CLOSE)
+        self._leave_context()
         why = reason.getErrorMessage().rstrip(".")
         self.opened.errback(HostFailed(failures.unreachable(self._remote, why)))
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the server says."""
-        if self._over:
-            self._farewell()
+        """Read replies, and do what follows from each."""
+        if self._stage in OVER:
+            if self._stage is Stage.QUITTING:  # the answer to QUIT, or nothing that matters
+                self._lose()
             return
         answered = False
         try:
             self.session.receive(data)
-            while not self._over and (answer := self.session.next_answer()) is not None:
+            while self._stage not in OVER and (answer := self.session.next_answer()) is not None:
                 answered = True
                 self._answered(*answer)
-            if answered and not self._over:
+            if answered and self._stage not in OVER:
                 self._arm()
         except RemoteViolation as error:
             phase = self._phase
             self._abort(HostFailed(failures.not_smtp(self._remote, phase, str(error))))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default
-        """The transport is gone, by whosever will."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._closed()
-        if self._over:
+        """End the session, if it is not over: the transport is gone."""
+        self._deadline.stop()
+        self._leave_context()
+        if self._stage in OVER:
             return
-        phase = self._phase
-        if phase is Phase.HANDSHAKE:
-            self._end(HostFailed(self._no_tls(_openssl_words(reason))))
+        if self._stage is Stage.TLS_HANDSHAKE:
+            reply = failures.tls_failed(
+                self._remote, handshake_error(reason), self.policy.requiretls
+            )
         else:
-            self._end(HostFailed(failures.lost(self._remote, phase)))
+            reply = failures.lost(self._remote, self._phase)
+        self._end(HostFailed(reply))
 
     def handshakeCompleted(self) -> None:
-        """TLS is there; see to whom."""
+        """Check whom TLS was negotiated with, and go on with the session."""
         connection: SSL.Connection = self.transport.getHandle()  # type: ignore[union-attr]  # as TLS transports have
         problem = check_name(connection, self.target.name) if self._verified else None
         if problem is not None:
-            self._abort(HostFailed(self._no_tls(problem)))
+            reply = failures.tls_failed(self._remote, problem, self.policy.requiretls)
+            self._abort(HostFailed(reply))
             return
-        handshake, self._handshake = self._handshake, None
-        if handshake is None:
+        awaited, self._awaited_handshake = self._awaited_handshake, None
+        if awaited is None:
             return
-        self.secure = True
-        self.tls = facts_of(connection)
-        self._arm()
-        handshake.callback(None)
+        self._step(Event.SECURED)
+        self.tls = tls_facts(connection)
+        awaited.callback(None)
 
-    # What the introduction calls.
+    # What the initiation calls (`postroom.client.initiation.HostDialogue`).
 
     async def answer(self) -> Reply:
         """Wait for the reply to what was sent last.
@@ -240,8 +252,9 @@ class Connection(Protocol):
         Raises:
             HostFailed: there will be none.
         """
-        self._waiting = Deferred()
-        return await self._waiting
+        self._awaited_reply = Deferred()
+        self._arm()
+        return await self._awaited_reply
 
     async def ask(self, phase: Phase, line: bytes) -> Reply:
         """Send a command and wait for its reply.
@@ -255,28 +268,30 @@ class Connection(Protocol):
     async def start_tls(self) -> None:
         """Negotiate TLS, with the checks that the policy asks for.
 
+        After STARTTLS the session is replaced: nothing that was said in clear text is kept.
+
         Raises:
             HostFailed: there is no TLS, and the connection is over.
-        """
-        self._handshake = Deferred()
-        self._upgrading = self.policy.tls is TLSMode.OPPORTUNISTIC
-        self._arm()
-        creator = self._around.contexts.creator(self.target.name, self._verified)
-        cast(ITLSTransport, self._outlet.shared()).startTLS(creator)
-        await self._handshake
+            ReplyViolation: the host has sent more than the reply to STARTTLS.
 
-    def _no_tls(self, why: str) -> Reply:
-        """Say that TLS failed; for good, if the message may not go there otherwise."""
-        make = failures.no_tls if self.policy.passes_on else failures.tls_failed
-        return make(self._remote, why)
+        RFC 3207 s4.2
+        """
+        if self.session.phase is Phase.HANDSHAKE:
+            self.session = self.session.secured()
+        self._awaited_handshake = Deferred()
+        self._step(Event.START_TLS)
+        self._arm()
+        creator = self._context.contexts.creator(self.target.name, self._verified)
+        cast(ITLSTransport, self._direct.transport()).startTLS(creator)
+        await self._awaited_handshake
 
     @property
     def _verified(self) -> bool:
         return self.policy.tls in (TLSMode.REQUIRED, TLSMode.IMPLICIT)
 
-    def _introduced(self, _: None) -> None:
-        self._ready = True
-        self._hop = Hop(
+    def _initiated(self, _: None) -> None:
+        self._step(Event.OPENED)
+        self._hop = NextHop(
             self._remote,
             self.session.capabilities,
             self.secure,
@@ -286,11 +301,10 @@ class Connection(Protocol):
         self._arm()
         self.opened.callback(self)
 
-    def _not_introduced(self, failure: Failure) -> None:
-        """Leave politely if the host still listens, and say why it is of no use."""
+    def _not_initiated(self, failure: Failure) -> None:
+        """Leave politely if the host still listens, and report why it is of no use."""
         error = failure.value
-        if not self._over:
-            self._over = True
+        if self._stage not in OVER:
             if isinstance(error, HostFailed):
                 self._say_goodbye()
             else:
@@ -298,98 +312,101 @@ class Connection(Protocol):
         if isinstance(error, RemoteViolation):
             error = HostFailed(failures.not_smtp(self._remote, Phase.STARTTLS, str(error)))
         elif not isinstance(error, HostFailed):
-            self._log.failure("Introduction to {remote} failed", failure, remote=self._remote)
+            self._log.failure("Session with {remote} not begun", failure, remote=self._remote)
             error = HostFailed(LOCAL_ERROR)
         self.opened.errback(error)
 
-    def _closed(self) -> None:
-        self._around.connections.discard(self)
-        self._around.closed()
+    def _leave_context(self) -> None:
+        self._context.connections.discard(self)
+        self._context.closed()
 
     # Work.
 
-    def deliver(self, attempt: Attempt) -> None:
-        """Send a message to its undecided recipients; `Owner.delivered` or `Owner.ended` follows.
+    def deliver(self, message: OutgoingMessage) -> None:
+        """Send a message to its undecided recipients; `delivered` or `ended` of the owner follows.
 
-        The connection must have been opened and be free.
+        The connection must have been opened and be idle.
         """
-        self._attempt = attempt
+        self._step(Event.MESSAGE)
+        self._message = message
         self.messages += 1
-        attempt.remote = self._remote
-        attempt.tls = self.tls
+        message.remote = self._remote
+        message.tls = self.tls
         try:
-            first = attempt.outgoing.source.chunk(0)
+            first = message.outgoing.source.chunk(0)
         except Exception:
-            self._content_failed(Failure(), attempt)
+            self._content_failed(Failure(), message)
             return
         if isinstance(first, Deferred):
             self._arm()
-            first.addCallback(self._begin, attempt)
-            first.addErrback(self._content_failed, attempt)
+            first.addCallback(self._begin, message)
+            first.addErrback(self._content_failed, message)
         else:
-            self._begin(first, attempt)
+            self._begin(first, message)
 
-    def worn(self, messages: int) -> bool:
-        """Say whether the connection takes no further attempt: it had so many, or its host's."""
+    def is_exhausted(self, messages: int) -> bool:
+        """Return whether no further message may be sent: by our limit, or by the host's.
+
+        Args:
+            messages: how many messages one connection is used for.
+        """
         if self.messages >= messages:
             return True
         limits = self.session.capabilities.limits
-        return limits is not NO_LIMITS and self._usage.spent(limits)
+        return limits is not NO_LIMITS and self._usage.is_exhausted(limits)
 
     def quit(self) -> None:
-        """Close a free connection."""
-        if not self._over:
-            self._over = True
+        """Close an idle connection."""
+        if self._stage not in OVER:
             self._say_goodbye()
             self._owner.ended(self, None, None)
 
     def abort(self, reply: Reply) -> None:
-        """Close at once, whatever is running."""
-        if self.transport is None:
+        """Close at once, whatever is under way."""
+        if self._stage is Stage.CONNECTING:
             assert self.connector is not None
             self.connector.stopConnecting()
         else:
             self._abort(HostFailed(reply))
 
-    def _forget(self) -> None:
-        """Be free: nothing of the last attempt is left."""
-        self._attempt = None
+    def _forget_message(self) -> None:
+        self._message = None
         self._delivery = None
         self._stream = None
 
-    def _begin(self, first: bytes, attempt: Attempt) -> None:
-        """Look whether the message can be sent at all, and send the first envelope."""
-        if attempt is not self._attempt:
+    def _begin(self, first: bytes, message: OutgoingMessage) -> None:
+        """Check whether the message can be sent at all, and send the first envelope."""
+        if message is not self._message:
             return
-        settings = self._around.settings
-        self._delivery = delivery = Delivery(attempt, self._hop, settings, self._usage)
+        settings = self._context.settings
+        self._delivery = delivery = HostDelivery(message, self._hop, settings, self._usage)
         try:
-            delivery.prepare(first, self._around.now())
-            if attempt.open:
-                self._transact(attempt, delivery)
+            delivery.prepare(first, self._context.now())
+            if message.open:
+                self._transact(message, delivery)
                 return
         except Refusal as refusal:
-            attempt.settle(refusal.reply)
+            message.settle(refusal.reply)
         except LocalViolation as error:
-            self._log.failure("Message {id} cannot be sent", id=attempt.outgoing.message.id)
-            attempt.settle(failures.unsendable(str(error)))
+            self._log.failure("Message {id} cannot be sent", id=message.outgoing.message.id)
+            message.settle(failures.unsendable(str(error)))
         # Not from within `deliver`, or the owner would call it again from there, and again.
-        self._clock.callLater(0, self._finished, attempt)
+        self._context.reactor.callLater(0, self._finished, message)
 
-    def _transact(self, attempt: Attempt, delivery: Delivery) -> None:
-        """Begin the next transaction, or leave it to another connection."""
+    def _transact(self, message: OutgoingMessage, delivery: HostDelivery) -> None:
+        """Start the next transaction, or leave it to another connection."""
         octets = delivery.transact(self.session)
         if octets:
             self._send(octets)
+            self._arm()
             return
-        self._over = self.spent = True
-        self._forget()
+        self._forget_message()
         self._say_goodbye()
-        self._owner.ended(self, attempt, HostFailed(failures.spent(self._remote), answered=True))
+        self._owner.ended(self, message, SessionExhausted(failures.exhausted(self._remote)))
 
     def _answered(self, phase: Phase, reply: Reply) -> None:
-        """Go on after a reply."""
-        self._upgrading = self._upgrading and not self.secure
+        """Process a reply to a command of this phase."""
+        self._step(Event.REPLY)
         if reply.code == 421 or phase is Phase.IDLE:
             self._end(HostFailed(reply, answered=True))
             self._lose()
@@ -398,15 +415,15 @@ class Connection(Protocol):
             self._delivery.settle(reply)
             self._abort(HostFailed(reply, answered=True))
         elif self._stream is not None:
-            self._stream.heard()
-        elif self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.callback(reply)
+            self._stream.chunk_answered()
+        elif self._awaited_reply is not None:
+            awaited, self._awaited_reply = self._awaited_reply, None
+            awaited.callback(reply)
         elif not self.session.awaiting:
             self._advance()
 
     def _advance(self) -> None:
-        """Do what comes next in the transaction: commands, content, or its end."""
+        """Send what comes next in the transaction: commands, or content; or end it."""
         octets = self.session.proceed()
         if octets:
             self._send(octets)
@@ -416,21 +433,22 @@ class Connection(Protocol):
             self._transaction_over()
 
     def _transaction_over(self) -> None:
-        attempt, delivery = self._attempt, self._delivery
-        assert attempt is not None
+        message, delivery = self._message, self._delivery
+        assert message is not None
         assert delivery is not None
         delivery.keep_replies()
-        if attempt.open:
-            self._transact(attempt, delivery)
+        if message.open:
+            self._transact(message, delivery)
         else:
-            self._finished(attempt)
+            self._finished(message)
 
-    def _finished(self, attempt: Attempt) -> None:
-        if self._over or attempt is not self._attempt:
+    def _finished(self, message: OutgoingMessage) -> None:
+        if self._stage in OVER or message is not self._message:
             return
-        self._forget()
+        self._step(Event.DELIVERED)
+        self._forget_message()
         self._arm()
-        self._owner.delivered(self, attempt)
+        self._owner.delivered(self, message)
 
     # Content.
 
@@ -448,9 +466,9 @@ class Connection(Protocol):
             self.session.content_sent()
         self._arm()
 
-    def _stream_content(self, delivery: Delivery) -> None:
-        consumer = cast(IConsumer, self._outlet.shared())
-        source, encoder = delivery.attempt.outgoing.source, delivery.encoder()
+    def _stream_content(self, delivery: HostDelivery) -> None:
+        consumer = cast(IConsumer, self._direct.transport())
+        source, encoder = delivery.message.outgoing.source, delivery.encoder()
         seven_bit_for = self._remote if delivery.seven_bit else None
         stream = ContentStream(consumer, source, encoder, seven_bit_for, self._arm)
         if delivery.chunked:
@@ -459,10 +477,10 @@ class Connection(Protocol):
         self._arm()
         sending = Deferred.fromCoroutine(stream.run(delivery.first))
         sending.addCallback(self._content_sent, delivery)
-        sending.addErrback(self._content_failed, delivery.attempt)
+        sending.addErrback(self._content_failed, delivery.message)
 
-    def _content_sent(self, _: None, delivery: Delivery) -> None:
-        if self._over or delivery is not self._delivery:
+    def _content_sent(self, _: None, delivery: HostDelivery) -> None:
+        if self._stage in OVER or delivery is not self._delivery:
             return
         self._stream = None
         if not delivery.chunked:
@@ -471,19 +489,19 @@ class Connection(Protocol):
             self._advance()
         self._arm()
 
-    def _content_failed(self, failure: Failure, attempt: Attempt) -> None:
-        """The content could not be read, or must not be sent: never end it."""
-        if failure.check(Stopped) or self._over or attempt is not self._attempt:
+    def _content_failed(self, failure: Failure, message: OutgoingMessage) -> None:
+        """Abort: the content could not be read, or must not be sent, so it must not be ended."""
+        if failure.check(Stopped) or self._stage in OVER or message is not self._message:
             return
         error = failure.value
         if not isinstance(error, Refusal):
             self._log.failure(
-                "Reading message {id} failed", failure, id=attempt.outgoing.message.id
+                "Reading message {id} failed", failure, id=message.outgoing.message.id
             )
         reply = error.reply if isinstance(error, Refusal) else LOCAL_ERROR
         if self._delivery is not None:
             self._delivery.keep_replies()
-        attempt.settle(reply)
+        message.settle(reply)
         self._abort(HostFailed(reply))
 
     # Time.
@@ -491,26 +509,23 @@ class Connection(Protocol):
     @property
     def _phase(self) -> Phase:
         """What is waited for."""
-        if self._handshake is not None:
+        if self._stage is Stage.TLS_HANDSHAKE:
             return Phase.HANDSHAKE
         phase = self.session.phase
-        # While the first piece of content is being fetched nothing has been said yet.
-        return Phase.CONTENT if phase is Phase.IDLE and self._attempt is not None else phase
+        # While the first piece of content is being fetched nothing has been sent yet.
+        return Phase.CONTENT if phase is Phase.IDLE and self._stage is Stage.SENDING else phase
+
+    @property
+    def _seconds(self) -> float:
+        return self._context.times[self._phase]
 
     def _arm(self) -> None:
-        self._deadline = self._clock.seconds() + self._times[self._phase]
+        self._deadline.move(self._seconds)
 
-    def _check_deadline(self) -> None:
-        """Look whether the deadline has passed, and look again before the next can."""
-        remaining = self._deadline - self._clock.seconds()
-        if remaining > 0:
-            delay = min(remaining, self._tick)
-            self._alarm = self._clock.callLater(delay, self._check_deadline)
-            return
-        self._alarm = None
-        if self._over:
+    def _deadline_passed(self) -> None:
+        if self._stage in OVER:
             self._cut()
-        elif self._ready and self._attempt is None:
+        elif self._stage is Stage.IDLE:
             self.quit()
         else:
             self._abort(HostFailed(failures.timed_out(self._remote, self._phase)))
@@ -518,34 +533,27 @@ class Connection(Protocol):
     # The end.
 
     def _send(self, octets: bytes) -> None:
-        self._outlet.write(octets)
+        self._direct.write(octets)
 
     def _say_goodbye(self) -> None:
         """Send QUIT if nothing is unanswered, and close when it is answered."""
-        if self.session.awaiting or self._handshake is not None:
+        if self.session.awaiting or self._stage is Stage.TLS_HANDSHAKE:
             self._lose()
             return
-        self._quitting = True
+        self._step(Event.QUIT)
         self._send(self.session.command(Phase.QUIT, encode.QUIT))
-        self._arm()
-        if self._alarm is None:
-            self._check_deadline()
-
-    def _farewell(self) -> None:
-        """Whatever comes after QUIT is its answer, or nothing that matters."""
-        if self._quitting:
-            self._lose()
+        self._deadline.watch(self._seconds)
 
     def _lose(self) -> None:
         """Close, without waiting for ever for a peer that does not read."""
         assert self.transport is not None
-        self._deadline = self._clock.seconds() + self._times[Phase.QUIT]
-        if self._alarm is None:
-            self._check_deadline()
+        self._step(Event.CLOSE)
+        self._deadline.watch(self._context.times[Phase.QUIT])
         self.transport.loseConnection()
 
     def _cut(self) -> None:
         assert self.transport is not None
+        self._step(Event.CLOSE)
         cast(ITCPTransport, self.transport).abortConnection()
 
     def _abort(self, failure: HostFailed) -> None:
@@ -553,77 +561,29 @@ class Connection(Protocol):
         self._cut()
 
     def _end(self, failure: HostFailed) -> None:
-        """End the session, and tell whoever waits for something."""
-        if self._over:
+        """End the session, and report the failure to whoever waits for something."""
+        stage, phase = self._stage, self._phase
+        if stage in OVER:
             return
-        self._over = True
-        phase = self._phase
-        if self._upgrading or (phase is Phase.STARTTLS and not failure.answered):
-            failure = TLSFailed(failure.reply)
-        waiting, self._waiting = self._waiting, None
-        handshake, self._handshake = self._handshake, None
-        if waiting is not None:
-            waiting.errback(failure)
+        self._step(Event.CLOSE)
+        starting_tls = phase is Phase.STARTTLS and not failure.answered
+        if starting_tls or stage in TLS_IS_TO_BLAME:
+            failure = TLSFailed(failure.reply, failure.answered)
+        reply, self._awaited_reply = self._awaited_reply, None
+        handshake, self._awaited_handshake = self._awaited_handshake, None
+        if reply is not None:
+            reply.errback(failure)
         if handshake is not None:
             handshake.errback(failure)
-        if not self._ready:
-            return
-        attempt = self._attempt
+        if stage in OPEN:
+            self._end_message(phase, failure)
+
+    def _end_message(self, phase: Phase, failure: HostFailed) -> None:
+        """Return the message that was being sent to the owner, with the replies that it has got."""
+        message = self._message
         if self._delivery is not None:
             if phase is Phase.FINAL_DOT:
                 self._delivery.settle(failure.reply)
             self._delivery.keep_replies()
-        self._forget()
-        self._owner.ended(self, attempt, failure)
-
-
-def _openssl_words(reason: Failure) -> str:
-    """Say in OpenSSL's last words why a handshake failed."""
-    if isinstance(reason.value, SSL.Error) and reason.value.args and reason.value.args[0]:
-        return str(reason.value.args[0][-1][-1])
-    return str(reason.getErrorMessage())
-
-
-class _ConnectionFactory(ClientFactory):
-    """Hands one prepared connection to the reactor."""
-
-    noisy = False
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        return self._connection
-
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._connection.connect_failed(reason)
-
-
-def connect(
-    target: Target, policy: Policy, owner: Owner, surroundings: Surroundings
-) -> "Deferred[Connection]":
-    """Connect to a host and introduce ourselves.
-
-    Returns:
-        The connection, ready for mail and free; fails with `HostFailed`.
-
-    RFC 5321 s3.1
-    """
-    connection = Connection(target, policy, owner, surroundings)
-    sources = surroundings.settings.source_addresses
-    source = next((each for each in sources if (":" in each) == (":" in target.address)), None)
-    surroundings.connections.add(connection)
-    seconds = surroundings.settings.timeouts.connect_seconds
-    if target.port == 0:
-        connection.connector = surroundings.reactor.connectUNIX(
-            target.address, _ConnectionFactory(connection), seconds
-        )
-        return connection.opened
-    connection.connector = surroundings.reactor.connectTCP(
-        target.address,
-        target.port,
-        _ConnectionFactory(connection),
-        seconds,
-        (source, 0) if source is not None else None,
-    )
-    return connection.opened
+        self._forget_message()
+        self._owner.ended(self, message, failure)

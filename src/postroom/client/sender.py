@@ -1,11 +1,11 @@
-"""Sending: the one thing that the relay asks of this package.
+"""Sending messages: the one thing that the relay asks of this package.
 
-A `Sender` keeps a `Lane` for each destination that has work, counts connections over all of them,
-and remembers for a minute which addresses did not answer, so that a thousand messages to a dead
-host do not wait for a thousand time-outs.
+A `Sender` keeps a `Lane` for each destination that has messages, and counts the connections of all
+lanes. It remembers for a minute which addresses did not answer, so that a thousand messages to a
+dead host do not wait for a thousand time-outs.
 
-Invariants: the Deferred of `send` always fires, and never fails: whatever goes wrong becomes a
-reply for each recipient, temporary unless a host or the DNS refused for good.
+Invariant: the Deferred of `send` always fires, and never with a failure. Whatever goes wrong is a
+reply for each recipient, temporary unless a host or the DNS refused permanently.
 """
 
 import time
@@ -17,12 +17,14 @@ from random import Random, SystemRandom
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from postroom.client.attempt import Attempt
+from postroom.client.connector import connect
+from postroom.client.deadline import seconds_by_phase
 from postroom.client.failures import STOPPING, HostFailed, TLSFailed
 from postroom.client.model import Destination, Outgoing, Sent, TLSMode
 from postroom.client.mx import HostFinder
+from postroom.client.outgoing_message import OutgoingMessage
 from postroom.client.pool import Lane
-from postroom.client.protocol import Connection, IClientReactor, Surroundings, connect
+from postroom.client.protocol import ClientConnection, ConnectionContext, IClientReactor
 from postroom.client.settings import ClientSettings
 from postroom.client.target import Policy, Target, policy_of
 from postroom.client.tls import ClientContexts
@@ -31,7 +33,7 @@ from postroom.interfaces import IResolver
 from postroom.wire.replies import Reply
 
 _DEAD_HOSTS = 10_000
-"""How many addresses are remembered; beyond that the memory begins anew."""
+"""How many addresses are remembered; if there are more, all are forgotten."""
 
 
 class Sender:
@@ -47,14 +49,14 @@ class Sender:
         random: Random | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Begin without connections.
+        """Create a sender without connections.
 
         Args:
-            reactor: connects, and is the clock.
+            reactor: makes connections, and is the clock.
             resolver: answers for MX and address records.
             settings: of the client.
             random: shuffles equal hosts; the system's if None.
-            now: POSIX time.
+            now: returns POSIX time, in seconds.
 
         Raises:
             UserError: the CA file of the settings cannot be used.
@@ -62,9 +64,9 @@ class Sender:
         contexts = ClientContexts(settings.ca_file)
         self._clock = reactor
         self._settings = settings
-        times = settings.timeouts.by_phase()
-        self._around = Surroundings(
-            reactor, settings, contexts, times, set(), self._look_whether_stopped, now
+        times = seconds_by_phase(settings.timeouts)
+        self._context = ConnectionContext(
+            reactor, settings, contexts, times, set(), self._check_whether_stopped, now
         )
         self._finder = HostFinder(resolver, settings, random or SystemRandom())
         self._lanes: dict[Destination, Lane] = {}
@@ -81,11 +83,11 @@ class Sender:
         `ClientSettings.connections_per_destination`, the others wait in order.
 
         Args:
-            destination: where to.
+            destination: of the message.
             outgoing: the message; its recipients are those for this destination, at least one.
 
         Returns:
-            What became of each recipient; never fails. Cancelling it does not stop the message.
+            The reply for each recipient; never fails. Cancelling it does not stop the message.
 
         RFC 5321 s5.1, s4.5.4.1
         """
@@ -95,21 +97,22 @@ class Sender:
         if lane is None:
             lane = Lane(destination, self, self._settings, self._clock, self._lane_emptied)
             self._lanes[destination] = lane
-        attempt = Attempt(outgoing)
-        lane.add(attempt)
-        return attempt.done
+        message = OutgoingMessage(outgoing)
+        lane.add(message)
+        return message.done
 
     def stop(self, deadline_seconds: float) -> "Deferred[None]":
-        """Finish what is being sent, begin nothing, close everything.
+        """Finish the transactions that have begun, start none, and close all connections.
 
         Messages that have no connection yet get 451 4.3.2, and so do those that are not finished
-        after the deadline.
+        by the deadline.
 
         Args:
-            deadline_seconds: how long running transactions may take.
+            deadline_seconds: how long the transactions may take.
 
         Returns:
-            Fires when the last socket is closed, shortly after the deadline at the latest.
+            A Deferred that fires when the last socket is closed, at the latest shortly after the
+            deadline.
         """
         if self._stopped is None:
             self._stopped = stopped = Deferred[None]()
@@ -117,20 +120,20 @@ class Sender:
             stopped.addBoth(lambda _: cut.cancel() if cut.active() else None)
             for lane in list(self._lanes.values()):
                 lane.stop(STOPPING)
-            self._look_whether_stopped()
+            self._check_whether_stopped()
         waiting: Deferred[None] = Deferred()
         self._stopped.chainDeferred(waiting)
         return waiting
 
     def _cut(self) -> None:
-        """The deadline has passed."""
+        """Abort all connections: the deadline has passed."""
         self._late = True
-        for connection in list(self._around.connections):
+        for connection in list(self._context.connections):
             connection.abort(STOPPING)
-        self._look_whether_stopped()
+        self._check_whether_stopped()
 
-    def _look_whether_stopped(self) -> None:
-        if self._stopped is None or self._stopped.called or self._around.connections:
+    def _check_whether_stopped(self) -> None:
+        if self._stopped is None or self._stopped.called or self._context.connections:
             return
         if self._late or not self._lanes:
             self._stopped.callback(None)
@@ -138,12 +141,12 @@ class Sender:
     def _lane_emptied(self, lane: Lane) -> None:
         if self._lanes.get(lane.destination) is lane:
             del self._lanes[lane.destination]
-        self._look_whether_stopped()
+        self._check_whether_stopped()
 
-    # What lanes ask (`postroom.client.pool.Opener`).
+    # What lanes call (`postroom.client.pool.Opener`).
 
-    async def open_connection(self, lane: Lane, attempt: Attempt) -> Connection:
-        """Open a connection to the best address that the attempt has not failed at.
+    async def open_connection(self, lane: Lane, message: OutgoingMessage) -> ClientConnection:
+        """Open a connection to the best address that the message has not failed at.
 
         Raises:
             Refusal: no address is left, or DNS gave none.
@@ -152,12 +155,12 @@ class Sender:
         """
         targets = await self._finder.find(lane.destination)
         policy = policy_of(lane.destination, self._settings.tls)
-        failed = [attempt.last] if attempt.last is not None else []
-        tries = self._settings.tries - len(attempt.tried)
+        failed = [message.last] if message.last is not None else []
+        tries = self._settings.tries - len(message.tried)
         for target in targets:
             if self._stopped is not None:
                 raise Refusal(STOPPING)
-            if target.address in attempt.tried:
+            if target.address in message.tried:
                 continue
             dead = self._dead_reply(target)
             if dead is not None or tries <= 0:
@@ -168,16 +171,16 @@ class Sender:
                 return await self._open(target, policy, lane)
             except HostFailed as failure:
                 failed.append(failure.reply)
-                # A host at work is alive, and only takes no more connections; one that lacks what
-                # this message wants may well take others.
-                if not lane.at_work and not policy.passes_on:
+                # A host with open connections is alive and only accepts no more of them. A host
+                # that cannot have this message may well accept others.
+                if not lane.at_work and not policy.requiretls:
                     self._remember(target, failure.reply)
                 if failure.answered:
-                    attempt.remote = str(target)
-        raise Refusal(_verdict(failed))
+                    message.remote = str(target)
+        raise Refusal(_combined(failed))
 
     def connection_ended(self) -> None:
-        """Let the next one in."""
+        """Count a connection no longer, and let the next one be opened."""
         self._connections -= 1
         if self._waiting:
             self._waiting.popleft().callback(None)
@@ -189,8 +192,8 @@ class Sender:
 
     # Inside.
 
-    async def _open(self, target: Target, policy: Policy, lane: Lane) -> Connection:
-        """Open one connection, when the number of all connections allows."""
+    async def _open(self, target: Target, policy: Policy, lane: Lane) -> ClientConnection:
+        """Open one connection, as soon as the limit of all connections allows it."""
         if self._connections >= self._settings.connections:
             any(each.release_idle() for each in list(self._lanes.values()))
         while self._connections >= self._settings.connections:
@@ -204,21 +207,21 @@ class Sender:
             self.connection_ended()
             raise
 
-    async def _connect(self, target: Target, policy: Policy, lane: Lane) -> Connection:
-        """Connect; in clear text if TLS fails, was not required, and no password is at stake."""
+    async def _connect(self, target: Target, policy: Policy, lane: Lane) -> ClientConnection:
+        """Connect; in clear text if TLS fails, is not required, and no password would be sent."""
         try:
-            return await connect(target, policy, lane, self._around)
+            return await connect(target, policy, lane, self._context)
         except TLSFailed as failure:
             secret = policy.user is not None and not target.loopback
             if policy.tls is not TLSMode.OPPORTUNISTIC or secret:
                 raise
             self._log.info(
-                "{reply}; going on in clear text", reply=str(failure.reply), remote=str(target)
+                "{reply}; trying again in clear text", reply=str(failure.reply), remote=str(target)
             )
-            return await connect(target, replace(policy, tls=TLSMode.NEVER), lane, self._around)
+            return await connect(target, replace(policy, tls=TLSMode.NEVER), lane, self._context)
 
     def _dead_reply(self, target: Target) -> Reply | None:
-        """Say what an address failed with, if that is not long ago."""
+        """Return the reply with which an address has failed lately; else None."""
         until, reply = self._dead.get((target.address, target.port), (0.0, STOPPING))
         return reply if self._clock.seconds() < until else None
 
@@ -229,7 +232,7 @@ class Sender:
         self._dead[target.address, target.port] = until, reply
 
 
-def _verdict(replies: Sequence[Reply]) -> Reply:
-    """Say what the hosts' failures mean: permanent only if none of them was temporary."""
+def _combined(replies: Sequence[Reply]) -> Reply:
+    """Return the reply for the failures of all hosts: permanent only if none was temporary."""
     temporary = [reply for reply in replies if reply.temporary]
     return temporary[-1] if temporary else replies[-1]

@@ -18,7 +18,6 @@ from postroom.settings.values import (
     Parsed,
     parse_address,
 )
-from postroom.wire.client_session import Phase
 from postroom.wire.folding import SHORTEST_LIMIT
 from postroom.wire.ports import SMTP_PORT
 
@@ -99,21 +98,6 @@ class Timeouts:
     idle_seconds: float = setting(
         5, "How long a connection without work is kept for the next message.", above=0, most=86_400
     )
-
-    def by_phase(self) -> Mapping[Phase, float]:
-        """Give the table that a connection looks its deadlines up in."""
-        table = {phase: phase.timeout_seconds for phase in (Phase.RSET, Phase.QUIT)}
-        for phase in (Phase.EHLO, Phase.HELO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL, Phase.RCPT):
-            table[phase] = self.command_seconds
-        return table | {
-            Phase.GREETING: self.greeting_seconds,
-            Phase.HANDSHAKE: self.handshake_seconds,
-            Phase.DATA: self.data_seconds,
-            Phase.CONTENT: self.content_seconds,
-            Phase.CHUNK: self.content_seconds,
-            Phase.FINAL_DOT: self.final_dot_seconds,
-            Phase.IDLE: self.idle_seconds,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Where a connection goes, and on which terms."""
+"""The host that a connection goes to, and the policy for it."""
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from postroom.client.model import Destination, TLSMode, TLSWish
+from postroom.client.model import Destination, TLSMode, TLSRequirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,8 +11,7 @@ class Target:
     """One address of one host.
 
     Attributes:
-        name: the host's name, which its certificate is checked against; the address if it has no
-            name.
+        name: the host's name, which its certificate must have; the address if it has no name.
         address: the IP address that is connected to, as text; a path for a UNIX socket.
         port: 1 to 65535; 0 for a UNIX socket.
     """
@@ -27,34 +26,34 @@ class Target:
         return self.port == 0 or ip_address(self.address).is_loopback
 
     def __str__(self) -> str:
-        """Give ``host[address]:port``, as logs and replies show it."""
+        """Return ``host[address]:port``, as logs and replies show it."""
         return f"{self.name}[{self.address}]:{self.port}" if self.port else self.address
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """On which terms a host is spoken to.
+    """How a host is spoken to.
 
     Attributes:
         tls: the mode.
         user: to log in with; None for no AUTH.
         password: with the user.
         lmtp: True to speak LMTP.
-        passes_on: True if the host must promise to require TLS of the next one too (RFC 8689 s4).
+        requiretls: True if the host must offer REQUIRETLS (RFC 8689 s4).
     """
 
     tls: TLSMode
     user: str | None = None
     password: str | None = None
     lmtp: bool = False
-    passes_on: bool = False
+    requiretls: bool = False
 
 
 def policy_of(destination: Destination, tls: TLSMode) -> Policy:
-    """Give a destination's policy.
+    """Return the policy for a destination.
 
     Args:
-        destination: with its wish.
+        destination: of the messages.
         tls: the mode for hosts found by MX.
 
     RFC 8689 s4.2.1, s4.2.2
@@ -63,11 +62,11 @@ def policy_of(destination: Destination, tls: TLSMode) -> Policy:
     policy = Policy(tls)
     if smarthost is not None:
         policy = Policy(smarthost.tls, smarthost.user, smarthost.password, smarthost.lmtp)
-    if destination.wish is TLSWish.REQUIRED:
+    if destination.tls_requirement is TLSRequirement.REQUIRED:
         mode = TLSMode.IMPLICIT if policy.tls is TLSMode.IMPLICIT else TLSMode.REQUIRED
-        return replace(policy, tls=mode, passes_on=True)
-    if destination.wish is TLSWish.OPTIONAL and policy.user is None:
-        # With a login it is not the message alone that TLS protects.
+        return replace(policy, tls=mode, requiretls=True)
+    if destination.tls_requirement is TLSRequirement.OPTIONAL and policy.user is None:
+        # With a login, TLS protects the password, too.
         optional = policy.tls is TLSMode.REQUIRED
         return replace(policy, tls=TLSMode.OPPORTUNISTIC) if optional else policy
     return policy

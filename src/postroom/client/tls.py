@@ -1,8 +1,8 @@
-"""TLS as a client: two contexts, and the check of a server's name.
+"""The client's TLS: two contexts, and the check of a server's name.
 
-With an *opportunistic* context any certificate will do, for the alternative is clear text. With a
-*verified* one OpenSSL checks the chain during the handshake, and `check_name` the name after it,
-before anything is said inside. Contexts are built once: reading the system's certificates takes
+With an *opportunistic* context any certificate will do, because the alternative is clear text. With
+a *verified* one OpenSSL checks the chain during the handshake, and `check_name` the name after it,
+before anything is sent inside. Contexts are built once: reading the system's certificates takes
 longer than a whole session.
 
 Who controls the input: the remote server, its certificate and the handshake.
@@ -26,7 +26,6 @@ from twisted.internet.ssl import (
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from postroom.envelope import TLSFacts
 from postroom.errors import UserError
 
 _PEM_END = b"-----END CERTIFICATE-----"
@@ -34,7 +33,7 @@ _PEM_END = b"-----END CERTIFICATE-----"
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _ServerName:
-    """Makes TLS connections that ask for one server by name (SNI)."""
+    """Creates TLS connections that send the name of one server (SNI)."""
 
     def __init__(self, context: SSL.Context, name: str) -> None:
         self._context = context
@@ -42,7 +41,7 @@ class _ServerName:
 
     def clientConnectionForTLS(
         self,
-        tlsProtocol: TLSMemoryBIOProtocol,  # noqa: N803  # so it is called
+        tlsProtocol: TLSMemoryBIOProtocol,  # noqa: N803  # Twisted calls it so
     ) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         if not _is_address(self._name):
@@ -54,7 +53,7 @@ class ClientContexts:
     """The TLS contexts of one sender."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
-        """Build the contexts.
+        """Create the contexts.
 
         Args:
             ca_file: certificates in PEM to trust instead of the system's.
@@ -67,7 +66,7 @@ class ClientContexts:
         self._verified = CertificateOptions(trustRoot=trust).getContext()
 
     def creator(self, name: str, verified: bool) -> IOpenSSLClientConnectionCreator:
-        """Give what `startTLS` wants, for a server of this name."""
+        """Return the argument of `startTLS` for a server of this name."""
         context = self._verified if verified else self._any
         return cast(IOpenSSLClientConnectionCreator, _ServerName(context, name))
 
@@ -87,18 +86,9 @@ def check_name(connection: SSL.Connection, name: str) -> str | None:
             verify_hostname(connection, name)
     except VerificationError:
         return f"the certificate is not for {name}"
-    except (CertificateError, ValueError) as error:  # of a name that no certificate can have
+    except (CertificateError, ValueError) as error:  # for a name that no certificate can have
         return f"the certificate cannot be checked: {error}"
     return None
-
-
-def facts_of(connection: SSL.Connection) -> TLSFacts:
-    """Describe a connection whose handshake is done."""
-    return TLSFacts(
-        connection.get_protocol_version_name(),
-        connection.get_cipher_name() or "",
-        connection.get_cipher_bits() or 0,
-    )
 
 
 def _is_address(name: str) -> bool:
@@ -109,7 +99,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _trust_in(ca_file: Path) -> Any:  # Twisted keeps the interface to itself
+def _trust_in(ca_file: Path) -> Any:  # Twisted does not publish the interface
     try:
         blocks = ca_file.read_bytes().split(_PEM_END)[:-1]
         found = [Certificate.loadPEM(block + _PEM_END) for block in blocks]

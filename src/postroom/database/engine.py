@@ -60,7 +60,7 @@ def open_database(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError:
         raise UserError(
-            f"database: {url!r} is no database URL; write sqlite:////path or postgresql://host/name"
+            f"database: {url!r} is not a database URL; write sqlite:////path or postgresql://host/name"
         ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
@@ -191,7 +191,9 @@ def _open_sqlite(url: URL) -> Engine:
         _make_file(path)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot make the database {path}: {reason}") from error
+        raise UserError(f"cannot create the database {path}: {reason}") from error
+    # Python's sqlite3 must not start transactions itself. Its plain BEGIN takes the write lock only
+    # at the first write, where a busy database refuses at once.
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         hide_parameters=True,

@@ -28,8 +28,9 @@ from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import implementer
 
 from postroom.delivery.esmtp_message import RecipientMessage, SharedMessage, reply_of, text_of
-from postroom.envelope import Envelope, Recipient, SessionFacts, TLSFacts, new_queue_id
+from postroom.envelope import Envelope, Recipient, SessionFacts, new_queue_id
 from postroom.interfaces import ITransactionDelivery
+from postroom.tls import tls_facts
 from postroom.wire.commands import Mail, Rcpt
 from postroom.wire.paths import POSTMASTER, Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
@@ -201,10 +202,7 @@ def _with_connection(facts: SessionFacts, protocol: Any) -> SessionFacts:
     transport = getattr(protocol, "transport", None)
     port = getattr(transport.getPeer(), "port", 0) if transport is not None else 0
     handle = getattr(transport, "getHandle", lambda: None)()
-    tls = None
-    if isinstance(handle, SSL.Connection):
-        cipher, bits = handle.get_cipher_name() or "unknown", handle.get_cipher_bits() or 0
-        tls = TLSFacts(handle.get_protocol_version_name(), cipher, bits)
+    tls = tls_facts(handle) if isinstance(handle, SSL.Connection) else None
     return replace(facts, client_port=port, extended=isinstance(protocol, smtp.ESMTP), tls=tls)
 
 

@@ -8,8 +8,6 @@ of all recipients are merged (`postroom.delivery.copies`), and a transaction acc
 Who controls the input: the peer, the envelope; the directory, the routes.
 """
 
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -24,7 +22,7 @@ from postroom.delivery.transaction import DiscardedMessage, MessageTransaction
 from postroom.envelope import Envelope, SessionFacts
 from postroom.interfaces import IDeliveryTransaction, IIdentified, ITransactionDelivery
 from postroom.later import chain
-from postroom.settings.values import Network
+from postroom.networks import in_networks
 from postroom.wire.commands import Rcpt
 from postroom.wire.parameters import RRVS
 from postroom.wire.paths import Mailbox
@@ -52,7 +50,7 @@ class SessionDelivery:
         self._user = user
         self._completion: Completion | None = None
         self.may_relay = facts.role != "lmtp" and (
-            user is not None or is_within(facts.client, tuple(services.settings.relay_networks))
+            user is not None or in_networks(facts.client, tuple(services.settings.relay_networks))
         )
 
     @property
@@ -151,15 +149,3 @@ def _has_changed_owner(route: Route, rcpt: Rcpt) -> bool:
         and address in (account.address, *account.addresses)
         for account in route.accounts
     )
-
-
-@lru_cache(maxsize=4096)
-def is_within(client: str, networks: tuple[Network, ...]) -> bool:
-    """Return whether a client's address lies in one of the networks; a local socket is in none."""
-    if not networks:
-        return False
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)

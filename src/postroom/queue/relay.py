@@ -43,7 +43,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postroom.client.model import Destination, Outgoing, Sent, TLSWish
+from postroom.client.model import Destination, Outgoing, Sent, TLSRequirement
 from postroom.client.names import ascii_domain
 from postroom.envelope import DomainKind, NewMessage, Notice, Trait
 from postroom.errors import LOCAL_ERROR, reply_for
@@ -138,7 +138,7 @@ class Relay:
         self._outcomes = Outcomes(self._claims, self._ledger, settings, now, draw)
         self._local = Lane(None, settings.per_destination)
         self._lanes: dict[Destination, Lane] = {}
-        self._by_domain: dict[tuple[bytes, TLSWish], Lane] = {}
+        self._by_domain: dict[tuple[bytes, TLSRequirement], Lane] = {}
         self._revision = -1
         self._round: deque[Lane] = deque()
         self._active = 0
@@ -263,7 +263,7 @@ class Relay:
             self._revision = revision
             self._by_domain.clear()
         domain = claim.recipients[0].address.domain
-        lane = self._by_domain.get((domain, wish_of(claim.message)))
+        lane = self._by_domain.get((domain, tls_requirement_of(claim.message)))
         if lane is not None and len(claim.recipients) == 1:
             self._offer(Job(claim, lane, claim.recipients, claim.message))
             return
@@ -273,13 +273,13 @@ class Relay:
 
     async def _sort_by_lane(self, claim: Claim) -> None:
         """Sort recipients into lanes: of several domains, or of one not seen yet."""
-        wish = wish_of(claim.message)
+        requirement = tls_requirement_of(claim.message)
         by_lane: dict[Lane, list[ClaimedRecipient]] = {}
         refused: dict[Reply, list[ClaimedRecipient]] = {}
         for recipient in claim.recipients:
-            lane = self._by_domain.get((recipient.address.domain, wish))
+            lane = self._by_domain.get((recipient.address.domain, requirement))
             try:
-                lane = lane or await self._look_up(recipient.address, wish)
+                lane = lane or await self._look_up(recipient.address, requirement)
                 by_lane.setdefault(lane, []).append(recipient)
             except Exception as error:
                 refused.setdefault(_answer_to(error), []).append(recipient)
@@ -291,21 +291,21 @@ class Relay:
             self._outcomes.settle(job, Sent([answer] * len(recipients)))
         self._pump()
 
-    async def _look_up(self, address: Mailbox, wish: TLSWish) -> Lane:
+    async def _look_up(self, address: Mailbox, requirement: TLSRequirement) -> Lane:
         """Return the lane of a domain that was not seen since the directory changed."""
         revision = self._revision
         name = ascii_domain(address.domain_key)
         domain = await self._exits.directory.find_domain(name)
         passes = domain is None or domain.kind is DomainKind.RELAY
-        lane = self._lane_to(name, wish) if passes else self._local
+        lane = self._lane_to(name, requirement) if passes else self._local
         if revision == self._revision:
-            self._by_domain[address.domain, wish] = lane
+            self._by_domain[address.domain, requirement] = lane
         return lane
 
-    def _lane_to(self, name: str, wish: TLSWish) -> Lane:
+    def _lane_to(self, name: str, requirement: TLSRequirement) -> Lane:
         destination = self._exits.route(ascii_domain(name))
-        if wish is not TLSWish.NONE:
-            destination = replace(destination, wish=wish)
+        if requirement is not TLSRequirement.NONE:
+            destination = replace(destination, tls_requirement=requirement)
         lane = self._lanes.get(destination)
         if lane is None:
             lane = self._lanes[destination] = Lane(destination, self._settings.per_destination)
@@ -397,8 +397,8 @@ class Relay:
                     job.message, recipient.rcpt, job.claim.source
                 )
                 if answer is None:
-                    wish = wish_of(job.message)
-                    lane = self._lane_to(recipient.address.domain_key, wish)
+                    requirement = tls_requirement_of(job.message)
+                    lane = self._lane_to(recipient.address.domain_key, requirement)
                     message = message_for(job.claim, [recipient])
                     self._offer(Job(job.claim, lane, [recipient], message))
                     continue
@@ -520,14 +520,14 @@ class Relay:
             self._stopped.callback(None)
 
 
-def wish_of(message: NewMessage) -> TLSWish:
+def tls_requirement_of(message: NewMessage) -> TLSRequirement:
     """Return what a message asks of TLS; the parameter counts for more than the header.
 
     RFC 8689 s4.1
     """
     if "REQUIRETLS" in message.parameters:
-        return TLSWish.REQUIRED
-    return TLSWish.OPTIONAL if message.traits & Trait.TLS_OPTIONAL else TLSWish.NONE
+        return TLSRequirement.REQUIRED
+    return TLSRequirement.OPTIONAL if message.traits & Trait.TLS_OPTIONAL else TLSRequirement.NONE
 
 
 def _answer_to(error: Exception) -> Reply:

@@ -1,15 +1,14 @@
 """Logins: from the lines of AUTH through the portal to a session's delivery.
 
-An `Exchange` is one AUTH command. It gives the client's lines to the steps of a mechanism, takes
-the credentials that these become to the portal, and ends in a `Login`, or in a `Refusal`: the
-session learns of nothing in between. A session without AUTH logs in as nobody, through the same
-portal.
+An `Exchange` is one AUTH command. It passes the client's lines to the steps of a mechanism, and the
+credentials that these become to the portal. It ends in a `Login` or in a `Refusal`; the session
+sees nothing in between. A session without AUTH logs in anonymously, through the same portal.
 
-Whatever is wrong with credentials is told in the same words, when the guard lets it be told.
-A mechanism may let the client say whom it wants to act as. That has to be the account that logs in,
-by any of its names; it is compared last, and a login that fails for it alone is no guess.
-Trouble of ours is told apart as 454, so that no client forgets a password that was right (RFC 4954
-s6).
+Every wrong login gets the same reply, after the delay that the guard asks for. A mechanism may let
+the client name an account that it wants to act as. That must be the account that logs in, by any of
+its addresses. It is compared after the password, and a login that fails for this reason alone does
+not count as a guess. When something fails on our side the reply is 454, so that no client discards
+a password that is right (RFC 4954 s6).
 
 Who controls the input: the peer, after strict base64 decoding and below the line limit.
 """
@@ -51,7 +50,7 @@ from postroom.interfaces import (
     ITransactionDelivery,
 )
 from postroom.server.sasl.mechanism import REJECTED
-from postroom.server.tls import channel_binding
+from postroom.tls import channel_binding
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import AUTH_FIRST
 
@@ -69,12 +68,12 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a login came to.
+    """The result of a login.
 
     Attributes:
-        delivery: what becomes of the session's mail.
-        identity: who has logged in, for trace headers and logs; None for nobody.
-        log_out: to be called once, when the session is done with the delivery.
+        delivery: decides on the session's mail.
+        identity: who has logged in, for trace headers and logs; None for an anonymous session.
+        log_out: must be called once, when the session no longer needs the delivery.
     """
 
     delivery: ITransactionDelivery
@@ -84,12 +83,13 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class LoginParts:
-    """What logins may need besides a portal.
+    """The parts that logins may use besides a portal.
 
     Attributes:
-        secrets: what mechanisms ask that see no password; without, passwords alone are checked.
-        guard: watches failures; without, anybody may guess.
-        tokens: the portal takes tokens.
+        secrets: returns keys for mechanisms that do not show a password; None if only passwords
+            can be checked.
+        guard: counts failures and delays replies to them; None sets no limit to guesses.
+        tokens: True if the portal accepts tokens.
     """
 
     secrets: ILoginSecrets | None = None
@@ -98,8 +98,8 @@ class LoginParts:
 
 
 @implementer(IProvenUser)
-class _Vouched:
-    """Credentials of somebody who is vouched for: by a proxy, or by a login that was right."""
+class _ProvenUser:
+    """Credentials of a user whose login was checked already: by a proxy, or just now by us."""
 
     def __init__(self, username: bytes) -> None:
         self.username = username
@@ -116,14 +116,14 @@ class Authentication:
         hostname: str,
         parts: LoginParts | None = None,
     ) -> None:
-        """Take what logins need.
+        """Store the parts of a listener's logins.
 
         Args:
-            clock: what a refused login waits by.
-            portal: where credentials go.
+            clock: times the replies to refused logins.
+            portal: checks credentials.
             mechanisms: those that may be used, in the order in which they are offered.
-            hostname: ours.
-            parts: the rest.
+            hostname: this host's name.
+            parts: what else logins use.
         """
         self._clock = clock
         self._portal = portal
@@ -133,11 +133,11 @@ class Authentication:
         self._offered = cache(self._choose)
 
     def offered(self, facts: SessionFacts, tls: bool) -> tuple[str, ...]:
-        """Name the mechanisms that can work for a session, in order.
+        """Return the names of the mechanisms that can work for a session, in order.
 
         Args:
             facts: the session's.
-            tls: it is encrypted; facts know of that only after EHLO.
+            tls: True if it is encrypted; its facts have that only after EHLO.
         """
         secrets, certificate = self._parts.secrets, facts.tls is not None and facts.tls.client_name
         knows = _PASSWORDS if secrets is None else secrets.knows
@@ -147,22 +147,22 @@ class Authentication:
         return tuple(name for name, each in self._mechanisms.items() if each.is_offered(offer))
 
     def exchange(self, name: str, facts: SessionFacts, transport: Any) -> "Exchange":
-        """Begin an exchange.
+        """Create an exchange.
 
         Args:
             name: of the mechanism.
             facts: the session's.
-            transport: its connection, to bind a login to.
+            transport: its connection, for channel binding.
 
         Raises:
-            Refusal: 504 5.5.4, the mechanism is not offered; 4yz, nobody may try now.
+            Refusal: 504 5.5.4, the mechanism is not offered; 4yz, the client must wait.
 
         RFC 4954 s4
         """
         offered = self.offered(facts, facts.tls is not None)
         if name not in offered:
             raise Refusal(UNKNOWN_MECHANISM)
-        attempt = Attempt(self._clock, self._parts.guard, facts.client)
+        attempt = LoginAttempt(self._clock, self._parts.guard, facts.client)
         attempt.admit(None)
         secrets = self._parts.secrets
         session = SASLSession(
@@ -177,29 +177,31 @@ class Authentication:
         )
 
     def anonymous(self, facts: SessionFacts) -> "Deferred[Login]":
-        """Log in as nobody.
+        """Log in anonymously.
 
-        It fails with a `Refusal` of 530 5.7.0 where only somebody is welcome.
+        Returns:
+            The login. It fails with a `Refusal` of 530 5.7.0 where a login is required.
         """
 
-        def unwelcome(failure: Failure) -> Failure:
+        def login_required(failure: Failure) -> Failure:
             return Failure(Refusal(AUTH_FIRST)) if failure.check(LoginFailed) else failure
 
-        return self._ask_portal(Anonymous(), facts).addErrback(unwelcome)
+        return self._ask_portal(Anonymous(), facts).addErrback(login_required)
 
-    def vouched(self, username: bytes, facts: SessionFacts) -> "Deferred[Login]":
-        """Log in somebody for whom a proxy that we trust vouches.
+    def proven(self, username: bytes, facts: SessionFacts) -> "Deferred[Login]":
+        """Log in a user whom a trusted proxy has authenticated.
 
-        It fails with a `Refusal` of 535 if there is no such user here.
+        Returns:
+            The login. It fails with a `Refusal` of 535 if there is no such user here.
         """
 
-        def unknown(failure: Failure) -> Failure:
+        def unknown_user(failure: Failure) -> Failure:
             return Failure(Refusal(REJECTED)) if failure.check(LoginFailed) else failure
 
-        return self._ask_portal(_Vouched(username), facts).addErrback(unknown)
+        return self._ask_portal(_ProvenUser(username), facts).addErrback(unknown_user)
 
     def _log_in(self, steps: Any, facts: SessionFacts) -> "Deferred[Login]":
-        """Log in, and then see whom the client asks to act as, if it asks that."""
+        """Log in, then check the name that the client asks to act as, if it sent one."""
         login = self._ask_portal(steps, facts)
         asked: bytes = getattr(steps, "authorize_as", b"")
         if not asked or asked.lower() == steps.username.lower():
@@ -209,9 +211,10 @@ class Authentication:
     async def _check_authorization(
         self, login: "Deferred[Login]", username: bytes, asked: bytes
     ) -> Login:
-        """Check that two names are of the same account, once the login is known to be right.
+        """Check that two names belong to the same account, once the login is known to be right.
 
-        Before that the second name is not even looked up: nobody learns of it without a password.
+        Before that the second name is not even looked up: without a password nobody finds out
+        whether it exists.
         """
         found = await login
         try:
@@ -232,8 +235,8 @@ class Authentication:
         return False
 
     async def _account_of(self, name: bytes) -> object:
-        """Return the avatar id of a user name; None if nobody has it, or nobody here can tell."""
-        credentials = _Vouched(name)
+        """Return the avatar id of a user name; None if there is none, or no checker can find it."""
+        credentials = _ProvenUser(name)
         for kind, checker in self._portal.checkers.items():
             if kind.providedBy(credentials):
                 try:
@@ -254,24 +257,24 @@ class Authentication:
         return login.addCallback(_as_login, getattr(credentials, "username", b""))
 
 
-class Attempt:
-    """One attempt to log in, as the guard sees it."""
+class LoginAttempt:
+    """One attempt to log in, as the guard counts it."""
 
-    __slots__ = ("_client", "_clock", "_guard", "_heard_at")
+    __slots__ = ("_client", "_clock", "_guard", "_line_at")
 
     def __init__(self, clock: IReactorTime, guard: ILoginGuard | None, client: str) -> None:
-        """Take the guard, if there is one, and the client's address."""
+        """Store the guard, if there is one, and the client's address."""
         self._clock = clock
         self._guard = guard
         self._client = client
-        self._heard_at = clock.seconds()
+        self._line_at = clock.seconds()
 
-    def heard(self) -> None:
-        """Take note of when the client's last line came."""
-        self._heard_at = self._clock.seconds()
+    def line_received(self) -> None:
+        """Store the time of the client's last line; delays count from it."""
+        self._line_at = self._clock.seconds()
 
     def admit(self, username: bytes | None) -> None:
-        """Turn somebody away who has guessed too often.
+        """Check that the client, and the user name if it is known, have not failed too often.
 
         Raises:
             Refusal: 4yz.
@@ -281,15 +284,15 @@ class Attempt:
             raise Refusal(refusal)
 
     def succeeded(self, username: bytes) -> None:
-        """Tell the guard."""
+        """Report to the guard that a login was right."""
         if self._guard is not None:
             self._guard.succeeded(self._client, username)
 
     async def failed(self, username: bytes) -> None:
-        """Tell the guard, and wait for as long as it says."""
+        """Report to the guard that a login was wrong, and wait for as long as it asks for."""
         if self._guard is None:
             return
-        due = self._heard_at + self._guard.failed(self._client, username)
+        due = self._line_at + self._guard.failed(self._client, username)
         delay = due - self._clock.seconds()
         if delay > 0:
             await deferLater(self._clock, delay)
@@ -307,47 +310,48 @@ class Exchange:
         self,
         mechanism: ISASLMechanism,
         session: SASLSession,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         log_in: "Callable[[Any], Deferred[Login]]",
     ) -> None:
-        """Begin an exchange; ``log_in`` takes the credentials."""
+        """Create an exchange; ``log_in`` is called with the credentials."""
         self._mechanism = mechanism
         self._steps: Any = mechanism.steps(session)
         self._attempt = attempt
         self._log_in = log_in
         self._refused = False
 
-    async def begin(self, initial_response: bytes | None) -> Reply | Login:
-        """Take the initial response if there was one, else ask.
+    async def start(self, initial_response: bytes | None) -> Reply | Login:
+        """Process the initial response, or send the first challenge if there was none.
 
         Returns:
             334 with a challenge, or the login.
 
         Raises:
-            Refusal: 501 for what cannot be read, 535, 454.
+            Refusal: 501, the response cannot be read; 535, the login is wrong; 454, it could not
+                be checked.
         """
         if initial_response is None:
             return await self._ask()
         if not self._mechanism.takes_initial_response:
             raise Refusal(SERVER_BEGINS)
         response = b"" if initial_response == b"=" else _decode(initial_response)
-        await _answer(self._steps.getChallenge())  # some count on being asked
+        await _answer(self._steps.getChallenge())  # some mechanisms count on this call
         return await self._respond(response)
 
-    async def take(self, line: bytes) -> Reply | Login:
-        """Take the client's line; as `begin`.
+    async def respond(self, line: bytes) -> Reply | Login:
+        """Process the client's next line; see `start`.
 
         Raises:
-            Refusal: as `begin`, and 501 if the client cancels with ``*``.
+            Refusal: as by `start`, and 501 if the client cancels with ``*``.
         """
-        if self._refused:  # it has heard why, and may say what it likes
+        if self._refused:  # the client was sent the reason; its answer does not matter
             raise Refusal(REJECTED)
         if line == b"*":
             raise Refusal(CANCELLED)
         return await self._respond(_decode(line))
 
     async def _respond(self, response: bytes) -> Reply | Login:
-        self._attempt.heard()
+        self._attempt.line_received()
         try:
             await _answer(self._steps.setResponse(response))
             if self._steps.moreChallenges():
@@ -355,7 +359,9 @@ class Exchange:
             self._attempt.admit(self._steps.username)
             login = await self._log_in(self._steps)
         except LoginFailed as error:
-            self._attempt.admit(self._steps.username)  # or its answer would tell what was right
+            self._attempt.admit(
+                self._steps.username
+            )  # or the reply would show that the password was right
             if not isinstance(error, NotThatAccount):
                 await self._attempt.failed(self._steps.username)
             if isinstance(error, TokenRefused):
@@ -367,7 +373,7 @@ class Exchange:
         except CancelledError:
             raise Refusal(UNAVAILABLE) from None
         except Exception:
-            _log.failure("authentication is unavailable")
+            _log.failure("a login could not be checked")
             raise Refusal(UNAVAILABLE) from None
         self._attempt.succeeded(self._steps.username)
         return login
@@ -376,9 +382,9 @@ class Exchange:
         return _challenge(await _answer(self._steps.getChallenge()))
 
 
-async def _answer(given: "_T | Awaitable[_T]") -> _T:
-    """Give what a step gives, now or later."""
-    return await given if isinstance(given, Awaitable) else given
+async def _answer(returned: "_T | Awaitable[_T]") -> _T:
+    """Return what a step returned, or wait for it."""
+    return await returned if isinstance(returned, Awaitable) else returned
 
 
 def _challenge(octets: bytes) -> Reply:

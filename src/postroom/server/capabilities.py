@@ -1,8 +1,9 @@
-"""What a session is offered, and what is barred in it: one table over its context.
+"""Which extensions a session is offered, and which commands are refused in it.
 
-A `OfferContext` is all that an offer depends on, so that sessions in the same one share one
-`Capabilities`. `_EXTENSIONS` says for each EHLO keyword what follows it, or that it is not offered;
-`_barred` which verbs are refused whatever the phase. Extensions of plugins come after ours.
+An `OfferContext` is all that this depends on, so that sessions in the same context share one
+`Capabilities`. `_EXTENSIONS` has for each EHLO keyword the function that returns its arguments, or
+None if it is not offered. `_barred` returns the verbs that are refused in every phase. Extensions
+of plugins come after ours.
 """
 
 import re
@@ -41,15 +42,15 @@ class OfferContext:
     """What an offer depends on.
 
     Attributes:
-        tls: the session is under TLS.
-        can_start_tls: STARTTLS would work.
-        authenticated: somebody has logged in.
-        mechanisms: what AUTH would take, in order; none offers no AUTH.
-        may_log_in: passwords may be sent as the session is.
-        may_flush: the client may use ETRN.
-        may_xclient: the peer may use XCLIENT.
-        may_xforward: the peer may use XFORWARD.
-        hour: of POSIX time, for what is offered until some time.
+        tls: True if the session is under TLS.
+        can_start_tls: True if STARTTLS is possible.
+        authenticated: True if the client has logged in.
+        mechanisms: of AUTH, in order; AUTH is not offered without any.
+        may_log_in: True if passwords may be sent, because of TLS or of the network.
+        may_flush: True if the client may use ETRN.
+        may_xclient: True if the peer may use XCLIENT.
+        may_xforward: True if the peer may use XFORWARD.
+        hour: of POSIX time, for arguments that hold a time.
     """
 
     tls: bool
@@ -75,7 +76,7 @@ def _only(condition: bool, arguments: str = "") -> str | None:
 
 
 def _holds(settings: ListenerSettings, context: OfferContext) -> str | None:
-    """future-release maximum interval and date-time. RFC 4865 s3."""
+    """Return how long, and until when, a message may be held. RFC 4865 s3."""
     until = time.gmtime(context.hour * 3600 + settings.hold_seconds)
     text = f"{settings.hold_seconds} {time.strftime('%Y-%m-%dT%H:%M:%SZ', until)}"
     return _only(settings.role == "submission" and settings.hold_seconds > 0, text)
@@ -118,7 +119,7 @@ _EXTENSIONS: Final[Mapping[str, _Offer]] = {
 def make_capabilities(
     settings: ListenerSettings, context: OfferContext, others: Sequence[IExtension]
 ) -> Capabilities:
-    """Work out what is offered in a context.
+    """Return what is offered and refused in a context.
 
     RFC 5321 s4.1.1.1
     """
@@ -130,6 +131,7 @@ def make_capabilities(
     }
     mail: dict[str, Parameter[Any]] = dict(MAIL_PARAMETERS)
     rcpt: dict[str, Parameter[Any]] = dict(RCPT_PARAMETERS)
+    # The parameters of a plugin's extension exist only where its keyword is offered.
     for other in others:
         keyword = other.keyword()
         arguments = other.arguments(settings.role, context.tls, context.authenticated)
@@ -168,19 +170,19 @@ def _barred(settings: ListenerSettings, context: OfferContext) -> dict[str, Repl
     if settings.role == "submission" and not context.authenticated:
         if context.may_log_in:
             barred["MAIL"] = AUTH_FIRST
-        else:  # everything but NOOP, EHLO, STARTTLS and QUIT should be: RFC 3207 s4
+        else:  # all but NOOP, EHLO, STARTTLS and QUIT should be refused: RFC 3207 s4
             verbs = ("MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "ETRN")
             barred.update(dict.fromkeys(verbs, TLS_FIRST))
     return barred
 
 
 def check_extension(extension: IExtension, role: str, others: Sequence[IExtension]) -> None:
-    """Check that an extension of a plugin takes nothing that is ours, or another's.
+    """Check that the names of a plugin's extension are free and can be sent in EHLO.
 
-    What it says after its keyword is printable in every kind of session, for EHLO must say it.
+    Its arguments are checked for every kind of session.
 
     Raises:
-        ValueError: it does, or a name cannot be sent; the message says which.
+        ValueError: a name is taken or cannot be sent; the message says which.
     """
     keyword = extension.keyword()
     if _KEYWORD.fullmatch(keyword) is None:
@@ -190,7 +192,7 @@ def check_extension(extension: IExtension, role: str, others: Sequence[IExtensio
     for tls, authenticated in product((False, True), repeat=2):
         arguments = extension.arguments(role, tls, authenticated)
         if arguments is not None and _ARGUMENTS.fullmatch(arguments) is None:
-            raise ValueError(f"extension {keyword}: EHLO cannot say {arguments!r}")
+            raise ValueError(f"extension {keyword}: {arguments!r} cannot be sent in EHLO")
     _check_parameters(
         extension,
         extension.mail_parameters(),

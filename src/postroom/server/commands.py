@@ -1,7 +1,7 @@
 """Which function answers which command.
 
-A function is given the session and the command, and returns a reply or, later, one. The table is
-handed to each connection by the factory, so that nothing below it has to know all commands.
+A function is called with the session and the command, and returns a reply or a Deferred of one. The
+factory passes the table to each connection, so that nothing below it has to import all commands.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,4 +35,4 @@ COMMANDS: Final[CommandTable] = {
     verbs.CMD_XCLIENT: xclient.xclient,
     verbs.CMD_XFORWARD: xclient.xforward,
 }
-"""Verb to function; a response within AUTH has a verb of its own."""
+"""The function of each verb; a response within AUTH has a verb of its own."""

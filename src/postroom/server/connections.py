@@ -1,11 +1,11 @@
 """All sessions of a process: how many there are, from where, and which have waited too long.
 
-Every listener's factory shares one `Connections`. It sweeps over the sessions once a second, so a
-session's time-out costs an assignment and not a timer.
+All listeners share one `Connections`. It looks at the deadline of every session once a second, so
+that a time-out costs a session an assignment and not a timer.
 """
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,23 +19,23 @@ _SWEEP_SECONDS = 1.0
 _CROWDED = 0.8
 
 
-class Session(Protocol):
-    """What is asked of a session."""
+class OpenSession(Protocol):
+    """What `Connections` asks of a session."""
 
     deadline: float
     idle_since: float
 
     def expire(self, now: float) -> None:
-        """End the wait that is under way."""
+        """End a wait whose deadline has passed."""
 
     def shut_down(self) -> None:
-        """Say 421, now or after what is under way."""
+        """Send 421, now or after the transaction that is open."""
 
     def cut_off(self) -> None:
         """Close at once."""
 
     def expects_command(self) -> bool:
-        """Tell whether it is the peer's turn to send a line."""
+        """Return whether the session waits for nothing but the next command."""
 
 
 class Connections:
@@ -43,16 +43,16 @@ class Connections:
 
     Attributes:
         draining: True once the service is shutting down.
-        limit: sessions in all.
+        limit: how many sessions there may be.
     """
 
     def __init__(self, clock: IReactorTime, limit: int, stress_timeout_seconds: float) -> None:
-        """Begin without sessions; `start` begins the sweep."""
+        """Create it without sessions; `start` starts the sweep."""
         self.draining = False
         self.limit = limit
         self._clock = clock
         self._stress_timeout = stress_timeout_seconds
-        self._sessions: set[Session] = set()
+        self._sessions: set[OpenSession] = set()
         self._by_peer: dict[str, int] = {}
         self._handshakes: dict[str, int] = {}
         self._minute = 0
@@ -61,15 +61,15 @@ class Connections:
         self._drained: Deferred[None] | None = None
 
     def __len__(self) -> int:
-        """Count the sessions."""
+        """Return the number of sessions."""
         return len(self._sessions)
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Start the sweep."""
         self._sweep.start(_SWEEP_SECONDS, now=False)
 
     def stop(self) -> None:
-        """End the sweep."""
+        """Stop the sweep."""
         if self._sweep.running:
             self._sweep.stop()
 
@@ -84,16 +84,16 @@ class Connections:
         return len(self._sessions) > _CROWDED * self.limit
 
     def count_from(self, client: str) -> int:
-        """Count the sessions from a peer: an IPv4 address or an IPv6 /64."""
+        """Return the number of sessions from a peer: an IPv4 address or an IPv6 /64."""
         return self._by_peer.get(peer_key(client), 0)
 
-    def add(self, session: Session, client: str) -> None:
+    def add(self, session: OpenSession, client: str) -> None:
         """Count a session."""
         self._sessions.add(session)
         self._count(peer_key(client), 1)
 
-    def remove(self, session: Session, client: str) -> None:
-        """Stop counting a session; one that was never counted is no matter."""
+    def remove(self, session: OpenSession, client: str) -> None:
+        """Count a session no longer; one that was never counted may be removed, too."""
         if session not in self._sessions:
             return
         self._sessions.remove(session)
@@ -103,9 +103,9 @@ class Connections:
             drained.callback(None)
 
     def count_handshake(self, client: str) -> int:
-        """Count a TLS handshake that is about to begin; give how many began in this minute.
+        """Count a TLS handshake that is about to begin; return how many began in this minute.
 
-        A handshake costs us far more than the peer.
+        They are limited because a handshake costs the server far more than the peer.
         """
         minute = int(self._clock.seconds() / 60)
         if minute != self._minute:
@@ -115,7 +115,7 @@ class Connections:
         return count
 
     def move(self, before: str, after: str) -> None:
-        """Count a session that is open for another peer than before."""
+        """Count an open session for another peer than before."""
         self._count(peer_key(before), -1)
         self._count(peer_key(after), 1)
 
@@ -127,9 +127,11 @@ class Connections:
             del self._by_peer[key]
 
     def drain(self) -> "Deferred[None]":
-        """Ask every session to end; fires when the last has.
+        """Ask every session to end.
 
-        Whoever waits sets the deadline, and calls `abort` after it.
+        Returns:
+            A Deferred that fires when the last one has ended. Whoever waits for it sets the
+            deadline, and calls `abort` after it.
         """
         self.draining = True
         if not self._sessions:
@@ -142,7 +144,7 @@ class Connections:
         return drained
 
     def abort(self) -> None:
-        """Cut off whoever is left."""
+        """Close the connections of all sessions that are left."""
         for session in list(self._sessions):
             session.cut_off()
 
@@ -158,34 +160,20 @@ class Connections:
         for session in overdue:
             try:
                 session.expire(now)
-            except Exception:  # one session's trouble must not end the sweep for all
+            except Exception:  # a fault in one session must not end the sweep for all
                 _log.failure("a session could not be ended")
 
 
 def unmapped(host: str) -> str:
-    """Give an IPv4 address within IPv6 as IPv4."""
+    """Return an IPv4 address that is mapped into IPv6 as IPv4; others as they are."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 
 @lru_cache(maxsize=4096)
 def peer_key(client: str) -> str:
-    """Give what counts as one peer: an IPv4 address, an IPv6 /64, or ``"unix"``."""
+    """Return what counts as one peer: an IPv4 address, an IPv6 /64, or ``"unix"``."""
     try:
         address = ip_address(client.partition("%")[0])
     except ValueError:
         return client
     return client if address.version == 4 else str(IPv6Network((address, 64), strict=False))
-
-
-def in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
-    """Tell whether an address lies in one of the networks; a name lies in none."""
-    return bool(networks) and _in_networks(client, networks)
-
-
-@lru_cache(maxsize=4096)
-def _in_networks(client: str, networks: "tuple[IPv4Network | IPv6Network, ...]") -> bool:
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    return any(address in network for network in networks)

@@ -1,6 +1,6 @@
 """DATA and BDAT: the commands that announce a message's content.
 
-What becomes of the content itself is in `postroom.server.incoming`.
+The content itself is received by `postroom.server.incoming`.
 
 Who controls the input: the peer.
 """
@@ -23,7 +23,7 @@ START_INPUT: Final = reply(354, None, "End data with <CR><LF>.<CR><LF>")
 
 
 def data(session: Session, _: object) -> object:
-    """DATA: ask the delivery, then take content. RFC 5321 s4.1.1.4."""
+    """Answer DATA: ask the delivery, then receive content. RFC 5321 s4.1.1.4."""
     envelope, delivery = session.transaction()
     return chain(delivery.begin(envelope), _content_begins, session)
 
@@ -37,9 +37,9 @@ def _content_begins(transaction: IDeliveryTransaction, session: Session) -> Repl
 
 
 def bdat(session: Session, chunk: Chunk) -> object:
-    """BDAT: take a chunk off the stream, and answer it then. RFC 3030 s2."""
+    """Answer BDAT, after its chunk was read. RFC 3030 s2."""
     if chunk.refusal is not None:
-        return _only_read_away(session, chunk.refusal).begin_chunk(chunk)
+        return _dropped_content(session, chunk.refusal).begin_chunk(chunk)
     if session.incoming is not None:
         return session.incoming.begin_chunk(chunk)
     envelope, delivery = session.transaction()
@@ -69,11 +69,11 @@ def _chunks_begin(transaction: IDeliveryTransaction, session: Session, chunk: Ch
 
 
 def _begin_failed(failure: Failure, session: Session, chunk: Chunk) -> object:
-    return _only_read_away(session, session.reply_for_failure(failure)).begin_chunk(chunk)
+    return _dropped_content(session, session.reply_for_failure(failure)).begin_chunk(chunk)
 
 
-def _only_read_away(session: Session, refusal: Reply) -> IncomingChunks:
-    """Return content that is refused, whatever comes."""
+def _dropped_content(session: Session, refusal: Reply) -> IncomingChunks:
+    """Return content that is read, dropped and refused."""
     incoming = IncomingChunks(session, None, ChunkDecoder())
     incoming.refuse(refusal)
     return incoming

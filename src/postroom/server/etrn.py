@@ -1,6 +1,6 @@
 """ETRN: a host that is on line again asks for the mail that waits for it.
 
-It counts as a command that moves no mail, and is offered to listed networks only.
+It counts as a command that moves no mail. Only listed networks are offered it.
 
 Who controls the input: the peer.
 """
@@ -17,7 +17,7 @@ NODE_NOT_ALLOWED: Final = reply(459, "4.7.1", "Node not allowed")
 
 
 def etrn(session: Session, command: Etrn) -> object:
-    """ETRN: have the queue try what waits for a domain now. RFC 1985 s5."""
+    """Answer ETRN: start the delivery of mail that waits for a domain. RFC 1985 s5."""
     session.count_idle_command()
     flush = session.listener.environment.flush
     if flush is None or command.option == b"#":  # there are no named queues here

@@ -1,6 +1,6 @@
-"""The factory of one listener's sessions: it lets connections in, or turns them away.
+"""The factory of one listener's sessions: it accepts connections, or refuses them.
 
-Over a limit a peer hears 421 and is gone; it comes again later (RFC 5321 s3.8).
+A peer over a limit gets 421 and is disconnected; it may try again later (RFC 5321 s3.8).
 """
 
 from typing import Any, cast
@@ -22,31 +22,31 @@ from postroom.server.protocol import LINGER_SECONDS, SMTPServerProtocol
 from postroom.wire.replies import Reply
 
 
-class TurnedAway(Protocol):
-    """A connection that is told why it cannot stay."""
+class RefusedConnection(Protocol):
+    """A connection that gets a 421 and is closed."""
 
     _cut_off: IDelayedCall | None = None
 
     def __init__(self, farewell: Reply, clock: IReactorTime) -> None:
-        """Keep the 421 that is to be said."""
+        """Store the 421 that is sent."""
         self._farewell = farewell
         self._clock = clock
 
     def connectionMade(self) -> None:
-        """Say it and hang up, even on a peer that takes nothing or never ends its handshake."""
+        """Send 421 and close, even if the peer reads nothing or never ends its TLS handshake."""
         transport = cast(ITCPTransport, self.transport)
         self._cut_off = self._clock.callLater(LINGER_SECONDS, transport.abortConnection)
         transport.write(self._farewell.wire)
         transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection."""
+        """Cancel the timer: the connection is closed."""
         if self._cut_off is not None and self._cut_off.active():
             self._cut_off.cancel()
 
 
 class ServerFactory(TwistedServerFactory):
-    """Makes the sessions of one listener.
+    """Creates the sessions of one listener.
 
     Attributes:
         listener: what its sessions share.
@@ -63,7 +63,7 @@ class ServerFactory(TwistedServerFactory):
         tls: ServerTLS | None = None,
         logins: LoginParts | None = None,
     ) -> None:
-        """Prepare what sessions need; nothing listens yet.
+        """Create what sessions share; nothing listens yet.
 
         Raises:
             UserError: the settings name a SASL mechanism that does not exist.
@@ -72,27 +72,33 @@ class ServerFactory(TwistedServerFactory):
         self._clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Make the session of a new connection, or turn it away."""
+        """Return the protocol of a new connection, or one that refuses it."""
         client, port = _peer(addr)
         listener = self.listener
         refusal = listener.refusal(client)
         if refusal is not None:
-            return TurnedAway(listener.farewell(refusal), self._clock)
+            return RefusedConnection(listener.farewell(refusal), self._clock)
         facts = SessionFacts(listener.settings.role, client, port)
-        destination = getattr(addr, "destination", None)  # which a PROXY header tells
+        destination = getattr(addr, "destination", None)  # known from a PROXY header
         return SMTPServerProtocol(listener, COMMANDS, facts, destination)
 
 
 class ImplicitTLSFactory(TLSMemoryBIOFactory):
-    """Speaks TLS before the sessions of a listener begin."""
+    """Starts TLS before the sessions of a listener begin."""
 
     def __init__(self, tls: ServerTLS, sessions: ServerFactory, clock: IReactorTime) -> None:
-        """Wrap what makes sessions in what serves TLS."""
+        """Wrap the factory of sessions.
+
+        Args:
+            tls: makes TLS connections.
+            sessions: creates the sessions within them.
+            clock: the reactor's.
+        """
         super().__init__(tls, False, sessions, clock)
         self._listener = sessions.listener
 
     def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]  # it is never None
-        """Make a connection; None, which closes it, where there were too many handshakes."""
+        """Return the protocol of a connection; None, which closes it, after too many handshakes."""
         client, _ = _peer(addr)
         return super().buildProtocol(addr) if self._listener.takes_handshake(client) else None
 

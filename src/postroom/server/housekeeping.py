@@ -1,7 +1,7 @@
 """Commands about the session itself: EHLO, HELO, LHLO, STARTTLS, AUTH, NOOP, RSET, HELP, QUIT.
 
-Each but QUIT and STARTTLS counts as one that moves no mail: a session that goes on and on with them
-is ended (`Limits.idle_commands`).
+All but QUIT and STARTTLS count as commands that move no mail: a session with too many of them is
+ended (`Limits.idle_commands`).
 
 Who controls the input: the peer.
 """
@@ -23,32 +23,32 @@ TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
 TOO_MANY_HANDSHAKES: Final = reply(454, "4.7.0", "Too many TLS handshakes, try again later")
 
 HELP_TEXTS: Final[dict[str, str]] = {
-    "EHLO": "EHLO <domain or [address]>: begin, and hear what is offered here",
-    "HELO": "HELO <domain>: begin without extensions",
-    "LHLO": "LHLO <domain or [address]>: begin a session of LMTP",
-    "MAIL": "MAIL FROM:<reverse-path> [parameters]: begin a message",
-    "RCPT": "RCPT TO:<forward-path> [parameters]: name one recipient",
-    "DATA": "DATA: send the content, a dot alone on a line ends it",
+    "EHLO": "EHLO <domain or [address]>: start a session, and list the extensions",
+    "HELO": "HELO <domain>: start a session without extensions",
+    "LHLO": "LHLO <domain or [address]>: start an LMTP session",
+    "MAIL": "MAIL FROM:<reverse-path> [parameters]: start a message",
+    "RCPT": "RCPT TO:<forward-path> [parameters]: add a recipient",
+    "DATA": "DATA: send the content, ended by a line with a dot alone",
     "BDAT": "BDAT <octets> [LAST]: send a chunk of the content",
-    "RSET": "RSET: forget the message that was begun",
+    "RSET": "RSET: drop the message that was started",
     "NOOP": "NOOP: do nothing",
     "QUIT": "QUIT: end the session",
-    "VRFY": "VRFY <name or mailbox>: ask whether there is such a mailbox",
-    "EXPN": "EXPN <list>: ask who is on a list",
+    "VRFY": "VRFY <name or mailbox>: verify that a mailbox exists",
+    "EXPN": "EXPN <list>: list the members of a mailing list",
     "HELP": "HELP [command]: explain a command",
-    "ETRN": "ETRN <domain>: have waiting mail for a domain sent now",
+    "ETRN": "ETRN <domain>: start the delivery of mail that waits for a domain",
     "AUTH": "AUTH <mechanism> [initial response]: log in",
-    "STARTTLS": "STARTTLS: go on under TLS",
-    "XCLIENT": "XCLIENT <attribute>=<value> ...: say whose session this is",
-    "XFORWARD": "XFORWARD <attribute>=<value> ...: say where a message came from",
+    "STARTTLS": "STARTTLS: start TLS",
+    "XCLIENT": "XCLIENT <attribute>=<value> ...: set the client of this session",
+    "XFORWARD": "XFORWARD <attribute>=<value> ...: log where a message came from",
 }
-"""What HELP says of each command. RFC 5321 s4.1.1.8."""
+"""The HELP text of each command. RFC 5321 s4.1.1.8."""
 
 _HELP_ON: Final = {verb: reply(214, "2.0.0", text) for verb, text in HELP_TEXTS.items()}
 
 
 def hello(session: Session, command: Hello) -> Reply:
-    """EHLO, HELO, LHLO: offer what this session may use. RFC 5321 s4.1.1.1; RFC 2033 s4.1."""
+    """Answer EHLO, HELO or LHLO with what is offered. RFC 5321 s4.1.1.1; RFC 2033 s4.1."""
     session.count_idle_command()
     extended = not isinstance(command, Helo)
     capabilities = session.greet(command.domain, extended)
@@ -56,7 +56,7 @@ def hello(session: Session, command: Hello) -> Reply:
 
 
 def starttls(session: Session, _: object) -> Reply:
-    """STARTTLS: let the handshake begin, unless the client had too many. RFC 3207 s4."""
+    """Answer STARTTLS; refuse it if the client had too many handshakes. RFC 3207 s4."""
     listener = session.listener
     if listener.tls is None:
         return TLS_UNAVAILABLE
@@ -64,15 +64,15 @@ def starttls(session: Session, _: object) -> Reply:
 
 
 def auth(session: Session, command: Auth) -> object:
-    """AUTH: begin an exchange. RFC 4954 s4."""
+    """Answer AUTH: start an exchange. RFC 4954 s4."""
     session.count_idle_command()
     exchange = session.begin_exchange(command.mechanism)
-    return chain(exchange.begin(command.initial_response), _authenticated, session)
+    return chain(exchange.start(command.initial_response), _authenticated, session)
 
 
 def auth_response(session: Session, response: Response) -> object:
-    """Go on with the exchange by a line of the client's. RFC 4954 s4."""
-    return chain(session.exchange.take(response.line), _authenticated, session)
+    """Answer the client's response within AUTH. RFC 4954 s4."""
+    return chain(session.exchange.respond(response.line), _authenticated, session)
 
 
 def _authenticated(outcome: Reply | Login, session: Session) -> Reply:
@@ -83,18 +83,18 @@ def _authenticated(outcome: Reply | Login, session: Session) -> Reply:
 
 
 def noop(session: Session, _: object) -> Reply:
-    """NOOP and RSET. RFC 5321 s4.1.1.9, s4.1.1.5."""
+    """Answer NOOP or RSET. RFC 5321 s4.1.1.9, s4.1.1.5."""
     session.count_idle_command()
     return OK
 
 
 def quit_(_: Session, __: object) -> Reply:
-    """QUIT. RFC 5321 s4.1.1.10."""
+    """Answer QUIT. RFC 5321 s4.1.1.10."""
     return BYE
 
 
 def help_(session: Session, command: Help) -> Reply:
-    """HELP: all that may be used in this session, or one command. RFC 5321 s4.1.1.8."""
+    """Answer HELP: list all commands of this session, or explain one. RFC 5321 s4.1.1.8."""
     session.count_idle_command()
     if command.topic:
         topic = command.topic.decode("ascii").upper()

@@ -1,15 +1,15 @@
 """The content of one message, from the stream into a delivery transaction.
 
-Content is decoded as it arrives, counted, and passed on piece by piece. What turns out unfit or too
-large is let go of at once, its delivery transaction aborted, and the rest is read away to the true
-end: only there does the peer hear of it (RFC 5321 s4.1.1.4; RFC 3030 s2). The limit on a message
+Content is decoded as it arrives, counted, and passed on piece by piece. If it turns out to be
+unfit or too large, its delivery transaction is aborted at once, and the rest is read and dropped up
+to its end: only there the refusal is sent (RFC 5321 s4.1.1.4; RFC 3030 s2). The limit on a message
 holds for the octets as they came and for those that the decoder makes of them.
 
-After DATA there is one from 354 to the final dot. For BDAT there is one from the first chunk to the
-last, or to whatever ends the transaction before. A chunk's octets are taken off the stream before
-the chunk is answered, whatever the answer is: the command, the phase or the delivery may be against
-it, and they still are no commands (RFC 3030 s2). Chunks are gathered into pieces of some size: a
-peer that sends a million chunks of one octet must not make a million pieces.
+After DATA there is one object from 354 to the final dot. For BDAT there is one from the first chunk
+to the last, or to whatever ends the transaction before. The octets of a chunk are read before the
+chunk is answered, even if the command, the phase or the delivery refuses it: they are no commands
+(RFC 3030 s2). Chunks are collected into pieces of some size: a peer that sends a million chunks of
+one octet must not make a million pieces.
 
 Who controls the input: the peer.
 """
@@ -39,7 +39,7 @@ _PIECE_OCTETS: Final = 16_384
 
 
 class IncomingContent:
-    """One message's content on its way in after DATA.
+    """The content of one message, as it is received after DATA.
 
     Attributes:
         refusal: why the message will be refused, or None.
@@ -56,7 +56,7 @@ class IncomingContent:
         transaction: IDeliveryTransaction | None,
         decoder: DotDecoder | ChunkDecoder,
     ) -> None:
-        """Begin right after 354; without a transaction content is only read away."""
+        """Create it right before 354; without a transaction, content is read and dropped."""
         self._session = session
         self._limits = session.listener.settings.limits
         self._since = session.listener.seconds()
@@ -70,15 +70,15 @@ class IncomingContent:
 
     @property
     def octets(self) -> int:
-        """How much content there was so far: as it came, or as it was decoded, which is more.
+        """The number of octets so far: as they came, or as they were decoded, whichever is more.
 
-        What is read away counts as well: a peer cannot go on for ever behind a flaw.
+        What is dropped counts as well: a peer cannot go on for ever after a flaw.
         """
         return max(self._decoded, self._decoder.raw_octets)
 
     @property
     def ended(self) -> bool:
-        """True once the end of the content, or of the chunk, was seen."""
+        """True once the end of the content, or of the chunk, has come."""
         return self._decoder.ended
 
     @property
@@ -88,14 +88,14 @@ class IncomingContent:
 
     @property
     def endless(self) -> bool:
-        """True when a refused message goes on for longer than a taken one could."""
+        """True if a refused message is more than twice as long as one may be."""
         return self.refusal is not None and self.octets > 2 * self._limits.message_octets
 
     def feed(self, data: bytes) -> "Deferred[None] | None":
-        """Take octets of the stream.
+        """Process octets of the stream.
 
         Returns:
-            A Deferred if the peer is to be held until it fires, because the disk is slow.
+            A Deferred if no more is to be read until it fires, because the disk is slow.
         """
         try:
             held = self._take(data)
@@ -109,12 +109,12 @@ class IncomingContent:
 
     def _take(self, data: bytes) -> "Deferred[None] | None":
         content = self._decoder.feed(data)
-        self._judge(content)
+        self._check(content)
         if content and self._transaction is not None:
             return self._transaction.write(content)
         return None
 
-    def _judge(self, content: bytes) -> None:
+    def _check(self, content: bytes) -> None:
         """Count decoded content, and refuse the message for a flaw or for its size."""
         self._decoded += len(content)
         if self.refusal is not None:
@@ -130,8 +130,8 @@ class IncomingContent:
     def deadline(self, now: float) -> float:
         """Return the time by which more must have come.
 
-        It is a time of silence. While the server is short of connections, content that drips must
-        keep up a minimum rate besides.
+        It limits a silence. While the server is short of connections, slow content must keep up a
+        minimum rate, too.
 
         RFC 5321 s4.5.3.2.5
         """
@@ -142,10 +142,10 @@ class IncomingContent:
         return now + limits.data_timeout_seconds
 
     def resume(self, held_seconds: float, result: object) -> None:
-        """Go on after the peer was held; the time is not counted against it.
+        """Accept content again after a pause, which is not counted against the peer.
 
         Args:
-            held_seconds: how long the peer was held.
+            held_seconds: how long nothing was read.
             result: of the write; a Failure refuses the message.
         """
         self._since += held_seconds
@@ -155,7 +155,7 @@ class IncomingContent:
     # The end
 
     def refuse(self, refusal: Reply) -> None:
-        """Let go of the content; the refusal is given at the end."""
+        """Drop the content; its end is answered with the refusal."""
         self.refusal = refusal
         self.abort()
 
@@ -163,13 +163,13 @@ class IncomingContent:
         self.refuse(self._session.reply_for_failure(failure))
 
     def abort(self) -> None:
-        """Forget the content: the peer, the session or the message is gone."""
+        """Drop the content: the peer, the session or the message is gone."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.abort()
 
     def end(self) -> object:
-        """End the content; return the verdict on the message, or a Deferred of it."""
+        """Commit the content; return the verdict on the message, or a Deferred of it."""
         self._session.state.end_of_content()
         self._session.content_ended(None)
         if self._last_write is None:  # as nearly always
@@ -189,13 +189,13 @@ class IncomingContent:
         return one_for_all(cast(Sequence[Reply], results))
 
     def _written(self) -> "Deferred[None] | None":
-        """Return what waits for the piece that was written last; if it fails, that is refused."""
+        """Return what the last write waits for; if it fails, the message is refused."""
         last, self._last_write = self._last_write, None
         return last.addErrback(self._refuse_for) if last is not None else None
 
 
 class IncomingChunks(IncomingContent):
-    """One message's content on its way in by BDAT.
+    """The content of one message, as it is received by BDAT.
 
     RFC 3030 s2
     """
@@ -205,17 +205,18 @@ class IncomingChunks(IncomingContent):
     def __init__(
         self, session: Session, transaction: IDeliveryTransaction | None, decoder: ChunkDecoder
     ) -> None:
-        """Begin before the first chunk; without a transaction chunks are only read away."""
+        """Create it before the first chunk; without a transaction, chunks are read and dropped."""
         super().__init__(session, transaction, decoder)
         self._chunks = decoder
         self._chunk: Chunk | None = None
         self._piece = bytearray()
 
     def begin_chunk(self, chunk: Chunk) -> object:
-        """Begin to take a chunk's octets.
+        """Expect the octets of a chunk.
 
         Returns:
-            The verdict if there is one already, or a Deferred of it; None while octets are wanted.
+            The verdict if there is one already, or a Deferred of it; None if octets must come
+            first.
         """
         self._session.receive_content(self)
         self._chunk = chunk
@@ -223,7 +224,7 @@ class IncomingChunks(IncomingContent):
         most, total = self._limits.message_octets, self.octets + chunk.octets
         if total > most and self.refusal is None:
             self.refuse(TOO_BIG)
-        if total > 2 * most:  # more than is worth reading away
+        if total > 2 * most:  # more than is worth reading
             self._session.close_after_reply()
             return self.refusal
         return None if chunk.octets else self.end()
@@ -231,7 +232,7 @@ class IncomingChunks(IncomingContent):
     def end(self) -> object:
         """End the chunk; return the verdict on it, or on the message if it was the last."""
         chunk = self._chunk
-        assert chunk is not None  # something must have begun
+        assert chunk is not None  # `begin_chunk` was called
         if not chunk.last and chunk.refusal is None:
             return chain(self._written(), self._chunk_taken)
         self._session.content_ended(chunk)
@@ -243,27 +244,27 @@ class IncomingChunks(IncomingContent):
         return self.refusal or CHUNK_TAKEN
 
     def _finish(self, _: object) -> object:
-        """Pass on what was kept back, and commit."""
+        """Write what the decoder has kept back, and commit."""
         try:
             content = self._chunks.finish()
-            self._judge(content)
+            self._check(content)
             self._last_write = self._gather(content, 0)
         except Exception:
             self._refuse_for(Failure())
         return chain(self._written(), self._commit)
 
     def abort(self) -> None:
-        """See `IncomingContent.abort`."""
+        """Drop the content, as `IncomingContent.abort` does."""
         self._piece = bytearray()
         super().abort()
 
     def _take(self, data: bytes) -> "Deferred[None] | None":
         content = self._chunks.feed(data)
-        self._judge(content)
+        self._check(content)
         return self._gather(content, _PIECE_OCTETS)
 
     def _gather(self, octets: bytes, enough: int) -> "Deferred[None] | None":
-        """Write octets together with those before, once there are enough."""
+        """Collect octets, and write them once there are enough."""
         if self._transaction is None:
             return None
         if self._piece:

@@ -1,73 +1,74 @@
-"""A `LineReceiver` for a protocol whose peer may talk while we think.
+"""A `LineReceiver` for a server whose peer may send more before it has its reply.
 
 It keeps `LineReceiver`'s interface (`lineReceived`, `rawDataReceived`, the two modes, pausing) and
 differs in how it moves octets:
 
-- Replies gather in `say` and leave in one write when the input that caused them is used up, so a
-  pipelined group gets its replies in one segment (RFC 2920 s3.2).
+- Replies are collected by `send_reply` and written at once when the input that caused them is used
+  up. So the replies to a pipelined group leave in one segment (RFC 2920 s3.2).
 - Pausing stops our own loop at once, but the transport only when the peer really sends more. A peer
-  that waits for its reply costs no system calls, and one that hangs up is noticed.
-- A line ends with CRLF. A bare LF within one is the end of the session (`bareNewlineReceived`), for
-  a peer that ends its lines so would wait for ever; unless it is one of those for whom any LF ends
-  a line (`takes_bare_newlines`).
-- A line that is too long is dropped up to its end, and `lineLengthExceeded` told once. What follows
-  its end is a line again, and what belongs to it never is. One that goes on for ever is the end.
-- Replies go to a plain socket directly, and through the transport only when it is full.
-- Whoever sends and sends and takes no replies is not read from until he does (`_Outflow`): what we
-  have to say to one peer stays small.
-- A peer may say its last word, QUIT for instance, and close its side before it has heard anything
-  (Exim does): what it has sent is answered before we close ours.
-- The work is linear in the input, however it is cut.
+  that waits for its reply costs no system calls, and it is noticed when it disconnects.
+- A line ends with CRLF. A bare LF in a line ends the session (`bareNewlineReceived`): a peer that
+  ends its lines with LF would wait for ever. From some networks any LF ends a line
+  (`takes_bare_newlines`).
+- A line that is too long is dropped up to its end, and `lineLengthExceeded` is called once. No part
+  of it is ever read as a line of its own. A line that does not end closes the connection.
+- Replies are written to the plain socket, and through the transport only when the socket is full.
+- A peer that sends on and on without reading its replies is not read from until it has read them
+  (`_Outflow`). So the replies that wait for one peer stay small.
+- A peer may send its last command and close its side before it has read any reply, as Exim does
+  with QUIT. All that it has sent is answered before we close ours.
+- The work is linear in the input, however that is cut into segments.
 
 Who controls the input: the peer, every octet and every chunk border.
 """
 
-from socket import MSG_DONTWAIT, MSG_PEEK, socket
 from typing import Final, cast
 
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
     IPushProducer,
-    ISystemHandle,
     ITCPTransport,
 )
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
+
+from postroom.direct_socket import DirectSocket
 
 _CR: Final = 0x0D
 
 
 @implementer(IPushProducer)
 class _Outflow:
-    """What a transport tells to wait while it has too much to write."""
+    """The producer that a transport pauses while it has too much to write."""
 
     def __init__(self, stream: "LineStream") -> None:
         self._stream = stream
 
     def pauseProducing(self) -> None:
-        """Read no more."""
+        """Stop reading from the peer."""
         self._stream.congested = True
 
     def resumeProducing(self) -> None:
-        """Read again."""
+        """Read from the peer again."""
         self._stream.congested = False
         if not self._stream.paused:
-            self._stream.go_on()
+            self._stream.resume_input()
 
     def stopProducing(self) -> None:
-        """Do nothing: the connection is lost, and the protocol hears of it."""
+        """Do nothing: `connectionLost` sees to the rest."""
 
 
 @implementer(IHalfCloseableProtocol)
 class LineStream(LineReceiver):
-    """Lines and raw octets in, replies out.
+    """Reads lines and raw octets, and writes replies.
 
     Attributes:
         MAX_LENGTH: the longest line, CRLF not counted.
-        MAX_DROPPED: how much of one over-long line is read away before `lineEndless` is told.
-        finished: True once we have hung up; nothing that arrives after that is looked at.
-        congested: True while the transport has more to write than it likes.
+        MAX_DROPPED: how many octets of one over-long line are dropped before `lineEndless` is
+            called.
+        finished: True once we have closed the connection; nothing that arrives later is read.
+        congested: True while the transport has too much to write.
         takes_bare_newlines: True if any LF ends a line, with a CR before it or without.
         transport: the connection.
     """
@@ -84,79 +85,57 @@ class LineStream(LineReceiver):
     _buffer = b""
     _at = 0
     _transport_paused = False
-    _dropped = 0  # octets of the over-long line under way; 0 if there is none
+    _dropped = 0  # octets of an over-long line that has not ended; 0 if there is none
     # Between two segments a connection holds no list: thousands of them are idle.
-    _said: list[bytes] | None = None
-    _socket: socket | None = None
+    _replies: list[bytes] | None = None
+    _direct: DirectSocket | None = None
     _outflow: _Outflow | None = None
     _input_over = False
 
-    def say(self, octets: bytes) -> None:
-        """Send octets, together with whatever else this segment gives rise to.
+    def send_reply(self, octets: bytes) -> None:
+        """Send a reply, together with the others that one segment of input causes.
 
-        While input is held they wait for `go_on` or `finish`.
+        While input is paused it waits for `resume_input` or `finish`.
         """
-        if self._said is None:
-            self._said = [octets]
+        if self._replies is None:
+            self._replies = [octets]
         else:
-            self._said.append(octets)
+            self._replies.append(octets)
         if not (self._busyReceiving or self.paused):
             self._flush()
 
     def _flush(self) -> None:
-        said, self._said = self._said, None
-        if said is None:
+        replies, self._replies = self._replies, None
+        if replies is None:
             return
-        octets = said[0] if len(said) == 1 else b"".join(said)
-        if self._socket is not None:
-            octets = self._send_now(self._socket, octets)
+        octets = replies[0] if len(replies) == 1 else b"".join(replies)
+        if self._direct is not None:
+            octets = self._direct.send(octets)
         if octets:
             if self._outflow is None and not self.finished:
                 self._outflow = _Outflow(self)
                 cast(IConsumer, self.transport).registerProducer(self._outflow, True)
             self.transport.write(octets)
 
-    def _send_now(self, peer: socket, octets: bytes) -> bytes:
-        """Hand octets to the kernel at once; give back what it does not take.
-
-        `write` would have the reactor wait until the socket is ready for a reply that nearly always
-        fits: two system calls and a turn of the loop for each. Once the kernel has taken less than
-        everything the transport has octets waiting, and all that follows must queue behind them.
-        """
-        try:
-            sent = peer.send(octets)
-        except OSError:  # full, or broken: the transport finds out which
-            sent = 0
-        if sent < len(octets):
-            self._socket = None
-        return octets[sent:]
-
     def send_directly(self) -> None:
-        """Let replies pass a plain socket's transport by; call it before anything is written."""
-        system = ISystemHandle(self.transport, None)
-        handle = system.getHandle() if system is not None else None
-        self._socket = handle if isinstance(handle, socket) else None
+        """Write to the plain socket from now on; call it before anything is written."""
+        self._direct = DirectSocket(self.transport)
 
     def send_through_transport(self) -> None:
         """End `send_directly`, as TLS must."""
-        self._socket = None
+        self._direct = None
 
     @property
     def has_input(self) -> bool:
-        """True if something has arrived that was not looked at."""
+        """True if something has arrived that was not read yet."""
         return self._at < len(self._buffer)
 
-    def peeks(self) -> bool:
-        """Tell whether something waits in a plain socket already; asks the kernel."""
-        if self._socket is None:
-            return False
-        try:
-            return bool(self._socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
-        except OSError:
-            return False
+    def has_input_in_kernel(self) -> bool:
+        """Return whether something waits in the plain socket; asks the kernel."""
+        return self._direct is not None and self._direct.has_input()
 
     def finish(self) -> None:
-        """Send what was said, then hang up."""
+        """Send the replies that wait, then close the connection."""
         if not self.finished:
             self.finished = True
             self._flush()
@@ -164,20 +143,20 @@ class LineStream(LineReceiver):
             self.transport.loseConnection()
 
     def _end_outflow(self) -> None:
-        """Let the transport close, or change, without asking us for more."""
+        """Unregister the producer, so that the transport can close or start TLS."""
         if self._outflow is not None:
             self._outflow = None
             self.congested = False
             cast(IConsumer, self.transport).unregisterProducer()
 
-    def hold(self) -> None:
-        """Take no more input until `go_on`; what arrives meanwhile waits."""
+    def pause_input(self) -> None:
+        """Process no more input until `resume_input`; what arrives meanwhile waits."""
         self.paused = True
 
-    def go_on(self) -> None:
-        """Take up input again where `hold` left it."""
+    def resume_input(self) -> None:
+        """Process input again, from where `pause_input` left it."""
         self.paused = False
-        if self.congested or self.finished:  # the transport says when, if ever
+        if self.congested or self.finished:  # the transport resumes it, if ever
             self._flush()
             return
         if self._transport_paused and not self._input_over:
@@ -187,21 +166,21 @@ class LineStream(LineReceiver):
             self.dataReceived(b"")
 
     def clearLineBuffer(self) -> bytes:
-        """Throw away what has arrived and was not used; give it back."""
+        """Remove what has arrived and was not processed, and return it."""
         rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
         return rest
 
     def setRawMode(self) -> None:
-        """Give what comes next to `rawDataReceived`."""
+        """Pass what comes next to `rawDataReceived`."""
         self.line_mode = 0
 
     def setLineMode(self, extra: bytes = b"") -> None:
-        """Go back to lines, first of octets that `rawDataReceived` was given and did not want."""
+        """Read lines again, first from octets that `rawDataReceived` has not used."""
         self.line_mode = 1
         self._buffer, self._at = extra + self._buffer[self._at :], 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Take a segment; the transport calls this."""
+        """Process a segment; the transport calls this."""
         if self.finished:
             return
         self._buffer = self._buffer + data if self._buffer else data
@@ -220,13 +199,13 @@ class LineStream(LineReceiver):
             self._finish_when_idle()
 
     def readConnectionLost(self) -> None:
-        """Take note that the peer sends no more; the transport calls this."""
+        """Close when all is answered: the peer sends no more; the transport calls this."""
         self._input_over = True
         if not self._busyReceiving:
             self._finish_when_idle()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: we close both sides at once."""
+        """Do nothing: both sides are closed at once."""
 
     def _finish_when_idle(self) -> None:
         if not (self.paused or self.congested):
@@ -242,7 +221,7 @@ class LineStream(LineReceiver):
             self._buffer, self._at = self._buffer[self._at :], 0
 
     def _consume_line(self) -> bool:
-        """Deliver one line if there is a whole one."""
+        """Process one line; return False if there is no complete one."""
         start, end = self._at, self._buffer.find(b"\n", self._at)
         if end < 0:
             self._bound_unfinished_line()
@@ -257,6 +236,7 @@ class LineStream(LineReceiver):
                 self.lineLengthExceeded(self._buffer[start:end])
             self.bareNewlineReceived()
             return False
+        # What ends here may be the rest of an over-long line, which is dropped with its beginning.
         if self._dropped:
             self._dropped = 0
         elif len(line) > self.MAX_LENGTH:
@@ -266,7 +246,7 @@ class LineStream(LineReceiver):
         return True
 
     def _bound_unfinished_line(self) -> None:
-        """Keep no more of an over-long line than the CR that may belong to its end."""
+        """Drop an over-long line, except for a CR that may belong to its end."""
         rest = self._buffer[self._at :]
         if not self._dropped:
             if len(rest) <= self.MAX_LENGTH + 1:
@@ -279,9 +259,9 @@ class LineStream(LineReceiver):
             self.lineEndless()
 
     def bareNewlineReceived(self) -> None:
-        """Hang up, after a line that ends with LF alone."""
+        """Close the connection, after a line that ends with LF alone."""
         self.finish()
 
     def lineEndless(self) -> None:
-        """Hang up, after too much of a line that does not end."""
+        """Close the connection, after too much of a line that does not end."""
         self.finish()

@@ -1,7 +1,7 @@
-"""One listener: what all of its sessions share, and all that a session may ask of it.
+"""One listener: all that its sessions share, and all that a session may ask of it.
 
-A session sees its settings, its clock and its authentication, asks what it may offer now, and has
-connections and handshakes counted. It never sees the factory that made it, nor other sessions.
+A session reads its settings, its clock and its authentication here, asks what it may offer now, and
+has connections and handshakes counted. It never sees the factory that made it, nor other sessions.
 """
 
 import time
@@ -21,9 +21,10 @@ from twisted.logger import Logger
 
 from postroom.envelope import SessionFacts
 from postroom.interfaces import IExtension, IQueueFlush
+from postroom.networks import in_networks
 from postroom.server.authentication import Authentication, LoginParts
 from postroom.server.capabilities import OfferContext, check_extension, make_capabilities
-from postroom.server.connections import Connections, Session, in_networks
+from postroom.server.connections import Connections, OpenSession
 from postroom.server.limits import ListenerSettings
 from postroom.server.sasl.available import mechanisms_named
 from postroom.wire.data import TextRules
@@ -46,12 +47,12 @@ def _always_has_room(_: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What sessions ask of the process around them, besides their delivery.
+    """What sessions ask of the rest of the process, besides their delivery.
 
     Attributes:
-        has_room: tells whether a message of so many octets has room on the disk now. Called for
+        has_room: returns whether a message of so many octets has room on the disk now. Called for
             each MAIL that declares a size; must not block.
-        flush: answers ETRN; None offers none.
+        flush: starts deliveries for ETRN; None if ETRN is not offered.
         now: returns POSIX time, in seconds.
     """
 
@@ -64,15 +65,15 @@ class Listener:
     """What the sessions of one listener share.
 
     Attributes:
-        settings: how the listener is set.
-        authentication: where credentials and anonymous sessions go.
-        tls: what STARTTLS upgrades with; None offers no STARTTLS.
+        settings: of this listener.
+        authentication: logs clients in.
+        tls: makes the TLS of STARTTLS; None if STARTTLS is not offered.
         greeting: the 220.
         farewell: returns a 421 with our name in front (RFC 5321 s4.2.3).
-        environment: what else sessions ask; may be replaced before anybody connects.
+        environment: the rest of the process; may be replaced before anybody connects.
         seconds: returns the time of the reactor's clock.
         unwanted_solicitations: see `ListenerSettings`, in lower case.
-        text_rules: what is a flaw of content, and what is mended.
+        text_rules: which flaws of content are refused, and which are mended.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Listener:
         tls: ServerTLS | None = None,
         logins: LoginParts | None = None,
     ) -> None:
-        """Prepare what sessions need; nothing listens yet.
+        """Create what sessions share; nothing listens yet.
 
         Raises:
             UserError: the settings name a SASL mechanism that does not exist.
@@ -110,6 +111,7 @@ class Listener:
         self._clock = clock
         self._connections = connections
         self._extensions: list[IExtension] = []
+        # Sessions in the same context share one object, and with it one reply to EHLO.
         self._capabilities = lru_cache(maxsize=64)(self._make_capabilities)
         self._networks = _Networks(settings)
 
@@ -132,16 +134,16 @@ class Listener:
         has_most = self._connections.count_from(client) >= most
         return has_most and not in_networks(client, self._networks.unlimited)
 
-    def opened(self, session: Session, client: str) -> None:
-        """Count a session that has begun."""
+    def opened(self, session: OpenSession, client: str) -> None:
+        """Count a session that was opened."""
         self._connections.add(session, client)
 
-    def closed(self, session: Session, client: str) -> None:
-        """Stop counting a session."""
+    def closed(self, session: OpenSession, client: str) -> None:
+        """Count a session no longer."""
         self._connections.remove(session, client)
 
     def change_client(self, before: str, after: str) -> Reply | None:
-        """Count a session for another client, as XCLIENT says; return the reply that refuses it."""
+        """Count a session for the client that XCLIENT names; return a refusal, or None."""
         if after != before:
             if self._has_too_many(after):
                 return _TOO_MANY
@@ -149,7 +151,7 @@ class Listener:
         return None
 
     def takes_handshake(self, client: str) -> bool:
-        """Count a TLS handshake with a peer; tell whether it may begin."""
+        """Count a TLS handshake with a peer; return whether it may begin."""
         most = self.settings.limits.handshakes_per_minute
         count = self._connections.count_handshake(client)
         if count <= most or in_networks(client, self._networks.unlimited):
@@ -169,13 +171,13 @@ class Listener:
         return self._connections.crowded
 
     def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> IDelayedCall:
-        """Call something later, on the reactor's clock."""
+        """Schedule a call on the reactor's clock."""
         return self._clock.callLater(delay, call, *args)
 
     # Clients
 
     def must_wait(self, client: str) -> bool:
-        """Tell whether a client has to wait where the protocol wants it to.
+        """Return whether a client has to wait for replies where the protocol asks for it.
 
         RFC 2920 s3.1
         """
@@ -183,20 +185,20 @@ class Listener:
         return strict and not in_networks(client, self._networks.unsynchronised)
 
     def takes_bare_newlines(self, client: str) -> bool:
-        """Tell whether any LF ends a line of this client's."""
+        """Return whether any LF ends a line of this client's."""
         return in_networks(client, self._networks.bare_newline)
 
     def completes_sender(self, facts: SessionFacts) -> bool:
-        """Tell whether MAIL may leave out the sender's domain in this session."""
+        """Return whether MAIL may leave out the sender's domain in this session."""
         return facts.identity is not None or in_networks(facts.client, self._networks.origin)
 
     # Extensions
 
     def add_extension(self, extension: IExtension) -> None:
-        """Offer an extension of somebody else's; before anybody connects.
+        """Offer the extension of a plugin; call it before anybody connects.
 
         Raises:
-            ValueError: it takes a name that is taken.
+            ValueError: a name of the extension is taken.
         """
         check_extension(extension, self.settings.role, self._extensions)
         self._extensions.append(extension)

@@ -1,16 +1,16 @@
-"""The SMTP server protocol: it moves octets, keeps the time, and waits for verdicts.
+"""The SMTP server protocol: it moves octets, watches the time, and waits for verdicts.
 
-What a line means and whether it is legal now is `wire`'s to say; what is known and open is in the
-`Session`; what becomes of mail is the delivery's. Here a command is taken to the function that
-answers it, the verdict is awaited, given to the session, and sent. The path of any command is
-`lineReceived`, its function in the command table, `_answer`.
+What a line means and whether it is legal now is decided by `wire`; the state is in the `Session`;
+what happens to mail is decided by the delivery. Here a command is passed to the function that
+answers it, and its verdict is awaited, recorded in the session and sent. Every command takes the
+same path: `lineReceived`, its function in the command table, `_answer`.
 
 Invariants:
 
 - One verdict per command, in order. While one is awaited the input is held (`_await`).
 - Every wait has an end: `deadline` is set whenever the session waits for the peer or for a verdict,
   and a sweep over all connections calls `expire` when it has passed.
-- An exception of an extension point is ours: 451 with a receipt that the log has too.
+- An unexpected exception is a fault of ours: 451 with a receipt that is in the log, too.
 
 Who controls the input: the peer, until `wire` has parsed it.
 """
@@ -33,8 +33,8 @@ from postroom.later import now_or_later
 from postroom.server.lines import LineStream
 from postroom.server.listener import SHUTTING_DOWN, Listener
 from postroom.server.session import Session
-from postroom.server.tls import failure_text
 from postroom.server.verdicts import Verdict
+from postroom.tls import handshake_error
 from postroom.wire.commands import AUTH_LINE_OCTETS
 from postroom.wire.replies import Reply, reply
 from postroom.wire.state import Phase
@@ -48,10 +48,10 @@ BARE_NEWLINE: Final = reply(500, "5.5.2", "Lines end with CRLF, closing connecti
 TALKED_FIRST: Final = reply(554, "5.5.0", "You talk before the greeting, closing connection")
 
 LINGER_SECONDS: Final = 10
-"""How long a peer may take to close after we have said good-bye."""
+"""How long a peer may take to close after the last reply."""
 
 PENALTY_SECONDS: Final = 1
-"""How long a peer that errs on and on waits for each further reply."""
+"""How long a peer with too many errors waits for each further reply."""
 
 _log = Logger()
 
@@ -61,10 +61,10 @@ class SMTPServerProtocol(LineStream):
     """The connection of one session.
 
     Attributes:
-        first_facts: who has connected.
-        session: what is known, and what is open; made when the connection is.
-        deadline: when the wait that is under way has lasted too long, on the reactor's clock.
-        idle_since: when the peer was last answered.
+        first_facts: what is known of the client before the session begins.
+        session: the session; created when the connection is made.
+        deadline: when the present wait has lasted too long, on the reactor's clock.
+        idle_since: when the last reply was sent, on the same clock.
     """
 
     MAX_LENGTH = AUTH_LINE_OCTETS - 2
@@ -72,7 +72,7 @@ class SMTPServerProtocol(LineStream):
     session: Session
     _awaited: "Deferred[Any] | None" = None
     _penalty: IDelayedCall | None = None
-    _shakes_hands = False
+    _in_handshake = False
 
     def __init__(
         self,
@@ -81,13 +81,13 @@ class SMTPServerProtocol(LineStream):
         facts: SessionFacts,
         destination: str | None = None,
     ) -> None:
-        """Prepare the connection; the session begins when it is made.
+        """Create the protocol; the session is created when the connection is made.
 
         Args:
             listener: the listener that it came in on.
-            commands: verb to the function that answers it.
-            facts: who has connected.
-            destination: the IP address that the client connected to, if a proxy has told it.
+            commands: the function that answers each verb.
+            facts: what is known of the client.
+            destination: the IP address that the client connected to, if a proxy has sent it.
         """
         self._listener = listener
         self._commands = commands
@@ -99,7 +99,7 @@ class SMTPServerProtocol(LineStream):
     # The connection
 
     def connectionMade(self) -> None:
-        """Greet the peer, or turn it away."""
+        """Send the greeting, or refuse a peer that has not waited for it."""
         listener, facts = self._listener, self.first_facts
         self.session = session = Session(listener, facts, self.transport, self._destination)
         listener.opened(self, facts.client)
@@ -110,37 +110,38 @@ class SMTPServerProtocol(LineStream):
         self.send_directly()
         self.takes_bare_newlines = listener.takes_bare_newlines(facts.client)
         delay = listener.settings.greeting_delay_seconds if session.must_wait else 0
-        if session.must_wait and self.peeks():
-            self._turn_away()
+        if session.must_wait and self.has_input_in_kernel():
+            self._refuse_early_talker()
         elif delay:
-            self.hold()
+            self.pause_input()
             self.deadline = listener.seconds() + delay + self._limits.command_timeout_seconds
             self._penalty = listener.call_later(delay, self._greet_late)
         else:
-            self._octets_out(session.state.greet(listener.greeting))
+            self._write_reply(session.state.greet(listener.greeting))
         if over_tls:
-            self._expect_handshake()
+            self._await_handshake()
 
     def _greet_late(self) -> None:
-        """Greet a peer that has kept quiet until now."""
+        """Send the greeting to a peer that has waited for it."""
         self._penalty = None
         if self.finished:
             return
         if self.has_input:
-            self._turn_away()
+            self._refuse_early_talker()
         else:
-            self._octets_out(self.session.state.greet(self._listener.greeting))
-            if self._shakes_hands:
-                self._expect_handshake()
-            self.go_on()
+            self._write_reply(self.session.state.greet(self._listener.greeting))
+            if self._in_handshake:
+                self._await_handshake()
+            self.resume_input()
 
-    def _turn_away(self) -> None:
-        """End the session of a peer that talked before the greeting. RFC 5321 s3.1, s4.3.1."""
+    def _refuse_early_talker(self) -> None:
+        """Refuse a peer that sent something before the greeting. RFC 5321 s3.1, s4.3.1."""
         self.session.log_refusal(TALKED_FIRST)
-        self._octets_out(self.session.state.greet(TALKED_FIRST))
+        self._write_reply(self.session.state.greet(TALKED_FIRST))
         self.finish()
 
-    def _octets_out(self, octets: bytes) -> None:
+    def _write_reply(self, octets: bytes) -> None:
+        """Send a reply, and set the deadline for what the peer sends next."""
         self.idle_since = now = self._listener.seconds()
         incoming = self.session.incoming
         self.deadline = (
@@ -148,17 +149,17 @@ class SMTPServerProtocol(LineStream):
             if incoming is None
             else incoming.deadline(now)
         )
-        self.say(octets)
+        self.send_reply(octets)
 
     def finish(self) -> None:
-        """Hang up; the peer has a little time to take what was said and close."""
+        """Close the connection; the peer has a little time to read the last reply and close."""
         self.deadline = self._listener.seconds() + LINGER_SECONDS
         super().finish()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """Let go of everything; a message that is being stored is stored all the same."""
+        """Drop everything; a message that is being stored is stored all the same."""
         self.finished = True
-        if self._shakes_hands:
+        if self._in_handshake:
             self._log_failed_handshake(reason)
         try:
             if self._penalty is not None:
@@ -166,13 +167,13 @@ class SMTPServerProtocol(LineStream):
             if self._awaited is not None and not self.session.storing:
                 self._awaited.cancel()
             self.session.lost()
-        finally:  # last, for whoever waits for the sessions to end
+        finally:  # last, because others wait for the sessions to end
             self._listener.closed(self, self.session.facts.client)
 
     def expire(self, now: float) -> None:
         """End a wait that has lasted too long; the sweep over all connections calls this."""
         self.deadline = now + LINGER_SECONDS
-        if self.finished or self._shakes_hands:
+        if self.finished or self._in_handshake:
             self.transport.abortConnection()
         elif self._awaited is not None and self.session.state.waiting:
             self._awaited.cancel()
@@ -180,37 +181,37 @@ class SMTPServerProtocol(LineStream):
             self.hang_up(TIMED_OUT)
 
     def expects_command(self) -> bool:
-        """Tell whether nothing but the next command is waited for."""
+        """Return whether the session waits for nothing but the next command."""
         state = self.session.state
         return not (self.finished or state.waiting or state.phase is Phase.CONTENT)
 
     def shut_down(self) -> None:
-        """Say 421 now if nothing is under way, else after what is."""
-        if self._shakes_hands:
+        """Send 421 now, or after the command or transaction that has begun."""
+        if self._in_handshake:
             self.transport.abortConnection()
         elif self.expects_command() and not self.session.state.in_transaction:
             self.hang_up(SHUTTING_DOWN)
 
     def cut_off(self) -> None:
-        """Say 421 whatever is under way, and close without waiting for the peer."""
+        """Send 421 at any point of the session, and close without waiting for the peer."""
         if not self.finished:
             self.hang_up(SHUTTING_DOWN)
         self.transport.abortConnection()
 
     def hang_up(self, farewell: Reply) -> None:
-        """Say 421 and close. The text begins with our name: RFC 5321 s4.2.3."""
-        self.say(self._listener.farewell(farewell).wire)
+        """Send 421 and close. Its text begins with our name: RFC 5321 s4.2.3."""
+        self.send_reply(self._listener.farewell(farewell).wire)
         self.finish()
 
     # Commands and verdicts
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a command, or a response within AUTH."""
+        """Answer a command, or a response within AUTH."""
         session = self.session
-        self._shakes_hands = False  # a transport in between may not have told
+        self._in_handshake = False  # a transport in between may not have reported it
         try:
             received = session.state.receive(line)
-        except Exception:  # of a parameter that somebody else's extension reads
+        except Exception:  # in the parser of a plugin's parameter
             received = session.reply_for_failure(Failure())
         if not isinstance(received, Reply):
             self._decide(self._commands[received.verb], session, received)
@@ -220,21 +221,21 @@ class SMTPServerProtocol(LineStream):
             self._answer(received)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a line longer than any may be."""
+        """Refuse a line that is longer than any command may be."""
         self._answer(self.session.state.receive_too_long(line))
 
     def lineEndless(self) -> None:
-        """Hang up on a peer that sends no line end."""
+        """Close the connection of a peer that sends no line end."""
         self.hang_up(LINE_WITHOUT_END)
 
     def bareNewlineReceived(self) -> None:
-        """Refuse a line that ends with LF alone, and close: whatever follows it is dropped."""
+        """Refuse a line that ends with LF alone, and close; whatever follows it is dropped."""
         self.session.log_refusal(BARE_NEWLINE)
-        self.say(BARE_NEWLINE.wire)
+        self.send_reply(BARE_NEWLINE.wire)
         self.finish()
 
     def _decide(self, decide: Callable[..., object], *args: object) -> None:
-        """Ask for the verdict on what was received last, and give it now or when it is there."""
+        """Call the function that decides, and answer with its verdict now or when it has come."""
         verdict: Any
         try:
             verdict = decide(*args)
@@ -245,30 +246,30 @@ class SMTPServerProtocol(LineStream):
         if isinstance(verdict, Deferred):
             self._await(verdict)
         else:
-            self._give(verdict)
+            self._apply(verdict)
 
     def _await(self, verdict: "Deferred[Any]") -> None:
-        self.hold()
+        self.pause_input()
         self.deadline = self._listener.seconds() + self._limits.verdict_timeout_seconds
         self._awaited = verdict
-        verdict.addErrback(self.session.reply_for_failure).addCallback(self._give_late)
+        verdict.addErrback(self.session.reply_for_failure).addCallback(self._apply_late)
 
-    def _give_late(self, verdict: Verdict | None) -> None:
+    def _apply_late(self, verdict: Verdict | None) -> None:
         self._awaited = None
         if not self.finished:
-            self._give(verdict)
+            self._apply(verdict)
             if self._penalty is None:
-                self.go_on()
+                self.resume_input()
 
-    def _give(self, verdict: Verdict | None) -> None:
-        """Answer; or take the octets of a chunk first, which is answered after them."""
+    def _apply(self, verdict: Verdict | None) -> None:
+        """Answer with a verdict; None means that the octets of a chunk come first."""
         if verdict is None:
             self.setRawMode()
         else:
             self._answer(verdict)
 
     def _answer(self, verdict: Verdict) -> None:
-        """Send the replies to the last command, and go where they lead."""
+        """Send the replies to the last command, and do what follows from them."""
         session = self.session
         if session.must_wait and self.has_input and session.state.ends_group:
             verdict = session.refuse_haste()
@@ -280,7 +281,7 @@ class SMTPServerProtocol(LineStream):
             self._send(octets, reply)
 
     def _send(self, octets: bytes, reply: Reply) -> None:
-        self._octets_out(octets)
+        self._write_reply(octets)
         session = self.session
         phase = session.state.phase
         if reply.code == 421 or session.closing or phase is Phase.CLOSED:
@@ -300,8 +301,8 @@ class SMTPServerProtocol(LineStream):
             self.hang_up(SHUTTING_DOWN)
 
     def _delay(self, octets: bytes, reply: Reply) -> None:
-        """Make a peer that errs on and on wait for its reply."""
-        self.hold()
+        """Send the reply later, to a peer with too many errors."""
+        self.pause_input()
         self.deadline = self._listener.seconds() + self._limits.command_timeout_seconds
         self._penalty = self._listener.call_later(PENALTY_SECONDS, self._end_penalty, octets, reply)
 
@@ -311,12 +312,12 @@ class SMTPServerProtocol(LineStream):
             return
         self._send(octets, reply)
         if not self.finished:
-            self.go_on()
+            self.resume_input()
 
     # Content
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Take content."""
+        """Pass content on, as far as it goes."""
         incoming = self.session.incoming
         held = incoming.feed(data)
         if incoming.ended:
@@ -327,11 +328,11 @@ class SMTPServerProtocol(LineStream):
         elif held is None:
             self.deadline = incoming.deadline(self._listener.seconds())
         else:
-            self._hold_for_disk(held)
+            self._wait_for_disk(held)
 
-    def _hold_for_disk(self, held: "Deferred[None]") -> None:
-        """Let the peer wait for our disk."""
-        self.hold()
+    def _wait_for_disk(self, held: "Deferred[None]") -> None:
+        """Read no more until the disk has caught up."""
+        self.pause_input()
         since = self._listener.seconds()
         self.deadline = since + self._limits.verdict_timeout_seconds
         held.addBoth(self._release, since)
@@ -343,12 +344,12 @@ class SMTPServerProtocol(LineStream):
         incoming = self.session.incoming
         incoming.resume(now - since, result)
         self.deadline = incoming.deadline(now)
-        self.go_on()
+        self.resume_input()
 
     # TLS
 
     def _start_tls(self) -> None:
-        """Upgrade: what came in clear text is thrown away, the session begins anew.
+        """Start TLS: what came in clear text is dropped, and the session starts afresh.
 
         RFC 3207 s4.2
         """
@@ -358,15 +359,15 @@ class SMTPServerProtocol(LineStream):
         self.send_through_transport()
         cast(Any, self.transport).startTLS(self._listener.tls)
         self.session.start_tls()
-        self._expect_handshake()
+        self._await_handshake()
 
-    def _expect_handshake(self) -> None:
-        self._shakes_hands = True
+    def _await_handshake(self) -> None:
+        self._in_handshake = True
         self.deadline = self._listener.seconds() + self._limits.handshake_timeout_seconds
 
     def handshakeCompleted(self) -> None:
-        """Begin to wait for commands; the transport calls this when TLS stands."""
-        self._shakes_hands = False
+        """Wait for commands from now on; the transport calls this when the handshake is done."""
+        self._in_handshake = False
         self.deadline = self._listener.seconds() + self._limits.command_timeout_seconds
         self.session.handshake_done()
 
@@ -374,5 +375,5 @@ class SMTPServerProtocol(LineStream):
         _log.info(
             "TLS handshake failed client={client} reason={reason}",
             client=self.session.facts.client,
-            reason=failure_text(reason),
+            reason=handshake_error(reason),
         )

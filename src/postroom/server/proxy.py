@@ -1,12 +1,12 @@
-"""Connections that come through a proxy: who the client is, before anything else.
+"""Connections that come through a proxy, which begin with a PROXY header.
 
-A listed proxy must begin each connection with a PROXY header (`postroom.wire.proxy`). Until it is
-whole nothing is said, no session begins and no TLS; then the session begins with the client's
-address, which counts for every limit and network, and gets the transport as if we had never been
-there. A header that is wrong, or does not come in time, ends the connection without a word.
+A listed proxy must send a PROXY header first on each connection (`postroom.wire.proxy`). Until the
+header is complete nothing is sent, and neither TLS nor a session starts. Then the session starts
+with the client's address, which counts for every limit and network, and gets the transport for
+itself. If the header is wrong, or does not come in time, the connection is closed without a reply.
 
-Everybody else is what they seem: their connections are sessions at once, and a header is a command
-that does not exist. A peer on a UNIX socket is listed, for its permissions say who may be there.
+The connections of all other peers are sessions at once, and a header is an unknown command. A peer
+on a UNIX socket counts as listed: the permissions of the socket decide who may connect.
 
 Who controls the input: whoever connects from a listed address.
 """
@@ -21,7 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postroom.server.connections import in_networks, unmapped
+from postroom.networks import in_networks
+from postroom.server.connections import unmapped
 from postroom.settings.values import Network
 from postroom.wire.proxy import ProxyError, ProxyHeader, ProxyReader
 
@@ -32,7 +33,7 @@ _log = Logger()
 @implementer(IAddress)
 @dataclass(frozen=True, slots=True)
 class AnnouncedAddress:
-    """A client behind a proxy, as the proxy's header has it.
+    """A client behind a proxy, as the PROXY header names it.
 
     Attributes:
         host: the client's IP address.
@@ -46,37 +47,37 @@ class AnnouncedAddress:
 
 
 class ProxyProtocol(Protocol):
-    """A connection of a proxy, until its header has come."""
+    """A connection of a proxy, until its header is complete."""
 
-    transport: Any  # whose protocol is replaced
+    transport: Any  # its protocol is replaced
     _cut_off: IDelayedCall | None = None
 
     def __init__(self, factory: "ProxyFactory", address: Any) -> None:
-        """Take the factory and the proxy's own address."""
+        """Store the factory and the proxy's own address."""
         self._factory = factory
         self._address = address
         self._reader = ProxyReader()
 
     def connectionMade(self) -> None:
-        """Give the header its time."""
+        """Start the timer of the header."""
         self._cut_off = self._factory.clock.callLater(
             HEADER_SECONDS, self._refuse, "it did not come in time"
         )
 
     def dataReceived(self, data: bytes) -> None:
-        """Take octets of the header, and what follows it."""
+        """Parse octets of the header; pass on what follows it."""
         try:
             header = self._reader.feed(data)
         except ProxyError as error:
             self._refuse(str(error))
             return
         if header is not None:
-            self._hand_over(header)
+            self._start_session(header)
 
-    def _hand_over(self, header: ProxyHeader) -> None:
-        self._forget_timer()
+    def _start_session(self, header: ProxyHeader) -> None:
+        self._cancel_timer()
         transport = self.transport
-        session = self._factory.wrapped.buildProtocol(_announced(header, self._address))
+        session = self._factory.wrapped.buildProtocol(_announced_address(header, self._address))
         if session is None:
             transport.abortConnection()
             return
@@ -86,7 +87,7 @@ class ProxyProtocol(Protocol):
             session.dataReceived(header.rest)
 
     def _refuse(self, reason: str) -> None:
-        self._forget_timer()
+        self._cancel_timer()
         _log.info(
             "PROXY header refused client={client} reason={reason}",
             client=getattr(self._address, "host", "unix"),
@@ -95,20 +96,20 @@ class ProxyProtocol(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection."""
-        self._forget_timer()
+        """Cancel the timer: the connection is closed."""
+        self._cancel_timer()
 
-    def _forget_timer(self) -> None:
+    def _cancel_timer(self) -> None:
         timer, self._cut_off = self._cut_off, None
         if timer is not None and timer.active():
             timer.cancel()
 
 
 class ProxyFactory(Factory):
-    """Makes the connections of a listener that proxies speak to.
+    """Creates the connections of a listener that proxies connect to.
 
     Attributes:
-        wrapped: makes the sessions.
+        wrapped: creates the sessions.
         clock: times the headers.
     """
 
@@ -117,31 +118,31 @@ class ProxyFactory(Factory):
     def __init__(
         self, wrapped: IProtocolFactory, clock: IReactorTime, networks: tuple[Network, ...]
     ) -> None:
-        """Take what makes sessions, and where the proxies are."""
+        """Store the factory of sessions, the clock, and the networks of the proxies."""
         self.wrapped = wrapped
         self.clock = clock
         self._networks = networks
 
     def doStart(self) -> None:
-        """Start the other one as well."""
+        """Start the factory of sessions, too."""
         super().doStart()  # type: ignore[no-untyped-call]
         self.wrapped.doStart()
 
     def doStop(self) -> None:
-        """Stop the other one as well."""
+        """Stop the factory of sessions, too."""
         self.wrapped.doStop()
         super().doStop()  # type: ignore[no-untyped-call]
 
     def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]  # it is never None
-        """Make a session, or for a proxy what waits for its header."""
+        """Return the protocol of a session; for a proxy, one that waits for its header."""
         host = getattr(addr, "host", None)
         if host is None or in_networks(unmapped(host), self._networks):
             return ProxyProtocol(self, addr)
         return self.wrapped.buildProtocol(addr)
 
 
-def _announced(header: ProxyHeader, own: Any) -> Any:
-    """Give the address that the session is to see."""
+def _announced_address(header: ProxyHeader, own: Any) -> Any:
+    """Return the address that the session starts with."""
     if header.client is None:
         return own
     if header.client == "unix":

@@ -1,15 +1,15 @@
-"""A session: the one object that holds what is known and what is open, and that commands are given.
+"""A session: the object that holds its state, and that every command's function is given.
 
-Only the methods here change a session: its facts, the state of its protocol, its envelope, its
-delivery, the login, the content that is under way, and what is counted. A command's function calls
-them, and returns a reply or, later, one. The connection (`postroom.server.protocol`) moves octets
-and time, and asks the session what they mean.
+Only the methods here change a session: its facts, the state of the protocol, its envelope, its
+delivery, the login, the content that is being received, and its counters. A command's function
+calls them, and returns a reply or a Deferred of one. The connection (`postroom.server.protocol`)
+moves octets and watches the time.
 
 Invariants:
 
 - The envelope exists exactly while the session is in a transaction. It is dropped, never cleared.
 - Facts are replaced, never changed: an envelope keeps those that held when MAIL came.
-- STARTTLS and XCLIENT replace the state, so that nothing of before can be kept by mistake.
+- STARTTLS and XCLIENT replace the state, so that nothing from before can be kept by mistake.
 
 Who controls the input: the peer, after `wire` has parsed it.
 """
@@ -28,8 +28,8 @@ from postroom.interfaces import ITransactionDelivery
 from postroom.server.authentication import Exchange, Login
 from postroom.server.connections import unmapped
 from postroom.server.listener import Listener
-from postroom.server.tls import facts_of
 from postroom.server.verdicts import PerRecipientReplies, Verdict, per_recipient_replies
+from postroom.tls import tls_facts
 from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
@@ -41,8 +41,8 @@ VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again later
 _log = Logger()
 
 
-class Incoming(Protocol):
-    """Content that is under way; see `postroom.server.incoming`."""
+class UnfinishedContent(Protocol):
+    """Content that is being received; see `postroom.server.incoming`."""
 
     def abort(self) -> None:
         """Drop the content."""
@@ -53,17 +53,17 @@ class Session:
 
     Attributes:
         listener: what all sessions of this listener share.
-        transport: the connection, to be asked and never written to.
-        peer: who has connected, whatever XCLIENT says.
-        facts: what is known of the session.
+        transport: the connection; the session asks it for facts and never writes to it.
+        peer: the address that has connected, whatever XCLIENT says.
+        facts: what is known of the client.
         state: which command may come now; replaced by STARTTLS and XCLIENT.
         delivery: decides on the session's mail; None before the first login.
-        envelope: the open transaction's; None without one.
-        incoming: the content that is under way; None without any.
-        storing: True while a message is stored, which goes on if the peer leaves.
+        envelope: of the open transaction; None without one.
+        incoming: the content that is being received; None without any.
+        storing: True while a message is being stored, which goes on if the peer disconnects.
         closing: True if the session ends with the next reply.
-        idle_commands: commands since the last message that moved no mail.
-        errors: commands that have failed since the last message that was taken.
+        idle_commands: the number of commands since the last message that moved no mail.
+        errors: the number of commands that failed since the last message that was accepted.
     """
 
     __slots__ = (
@@ -75,13 +75,13 @@ class Session:
     def __init__(
         self, listener: Listener, facts: SessionFacts, transport: Any, destination: str | None
     ) -> None:
-        """Begin before the greeting.
+        """Create a session that waits for its greeting.
 
         Args:
             listener: the session's.
-            facts: the first ones.
+            facts: what is known so far.
             transport: the connection.
-            destination: the IP address that the client connected to, if a proxy has told it.
+            destination: the IP address that the client connected to, if a proxy has sent it.
         """
         self.listener = listener
         self.transport = transport
@@ -103,7 +103,7 @@ class Session:
     # Replies
 
     def answer(self, verdict: Verdict) -> tuple[Reply, bytes]:
-        """Answer the last command.
+        """Record the answer to the last command, and return it as octets.
 
         Args:
             verdict: the reply; or, for a message, the result of each recipient.
@@ -147,7 +147,9 @@ class Session:
             self.log_refusal(verdict)
 
     def _is_forgiven(self, verdict: Reply) -> bool:
-        """Let a peer offer more recipients than fit, or it would never get to DATA.
+        """Return whether a refusal is not counted as an error.
+
+        A peer may offer more recipients than one transaction takes, or it would never get to DATA.
 
         RFC 5321 s4.5.3.1.10
         """
@@ -157,7 +159,7 @@ class Session:
         return self._excess <= self.listener.settings.limits.recipients
 
     def log_refusal(self, verdict: Reply) -> None:
-        """Log who was refused, and what was said to him."""
+        """Log who was refused, and with which reply."""
         _log.info(
             "refused client={client} helo={helo} sender={sender} reply={reply}",
             client=self.facts.client,
@@ -167,7 +169,7 @@ class Session:
         )
 
     def reply_for_failure(self, failure: Failure) -> Reply:
-        """Return the reply for an exception; what was not meant for the peer goes to the log."""
+        """Return the reply for an exception; log an exception that was not meant for the peer."""
         error = cast(BaseException, failure.value)
         if isinstance(error, Refusal):
             return error.reply
@@ -175,7 +177,7 @@ class Session:
             return VERDICT_OVERDUE
         receipt = new_queue_id()
         _log.failure(
-            "no answer to {client}, receipt {receipt}",
+            "a command of {client} failed, receipt {receipt}",
             failure,
             client=self.facts.client,
             receipt=receipt,
@@ -186,7 +188,7 @@ class Session:
     # Greetings and TLS
 
     def greet(self, domain: bytes, extended: bool) -> Capabilities:
-        """Note what a client calls itself; return what the session offers from now on."""
+        """Store the name that a client gave in EHLO; return what the session offers from now on."""
         old = self.facts
         self.facts = SessionFacts(
             old.role,
@@ -194,15 +196,15 @@ class Session:
             old.client_port,
             domain,
             extended,
-            facts_of(self.transport.getHandle()) if self._over_tls else None,
+            tls_facts(self.transport.getHandle()) if self._over_tls else None,
             old.identity,
         )
-        if self._over_tls:  # which has told by now who the client is
+        if self._over_tls:  # by now its certificate is known
             self.state.offer(self._capabilities())
         return self.state.capabilities
 
     def start_tls(self) -> None:
-        """Begin anew under TLS: nothing that was said in clear text counts any more.
+        """Restart the session under TLS: nothing that was said in clear text counts any more.
 
         RFC 3207 s4.2
         """
@@ -212,22 +214,22 @@ class Session:
         self.restart()
 
     def expect_tls(self) -> None:
-        """Note that the connection is under TLS, or will be when its handshake is done."""
+        """Record that the connection is under TLS, or will be when its handshake is done."""
         self._over_tls = True
         self.state.offer(self._capabilities())
 
     def handshake_done(self) -> None:
-        """Note what the handshake has shown."""
-        self.facts = replace(self.facts, tls=facts_of(self.transport.getHandle()))
+        """Store the TLS facts, now that the handshake is done."""
+        self.facts = replace(self.facts, tls=tls_facts(self.transport.getHandle()))
 
     def restart_as(self, facts: SessionFacts, login: Login | None, destination: str | None) -> None:
-        """Be somebody else's session from the next greeting on, who may have logged in elsewhere.
+        """Turn the session into another client's, as XCLIENT asks.
 
         Args:
-            facts: of the client that a proxy speaks for.
-            login: the client's, if the proxy vouches for one.
-            destination: the IP address that the client connected to, None if the proxy does not
-                tell.
+            facts: of the client behind the proxy.
+            login: the client's, if the proxy has authenticated it.
+            destination: the IP address that the client connected to; None if the proxy has not sent
+                it.
         """
         self.log_out()
         if login is not None:
@@ -237,11 +239,11 @@ class Session:
         self._destination = destination or self._destination
 
     def restart(self) -> None:
-        """Begin again before EHLO, with what is known by now."""
+        """Replace the state by one that waits for EHLO, with the facts that are known by now."""
         self.state = ServerSession(self._capabilities(), Phase.HELLO)
 
     def is_own_address(self, address: str) -> bool:
-        """Tell whether an IP address is this host's, as far as this session goes."""
+        """Return whether an IP address is this host's, as this session's client sees it."""
         local = self._destination
         if local is None:
             local = unmapped(getattr(self.transport.getHost(), "host", ""))
@@ -253,10 +255,10 @@ class Session:
     # Logins
 
     def begin_exchange(self, mechanism: str) -> Exchange:
-        """Begin an AUTH exchange.
+        """Start an AUTH exchange, and return it.
 
         Raises:
-            Refusal: 504 5.5.4, the mechanism is not offered; 4yz, nobody may try now.
+            Refusal: 504 5.5.4, the mechanism is not offered; 4yz, the client must wait.
         """
         self._exchange = self.listener.authentication.exchange(
             mechanism, self.facts, self.transport
@@ -265,12 +267,12 @@ class Session:
 
     @property
     def exchange(self) -> Exchange:
-        """The AUTH exchange that is under way."""
-        assert self._exchange is not None  # the state says so
+        """The AUTH exchange that has been started."""
+        assert self._exchange is not None  # the state has checked that
         return self._exchange
 
     def log_in(self, login: Login) -> None:
-        """Let a login decide on the session's mail, and on what is offered."""
+        """Store a login: it decides on the session's mail, and on what is offered."""
         self._exchange = None
         self.use_delivery(login)
         old = self.facts
@@ -287,7 +289,7 @@ class Session:
         self.state.offer(self._capabilities())
 
     def use_delivery(self, login: Login) -> ITransactionDelivery:
-        """Let a login decide on the session's mail; return its delivery."""
+        """Store a login's delivery for the session's mail, and return it."""
         self.log_out()
         self._log_out = login.log_out
         self.delivery = login.delivery
@@ -303,26 +305,26 @@ class Session:
     # Transactions and content
 
     def begin_transaction(self, envelope: Envelope) -> None:
-        """Open an envelope, after MAIL."""
+        """Store the envelope of a new transaction."""
         self.envelope = envelope
 
     def transaction(self) -> tuple[Envelope, ITransactionDelivery]:
-        """Return the open envelope and the delivery; the state says that both are there."""
+        """Return the open envelope and the delivery; only legal within a transaction."""
         assert self.envelope is not None
         assert self.delivery is not None
         return self.envelope, self.delivery
 
     def forward_for(self, words: str) -> None:
-        """Note for the log where the next message comes from, as XFORWARD says."""
+        """Store for the log where the next message comes from, as XFORWARD says."""
         before = (self.facts.forwarded,) if self.facts.forwarded else ()
         self.facts = replace(self.facts, forwarded=" ".join((*before, words)))
 
-    def receive_content(self, incoming: Incoming) -> None:
-        """Let octets of the stream be content from now on."""
+    def receive_content(self, incoming: UnfinishedContent) -> None:
+        """Pass the octets of the stream to this content from now on."""
         self.incoming = incoming
 
     def content_ended(self, chunk: Chunk | None) -> None:
-        """Note that no more octets of content will come, or none before the next transaction."""
+        """Record that the content is complete, or that its transaction is over."""
         self.incoming = None
         if chunk is None or chunk.refusal is None:
             self._begin_to_store()
@@ -356,7 +358,7 @@ class Session:
             self.incoming = None
 
     def lost(self) -> None:
-        """Let go of everything; a message that is being stored is stored all the same."""
+        """Drop everything, as the connection is lost; a message that is being stored is kept."""
         if self.incoming is not None:
             self.incoming.abort()
         self.log_out()

@@ -1,7 +1,7 @@
-"""MAIL and RCPT: what opens a transaction, and what is asked of the delivery.
+"""MAIL and RCPT: the commands that open a transaction, and ask the delivery.
 
-`wire` has read the parameters and knows their grammar; here their values meet what this listener
-can do (`_CHECKS`). A check gives a reply to refuse, or None.
+`wire` has parsed the parameters; here their values are checked against what this listener can do
+(`_CHECKS`). A check returns the reply that refuses a command, or None.
 
 Who controls the input: the peer.
 """
@@ -35,7 +35,7 @@ PRIORITY_CHANGED: Final = reply(250, "2.3.6", "Ok, but the priority is 0")
 
 
 def mail(session: Session, command: Mail) -> object:
-    """MAIL: check what it declares, log in as nobody if nobody has, ask the delivery.
+    """Answer MAIL: check its parameters, log in anonymously if need be, ask the delivery.
 
     RFC 5321 s4.1.1.2
     """
@@ -53,17 +53,17 @@ def mail(session: Session, command: Mail) -> object:
     if not session.listener.environment.has_room(command.size_octets):
         return NO_ROOM
     if session.delivery is None:
-        nobody = session.listener.authentication.anonymous(session.facts)
-        return chain(nobody, _mail_of_nobody, session, command)
+        login = session.listener.authentication.anonymous(session.facts)
+        return chain(login, _anonymous_mail, session, command)
     return _mail_with(session.delivery, session, command)
 
 
-def _mail_of_nobody(login: Login, session: Session, command: Mail) -> object:
+def _anonymous_mail(login: Login, session: Session, command: Mail) -> object:
     return _mail_with(session.use_delivery(login), session, command)
 
 
 def _mail_with(delivery: ITransactionDelivery, session: Session, command: Mail) -> object:
-    trusted = _only_what_is_trusted(session, command) if command.parameters else command
+    trusted = _without_privileges(session, command) if command.parameters else command
     accepted = (
         SENDER_OK if trusted.parameters is command.parameters else _accepted(trusted, command)
     )
@@ -81,8 +81,8 @@ def _sender_judged(
     return accepted
 
 
-def _only_what_is_trusted(session: Session, command: Mail) -> Mail:
-    """Take from a stranger what only somebody who has logged in may ask for.
+def _without_privileges(session: Session, command: Mail) -> Mail:
+    """Return MAIL without the parameters that need a login, unless there is one.
 
     RFC 4954 s5; RFC 6710 s4.1
     """
@@ -102,7 +102,7 @@ def _accepted(trusted: Mail, sent: Mail) -> Reply:
 
 
 def rcpt(session: Session, command: Rcpt) -> object:
-    """RCPT: ask the delivery where the mail would go. RFC 5321 s4.1.1.3."""
+    """Answer RCPT: ask the delivery where the mail would go. RFC 5321 s4.1.1.3."""
     envelope, delivery = session.transaction()
     if len(envelope.recipients) >= session.listener.settings.limits.recipients:
         return TOO_MANY_RECIPIENTS
@@ -121,9 +121,9 @@ def rcpt(session: Session, command: Rcpt) -> object:
 
 
 def _is_own_literal(address: Mailbox, session: Session) -> bool:
-    """Tell whether an address literal means this host, and the local part no other one.
+    """Return whether an address literal means this host, and the local part names no other host.
 
-    ``ann%elsewhere.example@[192.0.2.25]`` is the oldest way to have a host relay.
+    ``ann%elsewhere.example@[192.0.2.25]`` is the oldest way to make a host relay.
 
     RFC 5321 s4.1.3
     """
@@ -146,14 +146,14 @@ def _recipient_judged(route: object, envelope: Envelope, command: Rcpt) -> Reply
 
 
 def _check_size(session: Session, command: Mail) -> Reply | None:
-    """RFC 1870 s6.1: over the limit for good."""
+    """Refuse a message over the size limit. RFC 1870 s6.1."""
     return (
         TOO_BIG if command.size_octets > session.listener.settings.limits.message_octets else None
     )
 
 
 def _check_hold(session: Session, command: Mail) -> Reply | None:
-    """RFC 4865 s4, s5.2: no longer than was offered, not into the past, not beyond BY."""
+    """Refuse a hold that is too long, has passed, or ends after BY. RFC 4865 s4, s5.2."""
     until = HOLDUNTIL.of(command.parameters)
     now = session.listener.environment.now()
     seconds = HOLDFOR.of(command.parameters) if until is None else until - now
@@ -167,7 +167,7 @@ def _check_hold(session: Session, command: Mail) -> Reply | None:
 
 
 def _check_solicitation(session: Session, command: Mail) -> Reply | None:
-    """RFC 3865 s2: mail of a kind that nobody here wants."""
+    """Refuse a solicitation class that the settings refuse. RFC 3865 s2."""
     unwanted = session.listener.unwanted_solicitations
     asked = SOLICIT.of(command.parameters) or ()
     return UNSOLICITED if any(word.lower() in unwanted for word in asked) else None

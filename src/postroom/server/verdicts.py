@@ -18,14 +18,14 @@ RESPONSES_FOLLOW: Final = reply(353, None, "Responses for recipients follow")
 PARTLY_FAILED: Final = reply(451, "4.3.0", "Some recipients failed for now, try again later")
 
 Verdict = Reply | Sequence[Reply]
-"""One reply, or a result for each recipient of a message."""
+"""One reply, or the result of each recipient of a message."""
 
 PerRecipientReplies = Callable[[Verdict], Sequence[Reply]]
-"""Makes the replies to a message of the verdict on it."""
+"""Turns the verdict on a message into the replies to it."""
 
 
 def per_recipient_replies(role: str, envelope: Envelope) -> PerRecipientReplies | None:
-    """Return what makes several replies of the verdict on a message; None for a single reply.
+    """Return the function that turns a verdict into several replies; None for a single reply.
 
     RFC 2033 s4.2
     """
@@ -39,9 +39,10 @@ def per_recipient_replies(role: str, envelope: Envelope) -> PerRecipientReplies 
 def one_for_all(results: Sequence[Reply]) -> Reply:
     """Return the one reply that SMTP has for the results of all recipients.
 
-    The peer's next step follows from it, so the rule is: nothing may be lost, a copy too many may
-    arise. All alike: that result. Any temporary failure: 451, and the peer sends again. Else the
-    permanent failure, so that the sender hears of it.
+    The peer's next step follows from it, so the rule is: nothing may be lost, an extra copy may
+    arise. If all results are alike, that is the reply. If some have failed for now, it is 451, and
+    the peer sends the message again. Else it is the permanent failure, so that the sender gets to
+    know.
 
     RFC 5321 s4.2.5, s6.1
     """
@@ -62,10 +63,11 @@ def for_lmtp(recipients: int, verdict: Verdict) -> Sequence[Reply]:
 
 
 def for_prdr(recipients: int, verdict: Verdict) -> Sequence[Reply]:
-    """Return 353, a reply for each recipient, and one for the message: taken if anybody got it.
+    """Return 353, a reply for each recipient, and one for the message.
 
-    It is described in draft-hall-prdr, and Exim has it.
+    The last is positive if any recipient has got the message. PRDR is described in draft-hall-prdr;
+    Exim has it, too.
     """
     each = for_lmtp(recipients, verdict)
-    taken = next((one for one in each if one.positive), None)
-    return [RESPONSES_FOLLOW, *each, taken or one_for_all(each)]
+    accepted = next((one for one in each if one.positive), None)
+    return [RESPONSES_FOLLOW, *each, accepted or one_for_all(each)]

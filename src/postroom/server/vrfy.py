@@ -1,6 +1,6 @@
 """VRFY and EXPN: who has a mailbox here, and who is on a list.
 
-They tell it only where a setting allows it (RFC 5321 s7.3). Each counts as a command that moves no
+They answer only where a setting allows it (RFC 5321 s7.3). Both count as commands that move no
 mail.
 
 Who controls the input: the peer.
@@ -23,7 +23,7 @@ NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "The answer holds addresses beyond A
 
 
 def vrfy(session: Session, command: Vrfy) -> object:
-    """VRFY: 250 only if somebody has really looked. RFC 5321 s3.5.3, s4.1.1.6."""
+    """Answer VRFY: 250 only if the mailbox was really looked up. RFC 5321 s3.5.3, s4.1.1.6."""
     session.count_idle_command()
     if not session.listener.settings.vrfy:
         return CANNOT_VERIFY
@@ -43,7 +43,7 @@ def _verified(found: object, command: Vrfy) -> Reply:
 
 
 def expn(session: Session, command: Expn) -> object:
-    """EXPN: the members of a list. RFC 5321 s3.5.2, s4.1.1.7."""
+    """Answer EXPN with the members of a list. RFC 5321 s3.5.2, s4.1.1.7."""
     session.count_idle_command()
     return chain(_inquiries(session), _expand, command)
 
@@ -59,19 +59,19 @@ def _expanded(members: Sequence[Mailbox] | None, command: Expn) -> Reply:
 
 
 def _listed(mailboxes: Sequence[Mailbox], utf8: bool) -> Reply:
-    """Return mailboxes, one a line. RFC 6531 s3.7.4.2."""
+    """Return a reply with a mailbox in each line. RFC 6531 s3.7.4.2."""
     if not utf8 and not all(each.is_ascii for each in mailboxes):
         return NEEDS_SMTPUTF8
     return Reply(250, tuple(f"<{each}>" for each in mailboxes), "2.1.5", utf8)
 
 
 def _inquiries(session: Session) -> object:
-    """Return whom to ask; a session that has no delivery yet logs in as nobody."""
+    """Return what answers the question; a session without a delivery logs in anonymously."""
     if session.delivery is not None:
         return IInquiries(session.delivery, None)
-    nobody = session.listener.authentication.anonymous(session.facts)
-    return chain(nobody, _inquiries_of_nobody, session)
+    login = session.listener.authentication.anonymous(session.facts)
+    return chain(login, _anonymous_inquiries, session)
 
 
-def _inquiries_of_nobody(login: Login, session: Session) -> object:
+def _anonymous_inquiries(login: Login, session: Session) -> object:
     return IInquiries(session.use_delivery(login), None)

@@ -1,15 +1,15 @@
-"""XCLIENT and XFORWARD: what proxies and filters before us say of the peer behind them.
+"""XCLIENT and XFORWARD: what a proxy or filter in front of us sends about its client.
 
-Both are Postfix's, and both work for peers of listed networks only; anyone else would choose his
-own address with them. Who may use them is decided by the connection's real peer, whatever an
-XCLIENT before has said.
+Both commands are Postfix's, and both work for peers in listed networks only: anybody else could
+choose an address with them. Who may use them is decided by the address of the connection, whatever
+an earlier XCLIENT has set.
 
-XCLIENT replaces the peer: its address is from then on the one it gave, for relaying rights and
-limits as much as for the log, and the session begins anew with a greeting. With LOGIN somebody has
-logged in at the proxy: the portal is told so by credentials that provide `IProvenUser`. DESTADDR
-is the address that the client connected to, by which mail may name this host. NAME, PROTO, HELO and
-DESTPORT are read and not used: names are not looked up here, and EHLO comes again. XFORWARD only
-adds to the log, until the next message is over.
+XCLIENT replaces the client of the session: its address counts from then on, for relaying, for
+limits and for the log, and the session restarts with a greeting. With LOGIN the proxy has
+authenticated a user; the portal gets credentials that provide `IProvenUser`. DESTADDR is the
+address that the client connected to, by which mail may name this host. NAME, PROTO, HELO and
+DESTPORT are parsed and not used: names are not looked up here, and EHLO follows. XFORWARD only adds
+to the log, until the next message is over.
 
 Who controls the input: a listed peer, whose values `wire` has decoded and found printable.
 """
@@ -30,20 +30,20 @@ _UNKNOWN: Final = (UNAVAILABLE, TEMPORARILY_UNAVAILABLE)
 
 
 def xclient(session: Session, command: Xclient) -> object:
-    """XCLIENT: be the proxy for somebody else from now on; the answer is a greeting."""
-    old, said = session.facts, command.attributes
+    """Answer XCLIENT with a greeting, and restart the session as the client's that it names."""
+    old, given = session.facts, command.attributes
     try:
-        client = _address(said["ADDR"]) if "ADDR" in said else old.client
-        port = _port(said["PORT"]) if "PORT" in said else old.client_port
-        destination = _address(said["DESTADDR"]) if "DESTADDR" in said else None
+        client = _address(given["ADDR"]) if "ADDR" in given else old.client
+        port = _port(given["PORT"]) if "PORT" in given else old.client_port
+        destination = _address(given["DESTADDR"]) if "DESTADDR" in given else None
     except ValueError:
         return BAD_ADDRESS
     facts = SessionFacts(old.role, client, port)
-    login = said.get("LOGIN", UNAVAILABLE)
+    login = given.get("LOGIN", UNAVAILABLE)
     if login in _UNKNOWN:
         return _restart(None, session, facts, destination)
-    vouched = session.listener.authentication.vouched(login, facts)
-    return chain(vouched, _restart, session, facts, destination)
+    proven = session.listener.authentication.proven(login, facts)
+    return chain(proven, _restart, session, facts, destination)
 
 
 def _restart(
@@ -57,7 +57,7 @@ def _restart(
 
 
 def xforward(session: Session, command: Xforward) -> Reply:
-    """XFORWARD: note for the log where the next message comes from."""
+    """Answer XFORWARD: store for the log where the next message comes from."""
     words = [
         f"{name.lower()}={value.decode('ascii', 'backslashreplace')}"
         for name, value in command.attributes.items()
@@ -68,7 +68,7 @@ def xforward(session: Session, command: Xforward) -> Reply:
 
 
 def _address(value: bytes) -> str:
-    """Read ADDR: an IPv4 address, an IPv6 one behind ``IPV6:``, or what is not known.
+    """Parse ADDR: an IPv4 address, an IPv6 one after ``IPV6:``, or ``unknown``.
 
     Raises:
         ValueError: it is none of these.

@@ -30,8 +30,9 @@ from postroom.accounts.scram import KeysOfNobody
 from postroom.credentials import Knowledge, NotThatAccount
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
+from postroom.networks import in_networks
 from postroom.server.authentication import LoginParts
-from postroom.server.connections import in_networks, peer_key
+from postroom.server.connections import peer_key
 from postroom.service.settings import Settings
 from postroom.service.storage import Storage
 from postroom.service.tokens import make_token_checker

@@ -32,11 +32,11 @@ each of them, but for the steps of one that says ``afresh``::
 - ``stored:`` expects one message of just this content to have been stored, in order; without it no
   message may have been.
 - ``envelope:`` before it expects that message's ``<sender> <recipient> …``, as the server has them.
-- ``with:`` gives settings for whoever runs the dialogue; other keys in small letters (``needs:``,
-  ``over:`` …) are notes for the same.
+- ``with:`` gives settings for the program that runs the dialogue; other keys in small letters
+  (``needs:``, ``over:`` …) are notes for the same.
 
 The same notation scripts a server against which a client is tried: ``C:`` is then what the client
-must send, ``S:`` what it hears, and there are
+must send, ``S:`` what it gets, and there are
 
 - ``S-raw:`` for octets that are no reply, ``S-closed`` for a server that hangs up, ``C-closed``
   for a client that must have, ``C-silent`` for one that must not have sent any more;

@@ -251,9 +251,9 @@ class SmtpBuilder:
         RFC 5321 s4.2; RFC 2034 s3
         """
         if not 200 <= code <= 599:
-            raise LocalViolation(f"{code} is no reply code")
+            raise LocalViolation(f"{code} is not a reply code")
         if enhanced is not None and not (_enhanced(enhanced) and enhanced[0] == str(code)[0]):
-            raise LocalViolation(f"{enhanced!r} is no enhanced code of a reply {code}")
+            raise LocalViolation(f"{enhanced!r} is not an enhanced code of a reply {code}")
         room = LINE_OCTETS - len("250 \r\n") - (len(enhanced) + 1 if enhanced else 0)
         for line in text:
             if _printable(line) is None:
@@ -280,7 +280,7 @@ class SmtpBuilder:
         """
         for keyword in extensions:
             if _keyword(keyword) is None:
-                raise LocalViolation(f"{keyword!r} is no EHLO keyword")
+                raise LocalViolation(f"{keyword!r} is not an EHLO keyword")
         lines = (f"{key} {rest}" if rest else key for key, rest in extensions.items())
         return self.reply(codes.REPLY_OK, domain, *lines)
 

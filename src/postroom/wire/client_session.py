@@ -45,38 +45,34 @@ _2YZ, _2YZ_3YZ, _354, _NOTHING = range(200, 300), range(200, 400), range(354, 35
 
 
 class Phase(Enum):
-    """What a client waits for: how to say it, how long, and what success is.
-
-    The time is that of RFC 5321 s4.5.3.2 where it names one.
+    """What a client waits for: how to say it, and what success is.
 
     Attributes:
         phrase: completes "lost connection with …" and "… timed out".
-        timeout_seconds: how long to wait by default.
         success: the codes of success: by the first digit (RFC 5321 s4.2.1), but content is sent
             after 354 alone. Any other positive reply means that the two sides no longer speak of
             the same command.
     """
 
-    GREETING = ("while waiting for the greeting", 300.0, _2YZ)
-    EHLO = ("while sending EHLO", 300.0, _2YZ)
-    HELO = ("while sending HELO", 300.0, _2YZ)
-    STARTTLS = ("while sending STARTTLS", 300.0, _2YZ)
-    HANDSHAKE = ("during the TLS handshake", 60.0, _NOTHING)
-    AUTH = ("while logging in", 300.0, _2YZ_3YZ)
-    MAIL = ("while sending MAIL FROM", 300.0, _2YZ)
-    RCPT = ("while sending RCPT TO", 300.0, _2YZ)
-    DATA = ("while sending DATA", 120.0, _354)
-    CONTENT = ("while sending the content", 180.0, _NOTHING)
-    CHUNK = ("while sending BDAT", 180.0, _2YZ)
-    FINAL_DOT = ("after the final dot: the message may be sent twice", 600.0, _2YZ)
-    RSET = ("while sending RSET", 20.0, _2YZ)
-    QUIT = ("while sending QUIT", 20.0, _2YZ)
-    IDLE = ("while idle", 10.0, _NOTHING)
+    GREETING = ("while waiting for the greeting", _2YZ)
+    EHLO = ("while sending EHLO", _2YZ)
+    HELO = ("while sending HELO", _2YZ)
+    STARTTLS = ("while sending STARTTLS", _2YZ)
+    HANDSHAKE = ("during the TLS handshake", _NOTHING)
+    AUTH = ("while logging in", _2YZ_3YZ)
+    MAIL = ("while sending MAIL FROM", _2YZ)
+    RCPT = ("while sending RCPT TO", _2YZ)
+    DATA = ("while sending DATA", _354)
+    CONTENT = ("while sending the content", _NOTHING)
+    CHUNK = ("while sending BDAT", _2YZ)
+    FINAL_DOT = ("after the final dot: the message may be sent twice", _2YZ)
+    RSET = ("while sending RSET", _2YZ)
+    QUIT = ("while sending QUIT", _2YZ)
+    IDLE = ("while idle", _NOTHING)
 
-    def __init__(self, phrase: str, timeout_seconds: float, success: range) -> None:
+    def __init__(self, phrase: str, success: range) -> None:
         """Spread the table's line."""
         self.phrase = phrase
-        self.timeout_seconds = timeout_seconds
         self.success = success
 
     __hash__ = object.__hash__  # members are single; Enum's own takes a tenth of a reply's time
@@ -309,9 +305,9 @@ class ClientSession:
     def next_answer(self) -> tuple[Phase, Reply] | None:
         """Return the next complete reply, and the phase of the command that it answers.
 
-        Call until it gives None: replies that came before an offence are given before it is raised.
-        `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the server
-        will close, or has lost the thread.
+        Call until it returns None. Replies that came before a violation are returned before it is
+        raised. `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the
+        server will close, or has lost the thread.
 
         Raises:
             ReplyViolation: the peer does not speak SMTP; close the connection.

@@ -68,7 +68,7 @@ class Rcpt:
     """RCPT: one more recipient.
 
     Attributes:
-        forward_path: the mailbox, any source route taken off.
+        forward_path: the mailbox, without any source route.
         parameters: keyword in upper case to value as sent.
 
     RFC 5321 s4.1.1.3

@@ -249,7 +249,7 @@ def command_line(verb: str, argument: bytes = b"", utf8: bool = False) -> bytes:
     RFC 5321 s2.4, s4.1.1
     """
     if not (verb.isascii() and verb.isalnum()):
-        raise LocalViolation(f"{verb!r} is no verb")
+        raise LocalViolation(f"{verb!r} is not a verb")
     line = verb.encode("ascii")
     return _line(line + b" " + argument if argument else line, utf8=utf8)
 

@@ -12,7 +12,7 @@ Theory: the search for line ends advances by the length of the longest line, eac
 line end within that distance. So a chunk without a long line costs few searches, and is returned
 without a copy.
 
-Who controls the input: whoever sent the message, every octet.
+Who controls the input: the sender of the message, every octet.
 """
 
 from typing import Final

@@ -23,7 +23,7 @@ before, `state_after` what follows; `is_complete` is False for the last message 
 continues in the next one. `postroom.capture` puts segments together and keeps the state of both
 sides.
 
-Who controls the input: whoever wrote the traffic, every octet.
+Who controls the input: the author of the traffic, every octet.
 """
 
 import re

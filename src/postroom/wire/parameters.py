@@ -3,7 +3,7 @@
 One table for each verb says which parameters there are, which extension brings each, and how its
 value is read. A parameter whose extension is not offered to this peer does not exist for it: 555
 (RFC 5321 s4.1.1.11). A command keeps the values as they came, so that what is relayed is what was
-sent; whoever needs the meaning asks the table's entry::
+sent; to get the meaning, ask the table's entry::
 
     NOTIFY.of(rcpt.parameters)     # frozenset({"SUCCESS", "DELAY"}), or None if it was not given
 """

@@ -320,7 +320,7 @@ def _check_label(octets: bytes, tolerate: Tolerances) -> None:
 def parse_path(
     octets: bytes, tolerate: Tolerances = ALL, *, postmaster: bool = False
 ) -> Mailbox | None:
-    """Parse a path with its angle brackets; a source route is taken off.
+    """Parse a path with its angle brackets; a source route is removed.
 
     Args:
         octets: the path.

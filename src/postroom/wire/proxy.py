@@ -18,7 +18,8 @@ The reader accepts octets as they come and decides as soon as it can: an octet t
 header is refused at once. Numbers are plain decimals, and addresses are of the named family, in
 full. Anything else is refused, not guessed.
 
-Who controls the input: a proxy that the administrator listed, or whoever can pretend to be there.
+Who controls the input: a proxy that the administrator listed, or a host that can pretend to be that
+proxy.
 
 Known limit: the checksum (PP2_TYPE_CRC32C) is not looked at; TCP has one.
 """

@@ -13,7 +13,7 @@ other side too passes the true state with the next call.
 Lines end at LF here, with or without a CR before it, for what a sloppy server took for a command is
 worth reading; that the CR was missing is a flaw. Content ends at CRLF "." CRLF alone.
 
-Who controls the input: whoever wrote the traffic, every octet and every border between segments.
+Who controls the input: the author of the traffic, every octet and every border between segments.
 """
 
 import re

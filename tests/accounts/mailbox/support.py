@@ -5,12 +5,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.filesystem import forbid_leaks
+
 
 class MaildirCase(SynchronousTestCase):
     """An account's Maildir that is not there yet."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp()).absolute()
+        forbid_leaks(self, self.path)
 
     def put(self, name: str, content: bytes = b"Subject: x\r\n\r\n", received_at: int = 0) -> Path:
         """Put a message there: ``new/…``, ``.Lists/cur/…``; makes the directories."""

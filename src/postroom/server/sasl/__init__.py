@@ -1,1 +1,1 @@
-"""SASL mechanisms: a few steps each, which end in credentials for the portal."""
+"""SASL mechanisms: each is a few steps that end in credentials for the portal."""

@@ -1,4 +1,4 @@
-"""All mechanisms that there are: ours, and those of Twisted plugins."""
+"""All available SASL mechanisms: ours, and those of Twisted plugins."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
@@ -30,10 +30,10 @@ OURS: Final[dict[str, Mechanism]] = {
 
 
 def mechanisms_named(names: Sequence[str]) -> tuple[ISASLMechanism, ...]:
-    """Give mechanisms in order; plugins are looked for only if a name is none of ours.
+    """Return the mechanisms of these names; load plugins only if a name is not one of ours.
 
     Raises:
-        UserError: there is no mechanism of a name.
+        UserError: a mechanism does not exist.
     """
     found: dict[str, ISASLMechanism] = {**OURS}
     if any(name not in found for name in names):

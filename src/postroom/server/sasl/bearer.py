@@ -1,8 +1,8 @@
-"""OAUTHBEARER and XOAUTH2: the client shows a token that somebody else gave it.
+"""OAUTHBEARER and XOAUTH2: the client sends a token that an authorization server issued.
 
-Both carry a user name and a token; only their separators differ. A token that is refused is
-answered with a JSON document first, to which the client says one line more, and then with 535: the
-checker raises `TokenRefused`, and the server sees to the rest.
+Both carry a user name and a token; only their separators differ. If a token is refused, the
+checker raises `TokenRefused`. The client then gets a JSON document with the reason as a challenge,
+and 535 after its answer to that; see `postroom.server.authentication`.
 """
 
 import re
@@ -26,22 +26,22 @@ _AUTH = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 @implementer(IChallengeResponse, IBearerToken)
 class BearerSteps:
-    """One response.
+    """The steps of one exchange: a single response.
 
     RFC 7628 s3.1
     """
 
     def __init__(self, pattern: "re.Pattern[bytes]") -> None:
-        """Take the form of the response."""
+        """Store the pattern of the response."""
         self.username = self.token = b""
         self._pattern = pattern
 
     def getChallenge(self) -> bytes:
-        """Give the empty challenge."""
+        """Return the empty challenge."""
         return b""
 
     def setResponse(self, response: bytes) -> None:
-        """Take user name and token; host and port, which may be there, tell us nothing."""
+        """Parse user name and token; a host and a port in it are not used."""
         parts = self._pattern.fullmatch(response)
         if parts is None:
             raise malformed()
@@ -54,7 +54,7 @@ class BearerSteps:
         self.username = (parts["name"] or b"").replace(b"=2C", b",").replace(b"=3D", b"=")
 
     def moreChallenges(self) -> bool:
-        """Say that one response is all."""
+        """Return False: there is one response."""
         return False
 
 

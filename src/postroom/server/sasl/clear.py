@@ -1,4 +1,4 @@
-"""PLAIN and LOGIN: the client sends its password as it is."""
+"""PLAIN and LOGIN: the client sends its password in clear text."""
 
 from twisted.cred.credentials import IUsernamePassword
 from twisted.mail.interfaces import IChallengeResponse
@@ -16,43 +16,43 @@ class PlainSteps:
     """
 
     def __init__(self, session: SASLSession) -> None:
-        """Begin before the one response."""
+        """Create the steps of one exchange."""
         self.username = self.password = self.authorize_as = b""
 
     def getChallenge(self) -> bytes:
-        """Give the empty challenge."""
+        """Return the empty challenge."""
         return b""
 
     def setResponse(self, response: bytes) -> None:
-        """Take the one response; whom the client asks to act as is compared after the login."""
+        """Parse the response; the name to act as is compared after the login."""
         parts = response.split(b"\0")
         if len(parts) != 3 or not parts[1] or not parts[2]:
             raise malformed()
         self.authorize_as, self.username, self.password = parts
 
     def moreChallenges(self) -> bool:
-        """Say that one response is all."""
+        """Return False: there is one response."""
         return False
 
     def checkPassword(self, password: bytes) -> bool:
-        """See `IUsernamePassword`: for checkers that have the password itself."""
+        """Return whether the password is right; for checkers that know it in clear text."""
         return self.password == password
 
 
 @implementer(IChallengeResponse, IUsernamePassword)
 class LoginSteps:
-    """LOGIN: a user name, then a password; never standardised, still asked for."""
+    """LOGIN: a user name, then a password. It was never standardised, but old clients need it."""
 
     def __init__(self, session: SASLSession) -> None:
-        """Begin before the user name."""
+        """Create the steps of one exchange."""
         self.username = self.password = b""
 
     def getChallenge(self) -> bytes:
-        """Give the prompt that clients expect to the letter."""
+        """Return the prompt; clients expect it letter by letter."""
         return b"Password:" if self.username else b"Username:"
 
     def setResponse(self, response: bytes) -> None:
-        """Take the user name, then the password."""
+        """Store the user name, then the password."""
         if not response or b"\0" in response:
             raise malformed()
         if self.username:
@@ -61,11 +61,11 @@ class LoginSteps:
             self.username = response
 
     def moreChallenges(self) -> bool:
-        """Say whether the password is still to come."""
+        """Return whether the password has not come yet."""
         return not self.password
 
     def checkPassword(self, password: bytes) -> bool:
-        """See `IUsernamePassword`: for checkers that have the password itself."""
+        """Return whether the password is right; for checkers that know it in clear text."""
         return self.password == password
 
 

@@ -1,7 +1,7 @@
-"""CRAM-MD5: a digest of the password and of a challenge; for old clients that know nothing better.
+"""CRAM-MD5: the client sends a digest of the password and of a challenge; for old clients.
 
-The server has to know the password itself, which is why it is offered only where a source of logins
-does. It hides the password from those who listen and from nobody else.
+The server has to know the password in clear text, so the mechanism is offered only if a source of
+logins has it. It hides the password from eavesdroppers, and protects against nothing else.
 """
 
 import hmac
@@ -18,34 +18,34 @@ from postroom.server.sasl.mechanism import Mechanism, malformed
 
 @implementer(IChallengeResponse, IUsernameHashedPassword)
 class CramMD5Steps:
-    """One challenge, one response.
+    """The steps of one exchange: one challenge, one response.
 
     RFC 2195 s2
     """
 
     def __init__(self, session: SASLSession) -> None:
-        """Make the challenge: a Message-ID that never comes again."""
+        """Create the challenge: a message id that is never used again."""
         unique = f"{secrets.token_hex(8)}.{int(time.time())}"
         self._challenge = f"<{unique}@{session.hostname}>".encode("ascii")
         self._digest = b""
         self.username = b""
 
     def getChallenge(self) -> bytes:
-        """Give the challenge."""
+        """Return the challenge."""
         return self._challenge
 
     def setResponse(self, response: bytes) -> None:
-        """Take user name and digest; the name may hold spaces, the digest is in lower case."""
+        """Parse user name and digest; the name may hold spaces."""
         self.username, _, self._digest = response.rpartition(b" ")
         if not self.username or len(self._digest) != 32 or b"\0" in response:
             raise malformed()
 
     def moreChallenges(self) -> bool:
-        """Say that one response is all."""
+        """Return False: there is one response."""
         return False
 
     def checkPassword(self, password: bytes) -> bool:
-        """See `IUsernameHashedPassword`."""
+        """Return whether the digest is that of this password."""
         made = hmac.new(password, self._challenge, "md5").hexdigest()
         return hmac.compare_digest(made.encode("ascii"), self._digest.lower())
 

@@ -1,7 +1,7 @@
-"""EXTERNAL: the client's certificate has said already who it is.
+"""EXTERNAL: the client logs in by its TLS certificate.
 
-Whom a certificate names, and whether it is believed, TLS has found out (`TLSFacts`). Whether that
-name has an account here, the checker says.
+Which name the certificate proves is known from the TLS handshake (`TLSFacts`). Whether that name
+has an account here is decided by the checker.
 """
 
 from twisted.mail.interfaces import IChallengeResponse
@@ -14,24 +14,24 @@ from postroom.server.sasl.mechanism import Mechanism, malformed, rejected
 
 @implementer(IChallengeResponse, IProvenUser)
 class ExternalSteps:
-    """One response: the identity to act as, or nothing.
+    """The steps of one exchange: one response, the name to act as or nothing.
 
     RFC 4422 sA
     """
 
     def __init__(self, session: SASLSession) -> None:
-        """Take the name that the certificate proved."""
+        """Store the name that the certificate proves."""
         tls = session.facts.tls
         proven = tls is not None and tls.client_verified and tls.client_name
         self.username = proven.encode("utf-8") if proven else b""
         self.authorize_as = b""
 
     def getChallenge(self) -> bytes:
-        """Give the empty challenge."""
+        """Return the empty challenge."""
         return b""
 
     def setResponse(self, response: bytes) -> None:
-        """Take whom the client asks to act as: nobody else, or a name that is compared later."""
+        """Store the name to act as, if there is one; it is compared after the login."""
         if b"\0" in response:
             raise malformed()
         if not self.username:
@@ -39,7 +39,7 @@ class ExternalSteps:
         self.authorize_as = response
 
     def moreChallenges(self) -> bool:
-        """Say that one response is all."""
+        """Return False: there is one response."""
         return False
 
 

@@ -1,8 +1,8 @@
-"""What all mechanisms share: how one is declared, and how it refuses.
+"""What all mechanisms share: how a mechanism is declared, and how it refuses a response.
 
-A mechanism is two things: a declaration (`Mechanism`), which says when it is offered, and the steps
-of one exchange, a class that provides `IChallengeResponse` and becomes the credentials. Steps hold
-no portal and no connection.
+A mechanism is two things: a declaration (`Mechanism`), which decides when it is offered, and a
+class for the steps of one exchange, which provides `IChallengeResponse` and is the credentials in
+the end. Steps have access to no portal and no connection.
 
 Who controls the input: the peer, after strict base64 decoding and below the line limit.
 """
@@ -43,10 +43,10 @@ class Mechanism:
 
 
 def malformed() -> Refusal:
-    """Make the refusal of a response that makes no sense; it says nothing of a password."""
+    """Return the refusal of a malformed response; it reveals nothing about a password."""
     return Refusal(MALFORMED)
 
 
 def rejected() -> UnauthorizedLogin:
-    """Make the refusal of a login that is wrong."""
+    """Return the refusal of a login that is wrong."""
     return UnauthorizedLogin("rejected by the mechanism")

@@ -6,12 +6,12 @@
     S: v=<our proof>                             only if the client's was right
     C:                                           nothing; then 235
 
-scramp computes the proofs. What it does not know is ours: the header before the first message, with
-the channel binding tls-exporter that TLS 1.3 calls for. So scramp is given the message without that
-header, and told afterwards what the client must have hashed instead of it.
+scramp computes the proofs. It does not know the channel binding tls-exporter of TLS 1.3, which
+stands in the header before the first message. So the header is parsed here: scramp gets the message
+without it, and afterwards the octets that the client must have hashed.
 
-A name that nobody has gets keys that look like any other's, and goes all the way to a proof that
-cannot be right: `ILoginSecrets.scram_keys`.
+An unknown user name gets keys like those of any other. Its exchange goes on to the proof, which
+cannot be right: see `ILoginSecrets.scram_keys`.
 
 Who controls the input: the peer; the keys are ours.
 """
@@ -30,7 +30,7 @@ from postroom.server.sasl.mechanism import Mechanism, malformed, rejected
 NAME: Final = "SCRAM-SHA-256"
 PLUS: Final = "SCRAM-SHA-256-PLUS"
 BINDINGS: Final = ("tls-exporter", "tls-server-end-point")
-"""The channel bindings that we know. tls-unique is none of them: TLS 1.3 has none."""
+"""The channel bindings that are accepted. tls-unique is not: TLS 1.3 does not have it."""
 
 # gs2-header     = gs2-cbind-flag "," [ authzid ] ","
 # gs2-cbind-flag = ("p=" cb-name) / "n" / "y"
@@ -44,25 +44,25 @@ _MEANS: Final = {b"2C": b",", b"3D": b"="}
 
 
 class _Header:
-    """What the client must repeat in its proof: its header, and the data of the channel."""
+    """What the client repeats in its proof: its header, and the data of the channel."""
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
 
     def make_cbind_input(self, _: object) -> bytes:
-        """See scramp."""
+        """Return the octets; scramp calls this."""
         return self._octets
 
 
 @implementer(IChallengeResponse, IProvenUser)
 class ScramSteps:
-    """One exchange.
+    """The steps of one exchange.
 
     RFC 5802 s5, s6; RFC 7677 s3; RFC 9266 s4
     """
 
     def __init__(self, session: SASLSession, plus: bool) -> None:
-        """Begin before the client's first message."""
+        """Create the steps; ``plus`` asks for channel binding."""
         self.username = self.authorize_as = b""
         self._session = session
         self._plus = plus
@@ -72,12 +72,12 @@ class ScramSteps:
         self._proven = False
 
     def getChallenge(self) -> bytes:
-        """Give our next message; the first challenge is empty, for the client begins."""
+        """Return our next message; the first is empty, for the client begins."""
         assert self._challenge is not None
         return self._challenge
 
     def setResponse(self, response: bytes) -> "Deferred[None] | None":
-        """Take the client's next message; after the first, the keys are looked up."""
+        """Process the client's next message; after the first, look the keys up."""
         if self._server is None:
             return Deferred.fromCoroutine(self._begin(response))
         if not self._proven:
@@ -89,7 +89,7 @@ class ScramSteps:
         return None
 
     def moreChallenges(self) -> bool:
-        """Say whether we have still something to say."""
+        """Return whether a message of ours is still to come."""
         return self._challenge is not None
 
     async def _begin(self, message: bytes) -> None:
@@ -115,10 +115,13 @@ class ScramSteps:
         self._server = server
 
     def _bound(self, first: "re.Match[bytes]") -> bytes:
-        """Give the data of the channel that the client is bound to; none if it is bound to none.
+        """Return the channel-binding data that the client uses; empty if it uses none.
 
-        A client that could have been bound and says that we do not offer it has been lied to by
-        somebody in between.
+        If a client reports that we do not offer channel binding although we do, somebody in between
+        has changed what we offered.
+
+        Raises:
+            UnauthorizedLogin: so it is, or the binding is wrong.
         """
         if first["binding"] is None:
             if self._plus or (first["flag"] == b"y" and PLUS in self._session.offered):
@@ -138,7 +141,7 @@ class ScramSteps:
             self._server.set_client_final(message.decode("utf-8"))
         except (ScramException, UnicodeError):
             raise rejected() from None
-        if keys is None or keys.address is None:  # nobody's proof is right
+        if keys is None or keys.address is None:  # an unknown name: no proof is right
             raise rejected()
         self._proven = True
         self._challenge = self._server.get_server_final().encode("ascii")

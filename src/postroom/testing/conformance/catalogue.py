@@ -46,11 +46,11 @@ class ServerUnderTest:
     """The facts about a server that dialogues use.
 
     Attributes:
-        domain: a domain that the server takes mail for.
+        domain: a domain for which the server accepts mail.
         recipient: a mailbox in it.
         other: another one.
         unknown: an address in it that does not exist.
-        foreign: an address that the server does not take mail for.
+        foreign: an address for which the server does not accept mail.
         sender: the sender of the mail.
         user: an account that can log in and submit mail from this address.
         password: the user's password.

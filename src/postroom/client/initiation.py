@@ -1,12 +1,12 @@
-"""From the TCP connection to a session that is ready for mail: greeting, EHLO, STARTTLS, AUTH.
+"""The initiation of a session, until it is ready for mail: greeting, EHLO, STARTTLS, AUTH.
 
-Done once for each connection, so it is a coroutine that reads like the dialogue. Whatever goes
-wrong is a `HostFailed`; `TLSFailed` if the same host may be tried again in clear text, which the
-sender decides.
+It happens once for each connection, so it is a coroutine that reads like the dialogue. Whatever
+goes wrong is a `HostFailed`. It is a `TLSFailed` if the same host may be tried again in clear text,
+which the sender decides.
 
-Credentials are sent inside TLS only, whatever the policy is, but for a peer on a loopback address:
-a password sent in clear text over a network is no longer a secret (RFC 4954 s9). That the server is
-the right one is checked under `TLSMode.REQUIRED` and `IMPLICIT` alone.
+Credentials are sent inside TLS only, whatever the policy is, except to a loopback address: a
+password that was sent in clear text over a network is no longer a secret (RFC 4954 s9). The name of
+the server is checked only under `TLSMode.REQUIRED` and `IMPLICIT`.
 """
 
 import base64
@@ -21,13 +21,16 @@ from postroom.wire.client_session import ClientSession, Phase
 from postroom.wire.replies import Reply
 
 
-class Dialogue(Protocol):
-    """What the introduction needs of a connection."""
+class HostDialogue(Protocol):
+    """What the initiation needs of a connection."""
 
     target: Target
     policy: Policy
     session: ClientSession
-    secure: bool
+
+    @property
+    def secure(self) -> bool:
+        """True inside TLS."""
 
     async def answer(self) -> Reply:
         """Wait for the reply to what was sent last; raise `HostFailed` if none comes."""
@@ -36,18 +39,18 @@ class Dialogue(Protocol):
         """Send a command and wait for its reply; raise `HostFailed` if none comes."""
 
     async def start_tls(self) -> None:
-        """Negotiate TLS; raise `HostFailed` if that fails."""
+        """Negotiate TLS, and replace the session after STARTTLS; raise `HostFailed` if it fails."""
 
 
-async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
-    """Bring a new connection to the point where it takes mail.
+async def initiate(dialogue: HostDialogue, hostname: bytes) -> None:
+    """Initiate a session on a new connection, until it is ready for mail.
 
     Args:
         dialogue: the connection.
         hostname: our name for EHLO.
 
     Raises:
-        HostFailed: this host cannot be used now.
+        HostFailed: the host cannot be used now.
 
     RFC 5321 s3.1, s3.2; RFC 3207 s4; RFC 8314 s3.3
     """
@@ -59,14 +62,14 @@ async def introduce(dialogue: Dialogue, hostname: bytes) -> None:
     await _hello(dialogue, hostname)
     if dialogue.policy.tls in (TLSMode.OPPORTUNISTIC, TLSMode.REQUIRED):
         await _upgrade(dialogue, hostname)
-    if dialogue.policy.passes_on and "REQUIRETLS" not in dialogue.session.capabilities:
+    if dialogue.policy.requiretls and "REQUIRETLS" not in dialogue.session.capabilities:
         raise HostFailed(failures.no_requiretls(str(dialogue.target)), answered=True)
     if dialogue.policy.user is not None:
         await _log_in(dialogue, dialogue.policy.user, dialogue.policy.password or "")
 
 
-async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
-    """EHLO; HELO for a host that does not know it, unless we need what only EHLO offers.
+async def _hello(dialogue: HostDialogue, hostname: bytes) -> None:
+    """Send EHLO; to a host that does not know it HELO, unless an extension is needed.
 
     RFC 5321 s3.2; RFC 2033 s4.1
     """
@@ -83,13 +86,11 @@ async def _hello(dialogue: Dialogue, hostname: bytes) -> None:
     raise HostFailed(reply, answered=True)
 
 
-def _no_tls(dialogue: Dialogue, why: str) -> Reply:
-    """Say that TLS failed; for good, if the message may not go there otherwise."""
-    make = failures.no_tls if dialogue.policy.passes_on else failures.tls_failed
-    return make(str(dialogue.target), why)
+def _no_tls(dialogue: HostDialogue, why: str) -> Reply:
+    return failures.tls_failed(str(dialogue.target), why, dialogue.policy.requiretls)
 
 
-async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
+async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
     if "STARTTLS" not in dialogue.session.capabilities:
         if dialogue.policy.tls is TLSMode.REQUIRED:
             raise HostFailed(_no_tls(dialogue, "STARTTLS is not offered"))
@@ -97,16 +98,15 @@ async def _upgrade(dialogue: Dialogue, hostname: bytes) -> None:
     reply = await dialogue.ask(Phase.STARTTLS, encode.STARTTLS)
     if reply.code >= 400:
         raise TLSFailed(_no_tls(dialogue, f"STARTTLS was refused: {reply}"))
-    dialogue.session = dialogue.session.secured()
     await dialogue.start_tls()
     await _hello(dialogue, hostname)
 
 
-async def _log_in(dialogue: Dialogue, user: str, password: str) -> None:
-    """AUTH PLAIN, or LOGIN where that is all there is. RFC 4954 s4; RFC 4616 s2."""
+async def _log_in(dialogue: HostDialogue, user: str, password: str) -> None:
+    """Log in by AUTH PLAIN; by LOGIN if only that is offered. RFC 4954 s4; RFC 4616 s2."""
     remote = str(dialogue.target)
     if not dialogue.secure and not dialogue.target.loopback:
-        raise HostFailed(failures.login_failed(remote, "no TLS, and no password in clear text"))
+        raise HostFailed(failures.login_failed(remote, "no password is sent without TLS"))
     offered = dialogue.session.capabilities.mechanisms
     name, secret = user.encode(), password.encode()
     if "PLAIN" in offered:
@@ -121,8 +121,8 @@ async def _log_in(dialogue: Dialogue, user: str, password: str) -> None:
         raise HostFailed(failures.login_failed(remote, str(reply)), answered=True)
 
 
-async def _exchange(dialogue: Dialogue, line: bytes, *responses: bytes) -> Reply:
-    """Answer each challenge with the next response."""
+async def _exchange(dialogue: HostDialogue, line: bytes, *responses: bytes) -> Reply:
+    """Send AUTH, and answer each challenge with the next response."""
     reply = await dialogue.ask(Phase.AUTH, line)
     for response in responses:
         if reply.code != 334:

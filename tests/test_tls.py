@@ -13,7 +13,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet.ssl import PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.server.tls import EXPORTER, SERVER_END_POINT, channel_binding, facts_of
+from postroom.tls import EXPORTER, SERVER_END_POINT, channel_binding, tls_facts
 
 AUTHORITY = trustme.CA()
 SERVER = AUTHORITY.issue_cert("mx.example.org")
@@ -51,7 +51,7 @@ def shake_hands(
     client: tuple[crypto.X509, crypto.PKey] | None = None,
     version: int = SSL.TLS1_3_VERSION,
 ) -> tuple[SSL.Connection, SSL.Connection]:
-    """Shake hands in memory; give the server's and the client's end."""
+    """Shake hands in memory; return the server's and the client's end."""
     ours = PrivateCertificate.loadPEM(SERVER.private_key_and_cert_chain_pem.bytes())
     server_context = ours.options().getContext()
     server_context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
@@ -73,14 +73,14 @@ def shake_hands(
 
 
 class FactsTests(SynchronousTestCase):
-    """Tests for `facts_of`."""
+    """Tests for `tls_facts`."""
 
     def test_version_and_cipher(self) -> None:
         for version, name, family in (
             (SSL.TLS1_3_VERSION, "TLSv1.3", "TLS_"),
             (SSL.TLS1_2_VERSION, "TLSv1.2", "ECDHE-"),
         ):
-            facts = facts_of(shake_hands(version=version)[0])
+            facts = tls_facts(shake_hands(version=version)[0])
             self.assertEqual(facts.version, name)
             self.assertTrue(facts.cipher.startswith(family), facts)
             self.assertIn(facts.bits, (128, 256))
@@ -95,13 +95,13 @@ class FactsTests(SynchronousTestCase):
             (None, (), None),
         ):
             server, _ = shake_hands(client=client_certificate(common, *names))
-            facts = facts_of(server)
+            facts = tls_facts(server)
             self.assertEqual((facts.client_verified, facts.client_name), (True, expected))
 
     def test_a_certificate_that_nobody_vouches_for_names_nobody(self) -> None:
         server, _ = shake_hands(SSL.Connection, client_certificate("Ann"))
         assert server.get_peer_certificate() is not None
-        facts = facts_of(server)
+        facts = tls_facts(server)
         self.assertEqual((facts.client_verified, facts.client_name), (False, None))
 
 

@@ -9,15 +9,15 @@ from postroom.envelope import TLSFacts
 from postroom.wire.replies import Reply
 
 
-class Attempt:
-    """A message and what became of each recipient so far.
+class OutgoingMessage:
+    """A message, with the reply for each recipient so far.
 
     Attributes:
         outgoing: the message.
-        replies: one for each recipient; None for those nobody has decided on.
-        unaware: the places of those that a host without DSN has taken, as `Sent.unaware`.
-        tried: the addresses that failed this message, which are not tried again.
-        last: why it last had to look for another connection.
+        replies: one for each recipient; None for a recipient that no host has decided on.
+        unaware: the indices of recipients that a host without DSN has accepted; see `Sent`.
+        tried: the IP addresses at which the message has failed; they are not tried again.
+        last: the reply with which the last connection failed.
         remote: the host that answered last.
         tls: TLS facts of that connection.
         done: fires once, with `Sent`.
@@ -26,7 +26,7 @@ class Attempt:
     __slots__ = ("done", "last", "outgoing", "remote", "replies", "tls", "tried", "unaware")
 
     def __init__(self, outgoing: Outgoing) -> None:
-        """Begin with nobody decided on."""
+        """Create it with every recipient undecided."""
         self.outgoing = outgoing
         self.replies: list[Reply | None] = [None] * len(outgoing.message.recipients)
         self.unaware: frozenset[int] = frozenset()
@@ -42,14 +42,14 @@ class Attempt:
         return None in self.replies
 
     def undecided(self, limit: int) -> Sequence[int]:
-        """Give the places of the first undecided recipients."""
+        """Return the indices of the first undecided recipients, at most so many."""
         return [place for place, reply in enumerate(self.replies) if reply is None][:limit]
 
     def settle(self, reply: Reply) -> None:
-        """Give this reply to every undecided recipient."""
+        """Assign a reply to every undecided recipient."""
         self.replies = [reply if had is None else had for had in self.replies]
 
     def report(self) -> None:
-        """Tell whoever sent the message; everyone must be decided on."""
+        """Fire `done` with the result; every recipient must be decided on."""
         replies = [reply for reply in self.replies if reply is not None]
         self.done.callback(Sent(replies, self.remote, self.tls, self.unaware))

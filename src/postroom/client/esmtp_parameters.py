@@ -1,7 +1,7 @@
-"""What a host is told of a message, and whether it may have it at all.
+"""The ESMTP parameters that are sent to a host, and whether it may have the message without them.
 
-Each parameter that a message came with is sent on only where its extension was offered. Where it
-was not, its RFC says what becomes of the message:
+Each parameter that a message came with is sent on only where its extension is offered. Where it is
+not, the RFC of the extension decides what happens to the message:
 
     extension       where it is offered               where it is not
     -------------   -------------------------------   ----------------------------------------------
@@ -20,18 +20,18 @@ was not, its RFC says what becomes of the message:
     MT-PRIORITY     the same                          nothing (RFC 6710 s4.3)
     NO-SOLICITING   SOLICIT, the same                 nothing (RFC 3865 s2.6)
     AUTH            AUTH, where we have logged in;    nothing
-                    ``<>`` unless we trust the
-                    sender (RFC 4954 s5)
+                    ``<>`` unless the sender is
+                    trusted (RFC 4954 s5)
     RRVS            RRVS, the same                    that recipient fails, 5.7.19, unless the
                                                       sender lets it continue (RFC 7293 s5.2)
     PRDR            PRDR, with several recipients     nothing
-    of a plugin     its parameters                    5.6.3, if the plugin says so; else nothing
+    of a plugin     its parameters                    5.6.3, if the plugin asks; else nothing
     FUTURERELEASE   nothing: the queue has held the message (RFC 4865 s4)
 
-A host that breaks what it offers is not our concern; a value that we could not read is left out.
+A host is taken at its word about what it offers. A value that cannot be parsed is not sent.
 
-Who controls the input: whoever sent the message, parameters that passed their parser when it came;
-the remote host, what it offers.
+Who controls the input: the sender of the message, its parameters, which were parsed when it came;
+the remote host, the extensions.
 """
 
 from collections.abc import Mapping
@@ -59,20 +59,20 @@ PASSED_ON: Final[Mapping[str, str]] = {
     "MT-PRIORITY": "MT-PRIORITY",
     "SOLICIT": "NO-SOLICITING",
 }
-"""Parameters of MAIL that go on as they came, and the extension of each."""
+"""Parameters of MAIL that are sent on as they came, and the extension of each."""
 
 
 @dataclass(slots=True)
-class Hop:
-    """What counts of a connection; one serves all its messages.
+class NextHop:
+    """The host at the other end of a connection, and what it offers.
 
     Attributes:
-        remote: the host, for replies.
-        capabilities: what it offers.
+        remote: its name, for replies.
+        capabilities: the extensions that it offers.
         secure: True inside TLS.
-        logged_in: True if we have.
+        logged_in: True if we have logged in.
         lmtp: True if it speaks LMTP.
-        size_limit: the largest message that it takes; 0 for any.
+        size_limit: the largest message that it accepts, in octets; 0 for no limit.
     """
 
     remote: str
@@ -83,13 +83,13 @@ class Hop:
     size_limit: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the limit once."""
+        """Store the limit, which every message needs."""
         self.size_limit = self.capabilities.size_octets
 
 
 @dataclass(slots=True)
-class Terms:
-    """What the host is told.
+class ESMTPParameters:
+    """What is sent to a host about one message.
 
     Attributes:
         mail: the parameters of MAIL.
@@ -104,15 +104,15 @@ class Terms:
     chunked: bool
 
 
-def terms_for(
-    outgoing: Outgoing, first: bytes, hop: Hop, settings: ClientSettings, now: float
-) -> Terms:
-    """Say what a host is told of a message.
+def parameters_for(
+    outgoing: Outgoing, first: bytes, hop: NextHop, settings: ClientSettings, now: float
+) -> ESMTPParameters:
+    """Return what is sent to a host about a message.
 
     Args:
         outgoing: the message.
         first: its content, or the first piece of it.
-        hop: the connection.
+        hop: the host.
         settings: of the client.
         now: POSIX time.
 
@@ -126,6 +126,7 @@ def terms_for(
     limit = hop.size_limit
     if 0 < limit < size:
         raise Refusal(failures.too_big(hop.remote, limit))
+    # Only the first piece has been read: what comes after it may hold 8-bit octets.
     whole = len(first) >= size
     eight_bit = not first.isascii()
     asked = message.parameters
@@ -148,15 +149,15 @@ def terms_for(
     if asked:
         _add_parameters(mail, message, hop, settings, now)
     if settings.extensions:
-        _check_foreign(message, hop, settings)
+        _check_plugins(message, hop, settings)
     wanted = settings.chunking is Chunking.ALWAYS or (
         settings.chunking is Chunking.LARGE and not whole
     )
-    return Terms(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
+    return ESMTPParameters(mail, utf8, binary, binary or (wanted and "CHUNKING" in capabilities))
 
 
 def _size_told(size: int, limit: int, settings: ClientSettings) -> int:
-    """Return the size to declare: never less than what is sent, as far as the host takes that.
+    """Return the size to declare: never less than what is sent, but not above the host's limit.
 
     Where lines may be folded, how many there are is known only in the end.
 
@@ -168,11 +169,11 @@ def _size_told(size: int, limit: int, settings: ClientSettings) -> int:
     return min(most, limit) if limit else most
 
 
-def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
-    """Say whether SMTPUTF8 is sent: where it is needed, or where that cannot be excluded.
+def _needs_utf8(message: NewMessage, hop: NextHop, may_hold_8bit: bool) -> bool:
+    """Return whether SMTPUTF8 is sent: it is needed, or that cannot be excluded.
 
-    Below the header fields of MIME parts may hold UTF-8 too; who declared the message knows, and
-    nobody reads them to find out.
+    Header fields of MIME parts may hold UTF-8, too. They are not parsed; so a message that came
+    with SMTPUTF8 and has 8-bit content is sent with it.
     """
     sender = message.sender is None or message.sender.is_ascii
     declared = "SMTPUTF8" in message.parameters
@@ -189,12 +190,12 @@ def _needs_utf8(message: NewMessage, hop: Hop, may_hold_8bit: bool) -> bool:
 
 
 def _add_parameters(
-    mail: Parameters, message: NewMessage, hop: Hop, settings: ClientSettings, now: float
+    mail: Parameters, message: NewMessage, hop: NextHop, settings: ClientSettings, now: float
 ) -> None:
-    """Add what was asked for and is offered."""
+    """Add the parameters that the message came with and the host offers."""
     offered, parameters = hop.capabilities, message.parameters
     for keyword, value in parameters.items():
-        extension = PASSED_ON.get(keyword) or _foreign(keyword, settings)
+        extension = PASSED_ON.get(keyword) or _plugin_keyword(keyword, settings)
         if extension is not None and extension in offered:
             mail[keyword] = value
     if "REQUIRETLS" in parameters:
@@ -208,13 +209,13 @@ def _add_parameters(
         _add_deliver_by(mail, message, hop, now)
 
 
-def _foreign(keyword: str, settings: ClientSettings) -> str | None:
+def _plugin_keyword(keyword: str, settings: ClientSettings) -> str | None:
     extension = settings.extensions.get(keyword)
     return extension.keyword if extension is not None else None
 
 
-def _check_foreign(message: NewMessage, hop: Hop, settings: ClientSettings) -> None:
-    """Ask the plugins whose extensions the host lacks whether it may have the message.
+def _check_plugins(message: NewMessage, hop: NextHop, settings: ClientSettings) -> None:
+    """Check with the plugins whose extensions the host lacks that it may have the message.
 
     Raises:
         Refusal: it may not.
@@ -228,7 +229,7 @@ def _check_foreign(message: NewMessage, hop: Hop, settings: ClientSettings) -> N
             raise Refusal(failures.no_extension(hop.remote, extension.keyword))
 
 
-def _add_deliver_by(mail: Parameters, message: NewMessage, hop: Hop, now: float) -> None:
+def _add_deliver_by(mail: Parameters, message: NewMessage, hop: NextHop, now: float) -> None:
     by = BY.of(message.parameters)
     if by is None:
         return
@@ -243,7 +244,7 @@ def _add_deliver_by(mail: Parameters, message: NewMessage, hop: Hop, now: float)
 
 
 def seconds_left(by: DeliverBy, message: NewMessage, now: float) -> int:
-    """Say how much of the time for delivery is left; negative when it is late.
+    """Return how many seconds are left for the delivery; negative when it is late.
 
     RFC 2852 s4.1.4
     """
@@ -251,28 +252,28 @@ def seconds_left(by: DeliverBy, message: NewMessage, now: float) -> int:
     return max(min(left, 999_999_999), -999_999_999)
 
 
-def rcpt_parameters(rcpt: Rcpt, hop: Hop, settings: ClientSettings) -> Parameters:
-    """Say what a host is told of a recipient.
+def rcpt_parameters(rcpt: Rcpt, hop: NextHop, settings: ClientSettings) -> Parameters:
+    """Return the parameters of RCPT that are sent to a host.
 
     RFC 3461 s5.2.1; RFC 7293 s5
     """
-    told: Parameters = {}
+    parameters: Parameters = {}
     for keyword, value in rcpt.parameters.items():
-        extension = _RCPT_EXTENSIONS.get(keyword) or _foreign(keyword, settings)
+        extension = _RCPT_EXTENSIONS.get(keyword) or _plugin_keyword(keyword, settings)
         if extension is None or extension not in hop.capabilities:
             continue
         if keyword == ORCPT.keyword and value is not None and not value.isascii():
             original = ORCPT.of(rcpt.parameters)
             value = original.encoded if original is not None else value
-        told[keyword] = value
-    return told
+        parameters[keyword] = value
+    return parameters
 
 
 _RCPT_EXTENSIONS: Final[Mapping[str, str]] = {"NOTIFY": "DSN", "ORCPT": "DSN", "RRVS": "RRVS"}
 
 
-def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
-    """Say why a host must not have the message for one recipient; None if it may.
+def recipient_refusal(rcpt: Rcpt, hop: NextHop) -> Reply | None:
+    """Return the reply for a recipient that a host must not have the message for; else None.
 
     RFC 6531 s3.2; RFC 7293 s5.2
     """
@@ -288,12 +289,12 @@ def refusal_of(rcpt: Rcpt, hop: Hop) -> Reply | None:
 _NEVER: Final = frozenset({"NEVER"})
 
 
-def hides_sender(rcpt: Rcpt, hop: Hop) -> bool:
-    """Say whether a recipient gets the message from the null sender, so that nothing comes back.
+def hides_sender(rcpt: Rcpt, hop: NextHop) -> bool:
+    """Return whether a recipient gets the message from the null sender.
 
-    Only that keeps a host that knows no NOTIFY=NEVER from reporting. An LMTP server answers instead
-    of reporting, and where we log in a sender that is not ours may be refused: with NEVER, nobody
-    would hear of it.
+    It does so that a host without DSN, which ignores NOTIFY=NEVER, sends no report of a failure. An
+    LMTP server sends no reports. Where we log in, another sender than ours may be refused, and with
+    NEVER nobody would notice.
 
     RFC 3461 s5.2.2
     """
@@ -302,8 +303,8 @@ def hides_sender(rcpt: Rcpt, hop: Hop) -> bool:
     return not (hop.lmtp or hop.logged_in) and NOTIFY.of(rcpt.parameters) == _NEVER
 
 
-def verdicts_for(hop: Hop, recipients: int, settings: ClientSettings) -> Verdicts:
-    """Say how the host answers the end of the content for so many recipients."""
+def verdicts_for(hop: NextHop, recipients: int, settings: ClientSettings) -> Verdicts:
+    """Return how the host answers the end of the content for so many recipients."""
     if hop.lmtp:
         return Verdicts.EACH
     if recipients > 1 and settings.prdr and "PRDR" in hop.capabilities:

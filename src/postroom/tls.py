@@ -1,11 +1,13 @@
-"""What a session knows of its TLS: for trace headers and logs, and for logins that rest on it.
+"""What is known of a connection's TLS, and why a handshake failed: for both sides.
+
+The facts end in trace headers and logs; logins by certificate or with channel binding rest on them.
 
 A client's certificate counts only where whoever made the connection says that it was verified: in
 an attribute ``client_verified`` of the connection, which others than ours lack. Names in a
 certificate that nobody vouches for are never looked at.
 
-Who controls the input: the peer chose version and cipher among ours; an authority that the
-administrator trusts has signed the names.
+Who controls the input: the peer has chosen version and cipher among ours. The names were signed by
+an authority that the administrator trusts.
 """
 
 from typing import Any, Final
@@ -24,8 +26,8 @@ SERVER_END_POINT: Final = "tls-server-end-point"
 _NAME_CHARACTERS: Final = 254
 
 
-def facts_of(connection: SSL.Connection) -> TLSFacts:
-    """Describe a connection whose handshake is done, or is under way."""
+def tls_facts(connection: SSL.Connection) -> TLSFacts:
+    """Return the facts of a connection whose handshake is done, or is under way."""
     verified = bool(getattr(connection, "client_verified", False))
     return TLSFacts(
         connection.get_protocol_version_name(),
@@ -37,10 +39,11 @@ def facts_of(connection: SSL.Connection) -> TLSFacts:
 
 
 def channel_binding(connection: SSL.Connection, kind: str) -> bytes | None:
-    """Give the data that bind a login to this very connection.
+    """Return the data that bind a login to this very connection.
 
-    ``tls-exporter`` is for TLS 1.3, ``tls-server-end-point`` for any. There is no ``tls-unique``:
-    it is safe only with an extension (RFC 7627) of which OpenSSL's binding does not tell.
+    ``tls-exporter`` is for TLS 1.3, ``tls-server-end-point`` for any version. ``tls-unique`` is
+    unknown here: it is safe only with an extension (RFC 7627), and pyOpenSSL does not show whether
+    that is in use.
 
     Returns:
         None where the kind is not known, or not safe with this version of TLS.
@@ -54,8 +57,8 @@ def channel_binding(connection: SSL.Connection, kind: str) -> bytes | None:
     return None
 
 
-def failure_text(reason: Failure | None) -> str:
-    """Say in a few words why a handshake failed."""
+def handshake_error(reason: Failure | None) -> str:
+    """Return in a few words why a handshake failed."""
     error: object = reason.value if reason is not None else None
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return str(error.args[0][-1][-1])  # the innermost of (library, function, reason)
@@ -63,7 +66,10 @@ def failure_text(reason: Failure | None) -> str:
 
 
 def _certificate_hash(certificate: x509.Certificate | None) -> bytes | None:
-    """Hash as the certificate is signed, but not by MD5 or SHA-1: RFC 5929 s4.1."""
+    """Return the hash of a certificate by the algorithm of its signature; never MD5 or SHA-1.
+
+    RFC 5929 s4.1
+    """
     if certificate is None:
         return None
     algorithm = certificate.signature_hash_algorithm
@@ -73,7 +79,10 @@ def _certificate_hash(certificate: x509.Certificate | None) -> bytes | None:
 
 
 def _client_name(connection: SSL.Connection) -> str | None:
-    """Name the client: by mail address, else common name, else host name."""
+    """Return the name that a client's certificate proves: mail address, common name or host name.
+
+    The first that there is, in this order, counts.
+    """
     certificate = connection.get_peer_certificate(as_cryptography=True)
     if certificate is None:
         return None
@@ -88,8 +97,8 @@ def _client_name(connection: SSL.Connection) -> str | None:
     names += [item.value for item in common]
     if found is not None:
         names += found.get_values_for_type(x509.DNSName)
-    return next((name for name in names if _is_fit(name)), None)
+    return next((name for name in names if _is_usable_name(name)), None)
 
 
-def _is_fit(name: object) -> bool:
+def _is_usable_name(name: object) -> bool:
     return isinstance(name, str) and name.isprintable() and 0 < len(name) <= _NAME_CHARACTERS

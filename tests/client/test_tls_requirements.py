@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory
 
-from postroom.client.model import Destination, Sent, TLSMode, TLSWish
+from postroom.client.model import Destination, Sent, TLSMode, TLSRequirement
 from postroom.client.sender import Sender
 from postroom.client.settings import ClientSettings
 from tests.client.parts import TableResolver, outgoing
@@ -17,7 +17,7 @@ OFFER = ("PIPELINING", "REQUIRETLS")
 
 class WishCase(TLSCase):
     async def give(
-        self, *hosts: Behaviour, wish: TLSWish, tls: TLSMode = TLSMode.OPPORTUNISTIC
+        self, *hosts: Behaviour, requirement: TLSRequirement, tls: TLSMode = TLSMode.OPPORTUNISTIC
     ) -> Sent:
         """Send to a domain whose MX are these hosts, each on an address of its own."""
         port, ports, records, addresses = 0, [], [], {}
@@ -38,9 +38,9 @@ class WishCase(TLSCase):
             tls=tls,
         )
         sender = Sender(reactor, TableResolver({"d.example": records}, addresses), settings)
-        parameters = {"REQUIRETLS": None} if wish is TLSWish.REQUIRED else {}
+        parameters = {"REQUIRETLS": None} if requirement is TLSRequirement.REQUIRED else {}
         try:
-            destination = Destination("d.example", None, wish)
+            destination = Destination("d.example", None, requirement)
             return await sender.send(destination, outgoing(parameters=parameters))
         finally:
             await sender.stop(1)
@@ -58,13 +58,15 @@ class RequiredTests(WishCase):
 
     async def test_it_goes_to_a_host_that_proves_itself_and_promises_the_same(self) -> None:
         how = Behaviour(inside=OFFER)
-        sent = await self.give(how, wish=TLSWish.REQUIRED)
+        sent = await self.give(how, requirement=TLSRequirement.REQUIRED)
         self.assert_sent(sent, how, secure=True)
         self.assertIn("TLS MAIL FROM:<from@here.example> REQUIRETLS", how.commands)
 
     async def test_a_promise_made_in_clear_text_is_none(self) -> None:
         how = Behaviour(outside=("STARTTLS", "REQUIRETLS"))
-        self.assert_returned(await self.give(how, wish=TLSWish.REQUIRED), how, "5.7.30")
+        self.assert_returned(
+            await self.give(how, requirement=TLSRequirement.REQUIRED), how, "5.7.30"
+        )
 
     async def test_without_tls_or_proof_it_goes_nowhere(self) -> None:
         for how in (
@@ -73,17 +75,19 @@ class RequiredTests(WishCase):
             Behaviour("unknown root", inside=OFFER),
             Behaviour(starttls="502 5.5.1 what"),
         ):
-            self.assert_returned(await self.give(how, wish=TLSWish.REQUIRED), how, "5.7.10")
+            self.assert_returned(
+                await self.give(how, requirement=TLSRequirement.REQUIRED), how, "5.7.10"
+            )
 
     async def test_the_next_host_may_do(self) -> None:
         first, second = Behaviour("wrong name"), Behaviour(inside=OFFER)
-        sent = await self.give(first, second, wish=TLSWish.REQUIRED)
+        sent = await self.give(first, second, requirement=TLSRequirement.REQUIRED)
         self.assert_sent(sent, second, secure=True)
         self.assertEqual(first.contents, [])
 
     async def test_a_host_that_fails_for_now_is_tried_again(self) -> None:
         first, second = Behaviour(outside=()), Behaviour(ehlo_inside="451 4.3.0 later")
-        (reply,) = (await self.give(first, second, wish=TLSWish.REQUIRED)).replies
+        (reply,) = (await self.give(first, second, requirement=TLSRequirement.REQUIRED)).replies
         self.assertEqual(reply.code, 451)
 
 
@@ -96,9 +100,11 @@ class OptionalTests(WishCase):
             (Behaviour(outside=()), False),
             (Behaviour(starttls="454 4.7.0 later"), False),
         ):
-            sent = await self.give(how, wish=TLSWish.OPTIONAL, tls=TLSMode.REQUIRED)
+            sent = await self.give(how, requirement=TLSRequirement.OPTIONAL, tls=TLSMode.REQUIRED)
             self.assert_sent(sent, how, secure=secure)
 
     async def test_without_it_the_settings_stand(self) -> None:
         how = Behaviour("wrong name")
-        self.assert_held(await self.give(how, wish=TLSWish.NONE, tls=TLSMode.REQUIRED), how)
+        self.assert_held(
+            await self.give(how, requirement=TLSRequirement.NONE, tls=TLSMode.REQUIRED), how
+        )

@@ -1,10 +1,10 @@
-"""Which addresses an MX may point to.
+"""The networks that an MX must not point to.
 
-Whoever owns a domain chooses what its MX records say. Without a check they could have us connect to
-ports of our own network and speak SMTP to them, so every address that is not plainly out on the
-Internet is refused: also those that hold an IPv4 address which somebody on the way would unwrap
-(IPv4-mapped and -compatible, NAT64, 6to4, Teredo). The check is on the very address that is
-connected to; no name is looked up between check and connection.
+The owner of a domain chooses its MX records. Without a check the owner could make us connect to
+ports within our own network. So every address that is not public is refused, and also those that
+hold an IPv4 address which some router would unwrap (IPv4-mapped and -compatible, NAT64, 6to4,
+Teredo). The address that is checked is the one that is connected to; no name is looked up in
+between.
 
 Who controls the input: the DNS of the recipient's domain, or the sender with an address literal.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from postroom.networks import in_networks
 from postroom.settings.values import Network
 
 _FORBIDDEN: Final[tuple[Network, ...]] = tuple(
@@ -46,20 +47,18 @@ _FORBIDDEN: Final[tuple[Network, ...]] = tuple(
 
 
 def may_connect(address: str, allowed: Iterable[Network]) -> bool:
-    """Tell whether an address found by DNS may be connected to.
+    """Return whether an address found by DNS may be connected to.
 
     Args:
-        address: an IP address as text; with a zone (``%eth0``) or malformed, it may not.
-        allowed: networks that the settings make an exception for.
+        address: an IP address as text. It may not if it has a zone (``%eth0``) or is malformed.
+        allowed: exceptions by the settings.
 
     RFC 5735 s4; RFC 6890 s2.2
     """
     try:
-        ip = ip_address(address)
+        ip_address(address)
     except ValueError:
         return False
     if "%" in address:
         return False
-    return any(ip in network for network in allowed) or not any(
-        ip in network for network in _FORBIDDEN
-    )
+    return in_networks(address, tuple(allowed)) or not in_networks(address, _FORBIDDEN)

@@ -2,9 +2,16 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from postroom.client.esmtp_parameters import (
+    ESMTPParameters,
+    NextHop,
+    hides_sender,
+    parameters_for,
+    rcpt_parameters,
+    recipient_refusal,
+)
 from postroom.client.model import Outgoing
 from postroom.client.settings import Chunking, ClientSettings, ForeignExtension
-from postroom.client.terms import Hop, Terms, hides_sender, rcpt_parameters, refusal_of, terms_for
 from postroom.envelope import Trait
 from postroom.errors import Refusal
 from postroom.wire.commands import Rcpt
@@ -15,18 +22,18 @@ from tests.client.parts import CONTENT, MemorySource, outgoing
 UTF8 = "jörg@there.example"
 
 
-def hop(*offers: str, **more: bool) -> Hop:
+def hop(*offers: str, **more: bool) -> NextHop:
     extensions = {offer.split(" ")[0]: offer.partition(" ")[2] for offer in offers}
-    return Hop("host[192.0.2.1]:25", HostCapabilities(extensions), **more)
+    return NextHop("host[192.0.2.1]:25", HostCapabilities(extensions), **more)
 
 
 class TermsCase(SynchronousTestCase):
     now = 0.0
 
-    def terms(self, message: Outgoing, *offers: str, **more: bool) -> Terms:
+    def terms(self, message: Outgoing, *offers: str, **more: bool) -> ESMTPParameters:
         first = message.source.chunk(0)
         assert isinstance(first, bytes)
-        return terms_for(message, first, hop(*offers, **more), ClientSettings("us"), self.now)
+        return parameters_for(message, first, hop(*offers, **more), ClientSettings("us"), self.now)
 
     def refusal(self, message: Outgoing, *offers: str, **more: bool) -> tuple[int, str | None]:
         with self.assertRaises(Refusal) as caught:
@@ -73,8 +80,8 @@ class ParameterTests(TermsCase):
             (10_000, "SIZE 10010", 10_010),
         ):
             message = outgoing(content=b"x" * size)
-            terms = terms_for(message, b"x" * size, hop(offer), folding, 0.0)
-            self.assertEqual(terms.mail, {"SIZE": str(told)})
+            parameters = parameters_for(message, b"x" * size, hop(offer), folding, 0.0)
+            self.assertEqual(parameters.mail, {"SIZE": str(told)})
 
     def test_a_limit_that_no_line_could_keep_is_refused(self) -> None:
         for octets in (-1, 1, 77):
@@ -125,8 +132,8 @@ class ParameterTests(TermsCase):
         )
         message = outgoing(parameters={"X-COLOUR": "red"}, rcpt={"X-COLOUR": "blue"})
 
-        def terms(*offers: str) -> Terms:
-            return terms_for(message, CONTENT, hop(*offers), settings, 0.0)
+        def terms(*offers: str) -> ESMTPParameters:
+            return parameters_for(message, CONTENT, hop(*offers), settings, 0.0)
 
         self.assertEqual(terms().mail, {})
         self.assertEqual(terms("X-PAINT").mail, {"X-COLOUR": "red"})
@@ -144,8 +151,8 @@ class ContentTests(TermsCase):
         message = outgoing(parameters={"BODY": "BINARYMIME"}, content=b"\0\n\r")
         for offers in ((), ("8BITMIME",), ("CHUNKING",), ("BINARYMIME",)):
             self.assertEqual(self.refusal(message, *offers), (554, "5.6.3"))
-        terms = self.terms(message, "CHUNKING", "BINARYMIME")
-        self.assertEqual(terms, Terms({"BODY": "BINARYMIME"}, False, True, True))
+        parameters = self.terms(message, "CHUNKING", "BINARYMIME")
+        self.assertEqual(parameters, ESMTPParameters({"BODY": "BINARYMIME"}, False, True, True))
 
     def test_text_goes_by_bdat_as_the_settings_say(self) -> None:
         small, large = outgoing(), outgoing(source=MemorySource(CONTENT, CONTENT))
@@ -157,8 +164,8 @@ class ContentTests(TermsCase):
             settings = ClientSettings("us", chunking=chunking)
             for message, chunked in zip((small, large), expected, strict=True):
                 for offers, offered in ((("CHUNKING",), True), ((), False)):
-                    terms = terms_for(message, CONTENT, hop(*offers), settings, 0.0)
-                    self.assertIs(terms.chunked, chunked and offered)
+                    parameters = parameters_for(message, CONTENT, hop(*offers), settings, 0.0)
+                    self.assertIs(parameters.chunked, chunked and offered)
 
     def test_utf8_is_asked_for_where_it_is_needed_and_nothing_is_downgraded(self) -> None:
         declared = {"SMTPUTF8": None}
@@ -186,11 +193,11 @@ class ContentTests(TermsCase):
         plain, other = message.message.recipients
         self.assertTrue(self.terms(message, "SMTPUTF8").utf8)
         self.assertFalse(self.terms(message).utf8)
-        self.assertIsNone(refusal_of(plain, hop()))
-        refused = refusal_of(other, hop())
+        self.assertIsNone(recipient_refusal(plain, hop()))
+        refused = recipient_refusal(other, hop())
         assert refused is not None
         self.assertEqual((refused.code, refused.enhanced), (553, "5.6.7"))
-        self.assertIsNone(refusal_of(other, hop("SMTPUTF8")))
+        self.assertIsNone(recipient_refusal(other, hop("SMTPUTF8")))
 
 
 class PromiseTests(TermsCase):
@@ -228,8 +235,8 @@ class PromiseTests(TermsCase):
             ("2014-04-03T23:01:00Z;C", False),
         ):
             rcpt = Rcpt(parse_mailbox(b"a@b.example"), {"RRVS": value})
-            reply = refusal_of(rcpt, hop())
+            reply = recipient_refusal(rcpt, hop())
             self.assertIs(reply is not None, refused)
             if reply is not None:
                 self.assertEqual((reply.code, reply.enhanced), (550, "5.7.19"))
-            self.assertIsNone(refusal_of(rcpt, hop("RRVS")))
+            self.assertIsNone(recipient_refusal(rcpt, hop("RRVS")))
