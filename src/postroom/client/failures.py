@@ -7,7 +7,7 @@ shown in logs, in `queue list` and in bounces.
 from twisted.python.failure import Failure
 
 from postroom.errors import LOCAL_ERROR, Refusal, reply_for
-from postroom.wire.client_session import Phase
+from postroom.wire.client_session import ClientPhase
 from postroom.wire.replies import Reply, reply
 
 
@@ -47,17 +47,17 @@ def unreachable(remote: str, why: str) -> Reply:
     return reply(451, "4.4.1", f"Cannot connect to {remote}: {why}")
 
 
-def lost(remote: str, phase: Phase) -> Reply:
+def lost(remote: str, phase: ClientPhase) -> Reply:
     """Return the reply if the connection was lost. RFC 5321 s3.8: as 451."""
     return reply(451, "4.4.2", f"Lost connection with {remote} {phase.phrase}")
 
 
-def timed_out(remote: str, phase: Phase) -> Reply:
+def timed_out(remote: str, phase: ClientPhase) -> Reply:
     """Return the reply if the host did not answer in time. RFC 5321 s4.5.3.2."""
     return reply(451, "4.4.2", f"Conversation with {remote} timed out {phase.phrase}")
 
 
-def not_smtp(remote: str, phase: Phase, what: str) -> Reply:
+def not_smtp(remote: str, phase: ClientPhase, what: str) -> Reply:
     """Return the reply if the host broke the protocol. RFC 3463 s3.6."""
     return reply(451, "4.5.0", f"Protocol error of {remote} {phase.phrase}: {what}")
 
@@ -92,17 +92,17 @@ def too_big(remote: str, limit_octets: int) -> Reply:
 
 def no_requiretls(remote: str) -> Reply:
     """Return the reply if REQUIRETLS is needed and not offered. RFC 8689 s4.2.1."""
-    return reply(550, "5.7.30", f"The message requires TLS, and {remote} lacks REQUIRETLS")
+    return reply(550, "5.7.30", f"The message requires TLS, and {remote} does not offer REQUIRETLS")
 
 
 def no_utf8(remote: str, what: str) -> Reply:
     """Return the reply if SMTPUTF8 is needed and not offered. RFC 6531 s3.2, s3.5."""
-    return reply(553, "5.6.7", f"{what} cannot be sent to {remote}, which accepts only ASCII ones")
+    return reply(553, "5.6.7", f"{what} cannot be sent to {remote}, which does not offer SMTPUTF8")
 
 
 def no_extension(remote: str, keyword: str) -> Reply:
     """Return the reply if a plugin's extension is needed and not offered. RFC 3463 s3.7."""
-    return reply(554, "5.6.3", f"The message needs {keyword}, which {remote} lacks")
+    return reply(554, "5.6.3", f"The message needs {keyword}, which {remote} does not offer")
 
 
 def no_binary(remote: str) -> Reply:

@@ -21,7 +21,7 @@ from typing import Final
 
 from postroom.delivery.spool import FileContent, write_all
 from postroom.interfaces import IContent
-from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
+from postroom.maildirs.line_ends import LineEndRewriter, LineEnds, Sizes
 
 _NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 _COPY_OCTETS: Final = 1 << 30
@@ -102,7 +102,7 @@ class Filler:
         """Write the first copy of a body."""
         content, cuts = body.content, body.cuts
         as_it_is = self._line_ends is LineEnds.CRLF and not body.binary
-        rewriting = Rewriting(LineEnds.KEPT if body.binary else self._line_ends)
+        rewriting = LineEndRewriter(LineEnds.KEPT if body.binary else self._line_ends)
         pieces = content.in_memory()
         if pieces is not None:
             if cuts:

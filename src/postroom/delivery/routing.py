@@ -29,10 +29,9 @@ Known limit: an alias's targets that no longer exist are left out, with a warnin
 target is left.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -46,6 +45,7 @@ from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry
 from postroom.errors import Unavailable
 from postroom.interfaces import IDirectory
 from postroom.international import address_key, ascii_name, local_key
+from postroom.revision_cache import RevisionCache
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
 
@@ -56,8 +56,6 @@ MISCONFIGURED: Final = reply(451, "4.3.5", "This address is misconfigured here, 
 
 _POSTMASTER: Final = b"postmaster"
 _ROLES: Final = frozenset((_POSTMASTER, b"abuse"))
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 Resolved = Route | Reply
@@ -82,9 +80,9 @@ class Router:
         self._settings = settings
         self._srs = srs
         self._separator = settings.sub_address_separator.encode("ascii")
-        self._revision: int | None = None
-        self._routes: OrderedDict[Mailbox, Route] = OrderedDict()
-        self._domains: OrderedDict[str, Domain | None] = OrderedDict()
+        most = settings.cached_routes
+        self._routes: RevisionCache[Mailbox, Route] = RevisionCache(directory.revision, most)
+        self._domains: RevisionCache[str, Domain | None] = RevisionCache(directory.revision, most)
         self._running: dict[Mailbox, list[Deferred[Resolved]]] = {}
 
     def resolve(self, mailbox: Mailbox) -> "Resolved | Deferred[Resolved]":
@@ -100,10 +98,8 @@ class Router:
 
         RFC 5321 s3.4, s3.6, s4.5.1
         """
-        self._check_revision()
         route = self._routes.get(mailbox)
         if route is not None:
-            self._routes.move_to_end(mailbox)
             return route
         # Each caller has a Deferred of its own: giving up on one leaves the others alone.
         later: Deferred[Resolved] = Deferred()
@@ -112,16 +108,9 @@ class Router:
         if len(waiting) > 1:
             return later
         found: list[Resolved] = []
-        lookup = Deferred.fromCoroutine(self._look_up(mailbox, self._revision))
+        lookup = Deferred.fromCoroutine(self._look_up(mailbox, self._routes.revision()))
         lookup.addBoth(self._share, mailbox, found)
         return found[0] if found else later
-
-    def _check_revision(self) -> None:
-        revision = self._directory.revision()
-        if revision != self._revision:
-            self._revision = revision
-            self._routes.clear()
-            self._domains.clear()
 
     def _share(self, result: "Resolved | Failure", mailbox: Mailbox, found: list[Resolved]) -> None:
         """Fire the Deferreds that wait for a result; a failure is the directory's, or ours."""
@@ -142,9 +131,9 @@ class Router:
         Raises:
             Exception: the directory does not answer.
         """
-        self._check_revision()
-        domain = await self._find_domain(mailbox.domain_key, self._revision)
-        meant, domain = await self._meant(mailbox, domain, self._revision)
+        revision = self._routes.revision()
+        domain = await self._find_domain(mailbox.domain_key, revision)
+        meant, domain = await self._meant(mailbox, domain, revision)
         if domain is None:
             return None
         address = self._addresses(meant, domain)[0][0]
@@ -162,8 +151,7 @@ class Router:
         """
         if sender is None or self._srs is None or not sender.domain or sender.is_literal:
             return sender
-        self._check_revision()
-        if await self._find_domain(sender.domain_key, self._revision) is not None:
+        if await self._find_domain(sender.domain_key, self._routes.revision()) is not None:
             return sender
         try:
             domain = ascii_name(sender.domain_key).encode("ascii")
@@ -171,7 +159,7 @@ class Router:
             return sender
         return self._srs.forward(Mailbox(sender.local_part, domain))
 
-    async def _look_up(self, mailbox: Mailbox, revision: int | None) -> Resolved:
+    async def _look_up(self, mailbox: Mailbox, revision: int) -> Resolved:
         if self._srs is not None and self._srs.concerns(mailbox):
             return self._answer_of(self._srs, mailbox)
         domain_name = mailbox.domain_key or (self._settings.postmaster_domain or "")
@@ -179,9 +167,8 @@ class Router:
         if domain is None and mailbox.domain:
             return Route(queued=(mailbox,), foreign=True)
         resolved = await self._expand(mailbox, domain, revision)
-        # What was looked up while the directory changed may be stale already.
-        if isinstance(resolved, Route) and revision == self._revision:
-            _keep(self._routes, mailbox, resolved, self._settings.cached_routes)
+        if isinstance(resolved, Route):
+            self._routes.keep(mailbox, resolved, revision)
         return resolved
 
     def _answer_of(self, srs: Rewriting, mailbox: Mailbox) -> Resolved:
@@ -192,13 +179,12 @@ class Router:
             self._log.info("{mailbox}: {error}", mailbox=str(mailbox), error=str(error))
             return UNKNOWN_USER
 
-    async def _find_domain(self, name: str, revision: int | None) -> Domain | None:
+    async def _find_domain(self, name: str, revision: int) -> Domain | None:
         try:
             return self._domains[name]
         except KeyError:
             domain = await self._ask_for_domain(name) if name else None
-        if revision == self._revision:
-            _keep(self._domains, name, domain, self._settings.cached_routes)
+        self._domains.keep(name, domain, revision)
         return domain
 
     async def _ask_for_domain(self, name: str) -> Domain | None:
@@ -210,7 +196,7 @@ class Router:
         return found
 
     async def _meant(
-        self, mailbox: Mailbox, domain: Domain | None, revision: int | None
+        self, mailbox: Mailbox, domain: Domain | None, revision: int
     ) -> tuple[Mailbox, Domain | None]:
         """Replace an alias domain by the domain that it stands for.
 
@@ -227,9 +213,7 @@ class Router:
             )
         return Mailbox(mailbox.local_part, target.encode("ascii")), found
 
-    async def _expand(
-        self, mailbox: Mailbox, domain: Domain | None, revision: int | None
-    ) -> Resolved:
+    async def _expand(self, mailbox: Mailbox, domain: Domain | None, revision: int) -> Resolved:
         """Follow a local mailbox to the accounts and foreign addresses behind it."""
         try:
             mailbox, domain = await self._meant(mailbox, domain, revision)
@@ -259,7 +243,7 @@ class Router:
         return MISCONFIGURED
 
     async def _expand_level(
-        self, targets: Sequence[str], found: Expansion, revision: int | None
+        self, targets: Sequence[str], found: Expansion, revision: int
     ) -> Sequence[str]:
         """Follow every target by one step; return the targets of the aliases met."""
         further: list[str] = []
@@ -365,9 +349,3 @@ class Router:
 
 def _is_role(mailbox: Mailbox) -> bool:
     return mailbox.local_part.lower() in _ROLES
-
-
-def _keep(kept: "OrderedDict[_K, _V]", key: _K, value: _V, capacity: int) -> None:
-    kept[key] = value
-    if len(kept) > capacity:
-        kept.popitem(last=False)

@@ -8,7 +8,6 @@ breaking off does not evade the limits. Most accounts have no limits, and cost a
 Who controls the input: the peer, who has logged in; the administrator, the limits.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from postroom.envelope import UNLIMITED, Account, AccountLimits, Envelope
 from postroom.errors import Refusal, Unavailable
 from postroom.interfaces import IDeliveryTransaction, IDirectory, ISendingCounts
 from postroom.later import chain, result_of
+from postroom.revision_cache import RevisionCache
 from postroom.wire.replies import Reply, reply
 
 TOO_LARGE: Final = reply(552, "5.3.4", "The message exceeds your size limit")
@@ -36,8 +36,7 @@ class SendingLimits:
         """Create it from where limits are set and where messages are counted."""
         self._directory = directory
         self._counts = counts
-        self._revision: int | None = None
-        self._limits: OrderedDict[str, AccountLimits] = OrderedDict()
+        self._limits: RevisionCache[str, AccountLimits] = RevisionCache(directory.revision, _KEPT)
 
     def check_size(self, user: str, size_octets: int) -> "Reply | Deferred[Reply | None] | None":
         """Check the size that MAIL announces against the account's limit.
@@ -86,16 +85,13 @@ class SendingLimits:
         return SizedMessage(transaction, limits.message_octets)
 
     def _limits_of(self, user: str) -> "AccountLimits | Deferred[AccountLimits]":
-        revision = self._directory.revision()
-        if revision != self._revision:
-            self._revision = revision
-            self._limits.clear()
         known = self._limits.get(user)
         if known is not None:
             return known
-        return Deferred.fromCoroutine(self._look_up(user, revision))
+        return Deferred.fromCoroutine(self._look_up(user))
 
-    async def _look_up(self, user: str, revision: int) -> AccountLimits:
+    async def _look_up(self, user: str) -> AccountLimits:
+        revision = self._limits.revision()
         try:
             found = await maybeDeferred(self._directory.find_address, user)
         except Unavailable:
@@ -103,10 +99,7 @@ class SendingLimits:
         limits = found.limits if isinstance(found, Account) else UNLIMITED
         if limits == UNLIMITED:
             limits = UNLIMITED  # this one, so that it is known at sight
-        if revision == self._revision:
-            self._limits[user] = limits
-            if len(self._limits) > _KEPT:
-                self._limits.popitem(last=False)
+        self._limits.keep(user, limits, revision)
         return limits
 
 

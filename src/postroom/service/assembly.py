@@ -19,10 +19,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
 
-from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
-from postroom.accounts.own_source import SQLCredentialSource
-from postroom.accounts.sending_counts import SQLSendingCounts
-from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
 from postroom.client.model import Destination, Outgoing
@@ -41,8 +37,12 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
+from postroom.directory.sending_counts import SQLSendingCounts
+from postroom.directory.sql_directory import IDirectoryReactor, SQLDirectory
+from postroom.directory.srs_secrets import SRSSecrets
 from postroom.envelope import NewMessage
 from postroom.interfaces import IChunkSource, IContent, IExtension
+from postroom.logins.database_source import SQLCredentialSource
 from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
@@ -54,7 +54,7 @@ from postroom.server.listener import Environment
 from postroom.server.proxy import ProxyFactory
 from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
-from postroom.service.logins import LoginRoom, make_logins, make_portal
+from postroom.service.logins import LoginServices, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.sources import Sources, make_sources
@@ -97,7 +97,7 @@ class DaemonParts:
     connections: Connections
     sources: Sources
     srs_secrets: SRSSecrets
-    logins: LoginRoom
+    logins: LoginServices
     store: SqlQueueStore
     queue: Queue
     relay: Relay

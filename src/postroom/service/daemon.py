@@ -57,7 +57,7 @@ class MailService(Service):
         storage: Storage,
         stop_seconds: float,
     ) -> None:
-        """Take the parts.
+        """Store the parts of the daemon.
 
         Args:
             reactor: the clock of the deadline.
@@ -82,7 +82,7 @@ class MailService(Service):
             parent.setComponent(ILogObserver, self.log)
 
     def startService(self) -> None:
-        """Begin to work."""
+        """Start all parts."""
         super().startService()  # type: ignore[no-untyped-call]
         if self.log is not None:
             self.log.run_on(self._reactor)

@@ -65,7 +65,7 @@ def _for_the_terminal(text: str) -> str:
 
 
 def run_by_steady_clock(reactor: Any) -> None:
-    """Have a reactor's timers run by the monotonic clock; call it before there are any.
+    """Make a reactor's timers use the monotonic clock; call it before there are any.
 
     A reactor's own clock is the time of day. If that is set ahead all time-outs would pass at once,
     and if it is set back none would pass for as long.
