@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.later import chain, now_or_later
+from postroom.later import chain, now_or_later, result_of
 
 
 class NowOrLaterTests(SynchronousTestCase):
@@ -57,3 +57,20 @@ class ChainTests(SynchronousTestCase):
         later.callback("a")
         assert isinstance(result, Deferred)
         self.assertEqual(self.successResultOf(result), "b")
+
+
+class ResultOfTests(SynchronousTestCase):
+    """Tests for `result_of`."""
+
+    def test_it_waits_only_for_what_is_not_known(self) -> None:
+        later: Deferred[str] = Deferred()
+        for answer in ("x", succeed("x"), later):
+            waiting = Deferred.fromCoroutine(result_of(answer))
+            if answer is later:
+                self.assertNoResult(waiting)
+                later.callback("x")
+            self.assertEqual(self.successResultOf(waiting), "x")
+
+    def test_a_failure_is_raised(self) -> None:
+        waiting = Deferred.fromCoroutine(result_of(fail(ValueError())))
+        self.failureResultOf(waiting, ValueError)

@@ -38,7 +38,7 @@ class Archive:
 
 @implementer(ITransactionDelivery)
 class ArchiveDelivery:
-    """Adapts an archive: it is made anew for each session."""
+    """Adapts an archive; each session gets an adapter of its own."""
 
     def __init__(self, archive):
         self.archive = archive

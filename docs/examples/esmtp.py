@@ -12,7 +12,7 @@ from postroom.service.tap import Options, makeService
 
 
 class Factory(SMTPFactory):
-    """As any program with `twisted.mail` has it: the portal says what becomes of the mail."""
+    """As in any program with `twisted.mail`: the portal decides who delivers the mail."""
 
     protocol = ESMTP
     domain = "mx.example.org"
@@ -29,7 +29,7 @@ def main(reactor, endpoint, *arguments):
     service = makeService(options)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
-    factory = Factory(service.rooms.portal)
+    factory = Factory(service.parts.portal)
     endpoints.serverFromString(reactor, endpoint).listen(factory)
     return Deferred()
 

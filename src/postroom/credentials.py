@@ -3,7 +3,7 @@
 A source (`postroom.interfaces.ICredentialSource`) is where credentials are looked up: the database,
 a passwd-file, LDAP. It returns secrets as they are stored and compares nothing. What a scheme
 means, which mechanism can use it, and that an unknown name takes as long as a wrong password, is
-decided once for all sources, in `postroom.accounts`.
+decided once for all sources, in `postroom.logins`.
 """
 
 from collections.abc import Callable

@@ -24,9 +24,10 @@ _NAME_OCTETS: Final = 253  # 255 on the wire, with two lengths of labels: RFC 10
 
 
 def ascii_name(name: str) -> str:
-    """Return a domain name in A-labels, lower case; an ASCII name is only lowered.
+    """Return a domain name in A-labels, lower case; an ASCII name is only put into lower case.
 
-    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores.
+    A label in ASCII keeps what hosts' names have and IDNA has not, such as underscores. The final
+    dot of an internationalised name is dropped.
 
     Raises:
         ValueError: it is no name in any language.

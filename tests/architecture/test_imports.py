@@ -21,11 +21,13 @@ GROUND = {
     "threads",
     "batching",
     "international",
+    "revision_cache",
     "networks",
     "direct_socket",
     "tls",
 }
-ROOMS = {"server", "client", "delivery", "queue", "policy", "accounts", "certificates"}
+ACCOUNTS = {"directory", "logins", "sources"}
+ROOMS = {"server", "client", "delivery", "queue", "policy", "certificates"}
 
 # A room imports itself and what stands here: DESIGN's picture, as sets.
 ALLOWED: dict[str, set[str]] = {
@@ -40,17 +42,21 @@ ALLOWED: dict[str, set[str]] = {
     "maildirs": {"wire", "errors", "envelope"},
     "later": set(),
     "threads": set(),
+    "revision_cache": set(),
     "batching": {"threads"},
     "international": {"wire"},
     "networks": {"settings"},
     "direct_socket": set(),
     "tls": {"envelope"},
     **dict.fromkeys(ROOMS, GROUND),
-    "service": GROUND | ROOMS,
+    "directory": GROUND,
+    "logins": GROUND | {"directory"},
+    "sources": GROUND | {"directory", "logins"},
+    "service": GROUND | ROOMS | ACCOUNTS,
     "capture": {"wire", "errors"},
-    "cli": GROUND | {"service", "accounts", "capture"},
-    "web": GROUND | ROOMS | {"service"},
-    "testing": GROUND | ROOMS | {"service"},
+    "cli": GROUND | {"service", "directory", "logins", "capture"},
+    "web": GROUND | ROOMS | ACCOUNTS | {"service"},
+    "testing": GROUND | ROOMS | ACCOUNTS | {"service"},
 }
 
 # Single modules that may reach further: the importer, and what it may import. A room's ``model`` is

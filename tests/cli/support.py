@@ -11,9 +11,9 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.accounts.hashing import Hashing, HashParameters
 from postroom.cli.main import cli
-from tests.accounts.support import fresh_database
+from postroom.logins.hashing import Hashing, HashParameters
+from tests.directory.support import fresh_database
 
 COMMAND = [sys.executable, "-c", "from postroom.cli.main import main; main()"]
 
@@ -41,7 +41,7 @@ class CommandTestCase(SynchronousTestCase):
         self.mail_root = self.state_dir / "mail"
         # Real hashes take longer than all the rest; their own tests make them.
         cheap = partial(Hashing, HashParameters(passes=1, memory_kib=8))
-        self.patch(sys.modules["postroom.accounts.hashing"], "Hashing", cheap)
+        self.patch(sys.modules["postroom.logins.hashing"], "Hashing", cheap)
 
     def run_command(self, *arguments: str, stdin: str | bytes | None = None) -> Result:
         return CliRunner().invoke(cli, ["--state-dir", str(self.state_dir), *arguments], stdin)

@@ -3,10 +3,10 @@
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from postroom.accounts.tables import account
 from postroom.cli.main import cli
-from tests.accounts.support import CHEAP
+from postroom.directory.tables import account
 from tests.cli.support import CommandTestCase
+from tests.directory.support import CHEAP
 
 
 class AccountTests(CommandTestCase):
@@ -103,7 +103,7 @@ class AccountTests(CommandTestCase):
         maildir.mkdir(parents=True)
         result = self.run_command("account", "remove", "joe@localhost")
         self.assertEqual(result.stdout, f"Removed joe@localhost; its mail is kept in {maildir}\n")
-        self.assertIn("the alias sales@localhost still points to joe@localhost", result.stderr)
+        self.assertIn("the alias sales@localhost still refers to joe@localhost", result.stderr)
         self.assertTrue(maildir.exists())
         self.refuse("there is no account joe@localhost", "account", "remove", "joe@localhost")
 
@@ -112,7 +112,7 @@ class AccountTests(CommandTestCase):
         result = self.run_command(
             "account", "add", "joe@localhost", "--password-stdin", stdin="correct horse"
         )
-        self.assertIn("mail of an earlier account is there already", result.stderr)
+        self.assertIn("there is mail of an earlier account in", result.stderr)
 
     def test_removal_is_one_json_document_too(self) -> None:
         self.add()
@@ -236,13 +236,13 @@ class OtherSources(CommandTestCase):
 
     def test_one_that_the_database_does_not_have_may_be_in_another(self) -> None:
         self.refuse(
-            "if it is one of passwd_file, change it there: these sources are read-only",
+            "accounts from passwd_file can only be changed there",
             *("account", "disable", "ann@localhost"),
         )
 
     def test_the_list_says_what_it_lacks(self) -> None:
         result = self.run_command("account", "list")
-        self.assertIn("accounts of passwd_file are not the database's", result.stderr)
+        self.assertIn("accounts from passwd_file are not listed here", result.stderr)
 
     def test_an_account_that_no_daemon_sees_is_remarked_upon(self) -> None:
         self.write('["passwd_file"]')
@@ -250,7 +250,7 @@ class OtherSources(CommandTestCase):
             "account", "add", "joe@localhost", "--password-stdin", stdin="correct horse"
         )
         self.assertEqual(result.exit_code, 0, result.output)
-        self.assertIn("a daemon does not see this account", result.stderr)
+        self.assertIn("the server does not use this account", result.stderr)
 
     def test_checking_the_settings_checks_the_sources(self) -> None:
         self.passwd.write_text("ann@localhost:x\nno colon\n")
@@ -262,8 +262,8 @@ class OtherSources(CommandTestCase):
 
     def test_sources_that_are_set_up_wrongly_are_refused(self) -> None:
         for sources, more, why in (
-            ("[]", "", "accounts.sources: name at least one source"),
-            ('["sql", "sql"]', "", "accounts.sources: each source can be named once"),
+            ("[]", "", "accounts.sources: list at least one source"),
+            ('["sql", "sql"]', "", "accounts.sources: each source can be listed only once"),
             ('["sql"]', "", "accounts.sql.url: the source sql needs it"),
             ('["sql"]', '[accounts.sql]\nurl = "x"\n', "accounts.sql.domains: the source sql"),
             ('["ldap"]', "", "accounts.ldap.base: the source ldap needs it"),
@@ -277,8 +277,8 @@ class OtherSources(CommandTestCase):
     def test_queries_that_mean_nothing_are_refused(self) -> None:
         for url, query, why in (
             ("sqlite:///x", "SELECT :name", "user_query: there is no :name, only :address"),
-            ("sqlite:///x", "", "user_query: there is none"),
-            ("nonsense", "SELECT :user", "'nonsense' is no database URL"),
+            ("sqlite:///x", "", "user_query: the source sql needs it"),
+            ("nonsense", "SELECT :user", "'nonsense' is not a database URL"),
             ("strange://x", "SELECT :user", "accounts.sql.url: "),
             ("mysql://x/y", "SELECT :user", "the driver is not installed"),
         ):

@@ -2,17 +2,17 @@
 
 import re
 
-from postroom.accounts import administration as admin
-from postroom.accounts.secrets import APP_PASSWORDS, app_password_letters
-from tests.accounts.support import CHEAP
+from postroom.directory import accounts, domains
+from postroom.logins.secrets import APP_PASSWORDS, app_password_letters
 from tests.cli.support import CommandTestCase
+from tests.directory.support import CHEAP
 
 
 class AppPasswordTests(CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
-        admin.add_domain(self.engine, "a.example")
-        admin.add_account(self.engine, "joe@a.example", None)
+        domains.add_domain(self.engine, "a.example")
+        accounts.add_account(self.engine, "joe@a.example", None)
 
     def run_on(self, *arguments: str) -> str:
         return self.succeed("account", "app-password", *arguments)
@@ -31,7 +31,9 @@ class AppPasswordTests(CommandTestCase):
         self.assertIn("phone", listed)
         self.assertIn("never", listed)
         self.assertNotIn(shown, listed)
-        self.assertIn("Revoked phone", self.run_on("revoke", "joe@a.example", "phone"))
+        self.assertIn(
+            "Revoked the app password phone", self.run_on("revoke", "joe@a.example", "phone")
+        )
         self.assertNotIn("phone", self.run_on("list", "joe@a.example"))
 
     def test_json(self) -> None:
@@ -65,7 +67,7 @@ class AppPasswordTests(CommandTestCase):
 
     def test_they_go_with_the_account(self) -> None:
         self.run_on("add", "joe@a.example", "phone")
-        admin.remove_account(self.engine, "joe@a.example")
+        accounts.remove_account(self.engine, "joe@a.example")
         with self.engine.connect() as connection:
             self.assertEqual(
                 connection.exec_driver_sql("SELECT count(*) FROM app_password").scalar_one(), 0

@@ -197,9 +197,9 @@ class DissectTests(SynchronousTestCase):
         more.client(b"RSET\r\n").server(b"250 b\r\n").client(b"QUIT\r\n")
         path = self.file(*more.server(b"221 b\r\n").frames)
         for script, why, summary in (
-            (hello, "the replay did not come to its end", "4 replies, 2 of them differ"),
-            (((b"", b"220 b\r\n"),), "did not come to its end", "2 replies, 1 of them differ"),
-            (((b"", b"220 b\r\n421"),), "did not come to its end", "2 replies, 1 of them differ"),
+            (hello, "the replay was not completed", "4 replies, 2 of them differ"),
+            (((b"", b"220 b\r\n"),), "was not completed", "2 replies, 1 of them differ"),
+            (((b"", b"220 b\r\n421"),), "was not completed", "2 replies, 1 of them differ"),
             (((b"", b"220 b\r\nSSH-2\r\n"),), "no reply", "1 replies, 0 of them differ"),
         ):
             for options in ((), ("--json",)):
@@ -218,7 +218,7 @@ class DissectTests(SynchronousTestCase):
             result = self.run_command(self.file(), "--replay", target)
             self.assertEqual(result.exit_code, 2, result.output)
         result = self.run_command(self.file(), "--replay", "127.0.0.1:1")
-        self.assertIn("choose one of 2 sessions by --session", result.stderr)
+        self.assertIn("choose one of 2 sessions with --session", result.stderr)
         self.assertEqual(result.exit_code, 2)
 
 

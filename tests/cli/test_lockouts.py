@@ -2,8 +2,8 @@
 
 import time
 
-from postroom.accounts.guard import Lockout
-from postroom.accounts.lockouts import add_lockout
+from postroom.logins.guard import Lockout
+from postroom.logins.lockouts import add_lockout
 from tests.cli.support import CommandTestCase
 
 
@@ -22,7 +22,7 @@ class LockoutTests(CommandTestCase):
         self.assertEqual(said, "Cleared address:2001:db8::/64\n")
         self.assertNotIn("2001", self.succeed("lockout", "list"))
         self.succeed("lockout", "clear", "--all")
-        self.assertEqual(self.succeed("lockout", "clear", "--all"), "Nobody was locked out\n")
+        self.assertEqual(self.succeed("lockout", "clear", "--all"), "There was no lock-out\n")
 
     def test_json(self) -> None:
         rows = self.succeed_json("lockout", "list")

@@ -107,7 +107,7 @@ class Folders(MailboxCase):
     def test_they_are_made_listed_renamed_and_deleted(self) -> None:
         self.assertEqual(
             self.succeed("mailbox", "create", ME, "Entwürfe"),
-            f"Made the mailbox Entwürfe of {ME}\n",
+            f"Created the mailbox Entwürfe of {ME}\n",
         )
         self.succeed("mailbox", "create", ME, "Lists.Python")
         self.put(".Lists.Python/cur/1.a:2,S")
@@ -129,7 +129,7 @@ class Folders(MailboxCase):
 
     def test_deleting_asks(self) -> None:
         self.succeed("mailbox", "create", ME, "Old")
-        self.refuse("--yes goes on without asking", "mailbox", "delete", ME, "Old")
+        self.refuse("to ask for confirmation: use --yes", "mailbox", "delete", ME, "Old")
         self.assertIn("Old", self.succeed("mailbox", "list", ME))
 
     def test_what_is_wrong_is_said_in_one_line(self) -> None:
@@ -140,7 +140,7 @@ class Folders(MailboxCase):
             ("is empty", "create", ME, "a..b"),
             ("no account who@localhost", "create", "who@localhost", "x"),
             ("did you mean Lists?", "rename", ME, "Lsts", "x"),
-            ("inbox has one name", "rename", ME, "INBOX", "x"),
+            ("inbox cannot be renamed", "rename", ME, "INBOX", "x"),
             ("cannot be deleted", "delete", ME, "INBOX", "--yes"),
             ("no mailbox Nope", "delete", ME, "Nope", "--yes"),
         ):
@@ -175,7 +175,7 @@ class Messages(MailboxCase):
     def test_raw_is_octet_by_octet(self) -> None:
         result = self.run_command("mailbox", "read", ME, "1", "--raw")
         self.assertEqual(result.stdout_bytes, MESSAGE)
-        self.misuse("--raw goes with", "mailbox", "read", ME, "1", "--raw", "--json")
+        self.misuse("--raw excludes", "mailbox", "read", ME, "1", "--raw", "--json")
 
     def test_they_are_found(self) -> None:
         def keys(*options: str) -> list[str]:
@@ -333,11 +333,11 @@ class Transfers(MailboxCase):
             (f"{wrong}: not an mbox", "import", ME, str(wrong), "-m", "New"),
             (f"{packed}: it is damaged: it ends too early", "import", ME, str(packed), "-m", "New"),
             (f"{archive}: it is a damaged or incomplete zip", "import", ME, str(archive)),
-            ("no Maildir, for it has no cur", "import", ME, str(empty)),
-            ("very account", "import", ME, str(self.maildir)),
-            ("is there already", "export", ME, str(wrong), "-m", "INBOX"),
+            ("neither a Maildir (it has no cur)", "import", ME, str(empty)),
+            ("the Maildir of the account itself", "import", ME, str(self.maildir)),
+            ("exists already", "export", ME, str(wrong), "-m", "INBOX"),
             (
-                "is there already and no Maildir",
+                "exists and is not a Maildir",
                 "export",
                 ME,
                 str(self.folder),
@@ -345,7 +345,7 @@ class Transfers(MailboxCase):
                 "maildir",
             ),
             ("no mailbox X", "export", ME, str(self.folder / "x"), "-m", "X"),
-            ("is a file: all mailboxes", "export", ME, str(wrong)),
+            ("is a file: give a directory", "export", ME, str(wrong)),
         ):
             self.refuse(why, "mailbox", *arguments)
         self.misuse("standard output", "mailbox", "export", ME, "-")
@@ -375,7 +375,7 @@ class Transfers(MailboxCase):
 
     NOTES = (
         "/Bad.mbox: not an mbox: it begins with no 'From ' line",
-        "/Cut.mbox.gz: it is damaged: it ends too early; what comes before that was imported",
+        "/Cut.mbox.gz: it is damaged: it ends too early; the messages before that were imported",
         "/a..b.mbox: 'D.a..b' cannot be a mailbox",
         "/notes: not an mbox: it begins with a header field",
     )
@@ -410,7 +410,7 @@ class Transfers(MailboxCase):
         self.assertEqual((result.exit_code, result.stdout), (0, "INBOX: 1 message imported\n"))
         self.assertEqual(
             result.stderr,
-            f"note: {path}: 1 line only looks like the beginning of a message and stayed in the one"
+            f"note: {path}: 1 line like the beginning of a message was kept as text of the message"
             " before; the first is line 6\n",
         )
         (found,) = self.succeed_json("mailbox", "import", "ann@localhost", str(path))
@@ -434,7 +434,7 @@ class Transfers(MailboxCase):
 
         self.patch(os, "fsync", fsync)
         self.refuse(
-            "No space left on device after 0 messages; mend that",
+            "No space left on device after 0 messages; correct that",
             *("mailbox", "import", "ann@localhost", target),
         )
 

@@ -15,10 +15,10 @@ from unittest import SkipTest
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.accounts import administration
 from postroom.cli.main import cli
 from postroom.cli.output import octets, printable
 from postroom.cli.site import Places
+from postroom.directory import accounts
 from postroom.service.settings import load_settings
 from tests.cli.support import COMMAND, CommandTestCase, environment, run_process
 
@@ -130,7 +130,7 @@ class TerminalTests(SynchronousTestCase):
         output = self.run_on_terminal(*arguments, answers=(b"correct horse", b"correct horse"))
         self.assertEqual(self.status, 0, output)
         self.assertIn("Password of joe@localhost: |", output)
-        self.assertIn("Once more: |", output)
+        self.assertIn("Repeat the password: |", output)
         self.assertNotIn("horse", output)
 
     def test_tables_have_bold_titles_on_a_terminal_unless_colours_are_unwanted(self) -> None:
@@ -146,7 +146,7 @@ class ErrorTests(CommandTestCase):
         def fail(engine: object) -> None:
             raise error
 
-        self.patch(administration, "list_accounts", fail)
+        self.patch(accounts, "list_accounts", fail)
 
     def test_what_nobody_foresaw_is_one_line(self) -> None:
         self.break_list(ValueError("first\nsecond"))

@@ -114,7 +114,7 @@ class QueueTests(CommandTestCase):
 
     def test_a_message_is_removed(self) -> None:
         self.enqueue()
-        self.assertIn("its sender is not told", self.succeed("queue", "remove", ID))
+        self.assertIn("its sender gets no report", self.succeed("queue", "remove", ID))
         self.assertEqual(self.succeed_json("queue", "list"), [])
 
     def test_an_unknown_id_is_refused(self) -> None:

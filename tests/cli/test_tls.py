@@ -85,7 +85,7 @@ class StatusTests(Case):
     def test_the_self_signed_one_is_shown_and_never_made(self) -> None:
         (found,) = self.status()
         self.assertEqual((found["from"], found["names"]), ("self-signed", []))
-        self.assertIn("not there yet; the server makes it when it starts", found["error"])
+        self.assertIn("does not exist yet; the server creates it when it starts", found["error"])
         self.assertFalse(self.own.exists())
         self.succeed("self-signed")
         (found,) = self.status()

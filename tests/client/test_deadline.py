@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from postroom.client.deadline import Deadline, seconds_by_phase
 from postroom.client.model import Destination, SmartHost, TLSMode
 from postroom.client.settings import Timeouts
-from postroom.wire.client_session import Phase
+from postroom.wire.client_session import ClientPhase
 from tests.client.parts import PIPELINING, SILENCE, World
 
 
@@ -16,13 +16,13 @@ class TableTests(SynchronousTestCase):
     def test_the_defaults_are_those_of_the_rfc(self) -> None:
         times = seconds_by_phase(Timeouts())
         for phase, seconds in {  # RFC 5321 s4.5.3.2
-            Phase.GREETING: 300, Phase.MAIL: 300, Phase.RCPT: 300,
-            Phase.DATA: 120, Phase.CONTENT: 180, Phase.FINAL_DOT: 600,
+            ClientPhase.GREETING: 300, ClientPhase.MAIL: 300, ClientPhase.RCPT: 300,
+            ClientPhase.DATA: 120, ClientPhase.CONTENT: 180, ClientPhase.FINAL_DOT: 600,
         }.items():  # fmt: skip
             self.assertGreaterEqual(times[phase], seconds, phase)
 
     def test_every_phase_has_its_time(self) -> None:
-        self.assertEqual(set(seconds_by_phase(Timeouts())), set(Phase))
+        self.assertEqual(set(seconds_by_phase(Timeouts())), set(ClientPhase))
 
 
 class DeadlineTests(SynchronousTestCase):

@@ -85,7 +85,7 @@ class OverTCP(TestCase):
             await port.stopListening()
 
     def mail_of(self, name: str) -> list[bytes]:
-        """Give what the Maildir of an account holds, with CRLF, oldest first."""
+        """Return what the Maildir of an account holds, with CRLF, oldest first."""
         folder = os.path.join(self.root, name, "new")  # type: ignore[attr-defined]
         paths = [os.path.join(folder, each) for each in os.listdir(folder)]
         found = []
@@ -175,7 +175,7 @@ class OverTCP(TestCase):
 
         code, text = await self.talk(send)
         self.assertEqual(code, 553)
-        self.assertIn(b"You may not send as this address", text)
+        self.assertIn(b"You are not allowed to send as this address", text)
 
     async def test_an_account_that_is_reached_twice_gets_one_copy(self) -> None:
         def send(peer: smtplib.SMTP) -> None:
@@ -291,7 +291,7 @@ class InMemory(SynchronousTestCase):
         self.addCleanup(self.esmtp.setTimeout, None)
 
     def said(self, *lines: bytes) -> list[int]:
-        """Say lines; give the codes of what is answered."""
+        """Send lines; return the codes of the replies."""
         self.transport.clear()
         self.esmtp.dataReceived(b"".join(line + b"\r\n" for line in lines))
         return self.codes()

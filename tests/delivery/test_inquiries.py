@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import postroom.delivery.avatars  # noqa: F401  it registers the adapter
-from postroom.delivery.inquiries import UNCLEAR
+from postroom.delivery.inquiries import NOT_ONE_MAILBOX
 from postroom.delivery.routing import DIRECTORY_DOWN, DISABLED, UNKNOWN_USER
 from postroom.delivery.session_delivery import SessionDelivery
 from postroom.envelope import Account, Alias, Domain, DomainKind, RelayRecipient, Writers
@@ -67,7 +67,7 @@ class Verifying(InquiryCase):
 
     def test_what_is_no_mailbox_is_unclear(self) -> None:
         for text in (b"Joe Doe", b"joe@", b"<>", b"a@b@c", b""):
-            self.assertEqual(self.verify(text), UNCLEAR, text)
+            self.assertEqual(self.verify(text), NOT_ONE_MAILBOX, text)
 
 
 class Expanding(InquiryCase):

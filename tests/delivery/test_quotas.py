@@ -29,7 +29,7 @@ ROOM_FOR_ONE = AccountLimits(quota_messages=1)
 
 
 def limited(services: DeliveryServices, name: str, limits: AccountLimits) -> str:
-    """Give an account of the directory limits; gives its Maildir."""
+    """Set the limits of an account of the directory; return its Maildir."""
     entries = services.router._directory.entries  # type: ignore[attr-defined]
     account = entries[f"{name}@here.example"]
     entries[account.address] = replace(account, limits=limits)
@@ -37,7 +37,7 @@ def limited(services: DeliveryServices, name: str, limits: AccountLimits) -> str
 
 
 def fill(maildir: str, *sizes: int) -> None:
-    """Put messages of some sizes into a Maildir."""
+    """Store messages of some sizes in a Maildir."""
     for part in ("tmp", "new", "cur"):
         os.makedirs(f"{maildir}/{part}", exist_ok=True)
     for number, size in enumerate(sizes):

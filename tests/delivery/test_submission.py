@@ -256,7 +256,7 @@ class MessageTests(SynchronousTestCase):
         self.permission, self.directory = make_permission()
 
     def send(self, content: bytes, **changes: bool) -> tuple[object, list[object]]:
-        """Send a message; gives the result, and what the delivery behind was told."""
+        """Send a message; return the result, and the calls of the wrapped delivery."""
         rules = SubmissionRules(SubmissionSettings(**changes), self.permission)
         inner = Transaction()
         message = SubmittedMessage(inner, AuthorScan(10_000), JOE, rules)

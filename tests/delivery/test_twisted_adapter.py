@@ -103,7 +103,7 @@ class TwistedCase(SynchronousTestCase):
         self.delivery = Delivery()
 
     def now(self, answer: Any) -> Any:
-        """Let everything that waits go on, then give the result."""
+        """Fire everything that waits, then return the result."""
         if not isinstance(answer, Deferred):
             return answer
         results: list[Any] = []

@@ -7,12 +7,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from postroom.accounts.sources.ldap import LDAPSource
-from postroom.accounts.sources.profile import Maildirs, SourceError
-from postroom.accounts.sources.settings import LDAPAttributes, LDAPServer, LDAPSettings
 from postroom.envelope import AccountLimits
 from postroom.errors import UserError
-from tests.accounts.sources.contract import PASSWORD, SourceContract
+from postroom.sources.ldap import LDAPSource
+from postroom.sources.profile import Maildirs, SourceError
+from postroom.sources.settings import LDAPAttributes, LDAPServer, LDAPSettings
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.slapd import (
     BASE,
@@ -23,6 +22,7 @@ from tests.interop.slapd import (
     person,
     salted_sha,
 )
+from tests.sources.contract import PASSWORD, SourceContract
 
 ATTRIBUTES = LDAPAttributes(
     address="mail",
@@ -99,7 +99,7 @@ class BindOverSTARTTLS(LDAPContract, TestCase):
 
     async def test_what_makes_no_sense_is_a_temporary_failure_that_names_the_entry(self) -> None:
         for address, why in (
-            ("wrong@a.example", "wrong@a.example: quota_octets 'many' is no whole number"),
+            ("wrong@a.example", "wrong@a.example: quota_octets 'many' is not a whole number"),
             ("twin@a.example", "twin@a.example: 2 entries have it"),
         ):
             with self.assertRaisesRegex(SourceError, why):
@@ -161,8 +161,8 @@ class Settings(TestCase):
     def test_that_mean_nothing_are_told(self) -> None:
         self.refuse("accounts.ldap.url: 'http://x' is not ldap:", "http://x")
         self.refuse("accounts.ldap.url: 'ldap://x:y': Port could not", "ldap://x:y")
-        self.refuse(r"user_filter: '\(mail=joe\)' has none of", user_filter="(mail=joe)")
-        self.refuse("is no LDAP filter", user_filter="(mail={address}")
-        self.refuse("alias_filter: .* is no LDAP filter", alias_filter="{user}")
+        self.refuse(r"user_filter: '\(mail=joe\)' contains none of", user_filter="(mail=joe)")
+        self.refuse("is not an LDAP filter", user_filter="(mail={address}")
+        self.refuse("alias_filter: .* is not an LDAP filter", alias_filter="{user}")
         self.refuse("ca_file: /no/such: No such file", ca_file=Path("/no/such"))
         self.refuse("ca_file: .*: no certificate in it", ca_file=Path("/etc/hostname"))

@@ -18,13 +18,13 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.cli.main import cli
-from tests.accounts.test_tokens import key_set, signed
 from tests.daemon import Daemon, free_port, wait_until
 from tests.interop import clients
 from tests.interop.certificates import make_certificates
 from tests.interop.clients import Login, Route, program, run
 from tests.interop.fixtures import new_folder, stopped_at_exit
 from tests.interop.mail import PLAIN, Inbox, delivered
+from tests.logins.test_tokens import key_set, signed
 
 ANN, PASSWORD = "ann@local.test", "correct-horse-battery"
 _SETTINGS = """

@@ -9,9 +9,9 @@ from postroom.maildirs.folders import (
     INBOX,
     directory_of,
     folder_of,
-    near,
     parse_folder,
     sub_address_folder,
+    suggestion,
 )
 
 # Name and directory, as Dovecot writes it (tests/interop/test_mailboxes.py asks it).
@@ -92,8 +92,8 @@ class Parsing(SynchronousTestCase):
                 parse_folder(text)
 
     def test_a_near_name_is_proposed(self) -> None:
-        self.assertEqual(near("Lsts", ["INBOX", "Lists"]), ": did you mean Lists?")
-        self.assertEqual(near("x", ["INBOX", "Lists"]), "")
+        self.assertEqual(suggestion("Lsts", ["INBOX", "Lists"]), ": did you mean Lists?")
+        self.assertEqual(suggestion("x", ["INBOX", "Lists"]), "")
 
 
 class SubAddresses(SynchronousTestCase):

@@ -5,7 +5,7 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
+from postroom.maildirs.line_ends import LineEndRewriter, LineEnds, Sizes
 
 
 def by_imap(stored: bytes) -> bytes:
@@ -14,7 +14,7 @@ def by_imap(stored: bytes) -> bytes:
 
 
 def rewritten(form: LineEnds, *pieces: bytes) -> tuple[bytes, Sizes]:
-    rewriting = Rewriting(form)
+    rewriting = LineEndRewriter(form)
     written = b"".join(rewriting.all(pieces))
     return written, rewriting.sizes
 
@@ -61,7 +61,7 @@ class Rewritings(SynchronousTestCase):
             self.assertEqual(rewritten(form, *(bytes([octet]) for octet in given)), whole)
 
     def test_nothing_but_a_cr_at_the_border_is_held_back(self) -> None:
-        rewriting = Rewriting(LineEnds.LF)
+        rewriting = LineEndRewriter(LineEnds.LF)
         self.assertEqual(rewriting.feed(b"a" * 1000), b"a" * 1000)
         self.assertEqual(rewriting.feed(b"\r" * 1000), b"\r" * 999)
         self.assertEqual(rewriting.feed(b"\n"), b"\r\n")

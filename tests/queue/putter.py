@@ -21,7 +21,7 @@ from tests.queue.samples import Content, new_message
 
 
 def content_of(message_id: str) -> bytes:
-    """Give the content that belongs to an id: over three pages, different for each."""
+    """Return the content that belongs to an id: over three pages, different for each."""
     return hashlib.sha256(message_id.encode()).digest() * 800
 
 

@@ -91,7 +91,7 @@ class NoThreads:
 
 
 class FakeSender:
-    """Takes what is sent, and gives the answers that the test prepared."""
+    """Accepts what is sent, and returns the replies that the test prepared."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Destination, NewMessage, bytes]] = []
@@ -232,7 +232,7 @@ class RelayTestCase(SynchronousTestCase):
         return new
 
     def rows(self) -> Sequence[tuple[str, int, float, str]]:
-        """Give address, attempts, seconds until due, and last reply of what is in the queue."""
+        """Return address, attempts, seconds until due, and last reply of what is queued."""
         with self.engine.connect() as connection:
             found = connection.execute(select(recipient).order_by(recipient.c.address)).all()
             ids = set(connection.scalars(select(message.c.id)))
@@ -243,7 +243,7 @@ class RelayTestCase(SynchronousTestCase):
         ]
 
     def until(self, condition: Callable[[], object], step: float = 1, limit: int = 10_000) -> None:
-        """Let time pass, a step at a time, until something is the case."""
+        """Advance the clock, a step at a time, until a condition holds."""
         for _ in range(limit):
             if condition():
                 return

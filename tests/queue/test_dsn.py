@@ -161,7 +161,7 @@ class ReportTests(SoundReports):
         text = parsed(report_of()).get_payload(0).get_content()
         self.assertIn("<joe@example.net>:", text)
         self.assertIn("550 5.1.1 No such user", text)
-        self.assertIn("mx.example.net[192.0.2.1]:25 said", text)
+        self.assertIn("mx.example.net[192.0.2.1]:25 replied", text)
         self.assertTrue(all(len(line) < 80 for line in text.splitlines()))
 
     def test_the_message_is_returned_as_it_was(self) -> None:

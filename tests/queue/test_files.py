@@ -91,7 +91,7 @@ class ContentFilesTests(TestCase):
         return b"".join(pieces)
 
     async def names_after_reads(self) -> list[str]:
-        """Let the readers finish what they were given, then list the directory."""
+        """Wait for the readers, then list the directory."""
         await self.store.stop()
         names = os.listdir(self.directory)
         self.store = self.start()

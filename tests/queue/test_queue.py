@@ -31,7 +31,7 @@ class QueueTests(RelayTestCase):
     """Tests for `Queue.enqueue`."""
 
     def hang(self) -> list[Deferred[Sent]]:
-        """Let every transaction last until the test ends it."""
+        """Keep every transaction open until the test ends it."""
         open_: list[Deferred[Sent]] = []
         self.sender.answer = lambda *_: open_.append(Deferred()) or open_[-1]
         return open_

@@ -582,7 +582,7 @@ class LeaseTests(RelayTestCase):
         self.assertEqual((self.rows(), len(self.sender.sent)), ([], 1))
 
     def steal(self) -> None:
-        """Let another process take everything, long after our leases ended."""
+        """Have another process claim everything, long after our leases ended."""
         other = self.new_store("other")
         taken = self.successResultOf(other.claim(self.now() + LEASE_SECONDS, 1000))
         self.assertTrue(taken)

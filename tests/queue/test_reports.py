@@ -25,7 +25,7 @@ class ReportCase(RelayTestCase):
         self.sender.answer = self.answer
 
     def answer(self, where: Any, new: Any) -> Sent:
-        """Take every report; say to all others what the test wants said."""
+        """Accept every report; answer all others with the test's reply."""
         if new.sender is None:
             return Sent([OK], REMOTE)
         places = range(len(new.recipients))
@@ -33,7 +33,7 @@ class ReportCase(RelayTestCase):
         return Sent([self.outcome for _ in places], REMOTE, unaware=unaware)
 
     def actions(self) -> list[str]:
-        """Give the actions of the reports so far, one for each recipient."""
+        """Return the actions of the reports so far, one for each recipient."""
         return [group["Action"] for report in self.reports() for group in report[1:]]
 
     def reports(self) -> list[list[Message]]:
@@ -133,11 +133,11 @@ class FailureTests(ReportCase):
 
     def test_the_limit_forgets_and_is_not_fooled_by_clocks(self) -> None:
         limit = ReportLimit(1)
-        self.assertTrue(limit.take(SENDER, 1000.0))
-        self.assertFalse(limit.take(SENDER, 1000.0 + HOUR - 1))
-        self.assertTrue(limit.take(mailbox("other@example.org"), 1000.0))
-        self.assertTrue(limit.take(SENDER, 1000.0 + HOUR))
-        self.assertTrue(limit.take(SENDER, 500.0))
+        self.assertTrue(limit.allow(SENDER, 1000.0))
+        self.assertFalse(limit.allow(SENDER, 1000.0 + HOUR - 1))
+        self.assertTrue(limit.allow(mailbox("other@example.org"), 1000.0))
+        self.assertTrue(limit.allow(SENDER, 1000.0 + HOUR))
+        self.assertTrue(limit.allow(SENDER, 500.0))
 
 
 class DelayTests(ReportCase):

@@ -44,7 +44,7 @@ class ExpiryTests(SynchronousTestCase):
     """Tests for giving up."""
 
     def life(self, schedule: Schedule, jump_at: float | None = None, jump: float = 0) -> float:
-        """Live through a recipient's attempts, all failing; gives its true age when it expires."""
+        """Fail all of a recipient's attempts; return its true age when it expires."""
         age, attempts = 0.0, 0
         while True:
             attempts += 1

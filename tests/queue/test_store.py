@@ -200,7 +200,7 @@ class StoreContract:
     # Ranks
 
     async def put_waiting(self, count: int, **more: object) -> list[str]:
-        """Put messages that wait, each due a second after the one before."""
+        """Store messages that wait, each due a second after the one before."""
         ids = []
         for _ in range(count):
             new = new_message(**more)

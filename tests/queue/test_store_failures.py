@@ -37,7 +37,7 @@ class HarmedProcessTests(SynchronousTestCase):
         self.command = [sys.executable, "-m", "tests.queue.putter", f"sqlite:///{self.path}"]
 
     def put(self, *arguments: str, under: tuple[str, ...] = ()) -> list[list[str]]:
-        """Let it run to its end; gives the words of each line it printed."""
+        """Run it to its end; return the words of each line that it printed."""
         done = subprocess.run(
             [*under, *self.command, *arguments],
             env=ENVIRONMENT,
@@ -49,7 +49,7 @@ class HarmedProcessTests(SynchronousTestCase):
         return [line.split() for line in done.stdout.splitlines()]
 
     def stored(self) -> dict[str, bytes]:
-        """Open the database as the next process would; gives its contents by id."""
+        """Open the database as the next process would; return its contents by id."""
         engine = open_database(f"sqlite:///{self.path}")
         self.addCleanup(engine.dispose)
         migrate(engine)

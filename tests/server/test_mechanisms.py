@@ -1,6 +1,6 @@
 """The SASL mechanisms, each with a client written after its RFC, against a portal that knows much.
 
-What a name or a password is worth is the checker's to say (`tests.accounts.test_checker`); here a
+What a name or a password is worth is the checker's to say (`tests.logins.test_checker`); here a
 small one knows all forms of one password.
 """
 

@@ -167,6 +167,14 @@ class TextTests(SynchronousTestCase):
         pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
         self.assertEqual(set(re.findall(r"(?m)^   (\w+)$", index)), pages)
 
+    def test_the_files_that_the_architecture_names_exist(self) -> None:
+        page = (ROOT / "docs/architecture.rst").read_text()
+        names = re.findall(r"``([a-z_]+/[a-z_/]*[a-z_]+(?:\.py)?)``", page)
+        self.assertGreater(len(names), 40)
+        for name in names:
+            places = (ROOT / "src/postroom" / name, ROOT / name)
+            self.assertTrue(any(each.exists() for each in places), name)
+
     def test_the_tests_that_contributors_are_shown_exist(self) -> None:
         page = (ROOT / "CONTRIBUTING.rst").read_text()
         names = re.findall(r"(?m)^    (?:trial|python -m) (\S+)", page)

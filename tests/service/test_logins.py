@@ -12,7 +12,7 @@ from zope.interface import Interface, implementer
 
 from postroom.credentials import NotThatAccount, TokenRefused
 from postroom.errors import Refusal
-from postroom.service.logins import CheckersInOrder, make_portal
+from postroom.service.logins import CheckerChain, make_portal
 from postroom.wire.replies import reply
 
 DOWN = Refusal(reply(454, "4.7.0", "Temporary authentication failure"))
@@ -50,11 +50,11 @@ class Realm:
 
 
 class OrderTests(SynchronousTestCase):
-    """Tests for `CheckersInOrder`."""
+    """Tests for `CheckerChain`."""
 
     def ask(self, *checkers: Checker) -> Deferred[Any]:
         credentials = UsernamePassword(b"ann", b"pw")
-        return CheckersInOrder(IUsernamePassword, checkers).requestAvatarId(credentials)
+        return CheckerChain(IUsernamePassword, checkers).requestAvatarId(credentials)
 
     def test_the_first_that_accepts_wins(self) -> None:
         no, yes, later = Checker(UnauthorizedLogin()), Checker(b"ann"), Checker(b"other")

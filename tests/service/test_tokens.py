@@ -19,7 +19,7 @@ from postroom.errors import Refusal, UserError
 from postroom.service.sections import TokensSection
 from postroom.service.settings import load_settings
 from postroom.service.tokens import MOST_OCTETS, make_token_checker
-from tests.accounts.test_tokens import GOOD, Accounts, Token, key_set, signed
+from tests.logins.test_tokens import GOOD, Accounts, Token, key_set, signed
 
 COMMON = {"issuer": "https://login.example", "audiences": ["mail"]}
 

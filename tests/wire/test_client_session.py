@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from postroom.wire import encode
 from postroom.wire.client_session import (
+    ClientPhase,
     ClientSession,
-    Phase,
     State,
     Transaction,
     Verdicts,
@@ -32,10 +32,10 @@ class Dialogue:
         self.whole = whole
         self.session = ClientSession()
         self.hear(b"220 peer\r\n")
-        self.session.command(Phase.EHLO, encode.ehlo(b"us"))
+        self.session.command(ClientPhase.EHLO, encode.ehlo(b"us"))
         self.hear(b"250-peer\r\n" + extensions + b"250 HELP\r\n")
 
-    def hear(self, octets: bytes) -> list[tuple[Phase, int]]:
+    def hear(self, octets: bytes) -> list[tuple[ClientPhase, int]]:
         answers = []
         for piece in pieces(octets, self.whole):
             self.session.receive(piece)
@@ -69,13 +69,13 @@ class ChunkTests(BothWays):
             self.assertEqual(group, MAIL + RCPTS[0] + RCPTS[1])
             dialogue.hear(b"250 ok\r\n550 no\r\n250 ok\r\n")
             session = dialogue.session
-            self.assertEqual((session.proceed(), session.phase), (b"", Phase.CONTENT))
+            self.assertEqual((session.proceed(), session.phase), (b"", ClientPhase.CONTENT))
             self.assertEqual(session.chunk(5, last=False), b"BDAT 5\r\n")
             self.assertEqual(session.chunk(0, last=True), b"BDAT 0 LAST\r\n")
             self.assertEqual(session.unanswered_chunks, 1)
             self.assertRaises(LocalViolation, session.chunk, 1, last=False)
             answers = dialogue.hear(b"250 5 octets\r\n250 queued\r\n")
-            self.assertEqual(answers, [(Phase.CHUNK, 250), (Phase.FINAL_DOT, 250)])
+            self.assertEqual(answers, [(ClientPhase.CHUNK, 250), (ClientPhase.FINAL_DOT, 250)])
             self.assertEqual(codes(transaction), [550, 250])
             self.assertEqual((session.proceed(), session.state), (b"", State.READY))
 
@@ -139,13 +139,13 @@ class PipeliningTests(BothWays):
             transaction, group = dialogue.begin(2)
             self.assertEqual(group, MAIL + RCPTS[0] + RCPTS[1] + b"DATA\r\n")
             answers = dialogue.hear(b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n")
-            phases = [Phase.MAIL, Phase.RCPT, Phase.RCPT, Phase.DATA]
+            phases = [ClientPhase.MAIL, ClientPhase.RCPT, ClientPhase.RCPT, ClientPhase.DATA]
             self.assertEqual(answers, list(zip(phases, [250, 250, 550, 354], strict=True)))
             self.assertEqual(codes(transaction), [None, 550])
             self.assertEqual(dialogue.session.proceed(), b"")
             self.assertIs(dialogue.session.state, State.CONTENT)
             dialogue.session.content_sent()
-            self.assertIs(dialogue.session.phase, Phase.FINAL_DOT)
+            self.assertIs(dialogue.session.phase, ClientPhase.FINAL_DOT)
             dialogue.hear(b"250 2.0.0 queued\r\n")
             self.assertEqual(codes(transaction), [250, 550])
             self.assertEqual(dialogue.session.proceed(), b"")
@@ -323,18 +323,18 @@ class OffenceTests(BothWays):
 
     def test_a_negative_reply_to_nothing_is_passed_on(self) -> None:
         for dialogue in self.both():
-            self.assertEqual(dialogue.hear(b"421 bye\r\n"), [(Phase.IDLE, 421)])
+            self.assertEqual(dialogue.hear(b"421 bye\r\n"), [(ClientPhase.IDLE, 421)])
             dialogue.begin()
             dialogue.hear(b"250 ok\r\n250 ok\r\n354 go\r\n")
-            self.assertEqual(dialogue.hear(b"552 enough\r\n"), [(Phase.CONTENT, 552)])
+            self.assertEqual(dialogue.hear(b"552 enough\r\n"), [(ClientPhase.CONTENT, 552)])
 
 
 class StarttlsTests(BothWays):
     def test_nothing_learnt_before_tls_is_known_after(self) -> None:
         for dialogue in self.both():
-            dialogue.session.command(Phase.STARTTLS, encode.STARTTLS)
+            dialogue.session.command(ClientPhase.STARTTLS, encode.STARTTLS)
             dialogue.hear(b"220 go\r\n")
-            self.assertIs(dialogue.session.phase, Phase.HANDSHAKE)
+            self.assertIs(dialogue.session.phase, ClientPhase.HANDSHAKE)
             secured = dialogue.session.secured()
             self.assertNotIn("PIPELINING", secured.capabilities)
             with self.assertRaises(LocalViolation):
@@ -351,10 +351,10 @@ class StarttlsTests(BothWays):
             session = ClientSession()
             session.receive(b"220 peer\r\n")
             session.next_answer()
-            session.command(Phase.EHLO, encode.ehlo(b"us"))
+            session.command(ClientPhase.EHLO, encode.ehlo(b"us"))
             session.receive(b"250 STARTTLS\r\n")
             session.next_answer()
-            session.command(Phase.STARTTLS, encode.STARTTLS)
+            session.command(ClientPhase.STARTTLS, encode.STARTTLS)
             session.receive(b"220 go\r\n" + injected)
             session.next_answer()
             with self.assertRaises(ReplyViolation):
@@ -365,12 +365,17 @@ class SequenceTests(SynchronousTestCase):
     def test_commands_out_of_sequence_are_a_fault_of_ours(self) -> None:
         session = ClientSession()
         with self.assertRaises(LocalViolation):  # before the greeting
-            session.command(Phase.EHLO, encode.ehlo(b"us"))
+            session.command(ClientPhase.EHLO, encode.ehlo(b"us"))
         session.receive(b"220 peer\r\n")
         session.next_answer()
-        for phase in (Phase.MAIL, Phase.RCPT, Phase.STARTTLS, Phase.AUTH):  # before EHLO
+        for phase in (
+            ClientPhase.MAIL,
+            ClientPhase.RCPT,
+            ClientPhase.STARTTLS,
+            ClientPhase.AUTH,
+        ):  # before EHLO
             with self.assertRaises(LocalViolation):
                 session.command(phase, b"")
 
     def test_the_phrase_of_the_final_dot_warns(self) -> None:
-        self.assertIn("sent twice", Phase.FINAL_DOT.phrase)
+        self.assertIn("sent twice", ClientPhase.FINAL_DOT.phrase)

@@ -1,1 +1,1 @@
-"""The ``postroom`` command, for whoever runs the server."""
+"""The ``postroom`` command, for the administrator of a server."""

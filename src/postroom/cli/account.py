@@ -11,7 +11,7 @@ from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
-    from postroom.accounts.administration import AccountRow
+    from postroom.directory.accounts import AccountRow
 
 _password_stdin = click.option(
     "--password-stdin",
@@ -35,20 +35,20 @@ commands.add_command(app_password.commands)
 @pass_site
 def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
     """Add the account ADDRESS, in a domain that exists."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    # Whoever gets the address wrong should learn so before typing a password twice.
-    wanted = administration.check_new_account(site.engine, address)
+    # A wrong address is reported before anybody types a password twice.
+    wanted = accounts.check_new_account(site.engine, address)
     first, *further = _new_stored(site, wanted, password_stdin)
-    row = administration.add_account(site.engine, wanted, first, further)
+    row = accounts.add_account(site.engine, wanted, first, further)
     if as_json:
         document(_fields(site, row))
     else:
         click.echo(f"Added {row.address}; its mail goes to {site.maildir(row.maildir)}")
     if not site.uses_database:
-        note("accounts.sources does not name the database: a daemon does not see this account")
+        note("accounts.sources does not list database: the server does not use this account")
     if site.maildir(row.maildir).exists():
-        note(f"mail of an earlier account is there already: {site.maildir(row.maildir)}")
+        note(f"there is mail of an earlier account in {site.maildir(row.maildir)}")
 
 
 @commands.command("list")
@@ -56,9 +56,9 @@ def add(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List all accounts."""
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     note_other_sources(site)
     if as_json:
         document([_fields(site, row) for row in rows])
@@ -75,12 +75,12 @@ def list_(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> None:
-    """Give the account ADDRESS another password."""
-    from postroom.accounts import administration
+    """Change the password of the account ADDRESS."""
+    from postroom.directory import accounts
 
-    known = administration.find_account(site.engine, address).address
+    known = accounts.find_account(site.engine, address).address
     first, *further = _new_stored(site, known, password_stdin)
-    row = administration.set_password(site.engine, known, first, further)
+    row = accounts.set_password(site.engine, known, first, further)
     if as_json:
         document(_fields(site, row))
     else:
@@ -92,7 +92,7 @@ def password(site: Site, address: str, password_stdin: bool, as_json: bool) -> N
 @json_option
 @pass_site
 def enable(site: Site, address: str, as_json: bool) -> None:
-    """Let the account ADDRESS log in and get mail again."""
+    """Accept logins and mail of the account ADDRESS again."""
     _switch(site, address, as_json, enabled=True)
 
 
@@ -101,7 +101,7 @@ def enable(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def disable(site: Site, address: str, as_json: bool) -> None:
-    """Refuse logins and, for now, mail of the account ADDRESS."""
+    """Refuse logins of the account ADDRESS, and its mail temporarily (450)."""
     _switch(site, address, as_json, enabled=False)
 
 
@@ -110,11 +110,11 @@ def disable(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def remove(site: Site, address: str, as_json: bool) -> None:
-    """Remove the account ADDRESS; its Maildir is kept."""
-    from postroom.accounts import administration
-    from postroom.accounts.changes import kind_of
+    """Remove the account ADDRESS, but keep its Maildir."""
+    from postroom.directory import accounts
+    from postroom.directory.changes import kind_of
 
-    removed = administration.remove_account(site.engine, address)
+    removed = accounts.remove_account(site.engine, address)
     maildir = site.maildir(removed.maildir)
     if as_json:
         fields = {"address": removed.address, "maildir": str(maildir)}
@@ -126,20 +126,20 @@ def remove(site: Site, address: str, as_json: bool) -> None:
     for referrer in removed.referrers:
         is_domain = referrer.startswith("@")
         what = "catch-all of" if is_domain else kind_of(site.engine, referrer)
-        note(f"the {what} {referrer.removeprefix('@')} still points to {removed.address}")
+        note(f"the {what} {referrer.removeprefix('@')} still refers to {removed.address}")
 
 
 def note_other_sources(site: Site) -> None:
-    """Say that there are accounts which no command shows or changes."""
+    """Note that there are accounts which no command shows or changes."""
     if site.read_only_sources:
         names = " and ".join(site.read_only_sources)
-        note(f"accounts of {names} are not the database's: they are changed where they are kept")
+        note(f"accounts from {names} are not listed here and can only be changed there")
 
 
 def _switch(site: Site, address: str, as_json: bool, *, enabled: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import accounts
 
-    row = administration.set_enabled(site.engine, address, enabled)
+    row = accounts.set_enabled(site.engine, address, enabled)
     if as_json:
         document(_fields(site, row))
     else:
@@ -162,8 +162,8 @@ def _login(row: "AccountRow") -> str:
 
 
 def _new_stored(site: Site, address: str, from_stdin: bool) -> tuple[str, ...]:
-    """Get a new password, and make what is stored of it."""
-    from postroom.accounts.hashing import SHORT_CHARACTERS, Hashing, new_password
+    """Ask for a new password, and return the forms in which it is stored."""
+    from postroom.logins.hashing import SHORT_CHARACTERS, Hashing, new_password
 
     text = _read_password() if from_stdin else _ask_password(address)
     octets = new_password(text)
@@ -186,6 +186,9 @@ def _ask_password(address: str) -> str:
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for the password: use --password-stdin")
     answer: str = click.prompt(
-        f"Password of {address}", hide_input=True, confirmation_prompt="Once more", err=True
+        f"Password of {address}",
+        hide_input=True,
+        confirmation_prompt="Repeat the password",
+        err=True,
     )
     return answer

@@ -1,4 +1,4 @@
-"""``postroom account``: what an account has besides its password."""
+"""``postroom account``: the properties of an account besides its password."""
 
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @json_option
 @pass_site
 def show(site: Site, address: str, as_json: bool) -> None:
-    """Show all there is to know of the account ADDRESS."""
-    from postroom.accounts import properties
+    """Show the account ADDRESS with all its properties."""
+    from postroom.directory import properties
 
     _show(site, properties.show_account(site.engine, address), as_json)
 
@@ -35,14 +35,14 @@ def addresses() -> None:
 @json_option
 @pass_site
 def add_address(site: Site, address: str, further: tuple[str, ...], as_json: bool) -> None:
-    """Give the account ADDRESS each FURTHER address."""
-    from postroom.accounts import properties
+    """Add each FURTHER address to the account ADDRESS."""
+    from postroom.directory import properties
 
     changed = properties.add_addresses(site.engine, address, further)
     if as_json:
         document(_fields(site, changed))
     else:
-        click.echo(f"{changed.address} is also {', '.join(changed.addresses)}")
+        click.echo(f"{changed.address} has the further addresses {', '.join(changed.addresses)}")
 
 
 @addresses.command("remove")
@@ -50,22 +50,24 @@ def add_address(site: Site, address: str, further: tuple[str, ...], as_json: boo
 @json_option
 @pass_site
 def remove_address(site: Site, further: tuple[str, ...], as_json: bool) -> None:
-    """Take each FURTHER address away from the account that has it."""
-    from postroom.accounts import properties
+    """Remove each FURTHER address from the account that has it."""
+    from postroom.directory import properties
 
     changed = properties.remove_addresses(site.engine, further)
     if as_json:
         document([_fields(site, each) for each in changed])
     else:
         for each in changed:
-            click.echo(f"{each.address} is also {', '.join(each.addresses) or 'nobody else'}")
+            rest = ", ".join(each.addresses)
+            has = f"the further addresses {rest}" if rest else "no further address"
+            click.echo(f"{each.address} has {has}")
 
 
 @commands.command()
 @click.argument("address")
 @click.argument("targets", metavar="[TARGET...]", nargs=-1)
 @click.option("--no-copy", is_flag=True, help="Keep no copy in the account's own Maildir.")
-@click.option("--none", "nobody", is_flag=True, help="Forward to nobody any more.")
+@click.option("--none", "nobody", is_flag=True, help="Stop forwarding.")
 @json_option
 @pass_site
 def forward(
@@ -76,38 +78,38 @@ def forward(
     nobody: bool,
     as_json: bool,
 ) -> None:
-    """Forward mail of the account ADDRESS to each TARGET, instead of where it went before."""
-    from postroom.accounts import administration, properties
+    """Forward mail for the account ADDRESS to each TARGET, replacing earlier targets."""
+    from postroom.directory import changes, properties
 
     if bool(targets) == nobody or (nobody and no_copy):
-        raise click.UsageError("give TARGETs, with --no-copy or not, or --none")
+        raise click.UsageError("give at least one TARGET, or --none without --no-copy")
     changed = properties.set_forwards(site.engine, address, targets, keeps_copy=not no_copy)
     if as_json:
         document(_fields(site, changed))
     elif not changed.forwards:
-        click.echo(f"Mail of {changed.address} is forwarded to nobody")
+        click.echo(f"Mail for {changed.address} is not forwarded")
     else:
         copy = "a copy" if changed.keeps_copy else "no copy"
         goes_to = ", ".join(changed.forwards)
-        click.echo(f"Mail of {changed.address} goes to {goes_to}; {copy} is kept")
-    for target in administration.untaken(site.engine, changed.forwards):
+        click.echo(f"Mail for {changed.address} is forwarded to {goes_to}; {copy} is kept")
+    for target in changes.unknown_targets(site.engine, changed.forwards):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 
 @commands.command("send-as")
 @click.argument("address")
 @click.argument("senders", metavar="[SENDER...]", nargs=-1)
-@click.option("--none", "nobody", is_flag=True, help="Its own addresses only.")
+@click.option("--none", "nobody", is_flag=True, help="Allow its own addresses only.")
 @json_option
 @pass_site
 def send_as(
     site: Site, address: str, senders: tuple[str, ...], nobody: bool, as_json: bool
 ) -> None:
-    """Let the account ADDRESS send as each SENDER too: an address, or @domain for all of it."""
-    from postroom.accounts import properties
+    """Allow the account ADDRESS to send as each SENDER: an address, or a whole @domain."""
+    from postroom.directory import properties
 
     if bool(senders) == nobody:
-        raise click.UsageError("give SENDERs or --none")
+        raise click.UsageError("give at least one SENDER, or --none")
     changed = properties.set_senders(site.engine, address, senders)
     if as_json:
         document(_fields(site, changed))
@@ -115,7 +117,7 @@ def send_as(
         click.echo(f"{changed.address} may send as {', '.join(_may_send_as(changed))}")
 
 
-class _Limit(click.ParamType[int | str]):
+class _CountOrNone(click.ParamType[int | str]):
     """A number above 0, or ``none``."""
 
     name = "number"
@@ -134,14 +136,24 @@ class _Limit(click.ParamType[int | str]):
 
 @commands.command()
 @click.argument("address")
-@click.option("--messages-per-day", type=_Limit(), help="Messages sent in a day (UTC), or none.")
-@click.option("--recipients-per-day", type=_Limit(), help="Their recipients in all, or none.")
-@click.option("--message-octets", type=_Limit(), help="The largest message sent, or none.")
+@click.option(
+    "--messages-per-day", type=_CountOrNone(), help="Most messages sent in a day (UTC), or none."
+)
+@click.option(
+    "--recipients-per-day",
+    type=_CountOrNone(),
+    help="Most recipients of all messages sent in a day, or none.",
+)
+@click.option(
+    "--message-octets",
+    type=_CountOrNone(),
+    help="Size of the largest message that may be sent, or none.",
+)
 @json_option
 @pass_site
 def limit(site: Site, /, address: str, *, as_json: bool, **limits: int | str | None) -> None:
-    """Limit what the account ADDRESS may send; what is not named stays as it is."""
-    from postroom.accounts import properties
+    """Limit what the account ADDRESS may send; limits that are not given stay as they are."""
+    from postroom.directory import properties
 
     given = {name: value for name, value in limits.items() if value is not None}
     if not given:
@@ -162,7 +174,7 @@ def _show(site: Site, account: "Account", as_json: bool) -> None:
         ("property", "value"),
         [
             ("address", account.address),
-            ("also", ", ".join(account.addresses) or "-"),
+            ("further addresses", ", ".join(account.addresses) or "-"),
             ("enabled", "yes" if account.enabled else "no"),
             ("maildir", site.maildir(account.maildir)),
             ("forwards to", ", ".join(account.forwards) or "-"),

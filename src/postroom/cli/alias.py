@@ -16,7 +16,7 @@ _WRITERS = click.Choice(["anyone", "users", "members"])
 
 @click.group("alias")
 def commands() -> None:
-    """Add, list, change and remove aliases; with several targets they are groups."""
+    """Add, list, change and remove aliases; an alias with several targets is a group."""
 
 
 @commands.command()
@@ -26,13 +26,13 @@ def commands() -> None:
     "--writers",
     type=_WRITERS,
     default="anyone",
-    help="Who may write to it: users have logged in, members are among its targets too.",
+    help="Who may send mail to it: anyone, users who logged in, or those users among its targets.",
 )
 @click.option(
     "--tags/--no-tags",
     "passes_tags",
     default=True,
-    help="Whether the tag of alias+tag goes on to the targets, as it does by default.",
+    help="Whether the tag of alias+tag is added to the targets. By default it is.",
 )
 @json_option
 @pass_site
@@ -44,8 +44,8 @@ def add(
     passes_tags: bool,
     as_json: bool,
 ) -> None:
-    """Send mail for ADDRESS to each TARGET: an address, or discard: to drop it."""
-    from postroom.accounts import aliases
+    """Add the alias ADDRESS for each TARGET: an address, or discard: to drop the mail."""
+    from postroom.directory import aliases
     from postroom.envelope import Writers
 
     added = aliases.add_alias(
@@ -60,8 +60,8 @@ def add(
 @json_option
 @pass_site
 def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
-    """Send mail for the alias ADDRESS to each TARGET as well."""
-    from postroom.accounts import aliases
+    """Add each TARGET to the alias ADDRESS."""
+    from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.add_targets(site.engine, address, targets), as_json)
 
@@ -72,8 +72,8 @@ def add_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool
 @json_option
 @pass_site
 def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: bool) -> None:
-    """Send mail for the alias ADDRESS to none of the TARGETs any more."""
-    from postroom.accounts import aliases
+    """Remove each TARGET from the alias ADDRESS."""
+    from postroom.directory import aliases
 
     _tell(site, "Changed", aliases.remove_targets(site.engine, address, targets), as_json)
 
@@ -84,8 +84,8 @@ def remove_target(site: Site, address: str, targets: tuple[str, ...], as_json: b
 @json_option
 @pass_site
 def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
-    """Let WHO write to the alias ADDRESS: anyone, users who logged in, or its members."""
-    from postroom.accounts import aliases
+    """Set who may send mail to the alias ADDRESS: anyone, users who logged in, or its members."""
+    from postroom.directory import aliases
     from postroom.envelope import Writers
 
     _tell(site, "Changed", aliases.set_writers(site.engine, address, Writers(writers)), as_json)
@@ -97,8 +97,8 @@ def set_writers(site: Site, address: str, writers: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
-    """Say whether the alias ADDRESS passes the tag of alias+tag on to its targets."""
-    from postroom.accounts import aliases
+    """Set whether the tag of alias+tag is added to the targets of the alias ADDRESS."""
+    from postroom.directory import aliases
 
     changed = aliases.set_passes_tags(site.engine, address, whether == "yes")
     _tell(site, "Changed", changed, as_json)
@@ -109,11 +109,11 @@ def set_tags(site: Site, address: str, whether: str, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List all aliases."""
-    from postroom.accounts import administration
+    from postroom.directory import aliases
 
-    aliases = administration.list_aliases(site.engine)
+    found = aliases.list_aliases(site.engine)
     if as_json:
-        document([_fields(each) for each in aliases])
+        document([_fields(each) for each in found])
     else:
         table(
             ("alias", "writers", "tags", "targets"),
@@ -124,7 +124,7 @@ def list_(site: Site, as_json: bool) -> None:
                     "yes" if each.passes_tags else "no",
                     ", ".join(each.targets),
                 )
-                for each in aliases
+                for each in found
             ],
         )
 
@@ -135,9 +135,9 @@ def list_(site: Site, as_json: bool) -> None:
 @pass_site
 def remove(site: Site, address: str, as_json: bool) -> None:
     """Remove the alias ADDRESS."""
-    from postroom.accounts import administration
+    from postroom.directory import aliases
 
-    removed = administration.remove_alias(site.engine, address)
+    removed = aliases.remove_alias(site.engine, address)
     if as_json:
         document(_fields(removed))
     else:
@@ -145,13 +145,13 @@ def remove(site: Site, address: str, as_json: bool) -> None:
 
 
 def _tell(site: Site, done: str, changed: "Alias", as_json: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import changes
 
     if as_json:
         document(_fields(changed))
     else:
         click.echo(f"{done} {changed.address} -> {', '.join(changed.targets)}")
-    for target in administration.untaken(site.engine, changed.targets):
+    for target in changes.unknown_targets(site.engine, changed.targets):
         note(f"there is no {target} yet; 'postroom account add {target}' adds it")
 
 

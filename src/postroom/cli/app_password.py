@@ -9,12 +9,12 @@ from postroom.cli.output import document, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.secrets import AppPasswordRow
+    from postroom.logins.secrets import AppPasswordRow
 
 
 @click.group("app-password")
 def commands() -> None:
-    """Give programs passwords of their own, and take them away."""
+    """Add, list and revoke app passwords, one for each mail program."""
 
 
 @commands.command()
@@ -23,9 +23,9 @@ def commands() -> None:
 @json_option
 @pass_site
 def add(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Make a password for the program NAME of the account ADDRESS, and show it once."""
-    from postroom.accounts import secrets
-    from postroom.accounts.hashing import Hashing
+    """Add an app password NAME to the account ADDRESS, and show it once."""
+    from postroom.logins import secrets
+    from postroom.logins.hashing import Hashing
 
     password = secrets.new_app_password()
     letters = secrets.app_password_letters(password.encode("ascii"))
@@ -36,7 +36,7 @@ def add(site: Site, address: str, name: str, as_json: bool) -> None:
         document({**_fields(row), "password": password})
     else:
         click.echo(f"{password}")
-        click.echo("This is shown only now; the hyphens may be left out.", err=True)
+        click.echo("The password is not shown again. Hyphens may be left out.", err=True)
 
 
 @commands.command("list")
@@ -45,7 +45,7 @@ def add(site: Site, address: str, name: str, as_json: bool) -> None:
 @pass_site
 def list_(site: Site, address: str, as_json: bool) -> None:
     """List the app passwords of the account ADDRESS, and when each was last used."""
-    from postroom.accounts import secrets
+    from postroom.logins import secrets
 
     rows = secrets.list_app_passwords(site.engine, address)
     if as_json:
@@ -63,14 +63,14 @@ def list_(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def revoke(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Take the app password NAME of the account ADDRESS away."""
-    from postroom.accounts import secrets
+    """Revoke the app password NAME of the account ADDRESS."""
+    from postroom.logins import secrets
 
     secrets.revoke_app_password(site.engine, address, name)
     if as_json:
         document({"address": address, "name": name})
     else:
-        click.echo(f"Revoked {name} of {address}")
+        click.echo(f"Revoked the app password {name} of {address}")
 
 
 def _fields(row: "AppPasswordRow") -> dict[str, Any]:

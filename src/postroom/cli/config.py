@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.group("config")
 def commands() -> None:
-    """Look at the settings."""
+    """Check the settings."""
 
 
 @commands.command()
 @json_option
 @pass_site
 def check(site: Site, as_json: bool) -> None:
-    """Check the settings, and print those that are in force."""
+    """Check the settings, and print the value of each."""
     from postroom.service.sources import check_sources
 
     values = _in_force(site.settings)
@@ -35,7 +35,7 @@ def check(site: Site, as_json: bool) -> None:
 
 
 def _in_force(settings: "Settings") -> dict[str, Any]:
-    """Give every setting's value by its dotted key, in JSON's types and without passwords."""
+    """Return every setting's value by its dotted key, in JSON's types and without passwords."""
     from postroom.settings.declarations import declarations
 
     values = {}

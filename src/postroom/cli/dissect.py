@@ -1,4 +1,4 @@
-"""``postroom dissect``."""
+"""``postroom dissect``: the SMTP sessions of a capture."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from postroom.cli.output import document, note, printable
 from postroom.cli.site import json_option
 from postroom.errors import UserError
 
-# Only this command pays for reading captures.
+# Imported late, since other commands do not need them.
 if TYPE_CHECKING:
     from postroom.capture.files import CaptureFile
     from postroom.capture.replay import ReplayStep
@@ -22,19 +22,21 @@ LARGE_OCTETS = 4 << 20
 """A larger file gets a progress bar."""
 
 PROGRESS_PACKETS = 2000
-"""How often the bar is drawn again."""
+"""The number of packets after which the bar is drawn again."""
 
 
 @click.command("dissect")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--session", "number", type=click.IntRange(1), metavar="N", help="Only session N.")
+@click.option(
+    "--session", "number", type=click.IntRange(1), metavar="N", help="Show only session N."
+)
 @click.option(
     "--port",
     "ports",
     type=click.IntRange(1, 65535),
     multiple=True,
     metavar="PORT",
-    help="Take this port for one of SMTP too; may be repeated.",
+    help="Treat this port as one of SMTP too; may be repeated.",
 )
 @click.option(
     "--replay",
@@ -49,7 +51,7 @@ PROGRESS_PACKETS = 2000
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a replay waits for each reply.",
+    help="The time that a replay waits for each reply.",
 )
 @json_option
 def command(
@@ -62,14 +64,14 @@ def command(
 ) -> None:
     """Show the SMTP sessions in FILE, a capture in pcap or pcapng format, gzipped or not.
 
-    Each session is a transcript of what client (C) and server (S) said, with times in seconds;
-    what breaks the protocol is marked by !!. Content and secrets are told by their length alone.
+    Each session is a transcript of client (C) and server (S), with times in seconds. Violations of
+    the protocol are marked by !!. Of content and secrets only the length is shown.
 
     A connection to port 25, 465, 587 or 2525 is a session if it begins like SMTP or TLS, one to any
-    other port if it begins like SMTP. What else was said on a port of SMTP is noted in one line.
+    other port if it begins like SMTP. Other connections to a port of SMTP are noted in one line.
 
-    The exit status is 1 if FILE is damaged or cut off, or if a replay did not come to its end; what
-    could be read or replayed is shown all the same.
+    The exit status is 1 if FILE is damaged or truncated, or if a replay was not completed; the part
+    that could be read or replayed is shown all the same.
     """
     server = _address(target) if target is not None else None
     sessions, damage = _read(path, ports, keep_octets=server is not None)
@@ -78,7 +80,7 @@ def command(
         if damage is not None:
             raise damage
         if len(chosen) != 1:
-            raise click.UsageError(f"choose one of {len(chosen)} sessions by --session")
+            raise click.UsageError(f"choose one of {len(chosen)} sessions with --session")
         _replay(chosen[0], server, timeout_seconds, as_json)
         return
     _show(chosen, as_json)
@@ -99,7 +101,7 @@ def _address(text: str) -> tuple[str, int]:
 def _read(
     path: Path, ports: tuple[int, ...], keep_octets: bool
 ) -> tuple["Sessions", UserError | None]:
-    """Read a capture; gives the error too that made an end of it."""
+    """Read a capture; returns its sessions, and the error that ended it, if any."""
     from postroom.capture.files import CaptureError, CaptureFile
     from postroom.capture.sessions import Sessions
 
@@ -124,7 +126,7 @@ def _read(
 
 @contextmanager
 def _progress(file: "CaptureFile") -> Iterator[Any]:
-    """Draw how much of a large file has been read, if anybody is there to see it."""
+    """Yield a function that draws the progress in a large file, on a terminal."""
     if file.size_octets < LARGE_OCTETS or not sys.stderr.isatty():
         yield lambda: None
         return
@@ -175,7 +177,7 @@ def _replay(
     except UserError as error:
         failure = error
     if steps and steps[-1].cut_short:
-        failure = UserError(f"{server[0]}:{server[1]}: the replay did not come to its end")
+        failure = UserError(f"{server[0]}:{server[1]}: the replay was not completed")
     if not steps and failure is not None:
         raise failure
     if as_json:

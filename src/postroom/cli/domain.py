@@ -8,25 +8,29 @@ from postroom.cli.output import document, note, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.domains import DomainRow
+    from postroom.directory.domains import DomainRow
     from postroom.envelope import Domain
 
 
 @click.group("domain")
 def commands() -> None:
-    """Add, list and remove the domains whose mail is taken."""
+    """Add, list, change and remove the domains whose mail is accepted."""
 
 
 @commands.command()
 @click.argument("name")
 @click.option(
-    "--catch-all", metavar="ADDRESS", help="Who gets what no account or alias of it takes."
+    "--catch-all", metavar="ADDRESS", help="The address that gets mail for unknown recipients."
 )
-@click.option("--alias-of", metavar="DOMAIN", help="Its addresses stand for the same ones there.")
+@click.option(
+    "--alias-of",
+    metavar="DOMAIN",
+    help="Make it an alias: each address stands for the same one in DOMAIN.",
+)
 @click.option(
     "--relay",
     type=click.Choice(["listed", "any"]),
-    help="Pass its mail on: for recipients that are listed, or for any.",
+    help="Relay its mail to its own host: for listed recipients, or for any.",
 )
 @json_option
 @pass_site
@@ -38,11 +42,11 @@ def add(
     relay: str | None,
     as_json: bool,
 ) -> None:
-    """Add the domain NAME: local, an alias of another, or one whose mail is passed on."""
-    from postroom.accounts import domains
+    """Add the domain NAME: local, an alias of another domain, or relay-only."""
+    from postroom.directory import domains
 
     if (catch_all, alias_of, relay).count(None) < 2:
-        raise click.UsageError("give one of --catch-all, --alias-of and --relay at most")
+        raise click.UsageError("give only one of --catch-all, --alias-of and --relay")
     if alias_of is not None:
         added = domains.add_alias_domain(site.engine, name, alias_of)
     elif relay is not None:
@@ -58,8 +62,8 @@ def add(
 @json_option
 @pass_site
 def relay(site: Site, name: str, whom: str, as_json: bool) -> None:
-    """Say whether the relay-only domain NAME takes recipients that are listed, or any."""
-    from postroom.accounts import domains
+    """Set whether the relay-only domain NAME accepts listed recipients only, or any."""
+    from postroom.directory import domains
 
     changed = domains.set_any_recipient(site.engine, name, whom == "any")
     _tell(site, "Changed", changed, as_json)
@@ -76,13 +80,13 @@ def recipients() -> None:
 @pass_site
 def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
     """List each ADDRESS as a recipient of its relay-only domain."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     added = domains.add_recipients(site.engine, addresses)
     if as_json:
         document(list(added))
     else:
-        click.echo(f"Added {', '.join(added) or 'nothing: listed already'}")
+        click.echo(f"Added {', '.join(added) or 'nothing: all were listed already'}")
 
 
 @recipients.command("list")
@@ -91,7 +95,7 @@ def add_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> Non
 @pass_site
 def list_recipients(site: Site, name: str, as_json: bool) -> None:
     """List the recipients of the relay-only domain NAME."""
-    from postroom.accounts import domains
+    from postroom.directory import domains
 
     found = domains.list_recipients(site.engine, name)
     if as_json:
@@ -105,8 +109,8 @@ def list_recipients(site: Site, name: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
-    """Take each ADDRESS off the list of its relay-only domain."""
-    from postroom.accounts import domains
+    """Remove each ADDRESS from the recipients of its relay-only domain."""
+    from postroom.directory import domains
 
     removed = domains.remove_recipients(site.engine, addresses)
     if as_json:
@@ -118,16 +122,16 @@ def remove_recipients(site: Site, addresses: tuple[str, ...], as_json: bool) -> 
 @commands.command("catch-all")
 @click.argument("name")
 @click.argument("address", required=False)
-@click.option("--none", "nobody", is_flag=True, help="Refuse what no account or alias takes.")
+@click.option("--none", "nobody", is_flag=True, help="Refuse mail for unknown recipients.")
 @json_option
 @pass_site
 def catch_all(site: Site, name: str, address: str | None, nobody: bool, as_json: bool) -> None:
-    """Let ADDRESS have what no account or alias of the domain NAME takes."""
-    from postroom.accounts import administration
+    """Deliver mail for unknown recipients of the domain NAME to ADDRESS."""
+    from postroom.directory import domains
 
     if (address is None) != nobody:
         raise click.UsageError("give an ADDRESS or --none")
-    _tell(site, "Changed", administration.set_catch_all(site.engine, name, address), as_json)
+    _tell(site, "Changed", domains.set_catch_all(site.engine, name, address), as_json)
 
 
 @commands.command("list")
@@ -137,9 +141,9 @@ def list_(site: Site, as_json: bool) -> None:
     """List all domains."""
     from dataclasses import asdict
 
-    from postroom.accounts import administration
+    from postroom.directory import domains
 
-    rows = administration.list_domains(site.engine)
+    rows = domains.list_domains(site.engine)
     if as_json:
         document([asdict(row) | {"kind": row.kind.value} for row in rows])
     else:
@@ -166,32 +170,32 @@ def _kind(row: "DomainRow") -> str:
 @json_option
 @pass_site
 def remove(site: Site, name: str, as_json: bool) -> None:
-    """Remove the domain NAME, which has no accounts and aliases any more."""
-    from postroom.accounts import administration
+    """Remove the domain NAME; it must have no accounts and aliases."""
+    from postroom.directory import domains
 
-    removed = administration.remove_domain(site.engine, name)
+    removed = domains.remove_domain(site.engine, name)
     if as_json:
         document(_fields(removed))
     else:
         click.echo(f"Removed {removed.name}")
     if removed.name in site.places.domains:
-        note(f"the settings name {removed.name}: the next start adds it again")
+        note(f"{removed.name} is in the settings: the next start adds it again")
 
 
 def _tell(site: Site, done: str, changed: "Domain", as_json: bool) -> None:
-    from postroom.accounts import administration
+    from postroom.directory import changes
 
     if as_json:
         document(_fields(changed))
     else:
         click.echo(f"{done} {changed.name}; {_what_becomes_of_mail(changed)}")
     if changed.catch_all is not None:
-        for address in administration.untaken(site.engine, [changed.catch_all]):
+        for address in changes.unknown_targets(site.engine, [changed.catch_all]):
             note(f"there is no {address} yet; 'postroom account add {address}' adds it")
     if changed.kind.value == "relay":
         if not changed.any_recipient:
-            note("list its recipients with 'postroom domain recipient add ADDRESS...'")
-        note(f"its mail goes where MX records say, unless [routes] names {changed.name}")
+            note("add its recipients with 'postroom domain recipient add ADDRESS...'")
+        note(f"its mail goes to the hosts of its MX records, unless [routes] names {changed.name}")
 
 
 def _what_becomes_of_mail(changed: "Domain") -> str:
@@ -199,7 +203,7 @@ def _what_becomes_of_mail(changed: "Domain") -> str:
         return f"its addresses stand for those of {changed.target}"
     if changed.kind.value == "relay":
         whom = "all recipients" if changed.any_recipient else "listed recipients"
-        return f"mail for {whom} is passed on"
+        return f"mail for {whom} is relayed"
     if changed.catch_all is None:
         return "mail for unknown addresses is refused"
     return f"mail for unknown addresses goes to {changed.catch_all}"

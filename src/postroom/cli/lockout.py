@@ -10,7 +10,7 @@ from postroom.cli.site import Site, json_option, pass_site
 
 @click.group("lockout")
 def commands() -> None:
-    """Show and end the lock-outs that too many failed logins led to."""
+    """List and clear lock-outs after too many failed logins."""
 
 
 @commands.command("list")
@@ -18,7 +18,7 @@ def commands() -> None:
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
     """List the accounts and addresses that are locked out now."""
-    from postroom.accounts.lockouts import list_lockouts
+    from postroom.logins.lockouts import list_lockouts
 
     rows = list_lockouts(site.engine, time.time())
     split = [(*row.subject.partition(":")[::2], row) for row in rows]
@@ -48,12 +48,12 @@ def list_(site: Site, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--all", "everybody", is_flag=True, help="End all lock-outs.")
+@click.option("--all", "everybody", is_flag=True, help="Clear all lock-outs.")
 @json_option
 @pass_site
 def clear(site: Site, names: tuple[str, ...], everybody: bool, as_json: bool) -> None:
-    """End the lock-outs of accounts and addresses, as the list names them."""
-    from postroom.accounts.lockouts import clear_lockouts
+    """Clear the lock-outs of accounts and IP addresses, named as in the list."""
+    from postroom.logins.lockouts import clear_lockouts
 
     if bool(names) == everybody:
         raise click.UsageError("give the names to clear, or --all")
@@ -61,7 +61,7 @@ def clear(site: Site, names: tuple[str, ...], everybody: bool, as_json: bool) ->
     if as_json:
         document(list(cleared))
     else:
-        click.echo(f"Cleared {', '.join(cleared)}" if cleared else "Nobody was locked out")
+        click.echo(f"Cleared {', '.join(cleared)}" if cleared else "There was no lock-out")
 
 
 def _moment(posix_time: float) -> str:

@@ -1,6 +1,6 @@
-"""``postroom mailbox``: the mailboxes of accounts, beside the daemon and Dovecot.
+"""``postroom mailbox``: the mailboxes of accounts, while the server and Dovecot run or not.
 
-What is done to messages is in `postroom.cli.mailbox_messages`, importing and exporting in
+Commands on messages are in `postroom.cli.mailbox_messages`, importing and exporting in
 `postroom.cli.mailbox_transfer`: they add their commands to this group.
 """
 
@@ -14,43 +14,42 @@ from postroom.cli.output import confirm, counted, document, octets, table
 from postroom.cli.site import Site, json_option, pass_site
 
 if TYPE_CHECKING:
-    from postroom.accounts.mailbox.folders import MailboxRow
+    from postroom.maildirs.mailboxes import MailboxRow
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INBOX: Final = "INBOX"
 
 
 def mailbox_option(command: Command) -> Command:
-    """Give a subcommand ``--mailbox``."""
+    """Add ``--mailbox`` to a subcommand."""
     return click.option(
         "--mailbox",
         "-m",
         default=INBOX,
         metavar="NAME",
-        help="The mailbox, as in Lists.Python; by default the inbox.",
+        help="The mailbox, such as Lists.Python; by default the inbox.",
     )(command)
 
 
 def yes_option(command: Command) -> Command:
-    """Give a subcommand ``--yes``."""
-    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    """Add ``--yes`` to a subcommand."""
+    return click.option("--yes", is_flag=True, help="Do not ask for confirmation.")(command)
 
 
 def maildir_of(site: Site, address: str) -> tuple[str, Path]:
-    """Give an account's first address and its Maildir."""
-    from postroom.accounts import administration
+    """Return an account's first address and its Maildir."""
+    from postroom.directory import accounts
 
-    row = administration.find_account(site.engine, address)
+    row = accounts.find_account(site.engine, address)
     return row.address, site.maildir(row.maildir)
 
 
 @click.group("mailbox")
 def commands() -> None:
-    """See and change what is in the mailboxes of accounts.
+    """List and change the mailboxes of accounts and their messages.
 
-    Works beside a running server and beside Dovecot. A MESSAGE is given by the key that 'show
-    --json' and 'find --json' print, or by its number in the listing of 'show', which changes when
-    messages come and go.
+    The server and Dovecot may be running. A MESSAGE is a key, as 'show --json' and 'find --json'
+    print it, or a number in the listing of 'show'. Numbers change when messages come and go.
     """
 
 
@@ -59,11 +58,11 @@ def commands() -> None:
 @json_option
 @pass_site
 def list_(site: Site, address: str | None, as_json: bool) -> None:
-    """List the mailboxes of the account ADDRESS; without it, all accounts and what they hold."""
+    """List the mailboxes of the account ADDRESS; without ADDRESS, the usage of all accounts."""
     if address is None:
         _list_accounts(site, as_json)
         return
-    from postroom.accounts.mailbox.folders import list_mailboxes
+    from postroom.maildirs.mailboxes import list_mailboxes
 
     rows = list_mailboxes(maildir_of(site, address)[1])
     if as_json:
@@ -77,10 +76,10 @@ def list_(site: Site, address: str | None, as_json: bool) -> None:
 
 
 def _list_accounts(site: Site, as_json: bool) -> None:
-    from postroom.accounts import administration
-    from postroom.accounts.mailbox.folders import measure
+    from postroom.directory import accounts
+    from postroom.maildirs.mailboxes import measure
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     paths = [site.maildir(row.maildir) for row in rows]
     found = [(row.address, measure(path), path) for row, path in zip(rows, paths, strict=True)]
     if as_json:
@@ -108,7 +107,7 @@ def _list_accounts(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def path(site: Site, address: str, as_json: bool) -> None:
-    """Print the Maildir of the account ADDRESS."""
+    """Print the path of the Maildir of the account ADDRESS."""
     known, maildir = maildir_of(site, address)
     if as_json:
         document({"address": known, "maildir": str(maildir)})
@@ -122,19 +121,19 @@ def path(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def create(site: Site, address: str, name: str, as_json: bool) -> None:
-    """Make the mailbox NAME, as in Lists.Python, in the account ADDRESS.
+    """Create the mailbox NAME, such as Lists.Python, in the account ADDRESS.
 
-    Mail for user+lists goes into the mailbox of the name lists, if there is one. Which mailboxes
-    show in mail programs is up to their subscriptions.
+    Mail for user+lists is delivered to the mailbox "lists" if there is one. Most mail programs show
+    a mailbox only once it is subscribed to there.
     """
-    from postroom.accounts.mailbox.folders import create_mailbox
+    from postroom.maildirs.mailboxes import create_mailbox
 
     known, maildir = maildir_of(site, address)
     made = create_mailbox(maildir, name)
     if as_json:
         document({"address": known, "mailbox": made})
     else:
-        click.echo(f"Made the mailbox {made} of {known}")
+        click.echo(f"Created the mailbox {made} of {known}")
 
 
 @commands.command()
@@ -145,7 +144,7 @@ def create(site: Site, address: str, name: str, as_json: bool) -> None:
 @pass_site
 def rename(site: Site, address: str, name: str, new_name: str, as_json: bool) -> None:
     """Rename the mailbox NAME of the account ADDRESS to NEW_NAME, and those below it."""
-    from postroom.accounts.mailbox.folders import rename_mailbox
+    from postroom.maildirs.mailboxes import rename_mailbox
 
     known, maildir = maildir_of(site, address)
     pairs = rename_mailbox(maildir, name, new_name)
@@ -167,7 +166,7 @@ def delete(site: Site, address: str, name: str, yes: bool, as_json: bool) -> Non
 
     Mailboxes below it stay.
     """
-    from postroom.accounts.mailbox.folders import delete_mailbox, find_mailbox
+    from postroom.maildirs.mailboxes import delete_mailbox, find_mailbox
 
     known, maildir = maildir_of(site, address)
     row = find_mailbox(maildir, name)

@@ -12,8 +12,8 @@ from postroom.cli.site import Site, json_option, pass_site
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from postroom.accounts.mailbox.messages import Entry, Mailbox
-    from postroom.accounts.mailbox.reading import Summary, Text
+    from postroom.maildirs.messages import OpenMailbox, StoredMessage
+    from postroom.maildirs.reading import Summary, Text
 
 _FLAGS = ("seen", "answered", "flagged", "draft", "deleted", "forwarded")
 _flag_choice = click.Choice(_FLAGS, case_sensitive=False)
@@ -27,8 +27,8 @@ _SHOWN_FIELDS = frozenset(("from", "to", "cc", "date", "subject", "reply-to"))
 @pass_site
 def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
     """List the messages in a mailbox of the account ADDRESS, in order of arrival."""
-    from postroom.accounts.mailbox.folders import has_mail
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.mailboxes import has_mail
+    from postroom.maildirs.messages import opened_mailbox
 
     known, maildir = maildir_of(site, address)
     if mailbox.upper() == "INBOX" and not has_mail(maildir):
@@ -44,19 +44,19 @@ def show(site: Site, address: str, mailbox: str, as_json: bool) -> None:
 @click.argument("message")
 @mailbox_option
 @click.option("--raw", is_flag=True, help="Print the message as it is, octet by octet.")
-@click.option("--headers", is_flag=True, help="Print all header fields, not just the usual ones.")
+@click.option("--headers", is_flag=True, help="Print all header fields, not only the usual ones.")
 @json_option
 @pass_site
 def read(
     site: Site, /, address: str, message: str, mailbox: str, *, as_json: bool, **how: bool
 ) -> None:
-    """Print a MESSAGE of the account ADDRESS. That does not mark it as seen."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
-    from postroom.accounts.mailbox.reading import read_text
+    """Print a MESSAGE of the account ADDRESS, without marking it as seen."""
+    from postroom.maildirs.messages import opened_mailbox
+    from postroom.maildirs.reading import read_text
 
     raw = how["raw"]
     if raw and (as_json or how["headers"]):
-        raise click.UsageError("--raw goes with neither --json nor --headers")
+        raise click.UsageError("--raw excludes --json and --headers")
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entry = opened.find([message])[0]
         with opened.reading(entry) as file:
@@ -74,28 +74,34 @@ def read(
 @commands.command()
 @click.argument("address")
 @mailbox_option
-@click.option("--from", "sender", metavar="TEXT", help="The From field holds TEXT.")
-@click.option("--to", "recipient", metavar="TEXT", help="The To field holds TEXT.")
-@click.option("--subject", metavar="TEXT", help="The Subject field holds TEXT.")
+@click.option("--from", "sender", metavar="TEXT", help="TEXT is in the From field.")
+@click.option("--to", "recipient", metavar="TEXT", help="TEXT is in the To field.")
+@click.option("--subject", metavar="TEXT", help="TEXT is in the Subject field.")
 @click.option(
-    "--header", "headers", multiple=True, metavar="NAME:TEXT", help="A field NAME holds TEXT."
+    "--header", "headers", multiple=True, metavar="NAME:TEXT", help="TEXT is in a field NAME."
 )
 @click.option(
-    "--text", "texts", multiple=True, metavar="TEXT", help="The body, or the name of an attachment."
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="TEXT is in the body or in the name of an attachment.",
 )
-@click.option("--flag", "flags", multiple=True, type=_flag_choice, help="It has this flag.")
-@click.option("--no-flag", "no_flags", multiple=True, type=_flag_choice, help="It has it not.")
-@click.option("--since", type=click.DateTime(), help="It arrived then or later, local time.")
-@click.option("--before", type=click.DateTime(), help="It arrived before, local time.")
+@click.option("--flag", "flags", multiple=True, type=_flag_choice, help="The flag is set.")
+@click.option(
+    "--no-flag", "no_flags", multiple=True, type=_flag_choice, help="The flag is not set."
+)
+@click.option("--since", type=click.DateTime(), help="It arrived at this local time or later.")
+@click.option("--before", type=click.DateTime(), help="It arrived before this local time.")
 @json_option
 @pass_site
 def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: Any) -> None:
-    """List messages of the account ADDRESS that are as the options say, all of them.
+    """List the messages of the account ADDRESS that match all of the options.
 
-    Case does not matter. Of a large message the first 4 MiB are searched.
+    Upper and lower case are the same. Only the first 4 MiB of a message are searched.
     """
-    from postroom.accounts.mailbox.messages import opened_mailbox
-    from postroom.accounts.mailbox.search import find_messages
+    from postroom.maildirs.messages import opened_mailbox
+    from postroom.maildirs.search import find_messages
 
     criteria = _criteria(**options)
     known, maildir = maildir_of(site, address)
@@ -108,8 +114,8 @@ def find(site: Site, /, address: str, mailbox: str, as_json: bool, **options: An
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--set", "to_set", multiple=True, type=_flag_choice, help="Give them this flag.")
-@click.option("--clear", "to_clear", multiple=True, type=_flag_choice, help="Take it from them.")
+@click.option("--set", "to_set", multiple=True, type=_flag_choice, help="Set this flag.")
+@click.option("--clear", "to_clear", multiple=True, type=_flag_choice, help="Clear this flag.")
 @json_option
 @pass_site
 def flag(
@@ -123,14 +129,14 @@ def flag(
     **flags: tuple[str, ...],
 ) -> None:
     """Set and clear flags of MESSAGEs of the account ADDRESS."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    from postroom.maildirs.messages import opened_mailbox
 
     to_set, to_clear = flags["to_set"], flags["to_clear"]
     if not to_set and not to_clear:
-        raise click.UsageError("say which flags to --set or to --clear")
+        raise click.UsageError("give at least one flag to --set or to --clear")
     both = set(to_set) & set(to_clear)
     if both:
-        raise click.UsageError(f"{', '.join(sorted(both))}: set and cleared at once")
+        raise click.UsageError(f"{', '.join(sorted(both))}: both set and cleared")
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entries = opened.find(messages)
         opened.flag(entries, _letters(to_set), _letters(to_clear))
@@ -141,14 +147,14 @@ def flag(
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@click.option("--to", "target", required=True, metavar="NAME", help="The target mailbox.")
 @json_option
 @pass_site
 def move(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
 ) -> None:
     """Move MESSAGEs of the account ADDRESS into another of its mailboxes."""
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.maildirs.messages import opened_below, opened_mailbox
 
     with (
         opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
@@ -163,14 +169,14 @@ def move(
 @click.argument("address")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @mailbox_option
-@click.option("--to", "target", required=True, metavar="NAME", help="The other mailbox.")
+@click.option("--to", "target", required=True, metavar="NAME", help="The target mailbox.")
 @json_option
 @pass_site
 def copy(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, target: str, as_json: bool
 ) -> None:
     """Copy MESSAGEs of the account ADDRESS into another of its mailboxes."""
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
+    from postroom.maildirs.messages import opened_below, opened_mailbox
 
     with (
         opened_mailbox(maildir_of(site, address)[1], mailbox) as opened,
@@ -191,15 +197,15 @@ def copy(
 def expunge(
     site: Site, address: str, messages: tuple[str, ...], mailbox: str, yes: bool, as_json: bool
 ) -> None:
-    """Delete MESSAGEs of the account ADDRESS for good."""
-    from postroom.accounts.mailbox.messages import opened_mailbox
+    """Delete MESSAGEs of the account ADDRESS permanently."""
+    from postroom.maildirs.messages import opened_mailbox
 
     with opened_mailbox(maildir_of(site, address)[1], mailbox) as opened:
         entries = opened.find(messages)
         if not yes:
             for entry, summary in _summaries(opened, entries):
                 note(f"{entry.number}: {summary.sender}: {summary.subject}")
-        confirm(f"Delete {counted(len(entries), 'message')} of {opened.name} for good?", yes)
+        confirm(f"Delete {counted(len(entries), 'message')} of {opened.name} permanently?", yes)
         opened.expunge(entries)
         _print_done("expunged", "Deleted", entries, opened.name, as_json)
 
@@ -211,14 +217,14 @@ def _criteria(
     headers: tuple[str, ...],
     **more: Any,
 ) -> Any:
-    from postroom.accounts.mailbox.search import Criteria
+    from postroom.maildirs.search import Criteria
 
     named = (("From", sender), ("To", recipient), ("Subject", subject))
     fields = [(name, text) for name, text in named if text is not None]
     for each in headers:
         name, colon, text = each.partition(":")
         if not colon or not name.strip():
-            raise click.UsageError(f"--header {each!r}: it is NAME:TEXT")
+            raise click.UsageError(f"--header {each!r}: the form is NAME:TEXT")
         fields.append((name.strip(), text))
     since, before = (
         None if more[name] is None else more[name].timestamp() for name in ("since", "before")
@@ -245,14 +251,16 @@ def _flag_names(letters: str) -> list[str]:
     return [name for name, letter in FLAGS.items() if letter in letters]
 
 
-def _left_out(entry: "Entry", why: str) -> None:
+def _left_out(entry: "StoredMessage", why: str) -> None:
     note(f"message {entry.number} was not searched: {why}")
 
 
-def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[Entry, Summary]]":
-    from postroom.accounts.mailbox.messages import Gone
-    from postroom.accounts.mailbox.reading import UNREADABLE, summarise
+def _summaries(
+    mailbox: "OpenMailbox", entries: "Iterable[StoredMessage]"
+) -> "list[tuple[StoredMessage, Summary]]":
     from postroom.errors import UserError
+    from postroom.maildirs.messages import Gone
+    from postroom.maildirs.reading import UNREADABLE, summarise
 
     found = []
     for entry in entries:
@@ -268,7 +276,11 @@ def _summaries(mailbox: "Mailbox", entries: "Iterable[Entry]") -> "list[tuple[En
 
 
 def _print_listing(
-    address: str, maildir: Any, name: str, rows: "list[tuple[Entry, Summary]]", as_json: bool
+    address: str,
+    maildir: Any,
+    name: str,
+    rows: "list[tuple[StoredMessage, Summary]]",
+    as_json: bool,
 ) -> None:
     if as_json:
         listed = [
@@ -300,7 +312,7 @@ def _print_listing(
     )
 
 
-def _entry_fields(entry: "Entry") -> dict[str, Any]:
+def _entry_fields(entry: "StoredMessage") -> dict[str, Any]:
     received = datetime.fromtimestamp(max(entry.received_at, 0)).astimezone()
     return {
         "number": entry.number,
@@ -339,10 +351,12 @@ def _print_text(text: "Text", headers: bool) -> None:
         what = f"{each.name or 'no name'}, {each.content_type}, {octets(each.size_octets)}"
         note(f"attachment: {what}")
     if not text.is_whole:
-        note("the message is too large to be shown whole: --raw prints all of it")
+        note("the message is too large to be shown in full: --raw prints all of it")
 
 
-def _print_done(key: str, verb: str, entries: "list[Entry]", where: str, as_json: bool) -> None:
+def _print_done(
+    key: str, verb: str, entries: "list[StoredMessage]", where: str, as_json: bool
+) -> None:
     if as_json:
         document({key: [entry.base for entry in entries]})
     else:

@@ -1,7 +1,7 @@
 """``postroom mailbox import`` and ``export``.
 
-An mbox holds one mailbox, a Maildir all of them. A directory of files ``NAME.mbox`` is what an
-export of all mailboxes makes, and an import of it reads.
+An mbox holds one mailbox, a Maildir all of them. An export of all mailboxes writes a directory of
+files ``NAME.mbox``, which an import reads.
 """
 
 import io
@@ -20,11 +20,11 @@ from postroom.cli.site import Site, json_option, pass_site
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
-    from postroom.accounts.mailbox.archives import Part
-    from postroom.accounts.mailbox.messages import Mailbox
-    from postroom.accounts.mailbox.sources import MboxFile
-    from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.archives import Part
     from postroom.maildirs.line_ends import LineEnds
+    from postroom.maildirs.mbox_files import MboxFile
+    from postroom.maildirs.messages import OpenMailbox
+    from postroom.maildirs.transfer import TransferReport
     from postroom.maildirs.usage import Quota
 
 _SUFFIX: Final = ".mbox"
@@ -38,23 +38,23 @@ _SUFFIX: Final = ".mbox"
     "-m",
     default=INBOX,
     metavar="NAME",
-    help="Where to: an mbox goes into it, folders of a Maildir below it. By default the inbox.",
+    help="Import an mbox into it, folders of a Maildir below it. By default the inbox.",
 )
-@click.option("--over-quota", is_flag=True, help="Take what the quota has no room for, too.")
+@click.option("--over-quota", is_flag=True, help="Import messages even if they exceed the quota.")
 @json_option
 @pass_site
 def import_(
     site: Site, address: str, source: str, mailbox: str, over_quota: bool, as_json: bool
 ) -> None:
-    """Take the messages of SOURCE into the account ADDRESS.
+    """Import the messages of SOURCE into the account ADDRESS.
 
     SOURCE is an mbox file, a Maildir, a directory of files NAME.mbox, or - for an mbox on standard
-    input. Files may be compressed by gzip, bzip2 or xz, or be in a zip. What is there already is
-    not taken twice: if it was interrupted, give the same command again. The exit status is 1 if
-    something was left out.
+    input. Files may be compressed by gzip, bzip2 or xz, or be in a zip. Messages that were imported
+    before are skipped: after an interruption, repeat the same command. The exit status is 1 if a
+    message was left out.
     """
-    from postroom.accounts.mailbox.sources import MboxFile, files_in
     from postroom.maildirs.line_ends import LineEnds
+    from postroom.maildirs.mbox_files import MboxFile, files_in
 
     known, maildir = maildir_of(site, address)
     quota = None if over_quota else _quota(site, known)
@@ -72,7 +72,7 @@ def import_(
         files = list(files_in(path, mailbox))
         if not files:
             raise UserError(
-                f"{source} is no Maildir, for it has no cur, and holds no file NAME.mbox"
+                f"{source} is neither a Maildir (it has no cur) nor a directory of files NAME.mbox"
             )
         reports = _import_files(target, files)
     _print_reports(list(reports), "imported", as_json)
@@ -81,42 +81,46 @@ def import_(
 @commands.command("export")
 @click.argument("address")
 @click.argument("target")
-@click.option("--mailbox", "-m", metavar="NAME", help="This mailbox alone; by default all of them.")
+@click.option(
+    "--mailbox", "-m", metavar="NAME", help="Export this mailbox only; by default all of them."
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["mbox", "maildir"]),
     default="mbox",
     show_default=True,
-    help="What to make.",
+    help="The format of TARGET.",
 )
 @click.option(
     "--line-ends",
     type=click.Choice(["lf", "kept"]),
     default="lf",
     show_default=True,
-    help="In an mbox: LF, as most programs expect, or octet by octet as it came.",
+    help="Line ends in an mbox: LF, as most programs expect, or as they are in the message.",
 )
 @json_option
 @pass_site
 def export(
     site: Site, /, address: str, target: str, mailbox: str | None, *, as_json: bool, **how: str
 ) -> None:
-    """Write the messages of the account ADDRESS to TARGET; they stay where they are.
+    """Copy the messages of the account ADDRESS to TARGET.
 
-    With --mailbox an mbox is the file TARGET, or - for standard output; without, a directory of
-    files NAME.mbox. Nothing is overwritten; a Maildir that is there is added to. The exit status is
-    1 if something was left out.
+    With --mailbox, an mbox is written to the file TARGET, or to standard output if it is -. Without
+    --mailbox, TARGET is a directory of files NAME.mbox. No file is overwritten; messages are added
+    to a Maildir that exists. The exit status is 1 if a message was left out.
     """
-    from postroom.accounts.mailbox.folders import mailboxes_in, opened_existing
-    from postroom.accounts.mailbox.messages import opened_below
+    from postroom.maildirs.mailboxes import mailboxes_in, opened_existing
+    from postroom.maildirs.messages import opened_below
 
     form, as_lf = how["form"], how["line_ends"] == "lf"
     if target == "-" and (mailbox is None or form != "mbox" or as_json):
-        raise click.UsageError("to standard output goes an mbox of one --mailbox, without --json")
+        raise click.UsageError(
+            "standard output needs --mailbox and the format mbox, and excludes --json"
+        )
     if mailbox is None and form == "mbox" and Path(target).is_file():
         raise UserError(
-            f"{target} is a file: all mailboxes go into a directory, one --mailbox into a file"
+            f"{target} is a file: give a directory, or one --mailbox to write to a file"
         )
     reports = []
     with opened_existing(maildir_of(site, address)[1]) as root:
@@ -124,10 +128,10 @@ def export(
         for name in names:
             with opened_below(root, name) as opened:
                 if form == "maildir":
-                    reports.append(_Named(*_export_maildir(opened, Path(target))))
+                    reports.append(_MailboxResult(*_export_maildir(opened, Path(target))))
                 else:
                     file = Path(target) / f"{opened.name}{_SUFFIX}" if mailbox is None else target
-                    reports.append(_Named(*_export_mbox(opened, str(file), as_lf=as_lf)))
+                    reports.append(_MailboxResult(*_export_mbox(opened, str(file), as_lf=as_lf)))
     _print_reports(reports, "exported", as_json, beside=target == "-")
 
 
@@ -136,7 +140,7 @@ _STDIN: Final = "standard input"
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What an import goes into."""
+    """The account and mailbox that messages are imported into."""
 
     maildir: Path
     mailbox: str
@@ -145,24 +149,24 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
-    """What became of a mailbox, and the file that it was imported from, if that is an mbox."""
+class _MailboxResult:
+    """The result for one mailbox, and the mbox file that it came from, if any."""
 
     mailbox: str
-    report: "Report"
+    report: "TransferReport"
     source: str = ""
 
 
 def _quota(site: Site, address: str) -> "Quota | None":
-    from postroom.accounts import properties
+    from postroom.directory import properties
     from postroom.maildirs.usage import NO_QUOTA, Quota
 
     quota = Quota.of(properties.show_account(site.engine, address).limits)
     return None if quota == NO_QUOTA else quota
 
 
-def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Named]:
-    """Import files that may be mboxes; what is wrong with one does not keep the others waiting."""
+def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_MailboxResult]:
+    """Import files that may be mboxes; a faulty one does not stop the others."""
     for each in files:
         if each.fault:
             yield _faulty(each.mailbox, each.fault, str(each.path))
@@ -180,7 +184,7 @@ def _import_files(target: _Target, files: "Iterable[MboxFile]") -> Iterator[_Nam
 
 def _take_file(
     target: _Target, file: io.BufferedIOBase, size_octets: int, source: str, above: str = ""
-) -> Iterator[_Named]:
+) -> Iterator[_MailboxResult]:
     """Import a file, which is an mbox or a zip of them.
 
     Args:
@@ -190,9 +194,9 @@ def _take_file(
         source: its name.
         above: the mailbox below which the files of a zip go, if there are several.
     """
-    from postroom.accounts.mailbox.archives import opened_parts
-    from postroom.accounts.mailbox.sources import below, mailbox_of
-    from postroom.accounts.mailbox.transfer import Interrupted
+    from postroom.maildirs.archives import opened_parts
+    from postroom.maildirs.mbox_files import below, mailbox_of
+    from postroom.maildirs.transfer import Interrupted
 
     counting = _Counting(file)
     try:
@@ -208,14 +212,16 @@ def _take_file(
                     into = replace(target, mailbox=mailbox)
                 with _progress(f"into {into.mailbox}", size_octets) as advance:
                     yield _take_part(into, part, name, lambda: advance(counting.taken()))
-    except Interrupted:
+    except Interrupted:  # the disk's fault, not the file's: nothing more can be imported
         raise
     except UserError as error:
         yield _faulty(target.mailbox, str(error), source)
 
 
-def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], None]) -> _Named:
-    from postroom.accounts.mailbox.transfer import Interrupted, import_mbox
+def _take_part(
+    target: _Target, part: "Part", source: str, step: Callable[[], None]
+) -> _MailboxResult:
+    from postroom.maildirs.transfer import Interrupted, import_mbox
 
     try:
         mailbox, report = import_mbox(
@@ -225,62 +231,65 @@ def _take_part(target: _Target, part: "Part", source: str, step: Callable[[], No
         raise
     except UserError as error:
         return _faulty(target.mailbox, str(error), source)
-    return _Named(mailbox, report, source)
+    return _MailboxResult(mailbox, report, source)
 
 
-def _faulty(mailbox: str, fault: str, source: str) -> _Named:
+def _faulty(mailbox: str, fault: str, source: str) -> _MailboxResult:
     """Report a file of which nothing was imported."""
-    from postroom.accounts.mailbox.transfer import Report
+    from postroom.maildirs.transfer import TransferReport
 
-    return _Named(mailbox, Report(fault=fault), source)
+    return _MailboxResult(mailbox, TransferReport(fault=fault), source)
 
 
-def _import_maildir(target: _Target, source: Path) -> Iterator[_Named]:
-    from postroom.accounts.mailbox.folders import mailboxes_in, opened
-    from postroom.accounts.mailbox.messages import opened_below, opened_mailbox
-    from postroom.accounts.mailbox.sources import below
-    from postroom.accounts.mailbox.transfer import Report
+def _import_maildir(target: _Target, source: Path) -> Iterator[_MailboxResult]:
     from postroom.maildirs.folders import parse_folder
+    from postroom.maildirs.mailboxes import mailboxes_in, opened
+    from postroom.maildirs.mbox_files import below
+    from postroom.maildirs.messages import opened_below, opened_mailbox
+    from postroom.maildirs.transfer import TransferReport
 
     if source.resolve() == target.maildir.resolve():
-        raise UserError(f"{source} is the Maildir of this very account")
+        raise UserError(f"{source} is the Maildir of the account itself")
     with opened(source) as root:
         for name in mailboxes_in(root):
             mailbox = below(target.mailbox, name)
             with opened_below(root, name) as origin:
+                # One impossible name must not stop the import of the other mailboxes.
                 try:
                     parse_folder(mailbox)
                 except UserError as error:
                     every = [(entry.number, str(error)) for entry in origin.entries()]
-                    yield _Named(mailbox, Report(failed=every))
+                    yield _MailboxResult(mailbox, TransferReport(failed=every))
                     continue
                 with opened_mailbox(target.maildir, mailbox, make=True) as opened_target:
                     report = _transfer(origin, opened_target, target.quota, "into")
-                    yield _Named(opened_target.name, report)
+                    yield _MailboxResult(opened_target.name, report)
 
 
-def _export_maildir(mailbox: "Mailbox", target: Path) -> "tuple[str, Report]":
-    from postroom.accounts.mailbox.messages import opened_mailbox
+def _export_maildir(mailbox: "OpenMailbox", target: Path) -> "tuple[str, TransferReport]":
+    from postroom.maildirs.messages import opened_mailbox
 
     if target.exists() and not (target / "cur").is_dir() and any(target.iterdir()):
-        raise UserError(f"{target} is there already and no Maildir: give another name")
+        raise UserError(f"{target} exists and is not a Maildir: give another name")
     with opened_mailbox(target, mailbox.name, make=True) as opened:
         return mailbox.name, _transfer(mailbox, opened, None, "from")
 
 
 def _transfer(
-    origin: "Mailbox", target: "Mailbox", quota: "Quota | None", preposition: str
-) -> "Report":
-    from postroom.accounts.mailbox.transfer import Intake, from_mailbox, take_all
+    origin: "OpenMailbox", target: "OpenMailbox", quota: "Quota | None", preposition: str
+) -> "TransferReport":
+    from postroom.maildirs.transfer import MessageImport, from_mailbox, import_all
 
-    intake = Intake(target, quota)
+    importing = MessageImport(target, quota)
     with _progress(f"{preposition} {target.name}", len(origin.entries())) as advance:
-        take_all(intake, from_mailbox(origin), lambda: advance(1))
-    return intake.report
+        import_all(importing, from_mailbox(origin), lambda: advance(1))
+    return importing.report
 
 
-def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> "tuple[str, Report]":
-    from postroom.accounts.mailbox.transfer import to_mbox
+def _export_mbox(
+    mailbox: "OpenMailbox", target: str, *, as_lf: bool
+) -> "tuple[str, TransferReport]":
+    from postroom.maildirs.transfer import to_mbox
 
     total = len(mailbox.entries())
     with _progress(f"from {mailbox.name}", total) as advance, _new_file(target) as file:
@@ -289,7 +298,7 @@ def _export_mbox(mailbox: "Mailbox", target: str, *, as_lf: bool) -> "tuple[str,
 
 @contextmanager
 def _new_file(target: str) -> Iterator[BinaryIO]:
-    """Give a file that appears, durable, when all is in it; standard output for ``-``."""
+    """Yield a file that appears, durable, when it is complete; standard output for ``-``."""
     import os
 
     if target == "-":
@@ -297,10 +306,11 @@ def _new_file(target: str) -> Iterator[BinaryIO]:
         return
     path = Path(target)
     if path.exists():
-        raise UserError(f"{target} is there already: remove it or give another name")
+        raise UserError(f"{target} exists already: remove it or give another name")
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others never see an incomplete file, and a crash leaves only the .part behind.
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             yield file
             file.flush()
@@ -349,7 +359,7 @@ class _Counting(io.BufferedIOBase):
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error, if that is a terminal."""
+    """Yield a function that advances a bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty() or not total:
         yield lambda step: None
         return
@@ -363,14 +373,20 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _print_reports(
-    reports: list[_Named], verb: str, as_json: bool, *, beside: bool = False
+    reports: list[_MailboxResult], verb: str, as_json: bool, *, beside: bool = False
 ) -> None:
-    """Say what became of all; ``beside`` the result if that is on standard output.
+    """Print the result for each mailbox, and exit with status 1 if something was left out.
+
+    Args:
+        reports: one for each mailbox.
+        verb: what was done to the messages.
+        as_json: print a JSON document.
+        beside: print on standard error, since standard output has the messages.
 
     Raises:
-        UserError: there was one file alone, and nothing of it was imported.
+        UserError: there was only one file, and nothing of it was imported.
     """
-    from postroom.accounts.mailbox.transfer import OVER_QUOTA
+    from postroom.maildirs.transfer import OVER_QUOTA
 
     faulty = [each for each in reports if each.report.fault]
     if faulty and len(reports) == 1 and faulty[0].report.is_empty:
@@ -383,45 +399,45 @@ def _print_reports(
         _print_notes(each)
     failed = [why for each in reports for _, why in each.report.failed]
     if OVER_QUOTA in failed:
-        note("'postroom quota set' raises the quota, --over-quota disregards it")
+        note("raise the quota with 'postroom quota set', or ignore it with --over-quota")
     if failed or faulty:
         raise click.exceptions.Exit(1)
 
 
-def _line(named: _Named, verb: str) -> str:
-    report = named.report
+def _line(result: _MailboxResult, verb: str) -> str:
+    report = result.report
     present = f", {report.present} there already" if report.present else ""
-    return f"{named.mailbox}: {counted(report.done, 'message')} {verb}{present}"
+    return f"{result.mailbox}: {counted(report.done, 'message')} {verb}{present}"
 
 
-def _print_notes(named: _Named) -> None:
-    """Say what is not as it should be."""
-    report = named.report
+def _print_notes(result: _MailboxResult) -> None:
+    """Print what is not as it should be."""
+    report = result.report
     for number, why in report.failed:
-        note(f"{named.mailbox}: message {number} was left out: {why}")
+        note(f"{result.mailbox}: message {number} was left out: {why}")
     if report.doubts.count:
         lines = counted(report.doubts.count, "line")
+        was = "was" if report.doubts.count == 1 else "were"
         note(
-            f"{named.source}: {lines} only look{'s' if report.doubts.count == 1 else ''} like the"
-            " beginning of a message and stayed in the one before; the first is line"
-            f" {report.doubts.first_line}"
+            f"{result.source}: {lines} like the beginning of a message {was} kept as text of the"
+            f" message before; the first is line {report.doubts.first_line}"
         )
     if report.fault:
-        rest = "" if report.is_empty else "; what comes before that was imported"
-        note(f"{named.source}: {report.fault}{rest}")
+        rest = "" if report.is_empty else "; the messages before that were imported"
+        note(f"{result.source}: {report.fault}{rest}")
 
 
-def _fields(named: _Named, verb: str) -> dict[str, Any]:
-    report = named.report
+def _fields(result: _MailboxResult, verb: str) -> dict[str, Any]:
+    report = result.report
     fields: dict[str, Any] = {
-        "mailbox": named.mailbox,
+        "mailbox": result.mailbox,
         verb: report.done,
         "present": report.present,
         "failed": [{"message": number, "why": why} for number, why in report.failed],
     }
-    if named.source:
+    if result.source:
         fields |= {
-            "source": named.source,
+            "source": result.source,
             "doubtful_lines": report.doubts.count,
             "fault": report.fault or None,
         }

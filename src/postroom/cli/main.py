@@ -1,7 +1,7 @@
-"""The ``postroom`` command: its options, its subcommands, and what becomes of errors.
+"""The ``postroom`` command: its options, its subcommands, and how errors are shown.
 
-What a person can mend is one line on standard error and exit status 1, what click says of a wrong
-command line is status 2. A traceback is for whoever asks for it (``--debug``).
+An error is one line on standard error and exit status 1; a wrong command line is status 2, as usual
+with click. Only ``--debug`` shows a traceback.
 """
 
 import sys
@@ -45,11 +45,11 @@ class _Commands(click.Group):
 
 
 def _hint(site: Site | None, text: str) -> str:
-    """Say where an account may be that the database does not have."""
+    """Return where an account may be that the database does not have."""
     if site is None or not text.startswith("there is no account") or not site.read_only_sources:
         return ""
     names = " and ".join(site.read_only_sources)
-    return f"; if it is one of {names}, change it there: these sources are read-only"
+    return f"; accounts from {names} can only be changed there"
 
 
 def _fail(text: str) -> NoReturn:
@@ -59,7 +59,7 @@ def _fail(text: str) -> NoReturn:
 
 
 def _explain(error: Exception) -> str:
-    """Say in one line what went wrong that nobody foresaw."""
+    """Return one line about an unexpected error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     cause = getattr(error, "orig", None) or error  # the driver's error, without SQLAlchemy's lines
@@ -72,24 +72,23 @@ def _explain(error: Exception) -> str:
     "--state-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The directory of database and mail; by default as the settings say, else postroom-state.",
+    help="The directory of database and mail; by default from the settings, else postroom-state.",
 )
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The settings, in TOML."
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The settings file (TOML)."
 )
 @click.option(
     "--debug",
     is_flag=True,
     envvar="POSTROOM_DEBUG",
-    help="Show a traceback when something unforeseen goes wrong.",
+    help="Show a traceback of an unexpected error.",
 )
 @click.version_option(package_name="postroom", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, state_dir: Path | None, config: Path | None, debug: bool) -> None:
-    """Look after a Postroom mail server: its domains, accounts, aliases, mailboxes and queue.
+    """Manage a Postroom mail server: its domains, accounts, aliases, mailboxes and queue.
 
-    Works while the server runs and while it does not; a running server takes changes up within
-    a second.
+    The server may be running or not. A running server notices changes within a second.
     """
     ctx.obj = Site(state_dir, config)
 

@@ -1,8 +1,8 @@
-"""What the command prints: tables for people, one JSON document for programs, notes beside both.
+"""Output of the command: tables for people, one JSON document for programs, and notes.
 
 On a terminal rich draws the tables, and leaves the colours out where ``NO_COLOR`` is set. Anywhere
-else they are plain columns, as wide as their longest cell, one line a row, so that ``cut`` and
-``awk`` can have them.
+else they are plain columns, as wide as their longest cell, one line a row, for ``cut`` and
+``awk``.
 
 Cells may hold what strangers sent. Each character that is not printable (control, bidirectional,
 surrogate) is replaced before it is shown, so that no subject can drive a terminal.
@@ -44,20 +44,20 @@ def document(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Say something on standard error that belongs to no result."""
+    """Print something on standard error that belongs to no result."""
     click.echo(f"note: {printable(text)}", err=True)
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask whether to go on; no ends the command.
+    """Ask for confirmation; "no" ends the command.
 
     Raises:
-        UserError: there is nobody to ask.
+        UserError: there is no terminal.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UserError("there is no terminal to ask: --yes goes on without asking")
+        raise UserError("there is no terminal to ask for confirmation: use --yes")
     click.confirm(printable(question), abort=True, err=True)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("queue")
 def commands() -> None:
-    """See what waits to be delivered, and hurry or drop it."""
+    """Show, retry and remove messages that wait for delivery."""
 
 
 @commands.command("list")
@@ -41,11 +41,11 @@ def list_(site: Site, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("queue_id", metavar="ID")
-@click.option("--content", is_flag=True, help="Print the message itself instead.")
+@click.option("--content", is_flag=True, help="Print the message instead of its envelope.")
 @json_option
 @pass_site
 def show(site: Site, queue_id: str, content: bool, as_json: bool) -> None:
-    """Show the envelope of the message ID, and what became of its recipients so far."""
+    """Show the envelope of the message ID, and the state of each recipient."""
     from postroom.queue import admin
 
     if content and as_json:
@@ -64,15 +64,15 @@ def show(site: Site, queue_id: str, content: bool, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("queue_ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that wait.")
+@click.option("--all", "everything", is_flag=True, help="All messages.")
 @json_option
 @pass_site
 def retry(site: Site, queue_ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Try the messages with these IDs now, whatever their schedule says."""
+    """Try to deliver the messages with these IDs now, ahead of their schedule."""
     from postroom.queue import admin
 
     if bool(queue_ids) == everything:
-        raise click.UsageError("give the IDs of messages, or --all")
+        raise click.UsageError("give at least one ID, or --all")
     changed = admin.retry(site.engine, None if everything else queue_ids, time.time())
     if as_json:
         document({"recipients": changed})
@@ -85,14 +85,14 @@ def retry(site: Site, queue_ids: tuple[str, ...], everything: bool, as_json: boo
 @json_option
 @pass_site
 def remove(site: Site, queue_id: str, as_json: bool) -> None:
-    """Take the message ID out of the queue; its sender is not told."""
+    """Remove the message ID from the queue, without a report to its sender."""
     from postroom.queue import admin
 
     admin.remove(site.engine, queue_id)
     if as_json:
         document({"id": queue_id})
     else:
-        click.echo(f"Removed {queue_id}; its sender is not told")
+        click.echo(f"Removed {queue_id}; its sender gets no report")
 
 
 def _fields(message: "MessageRow") -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _fields(message: "MessageRow") -> dict[str, Any]:
 
 
 def _line(message: "MessageRow", now: float) -> tuple[object, ...]:
-    """Give a message's row; of several recipients the one that is tried next stands for all."""
+    """Return a message's row; of several recipients it shows the one that is tried next."""
     ordered = sorted(message.recipients, key=lambda each: (not each.claimed, each.next_attempt_at))
     first = ordered[0]
     more = f" (+{len(ordered) - 1})" if len(ordered) > 1 else ""
@@ -144,7 +144,7 @@ def _describe(message: "MessageRow", now: float) -> None:
 
 def _next_attempt(recipient: "RecipientRow", now: float) -> str:
     if recipient.claimed:
-        return "under way"
+        return "in progress"
     if recipient.held and recipient.next_attempt_at > now:
         return f"held until {_moment(recipient.next_attempt_at)}"
     return "due" if recipient.next_attempt_at <= now else _moment(recipient.next_attempt_at)

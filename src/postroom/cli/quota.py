@@ -1,4 +1,4 @@
-"""``postroom quota``: how full Maildirs are, and how full they may be."""
+"""``postroom quota``: the usage and the quotas of Maildirs."""
 
 import re
 from dataclasses import replace
@@ -20,7 +20,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-class _Limit(click.ParamType[int | str]):
+class _LimitOrNone(click.ParamType[int | str]):
     """A number above 0, with a unit if it is a size; or ``none``."""
 
     def __init__(self, *, size: bool) -> None:
@@ -39,9 +39,9 @@ class _Limit(click.ParamType[int | str]):
 
 @click.group("quota")
 def commands() -> None:
-    """See and set how much mail accounts may keep.
+    """Show and set the quotas of accounts.
 
-    Dovecot sees the same figures with its quota backend maildir.
+    Dovecot uses the same quotas and figures with its quota backend maildir.
     """
 
 
@@ -49,10 +49,10 @@ def commands() -> None:
 @json_option
 @pass_site
 def list_(site: Site, as_json: bool) -> None:
-    """List all accounts with what they hold and may hold."""
-    from postroom.accounts import administration, properties
+    """List the usage and the quotas of all accounts."""
+    from postroom.directory import accounts, properties
 
-    rows = administration.list_accounts(site.engine)
+    rows = accounts.list_accounts(site.engine)
     _show(site, [properties.show_account(site.engine, row.address) for row in rows], as_json)
 
 
@@ -61,8 +61,8 @@ def list_(site: Site, as_json: bool) -> None:
 @json_option
 @pass_site
 def show(site: Site, address: str, as_json: bool) -> None:
-    """Show what the account ADDRESS holds and may hold."""
-    from postroom.accounts import properties
+    """Show the usage and the quota of the account ADDRESS."""
+    from postroom.directory import properties
 
     account = properties.show_account(site.engine, address)
     if as_json:
@@ -73,8 +73,12 @@ def show(site: Site, address: str, as_json: bool) -> None:
 
 @commands.command("set")
 @click.argument("address")
-@click.option("--size", type=_Limit(size=True), help="Such as 500M or 2G (of 1024), or none.")
-@click.option("--messages", type=_Limit(size=False), help="How many messages, or none.")
+@click.option(
+    "--size",
+    type=_LimitOrNone(size=True),
+    help="A size such as 500M or 2G (in units of 1024), or none.",
+)
+@click.option("--messages", type=_LimitOrNone(size=False), help="A number of messages, or none.")
 @json_option
 @pass_site
 def set_(
@@ -84,7 +88,7 @@ def set_(
     messages: int | str | None,
     as_json: bool,
 ) -> None:
-    """Limit what the account ADDRESS may hold; what is not named stays as it is."""
+    """Set the quota of the account ADDRESS; a limit that is not given stays as it is."""
     if size is None and messages is None:
         raise click.UsageError("give --size, --messages or both")
     changed = _change(site, address, {"quota_octets": size, "quota_messages": messages})
@@ -96,7 +100,7 @@ def set_(
 @json_option
 @pass_site
 def unset(site: Site, address: str, as_json: bool) -> None:
-    """Let the account ADDRESS hold as much as there is room for."""
+    """Remove the quota of the account ADDRESS."""
     changed = _change(site, address, {"quota_octets": "none", "quota_messages": "none"})
     _show(site, [changed], as_json)
 
@@ -107,24 +111,24 @@ def unset(site: Site, address: str, as_json: bool) -> None:
 @json_option
 @pass_site
 def recount(site: Site, addresses: tuple[str, ...], everybody: bool, as_json: bool) -> None:
-    """Count the mail of accounts anew, after files were changed by hand.
+    """Count the mail of accounts again, after files were changed by hand.
 
-    Mail programs, Dovecot and this command keep the figures right by themselves.
+    This is not needed after changes by the server, by Dovecot or by other postroom commands.
     """
-    from postroom.accounts import administration, properties
+    from postroom.directory import accounts, properties
 
     if bool(addresses) == everybody:
-        raise click.UsageError("give the ADDRESSes of accounts, or --all")
+        raise click.UsageError("give at least one ADDRESS, or --all")
     if everybody:
-        addresses = tuple(row.address for row in administration.list_accounts(site.engine))
-    accounts = [properties.show_account(site.engine, address) for address in addresses]
-    for account in accounts:
+        addresses = tuple(row.address for row in accounts.list_accounts(site.engine))
+    counted = [properties.show_account(site.engine, address) for address in addresses]
+    for account in counted:
         _recount(site, account)
-    _show(site, accounts, as_json)
+    _show(site, counted, as_json)
 
 
 def _change(site: Site, address: str, limits: dict[str, int | str | None]) -> "Account":
-    from postroom.accounts import properties
+    from postroom.directory import properties
 
     before = properties.show_account(site.engine, address)
     after: dict[str, Any] = {
@@ -138,8 +142,8 @@ def _change(site: Site, address: str, limits: dict[str, int | str | None]) -> "A
 
 
 def _recount(site: Site, account: "Account") -> None:
-    from postroom.accounts.mailbox.folders import opened
     from postroom.maildirs import usage
+    from postroom.maildirs.mailboxes import opened
 
     try:
         with opened(site.maildir(account.maildir)) as root:
@@ -151,9 +155,9 @@ def _recount(site: Site, account: "Account") -> None:
 
 
 def _usage(site: Site, account: "Account") -> "Usage":
-    """Give what an account holds: by the record if it has a quota, for that is what counts."""
-    from postroom.accounts.mailbox.folders import measure, opened
+    """Return what an account holds: by the record if it has a quota, since that is what counts."""
     from postroom.maildirs import usage
+    from postroom.maildirs.mailboxes import measure, opened
 
     maildir = site.maildir(account.maildir)
     try:

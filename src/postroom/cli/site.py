@@ -1,12 +1,12 @@
 """What a command works on: the settings, the state directory and the database in it.
 
-All of it is opened when it is first asked for, and works whether or not a daemon runs or ever ran.
-Where root gives the first command in the state directory of a daemon that runs as somebody else,
-the database is made as that user, or it would keep the daemon out. The log files beside it need no
-care: SQLite gives what it makes as root to the owner of the database.
+Everything is opened on first use, and works whether or not a daemon is running or ever was.
+If root runs the first command in the state directory of a daemon with another user, the database
+is created as that user; else the daemon could not open it. The log files beside it need no care:
+SQLite changes the owner of files that it creates as root to that of the database.
 
-Without a settings file the places are where the settings' defaults put them. They are told here
-once more, and a test compares: reading the settings takes longer than most commands do.
+Without a settings file the places are the defaults of the settings. They are repeated here, since
+reading the settings takes longer than most commands do; a test compares both.
 """
 
 from collections.abc import Callable
@@ -47,13 +47,13 @@ class Places:
 
     @classmethod
     def by_default(cls, state_dir: Path | None) -> "Places":
-        """Give the places without a settings file."""
+        """Return the places without a settings file."""
         chosen = (state_dir or Path("postroom-state")).absolute()
         return cls(chosen, f"sqlite:///{chosen / 'postroom.db'}", chosen / "mail")
 
     @classmethod
     def of_settings(cls, settings: "Settings") -> "Places":
-        """Give the places that settings name."""
+        """Return the places that settings name."""
         return cls(
             settings.state_dir,
             settings.database_url(),
@@ -92,11 +92,11 @@ class Site:
     @cached_property
     def engine(self) -> "Engine":
         """The database, made if it is missing, with its newest schema and its default domain."""
-        from postroom.accounts.administration import ensure_defaults
         from postroom.database import migrate, open_database
+        from postroom.directory.accounts import ensure_defaults
 
         places = self.places
-        with owner_of(made(places.state_dir)).acting():
+        with owner_of(state_directory(places.state_dir)).acting():
             engine = open_database(places.database_url)
         click.get_current_context().find_root().call_on_close(engine.dispose)
         migrate(engine)
@@ -116,12 +116,12 @@ class Site:
         return self.config is None or "database" in self.settings.accounts.sources
 
     def maildir(self, relative: str) -> Path:
-        """Give the absolute path of an account's Maildir."""
+        """Return the absolute path of an account's Maildir."""
         return self.places.mail_root / relative
 
 
-def made(path: Path) -> Path:
-    """Make the state directory if it is missing."""
+def state_directory(path: Path) -> Path:
+    """Create the state directory if it is missing, and return it."""
     try:
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True)
@@ -133,7 +133,7 @@ def made(path: Path) -> Path:
 
 
 def owner_of(path: Path) -> "Owner":
-    """Give the user to act as where a file is made in a directory: its owner, if we are root."""
+    """Return the user to act as where a file is made in a directory: its owner, if we are root."""
     # Loaded while we are who we are: the owner may not be allowed to read root's libraries.
     import sqlalchemy.dialects.sqlite  # noqa: F401
 
@@ -144,7 +144,7 @@ def owner_of(path: Path) -> "Owner":
 
 
 def json_option(command: Command) -> Command:
-    """Give a subcommand ``--json``."""
+    """Add ``--json`` to a subcommand."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 

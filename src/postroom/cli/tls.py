@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from postroom.cli.output import document, note, printable, table
-from postroom.cli.site import Site, json_option, made, owner_of, pass_site
+from postroom.cli.site import Site, json_option, owner_of, pass_site, state_directory
 from postroom.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ _WAIT_SECONDS = 200
 
 @click.group("tls")
 def commands() -> None:
-    """Look after the certificates that the server shows."""
+    """Show, renew and make the certificates of the server."""
 
 
 @commands.command()
 @json_option
 @pass_site
 def status(site: Site, as_json: bool) -> None:
-    """Show each certificate: whose, for what key, until when, from where, when it is renewed.
+    """Show the names, key, expiry and files of each certificate, and when it is renewed.
 
-    It is read from the files; a running server takes them up within tls.watch_seconds.
+    The files are read now; a running server notices changes within tls.watch_seconds.
     """
     from postroom.service.tls import now, sources_of
 
@@ -56,20 +56,20 @@ def status(site: Site, as_json: bool) -> None:
 
 @commands.command()
 @click.option(
-    "--no-wait", is_flag=True, help="Only ask the running server, and do not wait for the result."
+    "--no-wait", is_flag=True, help="Ask the running server without waiting for the result."
 )
 @json_option
 @pass_site
 def renew(site: Site, no_wait: bool, as_json: bool) -> None:
-    """Order a new certificate by ACME now, whenever it is due.
+    """Order a new certificate by ACME now, even if none is due.
 
-    A running server is asked to; without one the order is run here.
+    A running server places the order; if none is running, this command does.
     """
     settings = site.settings
     if not settings.tls.acme.domains:
         raise UserError(
-            "nothing to renew: tls.acme.domains names no domain, and files of others are renewed"
-            " by whoever wrote them; the server takes new ones up by itself"
+            "nothing to renew: tls.acme.domains names no domain, and other certificates are renewed"
+            " by whoever wrote their files; the server notices new ones by itself"
         )
     holder = _running(settings)
     if holder is None:
@@ -81,7 +81,7 @@ def renew(site: Site, no_wait: bool, as_json: bool) -> None:
     before = _attempts(settings)
     _ask(settings)
     if no_wait:
-        click.echo(f"Asked the server ({holder}); 'postroom tls status' shows what comes of it")
+        click.echo(f"Asked the server ({holder}); 'postroom tls status' shows the result")
         return
     _tell_renewed(_wait(settings, before), as_json)
 
@@ -92,15 +92,17 @@ def renew(site: Site, no_wait: bool, as_json: bool) -> None:
     "names",
     multiple=True,
     metavar="NAME",
-    help="A further name that it is for. May be given several times.",
+    help="A further name in the certificate. May be given several times.",
 )
-@click.option("--yes", is_flag=True, help="Replace one that is still good without asking.")
+@click.option(
+    "--yes", is_flag=True, help="Replace a certificate that has not expired without asking."
+)
 @json_option
 @pass_site
 def self_signed(site: Site, names: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Make a new self-signed certificate for the server's name.
 
-    It serves while the settings name no other. Clients that kept the old one will object.
+    It is used while the settings name no other. Clients that pinned the old one will reject it.
     """
     from postroom.certificates.identity import read_kept
     from postroom.certificates.self_signed import make_self_signed
@@ -112,13 +114,15 @@ def self_signed(site: Site, names: tuple[str, ...], yes: bool, as_json: bool) ->
     old = read_kept(path)
     if old is not None and old.expires_at > now() and not yes:
         click.confirm(
-            f"{path} is good until {old.expires_at:%Y-%m-%d}. Replace it?", abort=True, err=True
+            f"{path} is valid until {old.expires_at:%Y-%m-%d}. Replace it?", abort=True, err=True
         )
     wanted = tuple(dict.fromkeys([settings.hostname, *map(_name, names)]))
-    with owner_of(made(settings.state_dir)).acting():
+    with owner_of(state_directory(settings.state_dir)).acting():
         fresh = make_self_signed(path, wanted, now())
     if not any(isinstance(source, SelfSignedSource) for source in sources_of(settings)):
-        note("the settings name certificates in files: this one serves when they no longer do")
+        note(
+            "the settings name certificates in files: this one is used only when they no longer do"
+        )
     _tell(f"Made {path}", fresh, as_json)
 
 
@@ -134,14 +138,14 @@ def _name(text: str) -> str:
 def _describe(
     settings: "Settings", source: "CertificateSource", moment: datetime.datetime
 ) -> dict[str, Any]:
-    """Give what is to be known of a source's certificate, in JSON's types."""
+    """Return what is known of a source's certificate, in JSON's types."""
     from postroom.certificates.identity import read_kept
     from postroom.certificates.store import SelfSignedSource
 
     identity: Identity | None = None
     error = None
     try:
-        # To load a self-signed one would make it, and that is the server's to do.
+        # Loading a self-signed one would create it, which is left to the server.
         own = isinstance(source, SelfSignedSource)
         identity = read_kept(source.files[0]) if own else source.load(moment)
     except UserError as wrong:
@@ -164,14 +168,14 @@ def _describe(
 
 def _missing(source: "CertificateSource") -> str:
     if source.origin == "acme":
-        return "no certificate has come by ACME so far; 'postroom tls renew' orders one"
-    return f"{source.files[0]}: not there yet; the server makes it when it starts"
+        return "there is no certificate from ACME yet; 'postroom tls renew' orders one"
+    return f"{source.files[0]}: does not exist yet; the server creates it when it starts"
 
 
 def _renewed_from(
     source: "CertificateSource", identity: "Identity | None", settings: "Settings"
 ) -> str | None:
-    """Give when a certificate is renewed, if that is ours to do."""
+    """Return when a certificate is renewed, if that is ours to do."""
     from postroom.certificates.renewal import covers, half_way
 
     if source.origin != "acme":
@@ -200,7 +204,7 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _attempts(settings: "Settings") -> "Attempts | None":
-    """Give what came of the orders; None where none are made."""
+    """Return the results of the orders; None where none are made."""
     if not settings.tls.acme.domains:
         return None
     from postroom.certificates.renewal import read_attempts
@@ -216,11 +220,11 @@ def _plain(attempts: "Attempts") -> dict[str, Any]:
 
 
 def _running(settings: "Settings") -> str | None:
-    """Say which process runs as the server, or make sure that none does until we end."""
+    """Return which process runs as the server, or keep others from starting until we end."""
     from postroom.service.state import open_state_directory
 
     try:
-        open_state_directory(settings.state_dir, owner_of(made(settings.state_dir)))
+        open_state_directory(settings.state_dir, owner_of(state_directory(settings.state_dir)))
     except UserError as error:
         if "in use by another process" in str(error):
             return str(error).rpartition("(")[2].rstrip(")") or "a process"
@@ -229,7 +233,7 @@ def _running(settings: "Settings") -> str | None:
 
 
 def _ask(settings: "Settings") -> None:
-    """Leave the file that asks a running server for an order."""
+    """Create the file that asks a running server for an order."""
     from postroom.service.acme import request_file
 
     path: Path = request_file(settings)
@@ -242,10 +246,10 @@ def _ask(settings: "Settings") -> None:
 
 
 def _wait(settings: "Settings", before: "Attempts | None") -> "Identity":
-    """Wait for what comes of the order.
+    """Wait for the result of the order.
 
     Raises:
-        UserError: nothing good, or nothing in time.
+        UserError: the order failed, or took too long.
     """
     from postroom.certificates.identity import read_kept
     from postroom.service.acme import acme_settings
@@ -260,7 +264,7 @@ def _wait(settings: "Settings", before: "Attempts | None") -> "Identity":
             if identity is not None:
                 return identity
         time.sleep(0.2)
-    raise UserError("nothing has come of it so far; the server's log says more")
+    raise UserError("there is no result yet; see the server's log")
 
 
 def _tell_renewed(identity: "Identity", as_json: bool) -> None:

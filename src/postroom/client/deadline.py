@@ -13,25 +13,32 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from postroom.client.settings import Timeouts
-from postroom.wire.client_session import Phase
+from postroom.wire.client_session import ClientPhase
 
 RSET_SECONDS: Final = 20.0
 QUIT_SECONDS: Final = 20.0
 
 
-def seconds_by_phase(timeouts: Timeouts) -> Mapping[Phase, float]:
+def seconds_by_phase(timeouts: Timeouts) -> Mapping[ClientPhase, float]:
     """Return how long to wait in each phase of a session."""
-    commands = (Phase.EHLO, Phase.HELO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL, Phase.RCPT)
+    commands = (
+        ClientPhase.EHLO,
+        ClientPhase.HELO,
+        ClientPhase.STARTTLS,
+        ClientPhase.AUTH,
+        ClientPhase.MAIL,
+        ClientPhase.RCPT,
+    )
     return dict.fromkeys(commands, timeouts.command_seconds) | {
-        Phase.GREETING: timeouts.greeting_seconds,
-        Phase.HANDSHAKE: timeouts.handshake_seconds,
-        Phase.DATA: timeouts.data_seconds,
-        Phase.CONTENT: timeouts.content_seconds,
-        Phase.CHUNK: timeouts.content_seconds,
-        Phase.FINAL_DOT: timeouts.final_dot_seconds,
-        Phase.RSET: RSET_SECONDS,
-        Phase.QUIT: QUIT_SECONDS,
-        Phase.IDLE: timeouts.idle_seconds,
+        ClientPhase.GREETING: timeouts.greeting_seconds,
+        ClientPhase.HANDSHAKE: timeouts.handshake_seconds,
+        ClientPhase.DATA: timeouts.data_seconds,
+        ClientPhase.CONTENT: timeouts.content_seconds,
+        ClientPhase.CHUNK: timeouts.content_seconds,
+        ClientPhase.FINAL_DOT: timeouts.final_dot_seconds,
+        ClientPhase.RSET: RSET_SECONDS,
+        ClientPhase.QUIT: QUIT_SECONDS,
+        ClientPhase.IDLE: timeouts.idle_seconds,
     }
 
 

@@ -7,7 +7,7 @@ shown in logs, in `queue list` and in bounces.
 from twisted.python.failure import Failure
 
 from postroom.errors import LOCAL_ERROR, Refusal, reply_for
-from postroom.wire.client_session import Phase
+from postroom.wire.client_session import ClientPhase
 from postroom.wire.replies import Reply, reply
 
 
@@ -47,17 +47,17 @@ def unreachable(remote: str, why: str) -> Reply:
     return reply(451, "4.4.1", f"Cannot connect to {remote}: {why}")
 
 
-def lost(remote: str, phase: Phase) -> Reply:
+def lost(remote: str, phase: ClientPhase) -> Reply:
     """Return the reply if the connection was lost. RFC 5321 s3.8: as 451."""
     return reply(451, "4.4.2", f"Lost connection with {remote} {phase.phrase}")
 
 
-def timed_out(remote: str, phase: Phase) -> Reply:
+def timed_out(remote: str, phase: ClientPhase) -> Reply:
     """Return the reply if the host did not answer in time. RFC 5321 s4.5.3.2."""
     return reply(451, "4.4.2", f"Conversation with {remote} timed out {phase.phrase}")
 
 
-def not_smtp(remote: str, phase: Phase, what: str) -> Reply:
+def not_smtp(remote: str, phase: ClientPhase, what: str) -> Reply:
     """Return the reply if the host broke the protocol. RFC 3463 s3.6."""
     return reply(451, "4.5.0", f"Protocol error of {remote} {phase.phrase}: {what}")
 

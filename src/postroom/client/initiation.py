@@ -17,7 +17,7 @@ from postroom.client.failures import HostFailed, TLSFailed
 from postroom.client.model import TLSMode
 from postroom.client.target import Policy, Target
 from postroom.wire import encode
-from postroom.wire.client_session import ClientSession, Phase
+from postroom.wire.client_session import ClientPhase, ClientSession
 from postroom.wire.replies import Reply
 
 
@@ -35,7 +35,7 @@ class HostDialogue(Protocol):
     async def answer(self) -> Reply:
         """Wait for the reply to what was sent last; raise `HostFailed` if none comes."""
 
-    async def ask(self, phase: Phase, line: bytes) -> Reply:
+    async def ask(self, phase: ClientPhase, line: bytes) -> Reply:
         """Send a command and wait for its reply; raise `HostFailed` if none comes."""
 
     async def start_tls(self) -> None:
@@ -74,13 +74,13 @@ async def _hello(dialogue: HostDialogue, hostname: bytes) -> None:
     RFC 5321 s3.2; RFC 2033 s4.1
     """
     hello = encode.lhlo if dialogue.policy.lmtp else encode.ehlo
-    reply = await dialogue.ask(Phase.EHLO, hello(hostname))
+    reply = await dialogue.ask(ClientPhase.EHLO, hello(hostname))
     if reply.code < 400:
         return
     if reply.code >= 500 and dialogue.policy.tls is TLSMode.REQUIRED and not dialogue.secure:
         raise HostFailed(_no_tls(dialogue, f"EHLO was refused: {reply}"))
     if reply.code >= 500 and dialogue.policy.user is None and not dialogue.policy.lmtp:
-        reply = await dialogue.ask(Phase.HELO, encode.helo(hostname))
+        reply = await dialogue.ask(ClientPhase.HELO, encode.helo(hostname))
         if reply.code < 400:
             return
     raise HostFailed(reply, answered=True)
@@ -95,7 +95,7 @@ async def _upgrade(dialogue: HostDialogue, hostname: bytes) -> None:
         if dialogue.policy.tls is TLSMode.REQUIRED:
             raise HostFailed(_no_tls(dialogue, "STARTTLS is not offered"))
         return
-    reply = await dialogue.ask(Phase.STARTTLS, encode.STARTTLS)
+    reply = await dialogue.ask(ClientPhase.STARTTLS, encode.STARTTLS)
     if reply.code >= 400:
         raise TLSFailed(_no_tls(dialogue, f"STARTTLS was refused: {reply}"))
     await dialogue.start_tls()
@@ -123,9 +123,9 @@ async def _log_in(dialogue: HostDialogue, user: str, password: str) -> None:
 
 async def _exchange(dialogue: HostDialogue, line: bytes, *responses: bytes) -> Reply:
     """Send AUTH, and answer each challenge with the next response."""
-    reply = await dialogue.ask(Phase.AUTH, line)
+    reply = await dialogue.ask(ClientPhase.AUTH, line)
     for response in responses:
         if reply.code != 334:
             break
-        reply = await dialogue.ask(Phase.AUTH, encode.auth_response(response))
+        reply = await dialogue.ask(ClientPhase.AUTH, encode.auth_response(response))
     return reply

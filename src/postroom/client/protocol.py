@@ -72,7 +72,7 @@ from postroom.envelope import TLSFacts
 from postroom.errors import LOCAL_ERROR, Refusal
 from postroom.tls import handshake_error, tls_facts
 from postroom.wire import encode
-from postroom.wire.client_session import ClientSession, Phase
+from postroom.wire.client_session import ClientPhase, ClientSession
 from postroom.wire.errors import LocalViolation, RemoteViolation
 from postroom.wire.offers import NO_LIMITS
 from postroom.wire.replies import Reply
@@ -120,7 +120,7 @@ class ConnectionContext:
     reactor: IClientReactor
     settings: ClientSettings
     contexts: ClientContexts
-    times: Mapping[Phase, float]
+    times: Mapping[ClientPhase, float]
     connections: "set[ClientConnection]"
     closed: Callable[[], None]
     now: Callable[[], float]
@@ -256,7 +256,7 @@ class ClientConnection(Protocol):
         self._arm()
         return await self._awaited_reply
 
-    async def ask(self, phase: Phase, line: bytes) -> Reply:
+    async def ask(self, phase: ClientPhase, line: bytes) -> Reply:
         """Send a command and wait for its reply.
 
         Raises:
@@ -276,7 +276,7 @@ class ClientConnection(Protocol):
 
         RFC 3207 s4.2
         """
-        if self.session.phase is Phase.HANDSHAKE:
+        if self.session.phase is ClientPhase.HANDSHAKE:
             self.session = self.session.secured()
         self._awaited_handshake = Deferred()
         self._step(Event.START_TLS)
@@ -310,7 +310,7 @@ class ClientConnection(Protocol):
             else:
                 self._cut()
         if isinstance(error, RemoteViolation):
-            error = HostFailed(failures.not_smtp(self._remote, Phase.STARTTLS, str(error)))
+            error = HostFailed(failures.not_smtp(self._remote, ClientPhase.STARTTLS, str(error)))
         elif not isinstance(error, HostFailed):
             self._log.failure("Session with {remote} not begun", failure, remote=self._remote)
             error = HostFailed(LOCAL_ERROR)
@@ -404,13 +404,13 @@ class ClientConnection(Protocol):
         self._say_goodbye()
         self._owner.ended(self, message, SessionExhausted(failures.exhausted(self._remote)))
 
-    def _answered(self, phase: Phase, reply: Reply) -> None:
+    def _answered(self, phase: ClientPhase, reply: Reply) -> None:
         """Process a reply to a command of this phase."""
         self._step(Event.REPLY)
-        if reply.code == 421 or phase is Phase.IDLE:
+        if reply.code == 421 or phase is ClientPhase.IDLE:
             self._end(HostFailed(reply, answered=True))
             self._lose()
-        elif phase is Phase.CONTENT:  # refused before its end
+        elif phase is ClientPhase.CONTENT:  # refused before its end
             assert self._delivery is not None
             self._delivery.settle(reply)
             self._abort(HostFailed(reply, answered=True))
@@ -507,13 +507,17 @@ class ClientConnection(Protocol):
     # Time.
 
     @property
-    def _phase(self) -> Phase:
+    def _phase(self) -> ClientPhase:
         """What is waited for."""
         if self._stage is Stage.TLS_HANDSHAKE:
-            return Phase.HANDSHAKE
+            return ClientPhase.HANDSHAKE
         phase = self.session.phase
         # While the first piece of content is being fetched nothing has been sent yet.
-        return Phase.CONTENT if phase is Phase.IDLE and self._stage is Stage.SENDING else phase
+        return (
+            ClientPhase.CONTENT
+            if phase is ClientPhase.IDLE and self._stage is Stage.SENDING
+            else phase
+        )
 
     @property
     def _seconds(self) -> float:
@@ -541,14 +545,14 @@ class ClientConnection(Protocol):
             self._lose()
             return
         self._step(Event.QUIT)
-        self._send(self.session.command(Phase.QUIT, encode.QUIT))
+        self._send(self.session.command(ClientPhase.QUIT, encode.QUIT))
         self._deadline.watch(self._seconds)
 
     def _lose(self) -> None:
         """Close, without waiting for ever for a peer that does not read."""
         assert self.transport is not None
         self._step(Event.CLOSE)
-        self._deadline.watch(self._context.times[Phase.QUIT])
+        self._deadline.watch(self._context.times[ClientPhase.QUIT])
         self.transport.loseConnection()
 
     def _cut(self) -> None:
@@ -566,7 +570,7 @@ class ClientConnection(Protocol):
         if stage in OVER:
             return
         self._step(Event.CLOSE)
-        starting_tls = phase is Phase.STARTTLS and not failure.answered
+        starting_tls = phase is ClientPhase.STARTTLS and not failure.answered
         if starting_tls or stage in TLS_IS_TO_BLAME:
             failure = TLSFailed(failure.reply, failure.answered)
         reply, self._awaited_reply = self._awaited_reply, None
@@ -578,11 +582,11 @@ class ClientConnection(Protocol):
         if stage in OPEN:
             self._end_message(phase, failure)
 
-    def _end_message(self, phase: Phase, failure: HostFailed) -> None:
+    def _end_message(self, phase: ClientPhase, failure: HostFailed) -> None:
         """Return the message that was being sent to the owner, with the replies that it has got."""
         message = self._message
         if self._delivery is not None:
-            if phase is Phase.FINAL_DOT:
+            if phase is ClientPhase.FINAL_DOT:
                 self._delivery.settle(failure.reply)
             self._delivery.keep_replies()
         self._forget_message()

@@ -1,7 +1,7 @@
 """The one `MetaData` on which all rooms declare their tables.
 
-Constraints get their names from the convention below, so that a migration can name on PostgreSQL
-what SQLite never named.
+Constraints get their names from the convention below. SQLite does not need names, but a migration
+on PostgreSQL does.
 """
 
 from sqlalchemy import MetaData

@@ -1,13 +1,13 @@
 """Who a message says it is from, for the mail of those who have logged in.
 
-`AuthorScan` looks at the header section alone, up to the empty line, and at three things in it: how
-many From and how many Sender fields there are, and whom they name. More than one of either is
-refused whatever they say, for programs do not agree on which of them counts. Content without any
-header section is body from its first line on, and what it quotes there is nobody's business
-(`postroom.wire.fields` says what a field is).
+`AuthorScan` reads the header section alone, up to the empty line, and checks three things in it:
+how many From fields there are, how many Sender fields, and whom they name. More than one of either
+is refused, because mail readers do not agree on which of them counts. Content without any header
+section is body from its first line on, and what looks like a field there is not checked
+(`postroom.wire.fields` defines what a field is).
 
-A field that is to be judged is read strictly: an address that only some programs would find in it
-is as bad as one that is somebody else's.
+A field whose addresses are checked is parsed strictly: an address that only some programs would
+find in it is as bad as somebody else's.
 
 Who controls the input: the sender, every octet. The length of a field that is read is bounded.
 """
@@ -24,7 +24,7 @@ from postroom.wire.replies import reply
 
 SEVERAL_FROM: Final = reply(550, "5.6.0", "More than one From field")
 SEVERAL_SENDER: Final = reply(550, "5.6.0", "More than one Sender field")
-UNREADABLE: Final = reply(550, "5.7.1", "The From or Sender field cannot be read with certainty")
+UNREADABLE: Final = reply(550, "5.7.1", "From or Sender has no valid or unambiguous address")
 TOO_LARGE: Final = reply(552, "5.3.4", "Header section too large")
 FIELD_OCTETS: Final = 1000
 """The longest field that is read for addresses: reading one costs time with its length squared."""

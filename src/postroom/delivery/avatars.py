@@ -1,17 +1,17 @@
 """The realms, and the whole table of adapters.
 
-A portal with this realm gives every session its `SessionDelivery`: logged in, it may write to any
-domain; anonymous, to local ones, and from the relay networks to any.
+The avatar that a portal with this realm returns for a session is its `SessionDelivery`. After a
+login it may write to any domain; without one to local domains, and from the relay networks to any.
 
-A portal with another realm may give avatars that provide Twisted's `IMessageDelivery` or
-`IMessageDeliveryFactory` instead; here they get adapters to `ITransactionDelivery`. Whoever has
-avatars of a third kind registers one adapter more.
+The avatars of another realm may provide Twisted's `IMessageDelivery` or `IMessageDeliveryFactory`
+instead: adapters to `ITransactionDelivery` are registered here. For avatars of a third kind,
+register one more.
 
-A site may replace our deliveries by its own (`SiteRealm`); they too get here by adapters.
+A site may replace our deliveries by its own (`SiteRealm`), by the same adapters.
 
-The other way round, `twisted.mail.smtp.ESMTP` asks a portal for `IMessageDelivery`. This realm has
-it, and any `ITransactionDelivery` gets an adapter to it: so ESMTP delivers to our Maildirs and our
-queue.
+The other way round, `twisted.mail.smtp.ESMTP` asks a portal for `IMessageDelivery`. This realm
+returns it, and there is an adapter to it from any `ITransactionDelivery`: so ESMTP delivers to our
+Maildirs and our queue.
 
 `twisted.mail.smtp` is a large module that only such avatars need: it is imported with the first of
 them.
@@ -60,10 +60,10 @@ class MailRealm:
         """Make a session's avatar.
 
         Args:
-            avatarId: what the checker gave; cred's ``ANONYMOUS`` for a session without login.
+            avatarId: what the checker returned; cred's ``ANONYMOUS`` for a session without login.
             mind: the session's `SessionFacts`; only `ITransactionDelivery` needs it.
             interfaces: `ITransactionDelivery` or `IMessageDelivery` must be among them; if both
-                are, the former is given.
+                are, it is the former.
 
         Raises:
             NotImplementedError: neither is; cred asks for this exception.
@@ -118,7 +118,7 @@ class SiteRealm:
 
 @implementer(IIdentified)
 class _IdentifiedAvatar:
-    """Stands for a delivery that does not know itself who has logged in."""
+    """Wraps a delivery that does not know itself who has logged in."""
 
     def __init__(self, delivery: ITransactionDelivery, user: str) -> None:
         self.delivery = delivery
@@ -130,7 +130,7 @@ class _IdentifiedAvatar:
 
 
 def _name_of(avatar_id: object) -> str | None:
-    """Read what a checker gave; they are not agreed on bytes or text."""
+    """Return the name that a checker returned; checkers do not agree on bytes or text."""
     if avatar_id == ANONYMOUS:
         return None
     return avatar_id.decode("utf-8", "replace") if isinstance(avatar_id, bytes) else str(avatar_id)

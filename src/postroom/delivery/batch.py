@@ -9,14 +9,14 @@ inode passes through the list of orphans; ``syncfs`` is as fast and makes mail w
 data.
 
 Durability: a message may be delivered twice, never lost. *The commit instant is the return of the
-sync of* ``new/``; only after it is success told. F is the file, K its key (`maildir.message_key`),
-the same for each delivery of this message to this account.
+sync of* ``new/``; success is reported only after it. F is the file, K its key
+(`maildir.message_key`), the same for each delivery of this message to this account.
 
     state                         after a crash      repair
     ----------------------------  -----------------  -------------------------------------------
     0 nothing                     the sender or the  none
                                   queue has it
-    1 F in tmp/, partly written   as 0               its name is random and in nobody's way; swept
+    1 F in tmp/, partly written   as 0               its name is random and blocks nothing; swept
     2 F in tmp/, synced           as 0               with all that is 36 hours old when the
                                                      Maildir is next opened (mail readers do too)
     3 F in new/, new/ not synced  F is there whole,  from a peer: it tries again, with a new id:
@@ -38,8 +38,8 @@ the same for each delivery of this message to this account.
     the quota has no room         F is unlinked from tmp/; its caller gets `quotas.OverQuota`
     the folder was deleted        as for the sync of new/: the next attempt goes to the inbox
 
-The quota is asked in state 1, when the size of F is known. ``maildirsize`` gets one line for each
-Maildir of a batch, after the commit and unsynced (`postroom.maildirs.usage` says why that is
+The quota is checked in state 1, when the size of F is known. ``maildirsize`` gets one line for each
+Maildir of a batch, after the commit and unsynced (`postroom.maildirs.usage` explains why that is
 enough); until then no other thread counts that Maildir.
 
 Who controls the input: nothing here looks at content, which is hostile (`filling` does); its size
@@ -70,7 +70,7 @@ from postroom.maildirs.usage import Quota
 _NOTHING: Final = Sizes(0, 0)
 
 Outcome = Exception | None
-"""What became of a write: None if it is durable."""
+"""The result of a write: None if it is durable, else the error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +81,10 @@ class MaildirWrite:
         maildir: absolute path of the Maildir.
         key: from `maildir.message_key`.
         head: trace fields, before the content.
-        content: at rest until the result is known.
+        content: must not change until the result is known.
         cuts: ``(start, end)`` of what is left out of the content, in order.
         repeated: True if this very delivery may have been made before: it is looked for first.
-        folder: directory of the folder that takes the file if it is there; empty for the inbox.
+        folder: directory of the folder for the file, if it exists; empty for the inbox.
         quota: the account's; None if it has none.
         binary: True if the content is no text: its line ends stay as they are.
     """
@@ -137,7 +137,7 @@ class BatchStore:
         self._counter = count()
 
     def store(self, files: Sequence[MaildirFile]) -> None:
-        """Write files durably; sets each one's ``outcome``. Does not raise for the disk's faults.
+        """Write files durably, and set each one's ``outcome``; an error of the disk is not raised.
 
         RFC 5321 s6.1
         """
@@ -226,7 +226,7 @@ def _attempt(step: Callable[[MaildirFile], None], file: MaildirFile) -> bool:
 
 
 def _admission(quotas: BatchQuotas) -> Callable[[MaildirFile], None]:
-    """Make the step that asks the quota; a message for one inbox by two ways is asked for once."""
+    """Return the step that checks the quota; two ways to one inbox are checked once."""
     admitted: set[tuple[Maildir | None, str]] = set()
 
     def admit(file: MaildirFile) -> None:
@@ -263,7 +263,7 @@ def _sync_directories(files: Sequence[MaildirFile]) -> None:
         try:
             if maildir is not None:
                 os.fsync(maildir.new)
-                # A folder that was deleted meanwhile takes nothing with it that we promise.
+                # A folder may have been deleted meanwhile, with the file: never promise that mail.
                 if maildir.folder and not maildir.is_current():
                     raise OSError(errno.ESTALE, f"the folder {maildir.folder} is gone")
         except OSError as error:
@@ -282,7 +282,7 @@ def _stored_under_quota(files: Iterable[MaildirFile]) -> Iterator[tuple[str, int
 
 
 def _discard(file: MaildirFile, error: Exception) -> None:
-    """Record a failure and go back to state 0, as far as the disk lets us."""
+    """Record a failure and go back to state 0, as far as the disk allows."""
     file.outcome = error
     if file.descriptor >= 0:
         os.close(file.descriptor)
@@ -295,5 +295,5 @@ def _discard(file: MaildirFile, error: Exception) -> None:
         elif file.tmp_name:
             os.unlink(file.tmp_name, dir_fd=file.maildir.tmp)
     except OSError:
-        # The first error is the one to tell; what stays is state 1, 2 or 3 of the table.
+        # The first error is the one to report; what is left is state 1, 2 or 3 of the table.
         return

@@ -6,8 +6,8 @@ creating files is system calls between which the interpreter lock has to be acqu
 threads were measured a third slower than one.
 
 Known limit: between its system calls the thread has to get the interpreter lock back from the
-reactor's, which gives it up at once only when it has nothing to do. A reactor that computes without
-pause is made to give way after `sys.getswitchinterval`, 5 ms unless set, at each call: that is a
+reactor's, which releases it at once only when it has nothing to do. A reactor that computes without
+pause is made to release it after `sys.getswitchinterval`, 5 ms unless set, at each call: that is a
 few files a second. Whoever runs a busy server sets 0.1 ms, which was measured to give 5 times the
 rate then, and to cost nothing otherwise.
 
@@ -76,7 +76,7 @@ class Committer:
         return self._submit(_Job(writes, removes=True))
 
     def stop(self) -> "Deferred[None]":
-        """Finish what was asked for, then end the thread; nothing may be asked for afterwards."""
+        """Finish all writes, then end the thread; no further calls are allowed."""
         return self._thread.stop()
 
     def _submit(self, job: _Job) -> "Deferred[Sequence[Outcome]]":

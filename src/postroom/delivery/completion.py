@@ -1,11 +1,11 @@
 """The fields that submission adds to a message that lacks them: Date and Message-ID.
 
 Programs that send mail with a few lines of code often leave them out, and many hosts refuse such
-mail or take it for spam. Whoever submits a message is its origin, and we complete it in their
+mail or treat it as spam. Whoever submits a message is its origin, and we complete it in their
 name; a message that is relayed belongs to somebody else, and stays as it is.
 
-A field that a signature covers though it is missing is not added: a signer who names it says that
-there is none, and the signature would break.
+A missing field that a signature covers is not added: a signer who lists it asserts that there is
+none, and the signature would break.
 
 Who controls the input: the sender, the header section, whose length was limited before.
 """
@@ -28,7 +28,7 @@ class Completion:
     """Which fields are added to a submitted message.
 
     Attributes:
-        hostname: what stands behind the ``@`` of a Message-ID.
+        hostname: what follows the ``@`` of a Message-ID.
         date: whether Date is added.
         message_id: whether Message-ID is added.
     """

@@ -2,8 +2,9 @@
 
 Several recipients may lead to one account. Its copy names all of them, in the order of their
 commands, for mail to each of these addresses goes to its reader. No copy names a recipient that did
-not lead to its account: who else was written to may be a secret (Bcc). Copies for two folders of an
-account name the same ones: if neither folder is there they meet in the inbox, and have to be one.
+not lead to its account: who else the mail is for may be a secret (Bcc). Copies for two folders of
+an account name the same ones: if neither folder is there they meet in the inbox, and have to be
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,10 @@ class Copies:
     """Who gets a copy of a message, each of them once.
 
     Attributes:
-        accounts: by Maildir.
-        queued: through the queue.
-        forwarded: through the queue, with the reverse-path rewritten.
-        parameters: of the recipients that led to accounts, by address and folder.
+        accounts: each gets a copy in its Maildir.
+        queued: the recipients of the copies that go through the queue.
+        forwarded: the same, with the reverse-path rewritten.
+        parameters: those of RCPT, for the recipients that led to accounts, by address and folder.
         originals: the recipients that led to each account, by its address.
     """
 
@@ -59,7 +60,7 @@ class Copies:
                         found.setdefault(
                             (address.local_part, address.domain_key), Rcpt(address, parameters)
                         )
-        for place in queued:  # who was written to has no need of the copy that an alias sends
+        for place in queued:  # a recipient needs no second copy through an alias
             forwarded.pop(place, None)
         return cls(
             (*accounts.values(),),

@@ -1,16 +1,16 @@
 """Lets `twisted.mail.smtp.ESMTP` deliver through an `ITransactionDelivery`.
 
 An `ESMTPDelivery` is what ESMTP knows as a delivery. It is the adapter from `ITransactionDelivery`
-to `IMessageDelivery`, and the avatar that `postroom.delivery.avatars.MailRealm` gives to who asks
-for that interface. What becomes of the content is in `postroom.delivery.esmtp_message`.
+to `IMessageDelivery`, and the avatar that `postroom.delivery.avatars.MailRealm` returns for that
+interface. How the content is stored is in `postroom.delivery.esmtp_message`.
 
 State: what belongs to one MAIL is found by the sender's `Address`, which ESMTP hands back with each
 recipient. ESMTP does not wait for answers, so "the current transaction" would be a guess. For the
-same reason a lock lets one question or commit after the other go to the delivery: a peer that does
-not wait either must not take the answer to one command for that to another.
+same reason a lock passes questions and commits to the delivery one after the other: a peer that
+does not wait either must not mistake the answer to one command for that to another.
 
-What ESMTP does not tell nobody knows: parameters of MAIL and RCPT are lost, and a client that said
-HELO counts as one that said EHLO.
+What ESMTP does not pass on is lost: the parameters of MAIL and RCPT, and whether the client said
+HELO or EHLO (it counts as EHLO).
 
 Who controls the input: the peer, addresses and greeting, as far as ESMTP's patterns let them.
 """
@@ -48,7 +48,7 @@ class ESMTPDelivery:
 
         Args:
             make_delivery: returns the delivery for a message, by what is known of the session then.
-            user: who has logged in; None for nobody.
+            user: who has logged in; None without a login.
         """
         self._make_delivery = make_delivery
         self._user = user
@@ -80,8 +80,8 @@ class ESMTPDelivery:
     def _in_turn(self, question: Coroutine[Any, Any, _T]) -> "Deferred[_T]":
         """Ask once all earlier questions are answered, and their answers were sent.
 
-        The lock is released behind that, and not by the question itself: its last act would let the
-        next answer go first.
+        The lock is released after the answer, not by the question itself: else the next answer
+        could be sent first.
         """
         answer: Deferred[_T] = Deferred()
 
@@ -181,7 +181,7 @@ class _Transaction:
 
 
 def _facts_of(helo: tuple[bytes | None, bytes | str], user: str | None) -> SessionFacts:
-    """Return what ESMTP tells of a session when MAIL comes.
+    """Return what ESMTP knows of a session when MAIL comes.
 
     Mail of those who have logged in counts as submitted, whatever port it came in by.
     """
@@ -210,17 +210,17 @@ def _reverse_path(origin: smtp.Address) -> Mailbox | None:
     """Return the sender; None for the null sender.
 
     Raises:
-        PathError: Twisted takes more for an address than there are.
+        PathError: Twisted accepts more as an address than is one.
     """
     octets = bytes(origin)
     return parse_mailbox(octets) if octets else None
 
 
 def _forward_path(user: smtp.User) -> Mailbox:
-    """Return a recipient. Twisted gives a bare ``<postmaster>`` this host's name as its domain.
+    """Return a recipient. Twisted adds this host's name to a bare ``<postmaster>``.
 
     Raises:
-        PathError: Twisted takes more for an address than there are.
+        PathError: Twisted accepts more as an address than is one.
 
     RFC 5321 s4.5.1
     """

@@ -1,17 +1,17 @@
 """The content of a message that comes from `twisted.mail.smtp.ESMTP`, line by line.
 
-Theory: ESMTP makes an `IMessage` for each recipient and gives every line to each of them. An
-`IDeliveryTransaction` takes the content once, for all recipients. So the messages of one envelope
+Theory: ESMTP makes an `IMessage` for each recipient and passes every line to each of them. An
+`IDeliveryTransaction` accepts the content once, for all recipients. So the messages of one envelope
 share a `SharedMessage`. The lines of the first message are the content. The delivery's transaction
-begins when all recipients are known, and is committed when every message was told of its end.
+begins when all recipients are known, and is committed when every message has ended.
 
-ESMTP may give each message a Received field as soon as it is made, before it makes the next one.
+ESMTP may pass each message a Received field as soon as it is made, before it makes the next one.
 Therefore the first line of each message is held back, and the content begins with the second. If
 the first lines differ they are such fields, of which each names one recipient to all others: they
 are left out. The delivery writes a Received field of its own anyway.
 
-ESMTP cannot say everything that a delivery answers. A refusal that comes while there are lines to
-read reaches the peer with its own code. After the last line ESMTP says 550 to every failure, and a
+ESMTP cannot send every reply of a delivery. A refusal that comes while there are lines to read
+reaches the peer with its own code. After the last line ESMTP sends 550 for every failure, and a
 peer would give up a message that only has to wait: so for a temporary failure the session ends with
 421 instead, which makes the peer send the message again.
 
@@ -43,7 +43,7 @@ class SharedMessage:
     """One message for several recipients.
 
     Attributes:
-        has_begun: True once the delivery was told of the recipients: none can be added.
+        has_begun: True once the delivery's transaction has begun: no recipient can be added.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SharedMessage:
         """Create a message without recipients.
 
         Args:
-            delivery: takes the message.
+            delivery: stores the message.
             envelope: of this message alone; its recipients are added by `add`.
             protocol: the session, which is paused while the delivery is slow.
             lock: held while the message is stored.
@@ -121,7 +121,7 @@ class SharedMessage:
         """Add a line; pass on what there is at the end of the header and when it is enough.
 
         Refusals that concern the header then come before the last line, after which ESMTP could no
-        longer say them.
+        longer send them.
         """
         self._lines.append(line)
         self._octets += len(line) + 2
@@ -183,7 +183,7 @@ class SharedMessage:
         return self._mender.feed(piece)
 
     def _give_up(self, reply: Reply) -> None:
-        """Store nothing; the peer is told this reply where ESMTP lets us."""
+        """Store nothing; the peer gets this reply where ESMTP allows that."""
         if self._failure is None:
             self._failure = reply
         self._lines.clear()
@@ -192,7 +192,7 @@ class SharedMessage:
             transaction.abort()
 
     async def _store(self) -> None:
-        """Commit the message, and give each recipient's message its result."""
+        """Commit the message, and fire the result of each recipient's message."""
         async with self._lock:
             if self._writing is not None:
                 await self._writing
@@ -222,7 +222,7 @@ class SharedMessage:
     def _answer(self, replies: list[Reply]) -> None:
         """Fire each message's result, or end the session if the peer is to come again.
 
-        In the latter case ESMTP must not hear of it: it would say 550 behind our 421.
+        In the latter case ESMTP gets no result: it would send 550 after our 421.
         """
         temporary = next((each for each in replies if each.temporary), None)
         if temporary is not None and self._ended and isinstance(self._protocol, smtp.SMTP):
@@ -241,11 +241,11 @@ class SharedMessage:
 
 @implementer(IMessageSMTP)
 class RecipientMessage:
-    """What ESMTP takes for one recipient's message.
+    """One recipient's message, as ESMTP knows it.
 
     Attributes:
-        first_line: of what it was given; None before.
-        result: what `eomReceived` gave; None before.
+        first_line: the first that it received; None before.
+        result: what `eomReceived` returned; None before.
     """
 
     def __init__(self, shared: SharedMessage) -> None:
@@ -290,12 +290,12 @@ def reply_of(error: Exception) -> Reply:
 
 
 def text_of(reply: Reply) -> str:
-    """Return the text of a reply as ESMTP takes it: ASCII, its enhanced code in front."""
+    """Return the text of a reply in ESMTP's form: ASCII, its enhanced code in front."""
     prefix = f"{reply.enhanced} " if reply.enhanced else ""
     text = "\n".join(prefix + line for line in reply.text)
     return text.encode("ascii", "replace").decode("ascii")
 
 
 def server_error(reply: Reply) -> smtp.SMTPServerError:
-    """Return the exception for a refusal of content; there ESMTP wants the text in octets."""
+    """Return the exception for a refusal of content; there ESMTP expects the text in octets."""
     return smtp.SMTPServerError(reply.code, text_of(reply).encode("ascii"))

@@ -1,8 +1,8 @@
 """A route, and what following aliases, groups and forwards collects until it is one.
 
 An alias that only its members may write to is open to the accounts that it leads to itself, however
-it was met: so an expansion remembers which alias led where, and works the members of each out in
-the end. Where several of them are met, a writer has to be let in by all.
+it was met: so an expansion remembers which alias led where, and finds the members of each at the
+end. Where several such aliases are met, a writer has to be a member of all.
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class Expansion:
 
     @property
     def only_disabled(self) -> bool:
-        """True if a disabled account was met and nobody else."""
+        """True if a disabled account was met, and nothing else."""
         return self._disabled and len(self.queued) == 1 and not (self._accounts or self.forwarded)
 
     def route(self) -> Route | None:

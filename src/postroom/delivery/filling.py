@@ -2,11 +2,11 @@
 
 Theory: content comes with CRLF, and is rewritten piece by piece on its way into the file
 (`postroom.maildirs.line_ends`). The copies of a message are written one after the other, so the
-last content is remembered as it was written: the next copy takes the same pieces, or, if the
+last content is remembered as it was written: the next copy is the same pieces, or, if the
 content was too large for memory, has the kernel copy it from the file before. With the setting
 ``crlf`` nothing is rewritten, and the kernel copies even the first from the spool file.
 
-Known limit: what is not declared as binary is taken for text with CRLF throughout, as `IContent`
+Known limit: what is not declared as binary is treated as text with CRLF throughout, as `IContent`
 promises; with ``crlf`` it is not looked at.
 
 Who controls the input: the sender, the content.
@@ -21,7 +21,7 @@ from typing import Final
 
 from postroom.delivery.spool import FileContent, write_all
 from postroom.interfaces import IContent
-from postroom.maildirs.line_ends import LineEnds, Rewriting, Sizes
+from postroom.maildirs.line_ends import LineEndRewriter, LineEnds, Sizes
 
 _NO_COPY_RANGE: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 _COPY_OCTETS: Final = 1 << 30
@@ -32,7 +32,7 @@ Cuts = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """What stands below the trace fields.
+    """What follows the trace fields.
 
     Attributes:
         content: at rest.
@@ -102,7 +102,7 @@ class Filler:
         """Write the first copy of a body."""
         content, cuts = body.content, body.cuts
         as_it_is = self._line_ends is LineEnds.CRLF and not body.binary
-        rewriting = Rewriting(LineEnds.KEPT if body.binary else self._line_ends)
+        rewriting = LineEndRewriter(LineEnds.KEPT if body.binary else self._line_ends)
         pieces = content.in_memory()
         if pieces is not None:
             if cuts:
@@ -115,6 +115,7 @@ class Filler:
                 sizes = rewriting.sizes
             write_all(descriptor, [above, *pieces])
             return _Written(body, sizes, pieces, -1, 0)
+        # Too large for memory: later copies are made from this file, by the kernel.
         write_all(descriptor, [above])
         if as_it_is:
             size = _copy_content(content, cuts, descriptor)

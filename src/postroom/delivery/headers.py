@@ -1,7 +1,7 @@
-"""A scan of the header section of content that is passing by.
+"""A scan of the header section of content on its way to storage.
 
-It knows few things of a header: whether there is one, where it ends, how many Received fields it
-has, where its Return-Path fields lie, whether it is ASCII, and whether it waives TLS. It decodes
+It finds a few facts about a header: whether there is one, where it ends, how many Received fields
+it has, where its Return-Path fields are, whether it is ASCII, and whether it waives TLS. It decodes
 nothing, and never looks at a body.
 
 Theory: chunks are kept until the header section has ended, which is at the first empty line or,
@@ -39,7 +39,7 @@ class HeaderScan:
         received: the number of Received fields; 0 until the section has ended.
         return_paths: the ``(start, end)`` of each Return-Path field, its line ends included.
         section: the header section, without the blank line; empty until it has ended.
-        tls_optional: True if it says ``TLS-Required: No``, once.
+        tls_optional: True if there is one field ``TLS-Required: No``.
 
     RFC 5322 s2.1, s2.2
     """
@@ -94,7 +94,7 @@ class HeaderScan:
             self._finish(self._head, len(self._head))
 
     def _advance(self, head: bytes | bytearray) -> bool:
-        """Match whole lines from where the last match ended; say whether the section ended."""
+        """Match whole lines from where the last match ended; return whether the section ended."""
         match = FIELD_LINES.match(head, self.body_at)
         end = self.body_at = match.end() if match is not None else self.body_at
         line_end = head.find(b"\n", end)

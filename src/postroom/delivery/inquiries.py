@@ -1,9 +1,9 @@
 """Answers to VRFY and EXPN, where the settings allow them.
 
-Both say what RCPT would say, and no more. VRFY knows of mailboxes here; of others, and of those of
-a relay-only domain that takes all recipients, it cannot tell (252). EXPN gives the targets of an
-alias as they are set up, one step of them; an alias that is for some only is expanded for those
-only.
+Both answer what RCPT would answer, and no more. VRFY confirms mailboxes here; of others, and of
+those of a relay-only domain that accepts all recipients, it does not know (252). EXPN returns the
+targets of an alias as they are set up, without following them; an alias with restricted writers is
+expanded for those writers only.
 
 Who controls the input: the peer, what it asks for.
 
@@ -25,7 +25,7 @@ from postroom.later import result_of
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox, parse_path
 from postroom.wire.replies import Reply, reply
 
-UNCLEAR: Final = reply(553, "5.1.3", "Give one mailbox, as in <user@example.org>")
+NOT_ONE_MAILBOX: Final = reply(553, "5.1.3", "One mailbox is expected, as in <user@example.org>")
 
 
 @implementer(IInquiries)
@@ -55,7 +55,7 @@ class DirectoryInquiries:
     async def _verify(self, text: bytes) -> Mailbox | Reply | None:
         mailbox = self._mailbox(text)
         if mailbox is None:
-            return UNCLEAR
+            return NOT_ONE_MAILBOX
         resolved: Resolved = await result_of(self._router.resolve(mailbox))
         if isinstance(resolved, Reply):
             return resolved
@@ -83,7 +83,7 @@ class DirectoryInquiries:
         return [parse_mailbox(target.encode("utf-8")) for target in targets]
 
     def _mailbox(self, text: bytes) -> Mailbox | None:
-        """Read what was asked for: a path, a mailbox, or a local part of ours alone."""
+        """Parse the argument of VRFY or EXPN: a path, a mailbox, or a local part of ours."""
         stripped = text.strip()
         try:
             if stripped.startswith(b"<"):

@@ -1,10 +1,10 @@
 """Delivers to local accounts what comes out of the queue.
 
 Two kinds of mail come this way: copies that a Maildir could not take within the session, and
-reports of failure to senders who live here. The recipient is resolved anew, for much may have
-changed since. Any delivery may be a repetition, for the queue asks again when it was stopped before
-it could note the outcome: the committer is told to look for the message first, and what is not
-protected in this way, the queueing of an alias's foreign targets, comes last.
+reports of failure to senders who are local. The recipient is resolved again, because much may have
+changed since. Any delivery may be a repetition, because the queue repeats one whose outcome it
+could not record: the committer looks for the message first, and what is not protected in this way,
+the queueing of an alias's foreign targets, comes last.
 
 Who controls the input: the sender, content and reverse-path; the content was limited when it was
 accepted.
@@ -42,7 +42,7 @@ Enqueue = Callable[[NewMessage, IContent], Awaitable[None]]
 
 
 HandOver = Callable[[NewMessage, IChunkSource], Awaitable[Sequence[Reply]]]
-"""Gives a message to the server that keeps the mailboxes: one reply for each recipient."""
+"""Sends a message to the server that keeps the mailboxes; returns a reply for each recipient."""
 
 
 @implementer(ILocalAgent)
@@ -50,7 +50,7 @@ class LocalAgent:
     """Delivers mail from the queue to Maildirs, or to the server that keeps the mailboxes.
 
     Attributes:
-        hand_over: gives mail for accounts to another server; None for Maildirs.
+        hand_over: sends mail for accounts to another server; None to write Maildirs.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class LocalAgent:
         try:
             await self._store(message, recipient, resolved, source, spool)
         except Exception as error:
+            # A refusal is an answer; anything else is unexpected, and goes to the log.
             answer = reply_for(error)
             if not answer.temporary or isinstance(error, Refusal):
                 return answer
@@ -114,7 +115,7 @@ class LocalAgent:
         scan = await self._fill(spool, source)
         content = await result_of(spool.finish())
         if self.hand_over is not None and route.accounts:
-            await self._hand(message, recipient, route, source, content)
+            await self._send_to_mailbox_server(message, recipient, route, source, content)
         else:
             await self._write(message, recipient, route, content, scan)
         asked = passed_on(Recipient(recipient, route), route)
@@ -147,7 +148,7 @@ class LocalAgent:
             if outcome is not None:
                 raise outcome
 
-    async def _hand(
+    async def _send_to_mailbox_server(
         self,
         message: NewMessage,
         recipient: Rcpt,

@@ -3,14 +3,14 @@
     From joe@example.org Sat Nov 22 14:03:07 2025
     >From joe@example.org Sat Nov 22 14:03:07 2025
 
-Such a line is no field, so that whoever reads the message strictly takes the whole header for body.
-Each becomes a field here, ``X-Mailbox-Line``, before anything else looks at the content; nothing of
+Such a line is no field: a strict reader would treat the whole header as body. Each becomes a field
+here, ``X-Mailbox-Line``, before anything else looks at the content; nothing of
 it is lost. Where no header follows, an empty line is put below, or the first lines of the body
 would be read as one.
 
-Theory: only the beginning of the content matters. All but a few messages are let go at their first
-octet. For the others no more is kept back than tells a line from one that only begins like it, so
-memory is bounded, and the result is the same however the content is cut into pieces.
+Theory: only the beginning of the content matters. Nearly all messages are passed through from their
+first octet on. Of the others no more is kept back than is needed to know what kind of line it is,
+so memory is bounded, and the result is the same however the content is cut into pieces.
 
 Who controls the input: the sender, every octet.
 """
@@ -48,7 +48,7 @@ class MailboxLines:
         """Convert the next piece of the content.
 
         Returns:
-            What takes its place; empty while it cannot be told.
+            What replaces it; empty while that is undecided.
         """
         if self.over:
             return chunk
@@ -82,6 +82,7 @@ class MailboxLines:
                 self._held = octets[at:]
                 break
             else:
+                # Without an empty line the first lines of a body would be read as header fields.
                 self.over = True
                 if self._found and not _FIELD_OR_END.match(octets, at):
                     converted.append(b"\r\n")
@@ -90,7 +91,7 @@ class MailboxLines:
         return b"".join(converted)
 
     def _is_undecided(self, octets: bytes, at: int) -> bool:
-        """Check whether more octets are needed to tell what kind of line begins here."""
+        """Return whether more octets are needed to know what kind of line begins here."""
         if _LINE_BEGUN.fullmatch(octets, at):
             return True
         return self._found and _FIELD_OR_END_BEGUN.fullmatch(octets, at) is not None

@@ -18,7 +18,7 @@ _NO_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def message_key(seconds: int, queue_id: str, address: str) -> str:
-    """Make the part of a file's name that says which message it is, and for whom.
+    """Return the part of a file's name that identifies a message and its account.
 
     It begins with the time, so names sort by age, and ends where the host's name begins. The same
     message for the same account always gets the same key; two accounts never share one, even if
@@ -183,7 +183,7 @@ class OpenMaildirs:
 
 
 def _find(directory: int, key: str) -> str | None:
-    """Find a message's file, whatever sizes and flags its name tells; None if it is not there."""
+    """Return the name of a message's file, with any sizes and flags; None if it is not there."""
     return next((name for name in os.listdir(directory) if name.startswith(key)), None)
 
 

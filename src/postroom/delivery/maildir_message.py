@@ -1,4 +1,4 @@
-"""A message as Maildirs store it: the one place that says what is written, and where."""
+"""A message as Maildirs store it: the one place that decides what is written, and where."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class MaildirMessage:
         id: the queue id.
         sender: the reverse-path; None for the null sender.
         received_at: POSIX time of acceptance.
-        content: at rest.
+        content: must not change until it is stored.
         return_paths: the ``(start, end)`` of the Return-Path fields in it, which are left out.
         binary: True to keep its octets, whatever the line ends.
         received: the fields that come below those of the copy.

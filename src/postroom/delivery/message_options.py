@@ -1,8 +1,8 @@
-"""What the sender of a message asks for beside its delivery, as far as it is decided on arrival.
+"""The options of a message that are decided on arrival, by parameters of MAIL and RCPT.
 
-- *Hold* (FUTURERELEASE): until then nobody gets the message, so every copy goes into the queue.
-- *Priority* (MT-PRIORITY): a value from somebody who may not relay here counts only if it is not
-  above the middle, lest everybody's mail be urgent.
+- *Hold* (FUTURERELEASE): no copy is delivered before that time, so every one goes into the queue.
+- *Priority* (MT-PRIORITY): from a session that may not relay, a positive value counts as 0, so that
+  not everybody's mail is urgent.
 - *Reports of success*: of a mailbox when the message is in it, of an alias with several targets
   when it has been sent on. The targets of the latter report no success then, or the sender would
   learn who is behind the alias; one target reports in the alias's place (RFC 3461 s5.2.7).
@@ -59,7 +59,7 @@ def traits_of(scan: HeaderScan, trusted: bool) -> Trait:
 
 
 def wants_success(rcpt: Rcpt) -> bool:
-    """Return whether the sender wants to be told of a recipient's success. RFC 3461 s4.1."""
+    """Return whether the sender wants a report of a recipient's success. RFC 3461 s4.1."""
     if not rcpt.parameters:
         return False
     notify = NOTIFY.of(rcpt.parameters)
@@ -87,12 +87,12 @@ def notices_of_success(envelope: Envelope, stored: Iterable[str]) -> Mapping[Act
     """Return the notices of success for the sender, once all copies are stored.
 
     Args:
-        envelope: complete; its session may relay, or the sender is told nothing.
+        envelope: complete, and of a session that may relay; others get no such reports.
         stored: the addresses of the accounts that have their copy now.
 
     RFC 3461 s5.2.3, s5.2.7.3
     """
-    told: dict[Action, list[Notice]] = {}
+    notices: dict[Action, list[Notice]] = {}
     have = frozenset(stored)
     for recipient in envelope.recipients:
         route = recipient.route
@@ -100,8 +100,8 @@ def notices_of_success(envelope: Envelope, stored: Iterable[str]) -> Mapping[Act
             continue
         action, answer = _end_of(route, have)
         if action is not None:
-            told.setdefault(action, []).append(Notice(recipient.rcpt, action, answer))
-    return told
+            notices.setdefault(action, []).append(Notice(recipient.rcpt, action, answer))
+    return notices
 
 
 def _end_of(route: Route, stored: frozenset[str]) -> tuple[Action | None, Reply]:

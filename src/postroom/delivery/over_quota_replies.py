@@ -1,4 +1,4 @@
-"""Who is told that a mailbox is full, once the content is there.
+"""Which recipients are refused for a full mailbox, after the content.
 
 SMTP has one answer for all recipients: a copy that finds no room while others found theirs waits in
 the queue. LMTP and PRDR have an answer for each, so there the recipient itself is refused, and

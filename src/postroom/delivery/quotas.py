@@ -1,8 +1,8 @@
-"""Quotas of local accounts: at RCPT, before anything is taken, and once more at the commit.
+"""Quotas of local accounts: at RCPT, before there is content, and again at the commit.
 
 Theory: there are two looks, and neither puts the disk before the reactor.
 
-- At RCPT `Quotas` says whether an account has room for a message of the announced size (one octet
+- At RCPT `Quotas` checks whether an account has room for a message of the announced size (one octet
   if the size was not announced). The figure comes from the Maildir's ``maildirsize``
   (`postroom.maildirs.usage`), read, or counted if that is due, in a thread; it is kept for
   `FRESH_SECONDS`, so that most answers cost a look-up in a dict. An account without a quota costs
@@ -14,8 +14,8 @@ Theory: there are two looks, and neither puts the disk before the reactor.
   Maildir without a record that settles the matter is counted there: mail waits for that, but once,
   for a count makes the record.
 
-`DeliverySettings.over_quota` says whether a full mailbox is refused for now, 452, so that the
-sender's server tries again for some days, or for good, 552.
+With `DeliverySettings.over_quota` a full mailbox is refused for now, 452, so that the sender's
+server tries again for some days, or for good, 552.
 
 Known limits: several processes that deliver to one Maildir, as Dovecot may beside us, may exceed
 its quota together, by what each has in its batch. After the mailbox was emptied mail is refused for
@@ -86,7 +86,7 @@ class Quotas:
             reactor: where answers are given.
             pool: the threads that look at disks; the caller starts and stops it.
             settings: the site's.
-            now: gives POSIX time, in seconds.
+            now: returns POSIX time, in seconds.
         """
         self._reactor = reactor
         self._pool = pool
@@ -105,7 +105,7 @@ class Quotas:
 
         Returns:
             None if one of them has room, or has no quota; else 452 4.2.2 or 552 5.2.2. What cannot
-            be looked at now is no reason to refuse: the commit will tell.
+            be looked at now is no reason to refuse: the commit checks it.
         """
         more = Usage(max(size_octets, 1), 1)
         unknown = []
@@ -128,7 +128,9 @@ class Quotas:
             try:
                 found = await deferToThreadPool(self._reactor, self._pool, look)
             except OSError:
-                self._log.failure("cannot see how full {maildir} is", Failure(), maildir=maildir)
+                self._log.failure(
+                    "cannot find out the usage of {maildir}", Failure(), maildir=maildir
+                )
                 return None
             self._keep((maildir, quota), found)
             if quota.holds(found.plus(more.octets, more.messages)):
@@ -189,7 +191,7 @@ class BatchQuotas:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Append what was noted to the records, then let the Maildirs go."""
+        """Append what was noted to the records, then release the Maildirs."""
         with self._held:
             for tally in self._places.values():
                 if tally.noted != _NOTHING:
@@ -201,7 +203,7 @@ class BatchQuotas:
 
         Raises:
             OverQuota: it has not.
-            OSError: nobody can tell.
+            OSError: that cannot be known.
         """
         tally = self._tallies.get(maildir)
         if tally is None:

@@ -1,8 +1,8 @@
 """Where a recipient's mail goes: accounts, aliases, catch-alls, postmaster, and everybody else.
 
 Theory: the router turns one mailbox into a `Route`, which names the accounts that get a copy and
-the addresses to be queued. A domain that is an alias is replaced by the one that it stands for. An
-address is looked up whole, then without its tag (``user+tag``, where the tag becomes
+the addresses to be queued. An alias domain is replaced by the domain that it stands for. An address
+is looked up whole, then without its tag (``user+tag``, where the tag becomes
 `Account.folder`, and that of an alias goes on to its targets: `postroom.delivery.tags`), then as
 postmaster, then as the domain's catch-all. Aliases, groups and the forwards of accounts are
 followed breadth first; an address that was met before is not followed
@@ -10,29 +10,28 @@ again, so no loop can run, and depth and number are limited besides.
 
 Routes are kept while `IDirectory.revision` stays the same: on the hot path resolving is one
 look-up in a dict and makes no Deferred. Refusals are not kept, so that guessing addresses fills no
-memory and a new account takes mail at once. Whether a domain is ours is kept either way, as a
+memory and a new account gets mail at once. Whether a domain is ours is kept either way, as a
 route is. Look-ups of the same mailbox that run at the same time share one.
 
-Everything is compared in lower case, beyond ASCII as `postroom.international` says. A local part is
-only octets: ``a%b`` and ``c!d`` are names, no routes, and ``"a b"`` is as good a name as any. An
-address literal, or a domain that looks like an address, is local exactly if the directory lists it.
-The one exception are addresses that we made ourselves to forward mail (`postroom.delivery.srs`):
-they stand for the sender within them.
+Everything is compared in lower case, beyond ASCII by the rules of `postroom.international`. A local
+part is only octets: ``a%b`` and ``c!d`` are names, no routes, and ``"a b"`` is as good a name as
+any. An address literal, or a domain that looks like an address, is local exactly if the directory
+lists it. The one exception are addresses that we made ourselves to forward mail
+(`postroom.delivery.srs`): they stand for the sender within them.
 
 ``postmaster`` and ``abuse`` of every domain of ours reach somebody: without an account or an alias
 of that name it is the domain's postmaster, then the one of `DeliverySettings.postmaster_domain`.
 
-Who controls the input: the peer, the mailbox; the administrator, all that the directory says. A
-directory that cannot be asked makes 451 4.4.3, never "no such user".
+Who controls the input: the peer, the mailbox; the administrator, the directory. If the directory
+does not answer, the reply is 451 4.4.3, never "no such user".
 
 Known limit: an alias's targets that no longer exist are left out, with a warning, as long as one
 target is left.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -46,6 +45,7 @@ from postroom.envelope import DISCARD, Account, Alias, Domain, DomainKind, Entry
 from postroom.errors import Unavailable
 from postroom.interfaces import IDirectory
 from postroom.international import address_key, ascii_name, local_key
+from postroom.revision_cache import RevisionCache
 from postroom.wire.paths import Mailbox, PathError, parse_mailbox
 from postroom.wire.replies import Reply, reply
 
@@ -56,8 +56,6 @@ MISCONFIGURED: Final = reply(451, "4.3.5", "This address is misconfigured here, 
 
 _POSTMASTER: Final = b"postmaster"
 _ROLES: Final = frozenset((_POSTMASTER, b"abuse"))
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 Resolved = Route | Reply
@@ -74,7 +72,7 @@ class Router:
         """Create it with an empty cache.
 
         Args:
-            directory: says what there is.
+            directory: knows domains, accounts and aliases.
             settings: the site's.
             srs: knows the addresses that we made to forward mail; None if we make none.
         """
@@ -82,9 +80,9 @@ class Router:
         self._settings = settings
         self._srs = srs
         self._separator = settings.sub_address_separator.encode("ascii")
-        self._revision: int | None = None
-        self._routes: OrderedDict[Mailbox, Route] = OrderedDict()
-        self._domains: OrderedDict[str, Domain | None] = OrderedDict()
+        most = settings.cached_routes
+        self._routes: RevisionCache[Mailbox, Route] = RevisionCache(directory.revision, most)
+        self._domains: RevisionCache[str, Domain | None] = RevisionCache(directory.revision, most)
         self._running: dict[Mailbox, list[Deferred[Resolved]]] = {}
 
     def resolve(self, mailbox: Mailbox) -> "Resolved | Deferred[Resolved]":
@@ -94,16 +92,14 @@ class Router:
             mailbox: as in RCPT; the bare ``postmaster`` has an empty domain.
 
         Returns:
-            A route; or a reply: 550 5.1.1 nobody here, 450 4.2.1 the account is disabled (for now:
-            mail that waits is not lost if it is enabled again), 451 4.4.3 the directory is down,
-            451 4.3.5 an alias leads nowhere. Never fails.
+            A route; or a reply: 550 5.1.1 no such mailbox, 450 4.2.1 the account is disabled (for
+            now: mail that waits is not lost if it is enabled again), 451 4.4.3 the directory is
+            down, 451 4.3.5 an alias leads nowhere. Never fails.
 
         RFC 5321 s3.4, s3.6, s4.5.1
         """
-        self._check_revision()
         route = self._routes.get(mailbox)
         if route is not None:
-            self._routes.move_to_end(mailbox)
             return route
         # Each caller has a Deferred of its own: giving up on one leaves the others alone.
         later: Deferred[Resolved] = Deferred()
@@ -112,16 +108,9 @@ class Router:
         if len(waiting) > 1:
             return later
         found: list[Resolved] = []
-        lookup = Deferred.fromCoroutine(self._look_up(mailbox, self._revision))
+        lookup = Deferred.fromCoroutine(self._look_up(mailbox, self._routes.revision()))
         lookup.addBoth(self._share, mailbox, found)
         return found[0] if found else later
-
-    def _check_revision(self) -> None:
-        revision = self._directory.revision()
-        if revision != self._revision:
-            self._revision = revision
-            self._routes.clear()
-            self._domains.clear()
 
     def _share(self, result: "Resolved | Failure", mailbox: Mailbox, found: list[Resolved]) -> None:
         """Fire the Deferreds that wait for a result; a failure is the directory's, or ours."""
@@ -140,11 +129,11 @@ class Router:
         """Return what the directory lists under a mailbox itself: no tag taken off, no catch-all.
 
         Raises:
-            Exception: the directory cannot be asked.
+            Exception: the directory does not answer.
         """
-        self._check_revision()
-        domain = await self._find_domain(mailbox.domain_key, self._revision)
-        meant, domain = await self._meant(mailbox, domain, self._revision)
+        revision = self._routes.revision()
+        domain = await self._find_domain(mailbox.domain_key, revision)
+        meant, domain = await self._meant(mailbox, domain, revision)
         if domain is None:
             return None
         address = self._addresses(meant, domain)[0][0]
@@ -162,8 +151,7 @@ class Router:
         """
         if sender is None or self._srs is None or not sender.domain or sender.is_literal:
             return sender
-        self._check_revision()
-        if await self._find_domain(sender.domain_key, self._revision) is not None:
+        if await self._find_domain(sender.domain_key, self._routes.revision()) is not None:
             return sender
         try:
             domain = ascii_name(sender.domain_key).encode("ascii")
@@ -171,7 +159,7 @@ class Router:
             return sender
         return self._srs.forward(Mailbox(sender.local_part, domain))
 
-    async def _look_up(self, mailbox: Mailbox, revision: int | None) -> Resolved:
+    async def _look_up(self, mailbox: Mailbox, revision: int) -> Resolved:
         if self._srs is not None and self._srs.concerns(mailbox):
             return self._answer_of(self._srs, mailbox)
         domain_name = mailbox.domain_key or (self._settings.postmaster_domain or "")
@@ -179,38 +167,36 @@ class Router:
         if domain is None and mailbox.domain:
             return Route(queued=(mailbox,), foreign=True)
         resolved = await self._expand(mailbox, domain, revision)
-        # What was looked up while the directory changed may be stale already.
-        if isinstance(resolved, Route) and revision == self._revision:
-            _keep(self._routes, mailbox, resolved, self._settings.cached_routes)
+        if isinstance(resolved, Route):
+            self._routes.keep(mailbox, resolved, revision)
         return resolved
 
     def _answer_of(self, srs: Rewriting, mailbox: Mailbox) -> Resolved:
-        """Follow an address of our making to whom it stands for; never kept, for it ages."""
+        """Return the route to the sender behind a rewritten address; not cached: it expires."""
         try:
             return Route(queued=(srs.reverse(mailbox),))
         except SRSError as error:
             self._log.info("{mailbox}: {error}", mailbox=str(mailbox), error=str(error))
             return UNKNOWN_USER
 
-    async def _find_domain(self, name: str, revision: int | None) -> Domain | None:
+    async def _find_domain(self, name: str, revision: int) -> Domain | None:
         try:
             return self._domains[name]
         except KeyError:
             domain = await self._ask_for_domain(name) if name else None
-        if revision == self._revision:
-            _keep(self._domains, name, domain, self._settings.cached_routes)
+        self._domains.keep(name, domain, revision)
         return domain
 
     async def _ask_for_domain(self, name: str) -> Domain | None:
         try:
             asked = ascii_name(name)
-        except ValueError:  # nobody's, then
+        except ValueError:  # no name, so no domain of ours
             return None
         found: Domain | None = await maybeDeferred(self._directory.find_domain, asked)
         return found
 
     async def _meant(
-        self, mailbox: Mailbox, domain: Domain | None, revision: int | None
+        self, mailbox: Mailbox, domain: Domain | None, revision: int
     ) -> tuple[Mailbox, Domain | None]:
         """Replace an alias domain by the domain that it stands for.
 
@@ -227,9 +213,7 @@ class Router:
             )
         return Mailbox(mailbox.local_part, target.encode("ascii")), found
 
-    async def _expand(
-        self, mailbox: Mailbox, domain: Domain | None, revision: int | None
-    ) -> Resolved:
+    async def _expand(self, mailbox: Mailbox, domain: Domain | None, revision: int) -> Resolved:
         """Follow a local mailbox to the accounts and foreign addresses behind it."""
         try:
             mailbox, domain = await self._meant(mailbox, domain, revision)
@@ -246,17 +230,20 @@ class Router:
                 return DISABLED
             if not entry.forwards:
                 return Route(accounts=(entry,))
+        # Breadth first, one level of aliases at a time, so that depth is what the setting counts.
         found = Expansion(self._settings.alias_targets)
         level: Sequence[str] = found.add(str(mailbox), entry)
         for _ in range(self._settings.alias_depth):
             level = await self._expand_level(level, found, revision)
             if not level:
                 return found.route() or (DISABLED if found.only_disabled else MISCONFIGURED)
-        self._log.warn("alias {address} leads on and on", address=entry.address)
+        self._log.warn(
+            "alias {address}: too many aliases lead to each other", address=entry.address
+        )
         return MISCONFIGURED
 
     async def _expand_level(
-        self, targets: Sequence[str], found: Expansion, revision: int | None
+        self, targets: Sequence[str], found: Expansion, revision: int
     ) -> Sequence[str]:
         """Follow every target by one step; return the targets of the aliases met."""
         further: list[str] = []
@@ -273,7 +260,7 @@ class Router:
             except (PathError, LookupError) as error:
                 self._log.warn("alias target {target}: {error}", target=text, error=str(error))
                 continue
-            if domain is None:
+            if domain is None:  # off-site, in the name of the alias here
                 found.forwarded[str(target)] = target
                 continue
             target, entry = await self._find_target(target, domain)
@@ -304,7 +291,7 @@ class Router:
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
         """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster.
 
-        Whether the other host knows tags is not ours to say; that our aliases have them is.
+        Whether the other host knows tags is not known here; our own aliases do.
         """
         (listed, _), *untagged = self._plain_and_untagged(mailbox, domain)
         entry: Entry | None = await maybeDeferred(self._directory.find_address, listed)
@@ -349,7 +336,7 @@ class Router:
         return addresses
 
     def _tagged(self, entry: Entry, tag: bytes) -> Entry:
-        """Return what stands behind an address that had a tag, with what the tag means for it."""
+        """Return the entry of an address that had a tag, changed by what the tag means for it."""
         if not tag:
             return entry
         if isinstance(entry, Account):
@@ -362,9 +349,3 @@ class Router:
 
 def _is_role(mailbox: Mailbox) -> bool:
     return mailbox.local_part.lower() in _ROLES
-
-
-def _keep(kept: "OrderedDict[_K, _V]", key: _K, value: _V, capacity: int) -> None:
-    kept[key] = value
-    if len(kept) > capacity:
-        kept.popitem(last=False)

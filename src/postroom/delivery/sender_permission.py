@@ -1,16 +1,15 @@
 """As whom somebody who has logged in may send.
 
-An account may use its own addresses, with or without a tag; those whose mail comes to it and to no
-one else (an alias, an alias domain, a catch-all); and what its list of senders names. A group is
-nobody's own: its members need the list.
+An account may use its own addresses, with or without a tag; those whose mail comes to it alone (an
+alias, an alias domain, a catch-all); and what its list of senders names. An address of a group
+belongs to none of its members: they need the list.
 
-The routing knows nearly all of that, and keeps it: on the hot path nothing is looked up.
+The router knows nearly all of that, and caches it: on the hot path nothing is looked up.
 
-Who controls the input: the peer, the sender; the administrator, the rest. A directory that cannot
-be asked makes 451, never "not yours".
+Who controls the input: the peer, the sender; the administrator, the rest. If the directory does not
+answer, the reply is 451, never "not yours".
 """
 
-from collections import OrderedDict
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -22,6 +21,7 @@ from postroom.envelope import Account
 from postroom.errors import Refusal
 from postroom.interfaces import IDirectory
 from postroom.later import chain, result_of
+from postroom.revision_cache import RevisionCache
 from postroom.wire.paths import Mailbox
 
 _KEPT: Final = 10_000
@@ -34,16 +34,16 @@ class SenderPermission:
         """Make it.
 
         Args:
-            directory: knows accounts.
-            router: knows where mail goes.
+            directory: has the accounts.
+            router: finds where mail goes.
             settings: the site's.
         """
         self._directory = directory
         self._router = router
         self._separator = settings.sub_address_separator
         self._default_domain = settings.postmaster_domain
-        self._revision: int | None = None
-        self._accounts: OrderedDict[str, Account | None] = OrderedDict()
+        self._accounts: RevisionCache[str, Account | None]
+        self._accounts = RevisionCache(directory.revision, _KEPT)
 
     def may_send_as(self, user: str, sender: Mailbox) -> "bool | Deferred[bool]":
         """Return whether an account may send as an address.
@@ -58,24 +58,20 @@ class SenderPermission:
         """
         if "@" not in user and self._default_domain is not None:
             user = f"{user}@{self._default_domain}".lower()
-        revision = self._directory.revision()
-        if revision != self._revision:
-            self._revision = revision
-            self._accounts.clear()
-        if user not in self._accounts:
-            return Deferred.fromCoroutine(self._look_up(user, sender, revision))
-        return self._judge(user, self._accounts[user], sender)
+        try:
+            account = self._accounts[user]
+        except KeyError:
+            return Deferred.fromCoroutine(self._look_up(user, sender))
+        return self._judge(user, account, sender)
 
-    async def _look_up(self, user: str, sender: Mailbox, revision: int) -> bool:
+    async def _look_up(self, user: str, sender: Mailbox) -> bool:
+        revision = self._accounts.revision()
         try:
             found = await self._directory.find_address(user)
         except Exception:
             raise Refusal(DIRECTORY_DOWN) from None
         account = found if isinstance(found, Account) else None
-        if revision == self._revision:
-            self._accounts[user] = account
-            if len(self._accounts) > _KEPT:
-                self._accounts.popitem(last=False)
+        self._accounts.keep(user, account, revision)
         return await result_of(self._judge(user, account, sender))
 
     def _judge(

@@ -1,15 +1,13 @@
 """What an account may send: the largest message, and how many messages and recipients a day.
 
-The size is judged twice: at MAIL by what the client announces, and while the content comes, by what
-it is. The daily limits are judged when the content is about to come, by counts that outlive this
-process (`ISendingCounts`); a message counts from then on, whether it is stored in the end or not,
-so that no limit is got around by breaking off. Most accounts have no limits, and cost a look-up in
-a dict.
+The size is checked twice: at MAIL by what the client announces, and by what it is while the content
+comes. The daily limits are checked before the content, by counts that outlive this process
+(`ISendingCounts`). A message counts from then on, even if it is not stored in the end, so that
+breaking off does not evade the limits. Most accounts have no limits, and cost a look-up in a dict.
 
 Who controls the input: the peer, who has logged in; the administrator, the limits.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,10 +18,11 @@ from postroom.envelope import UNLIMITED, Account, AccountLimits, Envelope
 from postroom.errors import Refusal, Unavailable
 from postroom.interfaces import IDeliveryTransaction, IDirectory, ISendingCounts
 from postroom.later import chain, result_of
+from postroom.revision_cache import RevisionCache
 from postroom.wire.replies import Reply, reply
 
-TOO_LARGE: Final = reply(552, "5.3.4", "The message is larger than you may send")
-ENOUGH_TODAY: Final = reply(451, "4.7.1", "You have sent as much as you may today")
+TOO_LARGE: Final = reply(552, "5.3.4", "The message exceeds your size limit")
+ENOUGH_TODAY: Final = reply(451, "4.7.1", "Your daily sending limit is reached")
 ACCOUNT_UNKNOWN: Final = reply(451, "4.4.3", "Cannot look your account up now, try again later")
 _KEPT: Final = 10_000
 
@@ -37,15 +36,14 @@ class SendingLimits:
         """Create it from where limits are set and where messages are counted."""
         self._directory = directory
         self._counts = counts
-        self._revision: int | None = None
-        self._limits: OrderedDict[str, AccountLimits] = OrderedDict()
+        self._limits: RevisionCache[str, AccountLimits] = RevisionCache(directory.revision, _KEPT)
 
     def check_size(self, user: str, size_octets: int) -> "Reply | Deferred[Reply | None] | None":
         """Check the size that MAIL announces against the account's limit.
 
         Args:
             user: who has logged in.
-            size_octets: as in MAIL; 0 if it says nothing.
+            size_octets: as in MAIL; 0 if that has no SIZE.
 
         Raises:
             Refusal: 451 4.4.3, the directory is down.
@@ -87,16 +85,13 @@ class SendingLimits:
         return SizedMessage(transaction, limits.message_octets)
 
     def _limits_of(self, user: str) -> "AccountLimits | Deferred[AccountLimits]":
-        revision = self._directory.revision()
-        if revision != self._revision:
-            self._revision = revision
-            self._limits.clear()
         known = self._limits.get(user)
         if known is not None:
             return known
-        return Deferred.fromCoroutine(self._look_up(user, revision))
+        return Deferred.fromCoroutine(self._look_up(user))
 
-    async def _look_up(self, user: str, revision: int) -> AccountLimits:
+    async def _look_up(self, user: str) -> AccountLimits:
+        revision = self._limits.revision()
         try:
             found = await maybeDeferred(self._directory.find_address, user)
         except Unavailable:
@@ -104,10 +99,7 @@ class SendingLimits:
         limits = found.limits if isinstance(found, Account) else UNLIMITED
         if limits == UNLIMITED:
             limits = UNLIMITED  # this one, so that it is known at sight
-        if revision == self._revision:
-            self._limits[user] = limits
-            if len(self._limits) > _KEPT:
-                self._limits.popitem(last=False)
+        self._limits.keep(user, limits, revision)
         return limits
 
 

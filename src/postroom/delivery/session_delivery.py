@@ -30,8 +30,8 @@ from postroom.wire.replies import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
 LITERAL_ELSEWHERE: Final = reply(550, "5.1.2", "Mail for address literals is not relayed")
-OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has another owner since then")
-NOT_A_WRITER: Final = reply(550, "5.7.1", "You may not write to this address")
+OWNER_CHANGED: Final = reply(550, "5.7.17", "The mailbox has changed its owner since then")
+NOT_A_WRITER: Final = reply(550, "5.7.1", "You are not allowed to write to this address")
 
 
 @implementer(ITransactionDelivery, IIdentified)
@@ -127,13 +127,15 @@ class SessionDelivery:
         if self._services.settings.hands_over:  # whose quotas are known there alone
             return resolved
         refusal = self._services.quotas.refusal(resolved.accounts, size_octets)
+        if refusal is None:  # as nearly always
+            return resolved
         return chain(refusal, lambda reply: resolved if reply is None else reply)
 
 
 def _has_changed_owner(route: Route, rcpt: Rcpt) -> bool:
     """Return whether an address went to another account after the sender last knew it.
 
-    Of aliases nobody knows how old they are, nor of the accounts of some sources.
+    The age of aliases is not known, nor that of the accounts of some sources.
 
     RFC 7293 s4, s5
     """

@@ -29,7 +29,7 @@ from postroom.interfaces import IContent, IFileContent
 from postroom.threads import call_in_reactor
 
 CHUNK_OCTETS: Final = 262_144
-"""The largest piece that an `IContent` gives."""
+"""The largest piece that an `IContent` yields."""
 
 UNSAVED_OCTETS: Final = 1_048_576
 """How much of one message may wait to be written."""
@@ -37,11 +37,11 @@ UNSAVED_OCTETS: Final = 1_048_576
 WRITE_OCTETS: Final = 262_144
 """A write begins when so much has gathered."""
 
-_IOV_MAX: Final = 1024  # limits.h; os.sysconf gives the same on Linux
+_IOV_MAX: Final = 1024  # limits.h; os.sysconf returns the same on Linux
 
 
 class IoPool(Protocol):
-    """What is asked of a thread pool; `twisted.python.threadpool.ThreadPool` has it."""
+    """The part of a thread pool that is used; `twisted.python.threadpool.ThreadPool` has it."""
 
     def callInThreadWithCallback(
         self, on_result: Callable[[bool, Any], object], func: Callable[[], object], /
@@ -175,7 +175,7 @@ class SpoolArea:
         self._pool.callInThreadWithCallback(on_result, func)
 
 
-# File systems that lack O_TMPFILE say so in several ways: open(2).
+# File systems that lack O_TMPFILE answer with one of several errors: open(2).
 _NO_TMPFILE: Final = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT))
 
 
@@ -244,7 +244,7 @@ class Spool:
         return flushed
 
     def close(self) -> None:
-        """Release everything; a write that is running is let finish first.
+        """Release everything; a write that is running finishes first.
 
         Deferreds that have not fired by then never do. May be called again.
         """
@@ -297,7 +297,7 @@ class Spool:
 
 
 def _fire(waiting: "Deferred[Any]", result: object) -> None:
-    """Fire with a value, or fail with a `Failure`: `Deferred.callback` does not take one."""
+    """Fire with a value, or fail with a `Failure`: `Deferred.callback` does not accept one."""
     if isinstance(result, Failure):
         waiting.errback(result)
     else:

@@ -17,15 +17,16 @@ An address that was rewritten before, by somebody else, is not wrapped once more
 first forwarder only, so that addresses do not grow however many hosts forward in turn.
 
 Invariants: what `Rewriting.reverse` accepts was made by `Rewriting.forward` with one of our
-secrets, and an SRS0 address is at most `lifetime_days` old. So nobody can have mail relayed to an
+secrets, and an SRS0 address is at most `lifetime_days` old. So nobody can make us relay mail to an
 address of their choice. Case is lost in transit at some hosts: hashes and timestamps are compared
-without it (32 bits of hash are left some 20: enough, with an expiry, to make guessing dear).
+without it (of some 24 bits of hash about 20 are left: enough, with an expiry, to make guessing
+expensive).
 
 Who controls the input: the peer, both ways. A secret is ours, and never leaves the state directory.
 
 Known limit: a rewritten local part may be longer than the 64 octets of RFC 5321 s4.5.3.1.1, which
-other hosts take, and `postroom.wire.paths` too; beyond `PATH_OCTETS` in all the reverse-path stays
-as it was.
+other hosts accept, and `postroom.wire.paths` too; beyond `PATH_OCTETS` in all the reverse-path
+stays as it was.
 """
 
 import hmac
@@ -47,7 +48,7 @@ _SRS1 = re.compile(rb"([^=]+)=([^=]+)=([-+=].+)", re.DOTALL)
 
 
 class SRSError(ValueError):
-    """An address in the form of ours that is not to be answered: forged, expired or broken."""
+    """An address in the form of ours that is not valid: forged, expired or malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class Rewriting:
 
     Attributes:
         domain: ours, lower case; it has to bring mail here.
-        secrets: gives the secrets, the newest first, which alone makes hashes.
-        now: gives POSIX time, in seconds.
+        secrets: returns the secrets, the newest first; hashes are made with that one alone.
+        now: returns POSIX time, in seconds.
         lifetime_days: how long an address is answered; below 1024.
     """
 
@@ -106,7 +107,7 @@ class Rewriting:
             mailbox: one that `concerns` us.
 
         Raises:
-            SRSError: it is forged, too old or malformed; says which.
+            SRSError: it is forged, too old or malformed; the message tells which.
         """
         match = _PREFIX.fullmatch(mailbox.local_part)
         if match is None:

@@ -27,9 +27,9 @@ from postroom.interfaces import IDeliveryTransaction
 from postroom.later import chain, result_of
 from postroom.wire.replies import Reply, reply
 
-NOT_YOUR_ADDRESS: Final = reply(553, "5.7.1", "You may not send as this address")
+NOT_YOUR_ADDRESS: Final = reply(553, "5.7.1", "You are not allowed to send as this address")
 NOT_YOUR_NAME: Final = reply(550, "5.7.1", "The From or Sender field is not one of your addresses")
-NO_NULL_SENDER: Final = reply(553, "5.7.1", "Send with one of your own addresses")
+NO_NULL_SENDER: Final = reply(553, "5.7.1", "The null sender is not allowed: use your own address")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def with_tag(target: str, separator: bytes, tag: bytes) -> str:
         return target
     try:
         mailbox = parse_mailbox(target.encode("utf-8"))
-    except PathError:  # whoever follows the target will say so
+    except PathError:  # the router logs it when it follows the target
         return target
     if split_tag(mailbox.local_part, separator) != (mailbox.local_part, b""):
         return target

@@ -9,11 +9,11 @@ Invariants: what these functions return ends with CRLF, holds no other CR, LF or
 has no line over 998 octets; lines stay under 78 unless a single name is longer than that.
 
 The client's name is hostile. Only a domain or an address literal is copied, as they hold no octet
-that means anything in a header; of anything else nothing is shown. The address that the client
-connects from is ours to know, and always stands beside its name. The recipient is named only when
-there is one, so that no blind copy shows (RFC 5321 s7.2). X-Original-To names recipients too, so it
-stands in a Maildir's copy and never in what is sent on, and names those alone that led to this
-account: addresses whose mail its reader gets anyway.
+that means anything in a header; anything else is left out. The address that the client connects
+from is known, and always follows its name. A recipient is named only if it is the only one, so that
+no blind copy shows (RFC 5321 s7.2). X-Original-To names recipients too. So it is written into a
+Maildir's copy and never into what is sent on, and names only those that led to this account:
+addresses whose mail its reader gets anyway.
 """
 
 import re
@@ -49,7 +49,7 @@ _LINE_OCTETS: Final = 78  # RFC 5322 s2.1.1
 
 @lru_cache(maxsize=4)
 def header_date(seconds: int) -> str:
-    """Write a date as headers have it, with a numeric offset from UTC.
+    """Return a date in the form of headers, with a numeric offset from UTC.
 
     Names are ours, not `time.strftime`'s, which depend on the locale. Messages of the same second
     share one.
@@ -77,7 +77,7 @@ def received_field(
     at: float,
     parameters: Mapping[str, str | None] = _NO_PARAMETERS,
 ) -> bytes:
-    """Make our Received field.
+    """Return our Received field.
 
     Args:
         facts: the session's, when MAIL came.
@@ -112,7 +112,7 @@ def received_field(
 
 
 def return_path_field(sender: Mailbox | None) -> bytes:
-    """Make the Return-Path field of final delivery.
+    """Return the Return-Path field of final delivery.
 
     Args:
         sender: the reverse-path; None for the null sender.
@@ -123,7 +123,7 @@ def return_path_field(sender: Mailbox | None) -> bytes:
 
 
 def delivered_to_field(address: str) -> bytes:
-    """Make the Delivered-To field, which tells a later reader which account took the message.
+    """Return the Delivered-To field, which names the account that the message was delivered to.
 
     Args:
         address: the account's own.
@@ -134,7 +134,7 @@ def delivered_to_field(address: str) -> bytes:
 
 
 def original_to_fields(recipients: Iterable[Mailbox]) -> bytes:
-    """Make an X-Original-To field for each address that a copy was sent to.
+    """Return an X-Original-To field for each address that a copy was sent to.
 
     Args:
         recipients: the forward-paths that led to this copy, in the order of their commands.

@@ -1,20 +1,19 @@
-"""One session's deliveries, and one message's way into Maildirs and the queue.
+"""One message's way into Maildirs and the queue.
 
-Theory: RCPT resolves each recipient to a `Route`; at DATA the routes of all are merged, so that an
-account or an address that is reached twice gets one copy. Content goes into a `Spool`, after the
-header section was looked at for loops and limits. At the commit the Maildir files go to the
-committer and the rest to the queue, both at once, and both are awaited. What is forwarded off-site
-is queued as a message of its own: its reverse-path is another one (`postroom.delivery.srs`).
+Theory: content goes into a `Spool`, after its header section was checked for loops and limits. At
+the commit the Maildir files go to the committer and the rest to the queue, both at once, and both
+are awaited. What is forwarded off-site is queued as a message of its own, because it has another
+reverse-path (`postroom.delivery.srs`).
 
 One answer has to be true for all recipients, for SMTP has only one, so a commit ends in one of two
 ways:
 
 - *Everything is stored*: 250. A Maildir that fails for now does not stop that: its copy is queued
   for the account's own address, and the queue tries the Maildir again. It is queued under an id of
-  its own if the queue holds the message's id already, for other recipients.
-  A full mailbox is treated in the same way, unless all whom the message is for are full: that is
-  told to the peer, and no report of failure will have to be sent.
-- *Something could not be stored at all*: 4yz, and the copies in Maildirs are taken back, so that
+  its own if the queue holds the message's id already, for other recipients. A full mailbox is
+  treated in the same way. If all mailboxes that the message is for are full, it is refused instead,
+  and no report of failure will have to be sent.
+- *Something could not be stored at all*: 4yz, and the copies in Maildirs are withdrawn, so that
   the peer's next attempt makes no second one. That is a best effort, for a reader may have been
   faster, and what is queued stays queued: a message may be delivered twice, never lost.
 
@@ -72,7 +71,7 @@ _log = Logger()
 
 @implementer(IDeliveryTransaction)
 class DiscardedMessage:
-    """A message all of whose recipients are aliases for ``discard:``: nothing is kept of it."""
+    """A message whose recipients are all aliases for ``discard:``: nothing of it is kept."""
 
     def __init__(self, envelope: Envelope) -> None:
         """Create it; nothing will be stored."""
@@ -244,7 +243,7 @@ class MessageTransaction:
         return await result_of(self._stored(outcomes))
 
     async def _queue_all(self, content: IContent) -> Sequence[Reply]:
-        """Queue everybody's copy: nobody gets it before its time, or another server keeps it.
+        """Queue all copies: the message is held, or another server keeps the mailboxes.
 
         RFC 4865 s4
         """
@@ -268,15 +267,15 @@ class MessageTransaction:
         try:
             await self._enqueue(new_queue_id(), self._forwarding_sender, copies.forwarded, content)
         finally:
-            await queueing  # whatever became of the other: the content is read until then
+            await queueing  # even if the other failed: the content is read until then
 
     async def _queue_failed(
         self, outcomes: Sequence[Outcome], writes: Sequence[MaildirWrite], content: IContent
     ) -> Sequence[Reply]:
-        """Queue what Maildirs refused, or give up.
+        """Queue what Maildirs refused, or fail.
 
         Raises:
-            OverQuota: all that the message was for were full, so that nobody has it yet.
+            OverQuota: all mailboxes that the message is for are full, so it is stored nowhere.
             Exception: the first Maildir's failure, when nothing else helped.
         """
         failed = [
@@ -287,6 +286,7 @@ class MessageTransaction:
         used = self._copies.queued or self._copies.forwarded
         if not used and all(isinstance(outcome, OverQuota) for outcome in outcomes):
             raise failed[0][1]
+        # Where each recipient has an answer of its own (LMTP, PRDR), the full ones are refused.
         refused = full_recipients(self._envelope, failed)
         if refused:
             reached = reached_by_others(self._envelope, refused)
@@ -298,6 +298,7 @@ class MessageTransaction:
                 account=account.address,
                 error=str(outcome),
             )
+        # The queue may hold the message's id already, for its other recipients.
         queue_id = new_queue_id() if used else self._envelope.id
         rcpts = tuple(self._rcpt_of(account) for account, _ in failed)
         try:
@@ -375,12 +376,12 @@ class MessageTransaction:
 
 
 def _without_size(parameters: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    """Leave out what the sender said of the size: our trace fields have made it untrue."""
+    """Return the parameters without SIZE: our trace fields have made it untrue."""
     return {keyword: value for keyword, value in parameters.items() if keyword != "SIZE"}
 
 
 def queued_as(queue_id: str) -> Reply:
-    """Make the reply that tells the sender what to ask us about.
+    """Return the reply to a message that is stored, with the id to ask about.
 
     RFC 5321 s4.2.5
     """

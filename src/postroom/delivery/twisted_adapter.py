@@ -1,15 +1,16 @@
 """Runs deliveries that were written for `twisted.mail.smtp`, unchanged.
 
 `TwistedDelivery` calls an `IMessageDelivery` the way that `twisted.mail.smtp.SMTP` does: the same
-methods in the same order with the same kinds of arguments. It is kinder in five ways. Every method
-may return a Deferred, also those whose result Twisted takes at once (`receivedHeader`, the callable
-that makes the message, `lineReceived`). ``resp`` of an `SMTPServerError` may be text or octets
-anywhere. Each recipient has its own outcome. A failure that is not an `SMTPServerError` is ours and
-temporary, 451, where Twisted says 550. And `Address.dequote`, which fails on Python 3, works.
+methods in the same order with the same kinds of arguments. It accepts more in five ways. Every
+method may return a Deferred, also those whose result Twisted uses at once (`receivedHeader`, the
+callable that makes the message, `lineReceived`). ``resp`` of an `SMTPServerError` may be text or
+octets anywhere. Each recipient has its own outcome. A failure that is not an `SMTPServerError` is
+ours and temporary, 451, where Twisted replies 550. And `Address.dequote`, which fails on Python 3,
+works.
 
 Lines are cut from the content here and nowhere else, once for all recipients.
 
-What cannot be mended from outside: an `IMessage` that has stored its copy cannot take it back, so
+Known limit: an `IMessage` that has stored its copy cannot withdraw it, so
 when one recipient's message fails at the end and another's does not, the peer's next attempt makes
 a copy more.
 
@@ -39,14 +40,14 @@ DELIVERED: Final = reply(250, "2.0.0", "Delivery in progress")
 _log = Logger()
 
 MakeMessage = Callable[[], Any]
-"""What `IMessageDelivery.validateTo` gives: a callable that makes an `IMessage`."""
+"""What `IMessageDelivery.validateTo` returns: a callable that makes an `IMessage`."""
 
 
 class TwistedAddress(smtp.Address):
     """An `Address` made from a mailbox that was parsed already.
 
-    Twisted's own parser knows no address literals, and would give a recipient without a domain the
-    name of this machine. The local part keeps its quotes, as there.
+    Twisted's own parser knows no address literals, and would add the name of this machine to a
+    recipient without a domain. The local part keeps its quotes, as there.
     """
 
     def __init__(self, path: Mailbox | None, host: bytes) -> None:
@@ -110,7 +111,7 @@ class TwistedDelivery:
         """Create it with the source of the delivery, which is asked once for each message.
 
         Args:
-            get_delivery: `IMessageDeliveryFactory.getMessageDelivery`, or what always gives the
+            get_delivery: `IMessageDeliveryFactory.getMessageDelivery`, or what always returns the
                 same delivery; may return a Deferred.
             host: our name.
         """
@@ -128,7 +129,7 @@ class TwistedDelivery:
         return Deferred.fromCoroutine(self._validate_recipient(envelope, rcpt))
 
     def begin(self, envelope: Envelope) -> "Deferred[IDeliveryTransaction]":
-        """Make a message for each recipient, and give each its Received field."""
+        """Make a message for each recipient, and pass each its Received field."""
         return Deferred.fromCoroutine(self._begin(envelope))
 
     async def _validate_sender(self, envelope: Envelope) -> Reply | None:
@@ -149,7 +150,10 @@ class TwistedDelivery:
         except Exception as error:
             return _refusal(error)
         if not callable(made):
-            _log.error("validateTo gave {made}, not a callable that makes a message", made=made)
+            _log.error(
+                "validateTo returned {made}, which is not a callable that makes a message",
+                made=made,
+            )
             return LOCAL_ERROR
         make: MakeMessage = made
         return make
@@ -183,7 +187,7 @@ class TwistedDelivery:
 
 
 class _Copy:
-    """One recipient's `IMessage`, and what became of it."""
+    """One recipient's `IMessage`, and its failure if it has failed."""
 
     def __init__(self, message: Any) -> None:
         self.message = message
@@ -215,7 +219,7 @@ class TwistedTransaction:
         self._begun = False
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Cut lines and give them to all; waits where a message answers with a Deferred."""
+        """Split the content into lines for all messages; wait if one returns a Deferred."""
         chunk = self._mailbox_lines.feed(chunk)
         self._partial.append(chunk)
         if b"\n" not in chunk:
@@ -305,7 +309,7 @@ def _octets(text: bytes | str) -> bytes:
 
 
 def _refusal(error: Exception) -> Reply:
-    """Make the reply for what a delivery raised.
+    """Return the reply for what a delivery raised.
 
     `SMTPBadSender` and `SMTPBadRcpt` are `SMTPServerError` too. What is none of these, and no
     `Refusal`, is a fault and goes to the log.
@@ -321,13 +325,16 @@ def _refusal(error: Exception) -> Reply:
     text = error.resp.decode("ascii", "replace") if isinstance(error.resp, bytes) else error.resp
     code = int(error.code)
     if not 400 <= code < 600:
-        _log.error("a delivery refused with code {code}, which is no refusal", code=code)
+        _log.error(
+            "a delivery raised SMTPServerError with code {code}; only 4yz and 5yz are refusals",
+            code=code,
+        )
         return LOCAL_ERROR
     return reply(code, _enhanced(error, code), *str(text).splitlines())
 
 
 def _enhanced(error: Exception, code: int) -> str:
-    """Twisted's exceptions know no enhanced codes: say as much as their class does."""
+    """Return the enhanced code that an exception's class implies; Twisted's have none."""
     subject = "0.0"
     if isinstance(error, smtp.SMTPBadRcpt):
         subject = "1.1"

@@ -1,1 +1,1 @@
-"""Maildirs on disk: their directories, folders, file names, and how full they are."""
+"""Maildirs on disk: directories, mailboxes, messages, usage, import and export."""

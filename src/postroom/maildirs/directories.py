@@ -1,14 +1,14 @@
-"""Directories of Maildirs: opened, made, swept and given to their owner.
+"""Directories of Maildirs: opening, creating and sweeping them, with the right owner.
 
 ``tmp``, ``new``, ``cur`` and folders are opened below the Maildir without following symbolic links,
-and every file by the descriptor of its directory, so that whoever may write into a Maildir cannot
-lead us out of it. The path to the Maildir itself is the administrator's and may go over links.
+and every file by the descriptor of its directory. So nobody who may write into a Maildir can make
+us leave it. The path of the Maildir itself is the administrator's and may contain links.
 
-What root makes inside somebody's directory is given to the owner of that directory at once: the
-admin command is often root's, and a daemon or Dovecot that is somebody else has to work on.
+What root creates in a directory of another user gets that user as owner at once: the command is
+often run as root, while the daemon and Dovecot run as other users.
 
-Known limit: a directory that exists is taken to be durable, also when another process has made it
-a moment ago and not synced its parent yet.
+Known limit: a directory that exists is taken to be durable, even if another process
+has just created it and not synced its parent yet.
 """
 
 import errno
@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Final
 
 STALE_SECONDS: Final = 36 * 3600
-"""Files in ``tmp/`` that are older belong to nobody: the age that maildir(5) names."""
+"""Files in ``tmp/`` older than this are left over from crashes: the age given by maildir(5)."""
 
 PARTS: Final = ("tmp", "cur", "new")
 CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,10 +32,10 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def open_root(path: str) -> int:
-    """Open a Maildir that exists; the path may go over links.
+    """Open a Maildir that exists; the path may contain links.
 
     Raises:
-        OSError: it is not there, or no directory.
+        OSError: it does not exist, or is not a directory.
     """
     return os.open(path, _DIRECTORY)
 
@@ -44,7 +44,7 @@ def open_below(name: str, parent: int) -> int:
     """Open a directory in another, never over a symbolic link.
 
     Raises:
-        OSError: it is not there, or it is a link or no directory.
+        OSError: it does not exist, or is a link or not a directory.
     """
     return os.open(name, _SUBDIRECTORY, dir_fd=parent)
 
@@ -53,7 +53,7 @@ def open_file(name: str, parent: int) -> int:
     """Open a file to read, never over a symbolic link.
 
     Raises:
-        OSError: it is not there, or it is no regular file.
+        OSError: it does not exist, or is not a regular file.
     """
     descriptor = os.open(name, _READ, dir_fd=parent)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -63,10 +63,10 @@ def open_file(name: str, parent: int) -> int:
 
 
 def create_file(name: str, parent: int) -> int:
-    """Make a file to write, mode 0600; the owner of the directory is its owner.
+    """Create a file to write, mode 0600, owned by the owner of its directory.
 
     Raises:
-        OSError: it is there already, or cannot be made.
+        OSError: it exists already, or cannot be created.
     """
     descriptor = os.open(name, CREATE, 0o600, dir_fd=parent)
     if os.geteuid() == 0:
@@ -75,7 +75,7 @@ def create_file(name: str, parent: int) -> int:
 
 
 def open_or_make(path: str) -> int:
-    """Open a directory; make it, and those above it, durably, if need be."""
+    """Open a directory; durably create it, and those above it, if need be."""
     try:
         return os.open(path, _DIRECTORY)
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def open_or_make(path: str) -> int:
 
 
 def make_parts(root: int) -> None:
-    """Make what a Maildir is missing of ``tmp``, ``cur`` and ``new``, durably."""
+    """Durably create those of ``tmp``, ``cur`` and ``new`` that a Maildir lacks."""
     missing = [name for name in PARTS if is_missing(name, root)]
     for name in missing:
         make_directory(name, root)
@@ -101,7 +101,7 @@ def make_parts(root: int) -> None:
 
 
 def is_missing(name: str, parent: int) -> bool:
-    """Say whether a directory has no entry of that name, be it what it may."""
+    """Return whether a directory has no entry of that name, of any kind."""
     try:
         os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -110,9 +110,9 @@ def is_missing(name: str, parent: int) -> bool:
 
 
 def make_directory(name: str, parent: int) -> None:
-    """Make a directory, mode 0700, unless another process was faster.
+    """Create a directory, mode 0700, unless another process was faster.
 
-    Whether what is there is a directory shows when it is opened.
+    If something else has that name, opening it will fail.
     """
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
@@ -127,7 +127,7 @@ def make_directory(name: str, parent: int) -> None:
 
 
 def sweep(tmp: int) -> None:
-    """Remove what crashes have left in ``tmp/``; failing to is no reason not to deliver."""
+    """Remove files that crashes have left in ``tmp/``; failures are ignored."""
     oldest = time.time() - STALE_SECONDS
     try:
         with os.scandir(tmp) as entries:

@@ -4,13 +4,13 @@
     Lists            .Lists/
     Lists.Python     .Lists.Python/        not below .Lists/, which need not exist
 
-That is Maildir++, as Dovecot has it by default: levels are divided by dots, and names are written
+This is Maildir++, Dovecot's default: levels are separated by dots, and names are written
 in the modified UTF-7 of IMAP. A directory whose name is not valid in it is shown as it is.
 
 Who controls the input: the administrator, the names of the command; a peer, the tag of a
 sub-address (`sub_address_folder`); whoever may write into the Maildir, the directories found. No
-name that this module lets through can hold a slash or be ``.`` or ``..``, so each is one entry of
-one directory.
+name that this module accepts contains a slash or is ``.`` or ``..``, so each is one entry of one
+directory.
 
 RFC 3501 s5.1.3
 """
@@ -34,13 +34,13 @@ _UNSHIFTED: Final = re.compile(r"&([A-Za-z0-9+,]*)-")
 
 
 def parse_folder(text: str) -> str:
-    """Read the name of a folder that somebody typed.
+    """Parse the name of a folder that somebody typed.
 
     Returns:
         The name, in Unicode's composed form (NFC); ``INBOX`` for the inbox, however it is spelt.
 
     Raises:
-        UserError: no folder can have that name; says what is wrong with it.
+        UserError: no folder can have that name; the message tells why.
     """
     if text.upper() == INBOX:
         return INBOX
@@ -68,14 +68,14 @@ def _fault_of(name: str) -> str | None:
 
 
 def directory_of(folder: str) -> str:
-    """Give the directory of a folder, relative to the Maildir: ``.`` for the inbox."""
+    """Return the directory of a folder, relative to the Maildir: ``.`` for the inbox."""
     return "." if folder == INBOX else "." + _encode(folder)
 
 
 def folder_of(directory: str) -> str | None:
-    """Give the folder that a directory holds; None if it is no folder's.
+    """Return the folder that a directory holds; None if it is no folder's.
 
-    What begins with two dots is Dovecot's, on its way out.
+    A name that begins with two dots is a folder that Dovecot is deleting.
     """
     if len(directory) < 2 or directory[0] != "." or directory[1] == ".":
         return None
@@ -89,7 +89,7 @@ def folder_of(directory: str) -> str | None:
 
 
 def sub_address_folder(tag: str) -> str:
-    """Give the directory for mail to ``user+tag``; empty for the inbox, also if the tag is no name.
+    """Return the directory for mail to ``user+tag``; empty for the inbox, or if the tag is no name.
 
     Args:
         tag: from an address that a peer sent.
@@ -99,8 +99,8 @@ def sub_address_folder(tag: str) -> str:
     return directory_of(tag)
 
 
-def near(name: str, known: list[str]) -> str:
-    """Finish a sentence about a folder that is not there: what may have been meant."""
+def suggestion(name: str, known: list[str]) -> str:
+    """Return the end of a message about an unknown folder: which one may have been meant."""
     close = get_close_matches(name, known, n=1)
     return f": did you mean {close[0]}?" if close else ""
 
@@ -116,7 +116,7 @@ def _encode(name: str) -> str:
 
 
 def _decode(text: str) -> str:
-    """Decode modified UTF-7; what is not valid stays as it is."""
+    """Decode modified UTF-7; an invalid name is returned as it is."""
 
     def unshift(found: "re.Match[str]") -> str:
         if not found[1]:

@@ -1,21 +1,21 @@
-"""Line ends of messages in Maildirs, and the two sizes that a file's name tells.
+"""Line ends of messages in Maildirs, and the two sizes in a file's name.
 
-Messages travel with CRLF; programs that read Maildirs expect LF, as text files of the host have it.
+Messages are sent with CRLF; programs that read Maildirs expect LF, as in text files of the host.
 
-    form    in the file                               who has it
+    form    in the file                               used by
     ----    ---------------------------------------   ------------------------------------------
-    LF      LF for CRLF, unless a CR is before it      everybody: Dovecot, Postfix, mutt, notmuch
-    CRLF    CRLF for LF, unless a CR is before it      who sets ``delivery.line_ends = "crlf"``
-    KEPT    what came                                 binary messages, under either setting
+    LF      LF for CRLF, unless a CR is before it      all: Dovecot, Postfix, mutt, notmuch
+    CRLF    CRLF for LF, unless a CR is before it      ``delivery.line_ends = "crlf"``
+    KEPT    the line ends of the message              binary messages, under either setting
 
-An IMAP server gives out CRLF for each LF that has no CR before it. That restores every message of
+An IMAP server sends CRLF for each LF that has no CR before it. That restores every message of
 either form: ``CR CR LF`` keeps its octets because ``CR LF`` would be read as one line end.
 
     S=      octets of the file; what quotas count
-    W=      octets as IMAP gives them out: those of the file, and one for each LF without CR
+    W=      octets as IMAP sends them: those of the file, and one for each LF without CR
 
-Invariants: the result does not depend on how the input is cut. Each piece is searched in C, and
-nothing is held between two pieces but a CR at the border.
+Invariants: the result does not depend on how the input is cut. Each piece is searched in C; only a
+CR at the end of a piece is held back until the next.
 
 Who controls the input: the sender, every octet.
 """
@@ -31,7 +31,7 @@ _LINE_END: Final = re.compile(rb"(?<!\r)\r\n")
 
 
 class LineEnds(Enum):
-    """What line ends a file has; the values are those of the setting."""
+    """The line ends of a file; the values are those of the setting."""
 
     LF = "lf"
     CRLF = "crlf"
@@ -39,29 +39,29 @@ class LineEnds(Enum):
 
 
 class Sizes(NamedTuple):
-    """How large a message is.
+    """The size of a message.
 
     Attributes:
         octets: of the file.
-        crlf_octets: as IMAP gives it out, each line end a CRLF.
+        crlf_octets: as IMAP sends it, each line end a CRLF.
     """
 
     octets: int
     crlf_octets: int
 
 
-class Rewriting:
-    """Brings one message, piece by piece, into a form, and counts its sizes.
+class LineEndRewriter:
+    """Rewrites the line ends of one message, piece by piece, and counts its sizes.
 
     Attributes:
-        octets: how many have been given out.
+        octets: how many have been returned.
         bare_lfs: how many LFs among them have no CR before them.
     """
 
     __slots__ = ("_after_cr", "_form", "_held", "bare_lfs", "octets")
 
     def __init__(self, form: LineEnds) -> None:
-        """Begin before the first octet."""
+        """Start before the first octet."""
         self._form = form
         self._held = False
         self._after_cr = False
@@ -70,23 +70,23 @@ class Rewriting:
 
     @property
     def sizes(self) -> Sizes:
-        """The sizes of what has been given out."""
+        """The sizes of what has been returned so far."""
         return Sizes(self.octets, self.octets + self.bare_lfs)
 
     def feed(self, piece: bytes) -> bytes:
-        """Return a piece as it belongs into the file; a CR at its end comes with the next."""
+        """Return a piece as it is to be written; a CR at its end is held back for the next."""
         if self._held:
             piece = b"\r" + piece
         self._held = piece.endswith(b"\r")
         return self._counted(piece[:-1] if self._held else piece)
 
     def end(self) -> bytes:
-        """Return what was held back: the message is over."""
+        """Return what was held back, at the end of the message."""
         held, self._held = self._held, False
         return self._counted(b"\r") if held else b""
 
     def all(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the pieces of a whole message as they belong into the file; none is empty."""
+        """Yield the pieces of a whole message as they are to be written; none is empty."""
         for piece in pieces:
             if written := self.feed(piece):
                 yield written

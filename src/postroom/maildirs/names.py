@@ -5,8 +5,8 @@
     flags  = letters, each once, in order of ASCII
 
 Capital letters are the flags that every program knows (`FLAGS`); small ones are Dovecot's keywords,
-whose meaning is in a file of its own in each folder. The base name is what a message is known by:
-Dovecot remembers the UID beside it, and it stays while flags come and go.
+whose meaning is in a file of its own in each folder. The base name identifies a message: Dovecot
+stores the UID under it, and it stays the same when flags change.
 
 Who controls the input: whoever may write into the Maildir. A name that is not of this form is a
 base name without flags.
@@ -40,10 +40,10 @@ _PROCESS: Final = secrets.token_hex(6)
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """A message's file name, taken apart.
+    """A message's file name, parsed.
 
     Attributes:
-        base: what the message is known by.
+        base: the base name.
         flags: letters.
     """
 
@@ -52,7 +52,7 @@ class FileName:
 
     @classmethod
     def parse(cls, name: str) -> "FileName":
-        """Take a name apart."""
+        """Parse a name."""
         base, colon, rest = name.partition(":")
         if colon and not rest.startswith("2,"):
             return cls(base)
@@ -64,7 +64,7 @@ class FileName:
         return "".join(flag for flag in self.flags if flag in FLAGS.values())
 
     def flagged(self, add: str = "", remove: str = "") -> "FileName":
-        """Give the name with other flags; of one letter in both, it is removed."""
+        """Return the name with other flags; a letter in both is removed."""
         flags = (set(self.flags) | set(add)) - set(remove)
         return FileName(self.base, "".join(sorted(flags)))
 
@@ -74,33 +74,33 @@ class FileName:
 
 
 def size_in(name: str) -> int | None:
-    """Give the size in octets that a file's name says, as Dovecot reads it; None if it does not."""
+    """Return the size in octets that a file's name states, as Dovecot reads it; None if none."""
     found = _SIZE.search(name)
     return int(found[1]) if found else None
 
 
 def crlf_size_in(name: str) -> int | None:
-    """Return the size with CRLF that a file's name tells; None if it does not."""
+    """Return the size with CRLF that a file's name states; None if none."""
     found = _CRLF_SIZE.search(name)
     return int(found[1]) if found else None
 
 
 def size_fields(sizes: Sizes) -> str:
-    """Return the end of a base name that tells how large the message is, in Dovecot's order."""
+    """Return the end of a base name that states the message's sizes, in Dovecot's order."""
     return f",S={sizes.octets},W={sizes.crlf_octets}"
 
 
 def host_part(hostname: str) -> str:
-    """Write a host name as it may stand in a file's name.
+    """Return a host name in the form used in a file's name.
 
-    The two octets that mean something there are written as maildir(5) says; a comma would end the
-    base name for Dovecot.
+    Slash and colon are written as maildir(5) prescribes; a comma would end the base name for
+    Dovecot.
     """
     return hostname.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
 
 
 def new_base(fields: str = "") -> str:
-    """Make a base name that no other message has, here or on another host.
+    """Return a base name that no other message has, here or on another host.
 
     Args:
         fields: what ends it, such as `size_fields`.

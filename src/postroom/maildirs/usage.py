@@ -1,24 +1,24 @@
-"""How full a Maildir is, and how full it may be: the file ``maildirsize``.
+"""The usage and the quota of a Maildir: the file ``maildirsize``.
 
     maildirsize = definition *change
     definition  = [ octets "S" ] [ "," ] [ messages "C" ] LF       a limit that is not there is none
     change      = octets SP messages LF                            either may be negative
 
-That is the quota of Maildir++, which Dovecot keeps too (its quota backend ``maildir``). The changes
-add up to what is in all folders together; whoever adds or removes messages appends one. All
-messages count, those in Trash and those marked as deleted as well, for that is how Dovecot counts.
-A message's size is what its name says (``,S=``), else what its file has.
+This is the quota of Maildir++, which Dovecot's quota backend ``maildir`` uses too. The sum of the
+changes is the usage of all folders together; a program that adds or removes messages appends a
+change. All messages count, including those in Trash and those marked as deleted, as in Dovecot. The
+size of a message is that in its name (``,S=``), else that of its file.
 
-The file is made anew, by counting, when it is missing or is not of this form; when its definition
-is not the account's (another program, or the administrator, has changed one of the two); when it
-has `FILE_OCTETS` or more; and, if it says that the Maildir is over its quota, when it holds changes
-since it was counted, or is older than `STALE_SECONDS`: nobody is refused mail because of a figure
-that went wrong. Counting lists directories; it does not open a message.
+The file is written again, after counting, if it is missing or not of this form; if its definition
+is not the account's, since another program or the administrator has changed one of the two; and if
+it has `FILE_OCTETS` or more. If the Maildir is over its quota by the file, it is also counted again
+when the file has changes since the last count or is older than `STALE_SECONDS`, so that no mail is
+refused because of a wrong figure. Counting lists directories; it does not open messages.
 
 A lost change does no lasting harm, so the file is never synced. A Maildir that changes while it is
-counted is counted again, a few times. Threads of one process keep out of each other's way (`held`):
-none counts a Maildir while another stores messages and notes them. What another process changes
-between the last look and the renaming of the new file is missing from it until the next count.
+counted is counted again, a few times. Threads of one process use locks (`held`), so that none
+counts a Maildir while another stores messages and notes them. Changes that another process makes
+between the last look and the renaming of the new file are missing until the next count.
 
 Who controls the input: whoever may write into the Maildir; a file of any content makes a count.
 """
@@ -50,36 +50,36 @@ _CHANGE: Final = re.compile(rb" *(-?[0-9]{1,18}) +(-?[0-9]{1,18}) *")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much is in a Maildir, all folders together."""
+    """The usage of a Maildir, all folders together."""
 
     octets: int = 0
     messages: int = 0
 
     def plus(self, octets: int, messages: int) -> "Usage":
-        """Give what there is after a change."""
+        """Return the usage after a change."""
         return Usage(self.octets + octets, self.messages + messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much may be in a Maildir; None sets no limit."""
+    """The quota of a Maildir; None is no limit."""
 
     octets: int | None = None
     messages: int | None = None
 
     @classmethod
     def of(cls, limits: AccountLimits) -> "Quota":
-        """Give the quota among an account's limits."""
+        """Return the quota among an account's limits."""
         return cls(limits.quota_octets, limits.quota_messages)
 
     def holds(self, usage: Usage) -> bool:
-        """Say whether so much is within the quota."""
+        """Return whether a usage is within the quota."""
         return (self.octets is None or usage.octets <= self.octets) and (
             self.messages is None or usage.messages <= self.messages
         )
 
     def definition(self) -> bytes:
-        """Write the first line, without its end."""
+        """Return the first line, without its end."""
         limits = ((self.octets, "S"), (self.messages, "C"))
         text = ",".join(f"{limit}{letter}" for limit, letter in limits if limit is not None)
         return text.encode("ascii")
@@ -89,8 +89,8 @@ NO_QUOTA: Final = Quota()
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What a ``maildirsize`` says.
+class UsageRecord:
+    """The content of a ``maildirsize``.
 
     Attributes:
         quota: by its definition.
@@ -105,11 +105,11 @@ class Record:
     changed_at: float
 
     def is_certain(self, quota: Quota, more: Usage, now: float) -> bool:
-        """Say whether the answer to "is there room for so much more" needs no count.
+        """Return whether the record alone answers if there is room for more.
 
         Args:
             quota: the account's.
-            more: what is to come.
+            more: what is to be added.
             now: POSIX time.
         """
         if self.quota != quota:
@@ -121,10 +121,10 @@ class Record:
 
 @contextmanager
 def opened(path: str) -> Iterator[int]:
-    """Give the descriptor of a Maildir's directory.
+    """Yield the descriptor of a Maildir's directory.
 
     Raises:
-        OSError: it is not there, or no directory.
+        OSError: it does not exist, or is not a directory.
     """
     root = open_root(path)
     try:
@@ -135,7 +135,7 @@ def opened(path: str) -> Iterator[int]:
 
 @contextmanager
 def held(directories: Iterable[os.stat_result]) -> Iterator[None]:
-    """Keep other threads from counting some Maildirs until their changes are noted.
+    """Lock some Maildirs, so that no other thread counts them before their changes are noted.
 
     A thread may hold a Maildir twice. Several locks are always taken in the same order.
 
@@ -149,8 +149,8 @@ def held(directories: Iterable[os.stat_result]) -> Iterator[None]:
         yield
 
 
-def read(root: int) -> Record | None:
-    """Read a Maildir's record; None if there is none that can be used.
+def read(root: int) -> UsageRecord | None:
+    """Return a Maildir's record; None if it is missing or invalid.
 
     Args:
         root: descriptor of the Maildir.
@@ -169,7 +169,7 @@ def read(root: int) -> Record | None:
     return _parse(octets, changed_at)
 
 
-def _parse(octets: bytes, changed_at: float) -> Record | None:
+def _parse(octets: bytes, changed_at: float) -> UsageRecord | None:
     definition, *lines = octets[:-1].split(b"\n")
     quota = _parse_definition(definition)
     changes = [_CHANGE.fullmatch(line) for line in lines]
@@ -179,7 +179,7 @@ def _parse(octets: bytes, changed_at: float) -> Record | None:
     usage = Usage(sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs))
     if usage.octets < 0 or usage.messages < 0:
         return None
-    return Record(quota, usage, len(pairs), changed_at)
+    return UsageRecord(quota, usage, len(pairs), changed_at)
 
 
 def _parse_definition(line: bytes) -> Quota | None:
@@ -194,7 +194,7 @@ def _parse_definition(line: bytes) -> Quota | None:
 
 
 def append(root: int, octets: int, messages: int) -> None:
-    """Note a change in a Maildir that has a record; does not raise for the disk's faults."""
+    """Note a change in a Maildir that has a record; errors of the disk are ignored."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with suppress(OSError):
         descriptor = os.open(FILE, flags, dir_fd=root)
@@ -205,12 +205,12 @@ def append(root: int, octets: int, messages: int) -> None:
 
 
 def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
-    """Give how full a Maildir is, counted if the record does not settle whether there is room.
+    """Return the usage of a Maildir, counted if the record is not certain enough.
 
     Args:
         root: descriptor of the Maildir.
         quota: the account's.
-        more: what is to come.
+        more: what is to be added.
         now: POSIX time.
 
     Raises:
@@ -227,10 +227,10 @@ def current(root: int, quota: Quota, more: Usage, now: float) -> Usage:
 
 
 def recount(root: int, quota: Quota) -> Usage:
-    """Count a Maildir and make its record anew; without a quota it gets none.
+    """Count a Maildir and write its record again; without a quota it gets none.
 
     Raises:
-        OSError: it cannot be counted. What cannot be written is left.
+        OSError: it cannot be counted. Errors of writing are ignored.
     """
     with held((os.fstat(root),)):
         return _recount(root, quota)
@@ -253,7 +253,7 @@ def _recount(root: int, quota: Quota) -> Usage:
 
 
 def count(root: int) -> Usage:
-    """Count what is in a Maildir, all folders together; looks at names, and sizes if need be.
+    """Count what is in a Maildir, all folders together; by names, and by sizes if need be.
 
     Raises:
         OSError: the Maildir cannot be read.
@@ -284,7 +284,7 @@ def _sizes(part: int) -> Iterator[int]:
 
 
 def _message_directories(root: int) -> Iterator[int]:
-    """Give descriptors of the ``new`` and ``cur`` of the inbox and of each folder."""
+    """Yield descriptors of the ``new`` and ``cur`` of the inbox and of each folder."""
     folders = (name for name in sorted(os.listdir(root)) if folder_of(name) is not None)
     for folder in (".", *folders):
         for part in ("new", "cur"):
@@ -302,7 +302,7 @@ def _message_directories(root: int) -> Iterator[int]:
 
 
 def _changes(root: int) -> list[tuple[int, int]]:
-    """Give what is different after a message came or went."""
+    """Return values that differ after a message came or went."""
     found = []
     for part in _message_directories(root):
         status = os.fstat(part)
@@ -312,7 +312,7 @@ def _changes(root: int) -> list[tuple[int, int]]:
 
 
 def _write(root: int, octets: bytes) -> None:
-    """Put a new record in the place of the old one."""
+    """Replace the record."""
     make_parts(root)
     tmp = open_below("tmp", root)
     try:

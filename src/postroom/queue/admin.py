@@ -1,7 +1,7 @@
 """The queue as an operator sees and changes it: for commands, which block.
 
-These functions work on the tables beside a daemon that is running, and need nothing of it. The
-daemon asks every second when the next recipient is due, and so finds what `retry` made due.
+These functions change the tables beside a running daemon, without its help. The daemon looks every
+second for what is due, and so finds what `retry` made due.
 
 Each raises `postroom.errors.UserError` for a queue id that is not there, and when the database
 cannot be used.
@@ -36,7 +36,7 @@ def list_messages(engine: Engine, now: float, limit: int | None = None) -> list[
 
     Args:
         engine: of the database.
-        now: POSIX time, which says what is claimed.
+        now: POSIX time, to know which leases still run.
         limit: how many messages at most; None for all.
     """
     ids = select(message.c.id).order_by(message.c.received_at, message.c.id).limit(limit)
@@ -77,7 +77,7 @@ def read_content(engine: Engine, message_id: str) -> Iterator[bytes]:
 
 
 def retry(engine: Engine, message_ids: Sequence[str] | None, now: float) -> int:
-    """Make the recipients that wait due now; those being worked on are left alone.
+    """Make the recipients that wait due now; those that are claimed are left alone.
 
     Args:
         engine: of the database.
@@ -105,7 +105,7 @@ def retry(engine: Engine, message_ids: Sequence[str] | None, now: float) -> int:
 def remove(engine: Engine, message_id: str) -> None:
     """Remove a message from the queue, without a report to anybody.
 
-    Whoever is sending it at this moment ends that; no further attempt is made.
+    An attempt that is under way ends by itself; no further one is made.
     """
     with user_errors(engine), transaction(engine) as connection:
         if not connection.execute(delete(message).where(message.c.id == message_id)).rowcount:

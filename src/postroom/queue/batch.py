@@ -2,8 +2,8 @@
 
 Jobs of a kind are done together, by few statements of many rows each (`postroom.queue.statements`).
 
-Fencing: every change to a recipient names the owner of its lease. If the lease ran out and another
-process took it, the row names that process, and the change does nothing.
+Fencing: every change to a recipient names the owner of its lease. If the lease expired and another
+process claimed the recipient, the row names that process, and the change does nothing.
 """
 
 import json
@@ -46,7 +46,7 @@ ContentRow = tuple[str, int, bytes]
 
 
 class TornContent(PostroomError):
-    """A content that gave more or fewer octets than it had announced; the peer sees 451."""
+    """A content that had more or fewer octets than it announced; the peer gets 451."""
 
 
 class Put(Job[ClaimedMessage | None]):
@@ -140,7 +140,7 @@ class Batch:
         self._owner = owner
 
     def apply(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
-        """Do the jobs, the same kinds together; their order within a batch means nothing."""
+        """Apply the jobs, those of a kind together; their order within a batch means nothing."""
         puts: list[Put] = []
         plain: list[Done | Retry] = []
         others: list[Job[Any]] = []
@@ -151,6 +151,7 @@ class Batch:
                 plain.extend(job.outcomes)
             else:
                 others.append(job)
+        # A report is stored with its outcomes and no others, so those with reports come one by one.
         self._put(connection, puts)
         self._record(connection, plain)
         for job in others:
@@ -192,12 +193,14 @@ class Batch:
             if isinstance(outcome, Done):
                 done.append((who.message_id, who.number))
             else:
-                due, counts, told = (
+                due, counts, delay_told = (
                     outcome.next_attempt_at,
                     int(outcome.counts),
                     int(outcome.tells_delay),
                 )
-                retries.append((who.message_id, who.number, due, counts, str(outcome.reply), told))
+                retries.append(
+                    (who.message_id, who.number, due, counts, str(outcome.reply), delay_told)
+                )
         recorded = self._finish(connection, sorted(done)) if done else 0
         for block in blocks(retries):
             recorded += execute(connection, RETRY, block, after=[self._owner]).rowcount
@@ -210,7 +213,7 @@ class Batch:
             ids = [(message_id,) for message_id, _ in groupby(block, key=itemgetter(0))]
             if connection.dialect.name == "postgresql":
                 # Two processes that finish the last two recipients of a message at once would
-                # each see the other's and leave the message behind: they take turns.
+                # each see the other's and leave the message behind: one waits for the other.
                 for id_block in blocks(ids):
                     execute(connection, LOCK_MESSAGES, id_block).fetchall()
             finished += execute(connection, FINISH, block, before=[self._owner]).rowcount
@@ -219,7 +222,7 @@ class Batch:
         return finished
 
     def _report(self, connection: Connection, job: Record) -> None:
-        """Record outcomes with reports; none is put if all outcomes are another process's now."""
+        """Record outcomes with reports; store none if another process owns all outcomes now."""
         job.result = ()
         if self._record(connection, job.outcomes) or not job.outcomes:
             self._put(connection, job.puts)
@@ -235,7 +238,7 @@ class Batch:
         job.result = [claim for claim in renewed if claim is not None]
 
     def _claim(self, connection: Connection, job: Claim) -> None:
-        """Claim by rank: twice round, the first time leaving room for the ranks that follow."""
+        """Claim by rank in two rounds; the first leaves room for the ranks that follow."""
         rows: list[Row[Any]] = []
         ranks = ranks_of(connection)
         for place, rank in enumerate([*ranks, *ranks[:-1]]):
@@ -314,7 +317,7 @@ def _claimed_rows(rows: list[Row[Any]], lease_until: float) -> ClaimedMessage:
         )
         for row in rows
     )
-    first = rows[0]
+    first = rows[0]  # the columns of the message are the same in every row
     new = NewMessage(
         id=first.id,
         sender=None if first.sender is None else read_mailbox(first.sender),

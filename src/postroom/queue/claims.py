@@ -1,18 +1,18 @@
-"""What this process works on, and for how long it may.
+"""The recipients that this process works on, and until when.
 
-A recipient stands here from the moment it is claimed until the store has recorded what became of
-it. In between it gets exactly one outcome from here:
+A recipient is listed here from the moment it is claimed until the store has recorded its outcome.
+In between it gets exactly one outcome:
 
     added --settled--> waits for its commit --recorded--> gone
       |
-      +--forgotten (the lease was lost or ran out, or a fault of ours)--> gone, with no outcome
+      +--forgotten (lease lost or expired, or an unexpected exception)--> gone, with no outcome
 
-Only a recipient that stands here for the very claim that a piece of work belongs to may be given an
+Only a recipient that is listed for the very claim that a piece of work belongs to may get an
 outcome (`ours`): work that ends after the claim was forgotten, or was settled otherwise, changes
-nothing. And a recipient that stands here is not taken twice (`fresh`), for a claim may come again:
-when the clock is set ahead all leases seem to have run out.
+nothing. A recipient that is listed is not added twice (`fresh`). The store may claim it again: when
+the clock is set ahead, all leases seem to have expired.
 
-Leases are made longer once half of them is over, for what has no outcome yet.
+Leases of what has no outcome yet are renewed once half of their time is over.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ class Claim:
         recipients: the same with their keys.
         source: its content; closed with the last outcome.
         lease_until: POSIX time when the lease ends.
-        lease_seconds: how long the lease was when it was given.
+        lease_seconds: how long the lease was at first.
         open: how many of its recipients have no outcome yet.
         fetched: True if it came out of the store, False if it was just accepted or made.
     """
@@ -94,7 +94,7 @@ class Claims:
         return claim
 
     def fresh(self, claimed: ClaimedMessage) -> ClaimedMessage | None:
-        """Leave out recipients that stand here already; None if that is all of them."""
+        """Return a message without recipients that are listed already; None if all are."""
         recipients = []
         for recipient in claimed.recipients:
             key = recipient.message_id, recipient.number
@@ -133,7 +133,7 @@ class Claims:
             self._held.pop((outcome.recipient.message_id, outcome.recipient.number), None)
 
     def forget(self, claim: Claim, recipients: Sequence[ClaimedRecipient]) -> None:
-        """Leave recipients to whoever claims them next."""
+        """Remove recipients; whoever claims them next works on them."""
         ours = self.ours(claim, recipients)
         for recipient in ours:
             del self._held[recipient.message_id, recipient.number]
@@ -145,7 +145,7 @@ class Claims:
         return {claim: self.ours(claim, claim.recipients) for claim in claims}
 
     async def renew(self) -> None:
-        """Make the leases longer whose half is over; forget what is ours no longer.
+        """Renew the leases whose half is over; forget what is no longer ours.
 
         Raises:
             OSError: the store could not; leases that it had not renewed stay as they are.

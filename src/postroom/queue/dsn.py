@@ -1,25 +1,25 @@
-"""Delivery status notifications: what the sender of a message is told of its recipients.
+"""Delivery status notifications: reports to the sender of a message about its recipients.
 
 A report is a ``multipart/report`` of three parts: a text for people, a delivery status for
 programs, and the message itself; only its header if the sender asked for that (RET=HDRS), if it
 must not go without TLS, if nothing has failed, or if it is over 64 KiB (RFC 3464 s2, RFC 6522 s3),
-since whoever sends large mail to bad addresses in somebody's name must not have that person's
-mailbox filled by us. It comes from the null sender, so that it can never cause another.
+so that nobody can send large mail to bad addresses in somebody else's name and have us fill that
+person's mailbox. It comes from the null sender, so that it can never cause another.
 
-A report of an internationalised message is one itself: its parts are of the global types, and its
-envelope says SMTPUTF8 (RFC 6533). A report has its message's priority, and where that must not go
-without TLS, neither must the report (RFC 6710 s4.6, RFC 8689 s5).
+A report of an internationalised message is internationalised too: its parts are of the global
+types, and its envelope has SMTPUTF8 (RFC 6533). A report has its message's priority, and where
+that must not go without TLS, neither must the report (RFC 6710 s4.6, RFC 8689 s5).
 
-Who controls the input: the remote server writes the replies and whoever sent the message its every
-octet, and the report is delivered to a third who may be innocent.
+Who controls the input: the remote server writes the replies, the sender the whole message, and the
+report goes to a third party who may be innocent.
 
 - Replies are cut to 500 characters, and whatever is not printable ASCII becomes ``?``; only then
   are they folded. No reply can begin a field, a line or a part of its own.
 - Addresses are printable by their grammar, and pass the same filter again; in a global report
-  characters of any script may stand, but no controls. ENVID and ORCPT come decoded.
+  characters of any script are allowed, but no controls. ENVID and ORCPT come decoded.
 - The boundary is random, 128 bits, and drawn again should it occur in the message.
-- The message goes in as it is, 8-bit octets included; the part and the whole then say ``8bit`` and
-  the report's envelope ``BODY=8BITMIME``.
+- The message goes in as it is, 8-bit octets included; the part and the whole then declare ``8bit``
+  and the report's envelope ``BODY=8BITMIME``.
 
 Known limits: text in English only; no part is encoded, so a report of an 8-bit message cannot go to
 a next hop without 8BITMIME other than by the client's rules for that.
@@ -151,7 +151,7 @@ def make_report(
     notices: Sequence[Notice],
     now: float,
 ) -> Report:
-    """Make the report that tells the sender of a message what became of recipients.
+    """Return the report to the sender of a message about some of its recipients.
 
     Args:
         hostname: ours, for ``Reporting-MTA`` and the sender's address in the header.
@@ -179,7 +179,7 @@ def make_report(
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"',
         *encoding,
         "",
-        "This is a MIME message; its parts say what became of your mail.",
+        "This is a report in MIME format about a message that you sent.",
     ]
     own = ["Content-Transfer-Encoding: 8bit"] if words.utf8 else []
     for part in (
@@ -195,7 +195,7 @@ def make_report(
 
 
 def _clean(original: Original) -> Original:
-    """Blot out what may not stand in text, or the report could never be sent.
+    """Replace what text may not contain, or the report could never be sent.
 
     RFC 5321 s2.3.8
     """
@@ -217,7 +217,7 @@ def is_international(message: NewMessage, notices: Sequence[Notice]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What a report is written in.
+    """The language and types of a report.
 
     Attributes:
         utf8: True for UTF-8, False for ASCII.
@@ -245,13 +245,13 @@ class _Words:
         return "".join(each if each.isprintable() else "?" for each in text)
 
     def typed(self, address: Mailbox) -> str:
-        """Write an address behind its type. RFC 3464 s2.3.1; RFC 6533 s3."""
+        """Return an address after its type. RFC 3464 s2.3.1; RFC 6533 s3."""
         if self.utf8 and not address.is_ascii:
             return f"utf-8; {self.clean(str(address))}"
         return f"rfc822; {_printable(str(address))}"
 
     def original(self, rcpt: Rcpt) -> list[str]:
-        """Write whom the sender wrote to. RFC 3464 s2.3.1."""
+        """Return the field with the original recipient. RFC 3464 s2.3.1."""
         original = ORCPT.of(rcpt.parameters)
         if original is None:
             return []
@@ -266,7 +266,7 @@ class _Words:
 def _report_message(
     message: NewMessage, sender: Mailbox, eight_bit: bool, utf8: bool, now: float
 ) -> NewMessage:
-    """Make the envelope of a report.
+    """Return the envelope of a report.
 
     RFC 3461 s6.1; RFC 6533 s4; RFC 6710 s4.6; RFC 8689 s5
     """
@@ -291,7 +291,7 @@ def _report_message(
 
 
 def _boundary(octets: bytes) -> str:
-    """Draw a boundary that does not occur in the octets.
+    """Return a random boundary that does not occur in the octets.
 
     RFC 2046 s5.1.1
     """
@@ -304,7 +304,7 @@ def _boundary(octets: bytes) -> str:
 def _head(
     host: str, new: NewMessage, original: Original, action: Action, words: _Words
 ) -> list[str]:
-    """Write the report's header up to its type."""
+    """Return the report's header up to its type."""
     return [
         f"Date: {_date(new.received_at)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
@@ -318,7 +318,7 @@ def _head(
 
 
 def _thread(original: Original) -> list[str]:
-    """Refer to the original, so that the sender's mail reader puts the two together.
+    """Return fields that refer to the original, so that mail readers show the two together.
 
     RFC 3834 s3.1.5
     """
@@ -341,41 +341,45 @@ _SUBJECTS: Final = {
 _OPENINGS: Final = {
     Action.FAILED: (
         "Your message could not be delivered to the recipients below, and no further",
-        "attempt will be made. What became of it:",
+        "attempt will be made. The reasons:",
     ),
     Action.DELAYED: (
         "Your message could not be delivered to the recipients below yet. You need not",
-        "send it again: it will be tried for some time. What became of it so far:",
+        "send it again: further attempts will be made. The reasons so far:",
     ),
     Action.DELIVERED: ("Your message was delivered to the mailboxes of these recipients:",),
     Action.RELAYED: (
         "Your message was passed on to mail servers that do not report deliveries, so",
-        "this is the last that you hear of it unless it fails:",
+        "you will get no further report about it unless it fails:",
     ),
     Action.EXPANDED: (
         "Your message was sent on to several recipients in place of those below. You",
-        "will not hear what became of each of them unless it fails:",
+        "will get no report about each of them unless one fails:",
     ),
 }
 
 
 def _text(host: str, message: NewMessage, notices: Sequence[Notice], words: _Words) -> list[str]:
-    """Write the part for people.
+    """Return the part for people.
 
     RFC 6522 s3
     """
     lines = [f"This is the mail server {host}.", "", *_OPENINGS[notices[0].action]]
     for notice in notices:
         failed = notice.action is Action.FAILED
-        tried = "tried until its time was over; in the end " if notice.expired and failed else ""
-        said = f"{_printable(notice.remote)} said:" if notice.remote else "the answer was:"
+        tried = (
+            "not delivered within the time limit; at the last attempt "
+            if notice.expired and failed
+            else ""
+        )
+        said = f"{_printable(notice.remote)} replied:" if notice.remote else "the reply was:"
         answer = f"{tried}{said} {_answer(notice.reply)}"
         address = words.clean(str(notice.rcpt.forward_path))
         lines += ["", f"<{address}>:", *_wrapped(f"    {answer}", "    ")]
     return [
         *lines,
         "",
-        f"Your message came here on {_date(message.received_at)}",
+        f"Your message was accepted on {_date(message.received_at)}",
         f"and had the queue id {_printable(message.id)}.",
     ]
 
@@ -383,7 +387,7 @@ def _text(host: str, message: NewMessage, notices: Sequence[Notice], words: _Wor
 def _status(
     host: str, message: NewMessage, notices: Sequence[Notice], now: float, words: _Words
 ) -> list[str]:
-    """Write the part for programs: fields for the message, then for each recipient.
+    """Return the part for programs: fields for the message, then for each recipient.
 
     RFC 3464 s2.1, s2.2, s2.3
     """
@@ -392,7 +396,7 @@ def _status(
         f"Reporting-MTA: dns; {host}",
         f"X-Postroom-Queue-Id: {_printable(message.id)}",
         f"Arrival-Date: {_date(message.received_at)}",
-        *_wishes(message),
+        *_request_fields(message),
     ]
     for notice in notices:
         name = _printable(notice.remote.partition("[")[0] or notice.remote)
@@ -417,8 +421,8 @@ def _envelope_id(message: NewMessage) -> list[str]:
     return [f"Original-Envelope-Id: {_printable(envelope_id.decode('ascii', 'replace'))}"]
 
 
-def _wishes(message: NewMessage) -> list[str]:
-    """Write what the sender asked for. RFC 2852 s5; RFC 4865 s5.1."""
+def _request_fields(message: NewMessage) -> list[str]:
+    """Return the fields for what the sender requested. RFC 2852 s5; RFC 4865 s5.1."""
     lines = []
     by = BY.of(message.parameters)
     if by is not None:

@@ -2,22 +2,22 @@
 
 A row of SQLite is written twice, to the log and from there to the database, and read back through
 the driver. So content of `FILE_OCTETS` and more that lies in a file already, the spool's, is not
-copied into rows: that file gets a name, the queue id, in a directory of ours. The few octets that
-come before it (trace fields) are the message's only row of content. The content of a message is its
-rows, then the octets of the file of its name, if there is one.
+copied into rows: that file is linked under a name, the queue id, in a directory of ours. The few
+octets that come before it (trace fields) are the message's only row of content. The content of a
+message is its rows, then the octets of the file of its name, if there is one.
 
 The states of a file, the commit being that of the message's rows (`postroom.queue.store`):
 
     state     name   message row   what a crash leaves, and what mends it
     -----     ----   -----------   --------------------------------------
     unnamed   no     none          nothing: the kernel frees it
-    orphan    yes    none          a file that nobody misses; the store's next start removes it
+    orphan    yes    none          a file that no message needs; the store's next start removes it
     kept      yes    one           what was promised: file and directory were synced before COMMIT
-    done      yes    deleted       as orphan; else `remove` takes it right after the commit
+    done      yes    deleted       as orphan; else `remove` deletes it right after the commit
 
-Invariants: a name is given before the row is committed and taken after the row is deleted, never
-the other way round, so no row is ever without its file. A failed sync is final: the name is taken
-back and the message refused.
+Invariants: a file is linked before its row is committed and unlinked after the row is deleted,
+never the other way round, so no row is ever without its file. A failed sync is final: the file is
+unlinked and the message refused.
 
 Used only where one process owns the database, which therefore lies in the state directory, with
 the spool on the same file system. Everything here blocks: call it from a worker thread.
@@ -43,7 +43,7 @@ FILE_OCTETS: Final = 1024 * 1024
 
 PIECE_OCTETS: Final = 256 * 1024
 
-# What says that this file cannot be named here, rather than that the disk fails: then rows it is.
+# Errors for a file that cannot be linked here, rather than for a failing disk: rows are used then.
 _CANNOT_LINK: Final = frozenset(
     {errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EMLINK}
 )
@@ -51,7 +51,7 @@ _CANNOT_LINK: Final = frozenset(
 
 @implementer(IContent)
 class Head:
-    """What of a message comes before its file."""
+    """The octets of a message that come before its file."""
 
     def __init__(self, octets: bytes) -> None:
         """Create it from at most `PIECE_OCTETS`."""
@@ -83,7 +83,7 @@ class ContentFiles:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         _sync_directory(self._directory.parent)
 
-    def takes(self, content: IContent) -> bool:
+    def may_keep(self, content: IContent) -> bool:
         """Return whether a content may be one for `keep`; never blocks."""
         return content.size_octets >= FILE_OCTETS and IFileContent.providedBy(content)
 
@@ -92,7 +92,7 @@ class ContentFiles:
 
         Returns:
             The octets before the file, for a row; None if there are none (readers find the file
-            behind a row) or if this file cannot have a name here: then rows must take it all.
+            after a row) or if this file cannot be linked here: then all of it goes into rows.
 
         Raises:
             OSError: the disk failed; the name is taken back.

@@ -1,4 +1,4 @@
-"""What waits for one destination, and how much may be asked of it now.
+"""The messages that wait for one destination, and how many may be sent to it at once.
 
 Strategies, with the names that Postfix's queue manager has for them:
 
@@ -6,14 +6,14 @@ Strategies, with the names that Postfix's queue manager has for them:
   to the limit. A host that answers 421, or breaks off, has its window halved.
 - *Dead destination.* When no host of a destination could be reached, the destination is held: for
   15 seconds, and twice as long each time until it is 4 minutes. After a hold one message goes out
-  as a *probe* while the others are still put back; an answer, whatever it says, ends the trouble.
+  as a *probe* while the others are still put back; any reply ends the trouble.
   A held lane keeps nothing in memory. Its messages go back to the store at once, which makes room
   for those of other destinations: at first to the end of the hold, without an attempt being
   counted, since most outages are over in minutes; once the hold has reached its longest, by their
   own schedule and counted, so that they are retried ever more rarely and expire at last.
 - *Turns.* A lane that has enough in memory lets further messages from the store wait there until
-  about their turn, by its pace so far. A destination with a hundred thousand messages that takes
-  them slowly thus fills neither the memory nor the head of the queue.
+  about their turn, by its pace so far. A slow destination with a hundred thousand messages thus
+  fills neither the memory nor the head of the queue.
 
 Times are the reactor's seconds and used as differences only; a hold that seems longer than the
 longest (the clock was set back) has ended.
@@ -55,7 +55,7 @@ class Lane:
         waiting: jobs not yet begun, in the order of their turns.
         active: how many jobs are under way.
         window: how many may be.
-        queued: True while the lane stands in the relay's round.
+        queued: True while the lane is in the relay's round.
         seen: reactor time when it last had anything to do.
     """
 
@@ -110,7 +110,7 @@ class Lane:
         return self._failures > 0 and (self._held(now) or self.active > 0 or bool(self.waiting))
 
     def forgive(self) -> None:
-        """Forget failures: somebody says that the destination is there again."""
+        """Forget failures: the destination is said to be reachable again."""
         self._failures = 0
         self._held_until = 0.0
 
@@ -123,7 +123,7 @@ class Lane:
     def turn_seconds(self, now: float) -> float:
         """Return how long from now a job should wait in the store, when this lane is full.
 
-        Each call takes the turn after the last one given. The pace is believed to be twice what it
+        Each call assigns the turn after the last one. The pace is assumed to be twice what it
         was, for coming too early costs a claim and coming too late an idle destination.
         """
         pace = self._seconds / self.window / 2
@@ -134,7 +134,7 @@ class Lane:
         return self._turn - now
 
     def heed(self, sent: Sent, started: float, now: float) -> float | None:
-        """Learn from what became of a job.
+        """Adjust window and hold to the outcome of a job.
 
         Args:
             sent: the outcome.
@@ -151,7 +151,7 @@ class Lane:
             self.window = max(self.window // 2, 1) if strained else self._wider()
             return None
         if self._held(now):
-            return None  # one of several under way when it was found dead; told once is enough
+            return None  # one of several under way when it was found dead; once is enough
         self._failures += 1
         self.window = 1
         self._held_until = now + self._hold_seconds()

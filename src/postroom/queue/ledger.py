@@ -1,13 +1,13 @@
-"""Writes outcomes into the store, in batches, until the store has taken them.
+"""Writes outcomes into the store, in batches, until all are recorded.
 
 While one batch is being committed the next gathers, so batches grow by themselves under load. A
-report goes into one `IQueueStore.record` call with the outcomes that it tells of, and no others:
+report goes into one `IQueueStore.record` call with the outcomes that it reports, and no others:
 either all of that is stored or none of it.
 
 A batch that fails is kept, and tried again after a second, two, four, up to a minute. It is then
 split ever smaller, and what failed goes to the end of the line: should one outcome be impossible to
 record, the others get past it. Nothing is ever thrown away here; what is still unrecorded when the
-process ends is delivered again when its lease has run out.
+process ends is delivered again when its lease has expired.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ _log = Logger()
 
 
 class Ledger:
-    """The outcomes that the store has not taken yet.
+    """The outcomes that the store has not recorded yet.
 
     Attributes:
         backlog: how many entries wait, one for each message and destination.
@@ -42,7 +42,7 @@ class Ledger:
             store: where to record.
             clock: for the pauses after a failure.
             recorded: called after each commit with the outcomes, and for an entry with a report
-                also that and what the store gave back for it.
+                also that and the claim that the store returned for it.
         """
         self._store = store
         self._clock = clock
@@ -65,7 +65,7 @@ class Ledger:
         self._wake()
 
     def close(self) -> None:
-        """Stop trying; what was not recorded is not."""
+        """Stop recording; what is not recorded yet never will be."""
         self._closed = True
         self._entries.clear()
         if self._pause is not None:
@@ -76,7 +76,7 @@ class Ledger:
         if not self._writing and self._pause is None and not self._closed:
             self._writing = True
             Deferred.fromCoroutine(self._write()).addErrback(
-                lambda failure: _log.failure("The ledger broke down", failure)
+                lambda failure: _log.failure("The ledger of outcomes failed", failure)
             )
 
     async def _write(self) -> None:
@@ -112,7 +112,7 @@ class Ledger:
     async def _record_all(
         self, batch: Sequence[tuple[Outcomes, Report | None]]
     ) -> Exception | None:
-        """Record a batch; what fails goes back to the entries, and one of the errors is given."""
+        """Record a batch; put what fails back into the entries, and return one of the errors."""
         plain = [entry for entry in batch if entry[1] is None]
         groups = [plain] if plain else []
         groups += [[entry] for entry in batch if entry[1] is not None]

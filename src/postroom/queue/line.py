@@ -1,7 +1,7 @@
 """The line in which jobs wait for their destination.
 
-Who has the higher priority goes first, and of the same priority who came first. But every fourth
-turn is for whoever has waited longest: mail of a low priority is slower, it does not stop.
+The job of the highest priority goes first, and of the same priority the oldest. But every fourth
+turn is for the job that has waited longest: mail of a low priority is slower, it does not stop.
 
 RFC 6710 s4.1, s5
 """
@@ -16,7 +16,7 @@ _FAIR_TURN: Final = 4
 
 
 class HasMessage(Protocol):
-    """What can stand in line."""
+    """What can wait in a line."""
 
     message: NewMessage
 

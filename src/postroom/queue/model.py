@@ -1,19 +1,19 @@
-"""What the queue knows: messages, recipients, their states, and who may work on them.
+"""The values of the queue: messages, recipients, their states, and who may work on them.
 
 States of a recipient, and all the legal steps between them:
 
     WAITING --claim--> CLAIMED --2yz--> (row deleted)
        ^                  |
-       |                  +--4yz, lost connection, crash (the lease runs out)--> WAITING, later
+       |                  +--4yz, lost connection, crash (the lease expires)--> WAITING, later
        |                  |
        |                  +--5yz, expired--> FAILED --report queued, or none due--> (row deleted)
        +--retry (admin)
 
 A recipient is *claimed* while ``lease_until`` lies ahead; there is no column for it, so that a
-crash needs no repair: when the lease has run out the recipient is waiting again. A message is
-deleted with its last recipient, in the same commit. A recipient fails in the same commit that puts
-the report into the queue, so FAILED is never stored: either the report exists, or the recipient
-still waits.
+crash needs no repair: when the lease has expired the recipient is waiting again. A message is
+deleted with its last recipient, in the same commit. A recipient fails in the same commit that
+stores the report, so FAILED is never stored: either the report exists, or the recipient still
+waits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class ClaimedRecipient:
         number: its place in the message, from 0: with the id, the primary key.
         rcpt: its address and parameters.
         attempts: how often it was tried before.
-        delay_told: True if its sender was told, or asked not to be told, that it is late.
+        delay_told: True if its delay was reported, or is not to be.
     """
 
     message_id: str
@@ -78,7 +78,7 @@ class Retry:
         next_attempt_at: POSIX time, not before which.
         reply: why, for `queue list`.
         counts: False if nothing was tried (shutdown), so that attempts stay as they are.
-        tells_delay: True if a report in the same commit tells that the recipient is late.
+        tells_delay: True if a report in the same commit reports the delay.
     """
 
     recipient: ClaimedRecipient
@@ -97,7 +97,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A delivery status notification, queued in the same commit as the outcomes it tells of."""
+    """A delivery status notification, queued in the same commit as the outcomes that it reports."""
 
     message: NewMessage
     content: IContent
@@ -154,7 +154,7 @@ class IQueueStore(Interface):
     def claim(now: float, limit: int) -> "Deferred[Sequence[ClaimedMessage]]":
         """Claim up to ``limit`` recipients that are due and unclaimed.
 
-        Those of a higher priority come first, but never all the room is theirs while others are
+        Those of a higher priority come first, but some room is always left to others that are
         due; of the same priority the longest due come first. Due is a recipient whose next attempt
         lies at or before ``now``, or further ahead than any schedule goes (the clock was set back).
 
@@ -164,7 +164,7 @@ class IQueueStore(Interface):
     def flush(domain: str, subdomains: bool) -> "Deferred[int]":
         """Make due now what waits for a domain (lower case), except what is held.
 
-        Gives the number of recipients.
+        Fires with the number of recipients.
         """
 
     def next_due_at(now: float) -> "Deferred[float | None]":
@@ -183,8 +183,8 @@ class IQueueStore(Interface):
     ) -> "Deferred[Sequence[ClaimedMessage]]":
         """Record the outcomes of claimed recipients, and store reports, all in one commit.
 
-        A claim that ran out and was taken by another process is left to that process. Gives the
-        reports back as messages that are claimed.
+        A claim that expired and went to another process is left to that process. Fires with the
+        reports as messages that are claimed.
         """
 
     def chunk(message_id: str, index: int) -> "Deferred[bytes]":

@@ -1,4 +1,4 @@
-"""Which reports a sender gets, and how many.
+"""The reports that a sender gets: for which actions, and how many.
 
     NOTIFY of the recipient      failed   delayed   delivered, relayed, expanded
     -------------------------    ------   -------   ----------------------------
@@ -8,13 +8,13 @@
     a list with DELAY                     yes
     a list with SUCCESS                             yes, if we trust the sender
 
-A report of success to a forged sender is mail to somebody who never wrote: so SUCCESS counts only
-for messages of those who may relay here (`Trait.TRUSTED`), which is who logs in and the relay
-networks. From others it is taken as if it were not in the list; what the list says otherwise holds.
+A report of success to a forged sender is mail to somebody who never wrote. So SUCCESS counts only
+for messages of those who may relay here (`Trait.TRUSTED`): after a login, or from the relay
+networks. From others it is ignored, and the rest of the list counts.
 
-A sender gets so many reports an hour. Reports of failure beyond them are not dropped, for what was
-accepted never goes without a trace (RFC 5321 s6.1): their recipients wait, and fail again later.
-Others are.
+The reports to a sender are limited by the hour. Reports of failure beyond the limit are not
+dropped, because accepted mail must not vanish without a report (RFC 5321 s6.1): their recipients
+wait, and fail again later. Reports of success and delay are dropped.
 
 Who controls the input: whoever sent the message.
 
@@ -42,7 +42,7 @@ _WORDS: Final[Mapping[Action, str]] = {
 
 
 def wants(message: NewMessage, rcpt: Rcpt, action: Action) -> bool:
-    """Return whether the sender of a message is to be told of an action on a recipient.
+    """Return whether an action on a recipient is reported to the sender of its message.
 
     RFC 3461 s4.1, s5.2
     """
@@ -71,7 +71,7 @@ def released_at(message: NewMessage) -> float:
 
 
 def traced(message: NewMessage) -> bool:
-    """Return whether the sender wants to hear of relaying as such. RFC 2852 s4."""
+    """Return whether the sender wants a report of relaying itself. RFC 2852 s4."""
     if not message.parameters or not message.traits & Trait.TRUSTED:
         return False
     by = BY.of(message.parameters)
@@ -90,8 +90,8 @@ class ReportLimit:
         self._per_hour = per_hour
         self._given: dict[Mailbox, tuple[float, int]] = {}
 
-    def take(self, sender: Mailbox, now: float) -> bool:
-        """Count one more report; False if that is too many."""
+    def allow(self, sender: Mailbox, now: float) -> bool:
+        """Count one more report; return False if that is too many."""
         began, given = self._given.get(sender, (now, 0))
         if not began <= now < began + HOUR_SECONDS:  # over, or the clock was set back
             began, given = now, 0

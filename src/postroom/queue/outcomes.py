@@ -1,19 +1,18 @@
-"""What becomes of a recipient after a transaction: done, again later, or back to the sender.
+"""The outcome of a recipient after a transaction: done, tried again, or reported to the sender.
 
     2yz              done
     4yz              again, by the schedule; when that has expired, as 5yz
     5yz              reported to the sender and done, in one commit
-    5yz, and nobody  dropped: the sender is null or wants no report, and the log says so
-    to be told
-    not tried        again, when the caller says, and not counted as an attempt
+    5yz, no report   dropped and logged: the sender is null or wants no report
+    not tried        again, at the caller's time, and not counted as an attempt
 
-A sender may have set a time (DELIVERBY). When it is over, and the message is to be returned then,
-no further attempt is made; an attempt is made at that very time, so that it is known.
+A sender may have set a deadline (DELIVERBY). When it is over, and the message is to be returned
+then, no further attempt is made; one attempt is scheduled for the deadline itself.
 
-Success and delay are reported too, to whom they are to be (`postroom.queue.notices`). Recipients of
-a message with the same end in the same transaction are told of in one report. While no report of
-failure can be made (the content cannot be read, or a fault of ours) they stay in the queue and are
-tried again: what was accepted never goes without a trace (RFC 5321 s6.1).
+Success and delay are reported too, to senders who want that (`postroom.queue.notices`). Recipients
+of a message with the same outcome in the same transaction share one report. While no report of
+failure can be made (the content cannot be read, or an unexpected exception), recipients stay in the
+queue and are tried again: accepted mail must not vanish without a report (RFC 5321 s6.1).
 
 One log event is written for all recipients of a transaction that had the same answer. Its fields
 are plain values; nothing is formatted unless somebody reads it.
@@ -40,10 +39,10 @@ from postroom.wire.parameters import BY
 from postroom.wire.replies import Reply
 from postroom.wire.values import DeliverBy
 
-Told = dict[tuple[str, Reply], list[ClaimedRecipient]]
+ByResult = dict[tuple[str, Reply], list[ClaimedRecipient]]
 Noticed = list[tuple[Done | Retry, Notice]]
 
-LATE: Final = Reply(451, ("Not tried any more: the time that its sender set is over",), "4.4.7")
+LATE: Final = Reply(451, ("No further attempt: the deadline that the sender set is over",), "4.4.7")
 
 _log = Logger()
 
@@ -62,11 +61,11 @@ class Outcomes:
         """Create it from its parts.
 
         Args:
-            claims: says who may get an outcome.
-            ledger: takes them.
+            claims: knows which recipients may get an outcome.
+            ledger: records the outcomes.
             settings: the schedule of the attempts, and what is reported.
             now: POSIX time.
-            draw: gives numbers from 0 to below 1, for jitter.
+            draw: returns numbers from 0 to below 1, for jitter.
         """
         self._claims = claims
         self._ledger = ledger
@@ -77,7 +76,7 @@ class Outcomes:
         self._draw = draw
 
     def settle(self, job: Job, sent: Sent) -> None:
-        """Decide what becomes of the recipients of a job, and log it.
+        """Decide the outcomes of the recipients of a job, and log them.
 
         Args:
             job: it has ended.
@@ -91,14 +90,15 @@ class Outcomes:
         deadline = message.received_at + by.seconds if by is not None else None
         outcomes: list[Done | Retry] = []
         noticed: dict[Action, Noticed] = {}
-        told: Told = {}
+        by_result: ByResult = {}
         late = deadline is not None and now >= deadline
         passed = by if late else None
         for place, recipient in enumerate(job.recipients):
             reply = sent.replies[place]
             result = self._judge(message, recipient, reply, passed, now)
             action = self._action(job, recipient, result, place in sent.unaware, late, now)
-            told.setdefault((result, reply), []).append(recipient)
+            by_result.setdefault((result, reply), []).append(recipient)
+            # The lease may be lost meanwhile: the result is logged, but is another's to record.
             if not self._claims.owns(claim, recipient):
                 continue
             outcome: Done | Retry = Done(recipient)
@@ -110,7 +110,7 @@ class Outcomes:
             expired = late if action is Action.DELAYED else result == "expired"
             notice = Notice(recipient.rcpt, action, reply, sent.remote, expired)
             noticed.setdefault(action, []).append((outcome, notice))
-        _tell(job, told, sent.remote, sent.tls, now)
+        _log_results(job, by_result, sent.remote, sent.tls, now)
         self._enter(claim, outcomes)
         for pairs in noticed.values():
             Deferred.fromCoroutine(self._report(claim, message, pairs)).addErrback(
@@ -134,8 +134,12 @@ class Outcomes:
         self._enter(claim, [Retry(r, later, why, counts=False) for r in ours])
 
     def fault(self, failure: Failure, claim: Claim, recipients: Sequence[ClaimedRecipient]) -> None:
-        """A fault of ours, which nobody must pay for: leave recipients until their lease ends."""
-        _log.failure("{id} was left to be tried again", failure, id=claim.message.id)
+        """Log an unexpected exception, and leave its recipients until their lease ends."""
+        _log.failure(
+            "{id}: an unexpected error; it will be tried again when its lease ends",
+            failure,
+            id=claim.message.id,
+        )
         self._claims.forget(claim, recipients)
 
     def _judge(
@@ -166,7 +170,7 @@ class Outcomes:
         late: bool,
         now: float,
     ) -> Action | None:
-        """Return the action that the sender is told of; None for nothing.
+        """Return the action to report to the sender; None for no report.
 
         RFC 3461 s5.2.2, s5.2.3, s5.2.5; RFC 2852 s4.1.3
         """
@@ -203,9 +207,9 @@ class Outcomes:
     def make_report(
         self, message: NewMessage, original: Original, notices: Sequence[Notice]
     ) -> Report | None:
-        """Make a report of something that is no outcome of ours; None if it is one too many."""
+        """Return a report of what is no outcome of the relay; None if it is one too many."""
         now = self._now()
-        if message.sender is None or not self._reports.take(message.sender, now):
+        if message.sender is None or not self._reports.allow(message.sender, now):
             return None
         return make_report(self._settings.hostname, message, original, notices, now)
 
@@ -216,8 +220,8 @@ class Outcomes:
         """
         sender, action, now = message.sender, pairs[0][1].action, self._now()
         failed = action is Action.FAILED
-        if sender is None or not self._reports.take(sender, now):
-            _log.warn("{id}: too many reports an hour for its sender", id=message.id)
+        if sender is None or not self._reports.allow(sender, now):
+            _log.warn("{id}: more reports in this hour than its sender may get", id=message.id)
             self._unreported(claim, pairs, now + HOUR_SECONDS if failed else None, counts=False)
             return
         report: Report | None = None
@@ -240,7 +244,7 @@ class Outcomes:
     def _unreported(
         self, claim: Claim, pairs: Noticed, later: float | None, counts: bool = True
     ) -> None:
-        """Record outcomes without a report; if there is a time, have the recipients wait for it."""
+        """Record outcomes without a report; with a time, the recipients wait until then instead."""
         owned = [pair for pair in pairs if self._claims.owns(claim, pair[0].recipient)]
         if later is not None:
             outcomes: list[Done | Retry] = [
@@ -262,10 +266,12 @@ def _untold(outcome: Done | Retry) -> Done | Retry:
     return replace(outcome, tells_delay=False) if isinstance(outcome, Retry) else outcome
 
 
-def _tell(job: Job, told: Told, remote: str, tls: TLSFacts | None, now: float) -> None:
+def _log_results(
+    job: Job, by_result: ByResult, remote: str, tls: TLSFacts | None, now: float
+) -> None:
     """Write one log event for all recipients with the same answer."""
     message = job.message
-    for (result, reply), recipients in told.items():
+    for (result, reply), recipients in by_result.items():
         _log.info(
             "{id}: {result}, {sender} -> {recipients} by {destination} {remote}: {reply}"
             " (delay {delay:.2f} s, {size} octets, attempt {attempts}, {tls})",

@@ -1,12 +1,12 @@
-"""The queue as deliveries see it: a message goes in, and on its way.
+"""The queue as deliveries see it: a message is stored, then sent.
 
-A message is stored first and sent second. When the store says that it is durable, the relay gets it
-at once, claimed already and with its content still in memory: nothing is read back, and no poll
-stands between. Content too large to be in memory is read from the store as it is sent. When the
+A message is stored first and sent second. When the store has made it durable, the relay gets it at
+once, claimed already and with its content still in memory: nothing is read back, and no poll is
+needed. Content too large to be in memory is read from the store as it is sent. When the
 room for all that is used up, or the relay is stopping, or the message is to be held, it is stored
 unclaimed instead and the relay fetches it later.
 
-Invariant: what became of the message in the relay never changes the answer to the delivery.
+Invariant: the outcome in the relay never changes the answer to the delivery.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Queue:
             return self._store.put(message, content, claim=False).addCallback(_nothing)
         pieces = content.in_memory()
         size: int = content.size_octets
-        if relay.stopping or not relay.budget.take(size if pieces is not None else 0):
+        if relay.stopping or not relay.budget.reserve(size if pieces is not None else 0):
             return self._store.put(message, content, claim=False).addCallback(_nothing)
         source: Source
         if pieces is not None:
@@ -64,7 +64,7 @@ class Queue:
         return self.enqueue(report.message, report.content) if report else succeed(None)
 
     def flush_domain(self, domain: str, subdomains: bool) -> "Deferred[int | None]":
-        """See `IQueueFlush.flush_domain`: any domain may be, for only listed peers ask.
+        """See `IQueueFlush.flush_domain`: any domain is allowed, since only listed peers may ask.
 
         RFC 1985 s3
         """
@@ -84,11 +84,11 @@ class Queue:
                 self._relay.submit(claimed, source)
         except Exception:
             source.close()
-            _log.failure("A message was queued but could not be started")
+            _log.failure("A message was queued, but its delivery could not be started")
 
 
 def _nothing(_: object) -> None:
-    """Turn the store's answer into the queue's."""
+    """Drop the store's answer: the queue's is None."""
 
 
 def _close(failure: Failure, source: Source) -> Failure:

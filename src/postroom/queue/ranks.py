@@ -23,11 +23,11 @@ _LATEST: Final = select(func.max(recipient.c.due_at)).where(recipient.c.rank == 
 
 @dataclass(frozen=True, slots=True)
 class Horizons:
-    """Further ahead than this an attempt never lies: if one does, the clock was set back.
+    """How far ahead an attempt may be scheduled: further ahead means that the clock was set back.
 
     Attributes:
         waiting_seconds: of what waits for its next attempt, or is claimed.
-        held_seconds: of what its sender wants held.
+        held_seconds: of messages that their senders want held.
     """
 
     waiting_seconds: float

@@ -1,11 +1,11 @@
-"""Takes mail out of the queue and sends it on.
+"""Sends mail from the queue to its destinations.
 
-How a message goes. It comes in by `Relay.submit`, just stored and still in memory, or it is fetched
-from the store when it is due. Its recipients are sorted into lanes, one for each destination
-(`postroom.queue.lanes`) and one for local accounts, where mail waits that could not be delivered
-within its session and where reports to our own users go. The answers become outcomes
-(`postroom.queue.outcomes`), which a ledger writes into the store (`postroom.queue.ledger`); what
-may be worked on, and for how long, `postroom.queue.claims` knows.
+The way of a message. It comes in by `Relay.submit`, just stored and still in memory, or it is
+fetched from the store when it is due. Its recipients are sorted into lanes, one for each
+destination (`postroom.queue.lanes`) and one for local accounts, for mail that could not be
+delivered within its session and for reports to our own users. The replies become outcomes
+(`postroom.queue.outcomes`), which a ledger writes into the store (`postroom.queue.ledger`). The
+claims of this process, and how long they last, are in `postroom.queue.claims`.
 
 Strategies, with the names that Postfix's queue manager has for them:
 
@@ -16,8 +16,8 @@ Strategies, with the names that Postfix's queue manager has for them:
 - *Slow start*, *dead destination*, *turns*: see `postroom.queue.lanes`.
 - *Priority*: within a lane (`postroom.queue.line`), and among those that are due in the store.
 
-Invariants: a recipient is worked on once at a time. An unexpected exception is ours: the recipient
-waits, or its lease runs out; it never fails for that.
+Invariants: a recipient is worked on once at a time. After an unexpected exception the recipient
+waits, or its lease expires; it never fails for that.
 
 Time: durations are the reactor's (``clock``); what is stored is POSIX time (``now``). A jump of the
 latter makes attempts early and no more (`postroom.queue.schedule`).
@@ -86,9 +86,9 @@ class Exits:
 
     Attributes:
         sender: sends to next hops.
-        route: says which next hop a domain (lower case) has; raising a `Refusal` gives its
-            recipients that reply.
-        directory: says which domains are local.
+        route: returns the next hop of a domain (lower case); if it raises a `Refusal`, the
+            recipients of the domain get that reply.
+        directory: knows which domains are local.
         local: delivers to their accounts.
     """
 
@@ -123,7 +123,7 @@ class Relay:
             clock: for durations.
             settings: read once.
             now: POSIX time.
-            draw: gives numbers from 0 to below 1, for jitter.
+            draw: returns numbers from 0 to below 1, for jitter.
         """
         self.budget = Budget(settings.memory_octets, settings.memory_messages)
         self.stopping = False
@@ -161,7 +161,7 @@ class Relay:
         """Start nothing more, let what is under way end, and leave the store consistent.
 
         Fires when everything is recorded, within `RelaySettings.stop_seconds` and a few more:
-        transactions that take longer are given up and will be tried again, uncounted.
+        transactions that last longer are given up and will be tried again, uncounted.
         """
         self.stopping = True
         if self._poll_call is not None:
@@ -182,7 +182,7 @@ class Relay:
 
         Args:
             claimed: the message; none of its recipients may be under way.
-            source: its content; closed here when it is needed no more.
+            source: its content; closed here once it is no longer needed.
             fetched: True if it counts against `RelaySettings.fetched`.
         """
         claim = self._claims.add(claimed, source, fetched)
@@ -196,7 +196,7 @@ class Relay:
         return self._outcomes.make_report(message, original, notices)
 
     def hurry(self, domain: str) -> None:
-        """Fetch at once what has become due, and forget that a domain's hosts were in trouble."""
+        """Fetch at once what has become due, and forget the failures of a domain's hosts."""
         for destination, lane in self._lanes.items():
             if destination.domain == domain or destination.domain.endswith("." + domain):
                 lane.forgive()
@@ -292,7 +292,7 @@ class Relay:
         self._pump()
 
     async def _look_up(self, address: Mailbox, requirement: TLSRequirement) -> Lane:
-        """Find the lane of a domain that was not seen since the directory changed."""
+        """Return the lane of a domain that was not seen since the directory changed."""
         revision = self._revision
         name = ascii_domain(address.domain_key)
         domain = await self._exits.directory.find_domain(name)
@@ -440,7 +440,7 @@ class Relay:
     def _hold(self, lane: Lane, seconds: float, now: float) -> None:
         """Return to the store what waits for a destination that cannot be reached."""
         _log.warn(
-            "{destination} cannot be reached and is left alone for {seconds} s: {reply}",
+            "{destination} cannot be reached; no attempts for {seconds} s: {reply}",
             destination=str(lane),
             seconds=seconds,
             reply=str(lane.reply),
@@ -468,7 +468,7 @@ class Relay:
         size: int = report.content.size_octets
         pieces = report.content.in_memory()
         source: Source
-        if pieces is not None and self.budget.take(size):
+        if pieces is not None and self.budget.reserve(size):
             source = MemorySource(pieces, size, self.budget)
         else:
             source = StoreSource(self._store, claimed.message.id, size)
@@ -481,7 +481,7 @@ class Relay:
         self._end_if_done()
 
     async def _keep_house(self) -> None:
-        """Make leases longer; drop lanes that nobody has used for a while."""
+        """Renew leases; drop lanes that have not been used for a while."""
         now = self._clock.seconds()
         idle = [
             destination
@@ -497,7 +497,7 @@ class Relay:
         try:
             await self._claims.renew()
         except Exception:
-            _log.failure("Leases could not be made longer")
+            _log.failure("Leases could not be renewed")
 
     def _give_up(self) -> None:
         """End the wait for transactions under way."""

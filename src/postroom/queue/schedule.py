@@ -64,7 +64,7 @@ class Schedule:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what would spin or never end.
+        """Check that the schedule neither spins nor never ends.
 
         Raises:
             ValueError: an attribute is out of its range; the text names it.
@@ -93,7 +93,7 @@ class Schedule:
         return attempts
 
     def step_seconds(self, attempts: int) -> float:
-        """Give the step that follows the attempt of that number, without jitter.
+        """Return the step that follows the attempt of that number, without jitter.
 
         Args:
             attempts: how many have been made, 1 or more.
@@ -104,12 +104,12 @@ class Schedule:
             return self.longest_seconds
 
     def next_attempt_at(self, attempts: int, now: float, random: Callable[[], float]) -> float:
-        """Say when to try again.
+        """Return when to try again.
 
         Args:
             attempts: how many have been made, the one that just failed included.
             now: POSIX time.
-            random: gives numbers from 0 to below 1.
+            random: returns numbers from 0 to below 1.
 
         Returns:
             POSIX time.
@@ -119,7 +119,7 @@ class Schedule:
         return now + self.step_seconds(attempts) * (1 + self.jitter * (2 * random() - 1))
 
     def expired(self, attempts: int, received_at: float, now: float) -> bool:
-        """Say whether to give up, after an attempt that failed for now.
+        """Return whether to give up, after an attempt that failed for now.
 
         Args:
             attempts: how many have been made, the one that just failed included.

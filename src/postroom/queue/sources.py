@@ -1,12 +1,12 @@
-"""Where the content of a message on its way out comes from: memory, or the store.
+"""The content of a message to be sent: from memory, or from the store.
 
 A message that was just accepted, or a report that was just made, is sent from the memory it is in
 already, as long as all such content stays within the `Budget`; any other is read from the store,
 one piece at a time.
 
-Invariant: what a `Budget` gave is given back exactly once, by `close`. A content that got shorter
-after its size was announced (somebody removed the message from the queue in the meantime) is never
-taken for a whole one: the piece that is missing is an error.
+Invariants: what is reserved in a `Budget` is released exactly once, by `close`. A content that got
+shorter after its size was announced (somebody removed the message from the queue in the meantime)
+is never sent as if it were whole: the missing piece is an error.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Budget:
         self._octets = octets
         self._messages = messages
 
-    def take(self, octets: int) -> bool:
+    def reserve(self, octets: int) -> bool:
         """Reserve room for one message of a size; return whether there was enough."""
         if self._messages < 1 or self._octets < octets:
             return False
@@ -39,7 +39,7 @@ class Budget:
         self._octets -= octets
         return True
 
-    def give(self, octets: int) -> None:
+    def release(self, octets: int) -> None:
         """Release the room of one message of that size."""
         self._messages += 1
         self._octets += octets
@@ -66,7 +66,7 @@ class MemorySource:
     def close(self) -> None:
         """Release the content, and its room in the budget."""
         if self._budget is not None:
-            self._budget.give(self.size_octets)
+            self._budget.release(self.size_octets)
             self._budget, self._pieces = None, ()
 
 
@@ -83,7 +83,7 @@ class StoreSource:
         size_octets: int,
         budget: Budget | None = None,
     ) -> None:
-        """Create it for a stored message; a budget is that of one that came from a session."""
+        """Create it for a stored message; ``budget`` has room for it until `close`."""
         self._store = store
         self._budget = budget
         self._id = message_id
@@ -107,7 +107,7 @@ class StoreSource:
     def close(self) -> None:
         """Release what was reserved in the budget."""
         if self._budget is not None:
-            self._budget.give(0)
+            self._budget.release(0)
             self._budget = None
 
 

@@ -1,6 +1,6 @@
 """Statements that work on many rows at once.
 
-Each execution gives the interpreter's lock away and gets it back only when the reactor lets go of
+Each execution releases the interpreter's lock and acquires it again only when the reactor releases
 it, which under load takes longer than the statement itself. So a batch is not executed row by row:
 its rows are cut into blocks whose lengths are powers of two, and a few statements, one for each
 length, which SQLite parses once and keeps, serve batches of any size.

@@ -1,6 +1,6 @@
 """The queue store in SQL: SQLite embedded, or a PostgreSQL server that several nodes share.
 
-What is durable is three tables (`postroom.queue.tables`); what a state is, is which rows are there:
+Three tables are durable (`postroom.queue.tables`). The rows that exist are the state of a message:
 
     state      message  content  recipient                      who may work on it
     -----      -------  -------  ---------                      ------------------
@@ -9,7 +9,7 @@ What is durable is three tables (`postroom.queue.tables`); what a state is, is w
     held       one      whole    the same, with rank HELD       the same; a claim ends it
     claimed    one      whole    lease_owner set, due_at ahead  the owner alone
     abandoned  one      whole    lease_owner set, due_at past   anyone; what the old owner records
-                                                                counts until someone claims it
+                                                                counts until another claims it
     finished   one      whole    deleted, others remain         nobody: there is no way back
 
 The commit instant is the return of COMMIT: the log of SQLite, or of PostgreSQL, is synced by then.
@@ -19,15 +19,15 @@ Every step between two states is one transaction:
     claim    waiting, held, abandoned -> claimed
     renew    claimed, abandoned -> claimed
     record   claimed, abandoned -> waiting (Retry) or finished (Done); absent with the last one.
-             The report of a failure is put by the transaction that finishes the failed recipient.
+             The report of a failure is stored by the transaction that finishes the recipient.
 
 What a crash can tear, and what mends it:
 
     before COMMIT returned     the transaction is absent or whole, as the log decides at the next
                                opening; the peer got no 250, so a whole one may come twice
     after, before 250          the peer sends it again: twice, never lost
-    COMMIT failed              refused with 4yz; a power cut may bring it to light nevertheless
-    claimed, being sent        the lease runs out, or `release_all_leases` ends it: sent twice at
+    COMMIT failed              refused with 4yz; a power cut may make it appear nevertheless
+    claimed, being sent        the lease expires, or `release_all_leases` ends it: sent twice at
                                worst, for no outcome was recorded
     sent, before `record`      the same
 
@@ -80,8 +80,8 @@ T = TypeVar("T")
 LEASE_SECONDS: Final = 1800.0
 """How long a claim lasts.
 
-One attempt may take the timers of a whole transaction, of which the last alone is 10 minutes; so a
-claim need not be renewed while its message is being sent.
+One attempt may last as long as the timers of a whole transaction, of which the last alone is 10
+minutes; so a claim need not be renewed while its message is being sent.
 
 RFC 5321 s4.5.3.2.6
 """
@@ -121,7 +121,7 @@ class SqlQueueStore:
             engine: of a database that was migrated.
             reactor: whose thread calls the methods below.
             now: the clock, in POSIX seconds.
-            owner: what this process is called in leases, at most 32 characters; a random name by
+            owner: the name of this process in leases, at most 32 characters; a random name by
                 default. Two live processes must not have the same.
             horizon_seconds: longer than the longest step of the retry schedule.
             files: where large content is kept; only where no other process works on this database.
@@ -147,7 +147,7 @@ class SqlQueueStore:
             self._remove_files(frozenset(self._filed))
 
     async def stop(self) -> None:
-        """Finish what was handed over; whatever comes later fails. Call it once, after `start`."""
+        """Finish what was submitted; whatever comes later fails. Call it once, after `start`."""
         self._stopping = True
         await self._writer.stop()
         self._readers.stop()
@@ -157,7 +157,7 @@ class SqlQueueStore:
     ) -> "Deferred[ClaimedMessage | None]":
         """See `IQueueStore.put`."""
         files = self._files
-        if files is not None and files.takes(content):
+        if files is not None and files.may_keep(content):
             return Deferred.fromCoroutine(self._put_filed(files, message, content, claim))
         return self._put(message, content, claim)
 
@@ -273,4 +273,4 @@ class SqlQueueStore:
 
 def _leave(failure: Failure) -> None:
     """A file that could not be removed now is an orphan that the next start removes."""
-    _log.warn("files of the queue's content stay behind: {why}", why=failure.getErrorMessage())
+    _log.warn("files of queued content could not be removed: {why}", why=failure.getErrorMessage())

@@ -1,15 +1,15 @@
 """The tables of the queue.
 
-A message has its envelope in one row, its content in rows of at most 256 KiB, so that nobody need
-ever hold a large one whole, and one row for each recipient that still needs work.
+A message has its envelope in one row, its content in rows of at most 256 KiB, so that a large one
+is never whole in memory, and one row for each recipient that still needs work.
 
 ``recipient.due_at`` is the POSIX time from which any process may claim the recipient: its next
 attempt while it waits, the end of the lease while it is claimed. One column and one index thus
-answer both questions, who is due and whose lease has run out, and a crash needs no repair.
+answer both questions, who is due and whose lease has expired, and a crash needs no repair.
 ``lease_owner`` is the process that claimed it last; NULL while it waits.
 
-``recipient.rank`` says who goes first among those that are due: it is the message's priority, or
-`HELD` until the first claim of a message that its sender wants held. There are at most twenty
+``recipient.rank`` is the order of those that are due: the message's priority, or `HELD` until the
+first claim of a message that its sender wants held. There are at most twenty
 ranks, nearly always one, and the index is by rank first, so that each of them is a queue of its
 own, asked in turn.
 
@@ -87,7 +87,7 @@ _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def read_mailbox(octets: bytes) -> Mailbox:
-    """Read what ``bytes(mailbox)`` wrote."""
+    """Return the mailbox of octets that ``bytes(mailbox)`` wrote."""
     quoted = _QUOTED.fullmatch(octets)
     if quoted is not None:
         return Mailbox(_QUOTED_PAIR.sub(rb"\1", quoted[1]), quoted[2] or b"")

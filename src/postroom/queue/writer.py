@@ -15,8 +15,8 @@ What fails:
 The anchor: when a sync fails, the rolled back frames still stand at the end of SQLite's log, whole
 to whoever reads the file and perhaps never on the disk. While any connection is open, the shared
 index says where the log truly ends, and the next commit writes over them. Were the last connection
-closed, the next one would take them for a commit, and every later commit would hang on a part of
-the log that a power cut may take away. For the same reason, in case an earlier process died at that
+closed, the next one would treat them as a commit, and every later commit would depend on a part of
+the log that a power cut may destroy. For the same reason, in case an earlier process died at that
 point, the log is written back into the database before the first batch.
 
 Invariant: a job's Deferred fires exactly once, after the commit or the rollback of what it did.

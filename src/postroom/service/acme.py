@@ -51,12 +51,12 @@ def acme_settings(settings: Settings) -> ACMESettings:
 
 
 def request_file(settings: Settings) -> Path:
-    """Give the file whose being there asks the daemon for an order."""
+    """Return the path of the file whose existence asks the daemon for an order."""
     return settings.state_dir / ACME_FOLDER / REQUEST_FILE
 
 
 def note_file(settings: Settings) -> Path:
-    """Give the file that says what became of the orders."""
+    """Return the path of the file with the results of the orders."""
     return settings.state_dir / ACME_FOLDER / NOTE_FILE
 
 

@@ -1,4 +1,4 @@
-"""Puts the rooms together: servers and deliveries, queue and client meet here and nowhere else.
+"""Puts the daemon together: servers and deliveries, queue and client meet here and nowhere else.
 
     listeners -> sessions -> portal -> deliveries -> committer (Maildirs)
                                |            |
@@ -19,10 +19,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorCore
 from twisted.python.threadpool import ThreadPool
 
-from postroom.accounts.directory import IDirectoryReactor, SQLDirectory
-from postroom.accounts.own_source import SQLCredentialSource
-from postroom.accounts.sending_counts import SQLSendingCounts
-from postroom.accounts.srs_secrets import SRSSecrets
 from postroom.certificates.store import CertificateStore
 from postroom.client.dns import IDNSReactor, Resolver
 from postroom.client.model import Destination, Outgoing
@@ -41,8 +37,12 @@ from postroom.delivery.settings import DeliverySettings
 from postroom.delivery.spool import SpoolArea
 from postroom.delivery.srs import Rewriting
 from postroom.delivery.submission import SubmissionRules
+from postroom.directory.sending_counts import SQLSendingCounts
+from postroom.directory.sql_directory import IDirectoryReactor, SQLDirectory
+from postroom.directory.srs_secrets import SRSSecrets
 from postroom.envelope import NewMessage
 from postroom.interfaces import IChunkSource, IContent, IExtension
+from postroom.logins.database_source import SQLCredentialSource
 from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
 from postroom.queue.relay import Exits, Relay
@@ -54,7 +54,7 @@ from postroom.server.listener import Environment
 from postroom.server.proxy import ProxyFactory
 from postroom.service.extensions import add_extension, find_extensions
 from postroom.service.listeners import Listener, make_endpoint
-from postroom.service.logins import LoginRoom, make_logins, make_portal
+from postroom.service.logins import LoginServices, make_logins, make_portal
 from postroom.service.logs import ILogReactor
 from postroom.service.settings import Settings
 from postroom.service.sources import Sources, make_sources
@@ -74,7 +74,7 @@ class IServiceReactor(
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class DaemonParts:
     """The parts of a daemon that have to be started and stopped.
 
     Attributes:
@@ -97,7 +97,7 @@ class Rooms:
     connections: Connections
     sources: Sources
     srs_secrets: SRSSecrets
-    logins: LoginRoom
+    logins: LoginServices
     store: SqlQueueStore
     queue: Queue
     relay: Relay
@@ -181,8 +181,8 @@ def assemble(
     limits: Limits,
     checkers: Sequence[ICredentialsChecker],
     site_realm: IRealm | None = None,
-) -> Rooms:
-    """Put the rooms together.
+) -> DaemonParts:
+    """Put the parts together.
 
     Args:
         reactor: everybody's.
@@ -235,7 +235,7 @@ def assemble(
     )
     permission = SenderPermission(sources.directory, router, delivery)
     realm = site_realm or MailRealm(services, SubmissionRules(settings.submission, permission))
-    return Rooms(
+    return DaemonParts(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
         srs_secrets=srs_secrets,
@@ -256,7 +256,7 @@ def assemble(
 def make_listeners(
     reactor: IServiceReactor,
     settings: Settings,
-    rooms: Rooms,
+    parts: DaemonParts,
     limits: Limits,
     certificates: CertificateStore,
 ) -> list[Listener]:
@@ -270,10 +270,10 @@ def make_listeners(
     extensions = find_extensions()
     for listen in settings.listen:
         tls = listener_tls(certificates, listen, settings.tls)
-        policy = settings.listener(listen.role, limits, rooms.first_domain)
-        parts = rooms.logins.parts
-        sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        sessions.listener.environment = Environment(rooms.space.has_room, rooms.queue)
+        policy = settings.listener(listen.role, limits, parts.first_domain)
+        login_parts = parts.logins.parts
+        sessions = ServerFactory(reactor, parts.portal, policy, parts.connections, tls, login_parts)
+        sessions.listener.environment = Environment(parts.space.has_room, parts.queue)
         for extension in extensions:
             add_extension(sessions.listener, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)

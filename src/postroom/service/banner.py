@@ -21,7 +21,7 @@ def _listening(listeners: Sequence[Listener]) -> Iterator[str]:
 
 
 def _others(settings: Settings) -> str:
-    """Say where mail for other domains goes, and whose."""
+    """Return where mail for other domains goes, and from which senders."""
     way = "the hosts of their MX records"
     if settings.relay_host is not None:
         way = relay_host_text(settings.relay_host)
@@ -33,7 +33,7 @@ def _others(settings: Settings) -> str:
 
 
 def _destinations(settings: Settings, domains: Sequence[str]) -> Iterator[str]:
-    """Say where mail goes."""
+    """Return where mail goes."""
     if settings.site_delivery is not None:
         yield f"All mail goes to {settings.site_delivery}"
         return
@@ -50,7 +50,7 @@ def banner(
     listeners: Sequence[Listener],
     certificates: CertificateStore,
 ) -> Iterator[str]:
-    """Give the lines: what it listens on, where mail goes, how to add an account.
+    """Return the lines: the listeners, where mail goes, how to add an account.
 
     Args:
         settings: those in force.

@@ -10,6 +10,6 @@ import gc
 
 
 def freeze_what_is_loaded() -> None:
-    """Take all objects that there are now out of future collections; blocks for one collection."""
+    """Exclude all present objects from future collections; block for one collection."""
     gc.collect()
     gc.freeze()

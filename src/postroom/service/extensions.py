@@ -10,12 +10,12 @@ from postroom.server.listener import Listener
 
 
 def find_extensions() -> Sequence[IExtension]:
-    """Give the extensions that are installed, by keyword."""
+    """Return the extensions that are installed, by keyword."""
     return sorted(getPlugins(IExtension), key=lambda extension: extension.keyword())
 
 
 def add_extension(listener: Listener, extension: IExtension) -> None:
-    """Have a listener offer an extension.
+    """Add an extension to a listener.
 
     Raises:
         UserError: it takes a name that is taken, or has one that cannot be sent.

@@ -83,7 +83,7 @@ def parse_endpoint(reactor: IReactorCore, description: str, what: str) -> IStrea
 
 
 def _reason(error: BaseException | None) -> str:
-    """Give an exception on one line."""
+    """Return an exception on one line."""
     text = " ".join(str(error).split())
     return text or type(error).__name__
 
@@ -151,7 +151,7 @@ def stop_listening(listeners: Sequence[Listener]) -> Deferred[Any]:
 
 
 def address_text(listener: Listener) -> str:
-    """Give where a listener listens, for the log."""
+    """Return the address of a listener, for the log."""
     if listener.port is None:
         return listener.listen.endpoint
     address = listener.port.getHost()

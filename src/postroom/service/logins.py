@@ -1,8 +1,8 @@
-"""What logins are checked with, put together; and several checkers behind one portal.
+"""The services that check logins, and several checkers behind one portal.
 
-A `twisted.cred.portal.Portal` takes one checker for each kind of credentials; `CheckersInOrder`
-stands for several: the first that knows the login wins. A source that is down must not make a right
-password wrong: if none accepts and one could not answer, the login fails for now and not for good.
+A `twisted.cred.portal.Portal` has one checker for each kind of credentials. `CheckerChain` makes
+one of several: the first that accepts the login decides. If none accepts it and one of them could
+not answer, the login fails temporarily, since the password may be right.
 
 Who controls the input: the peer, all of it.
 """
@@ -20,16 +20,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from postroom.accounts.checker import SourcesChecker
-from postroom.accounts.directory import IDirectoryReactor
-from postroom.accounts.guard import LoginGuard
-from postroom.accounts.hashing import Hashing
-from postroom.accounts.lockouts import SharedLockouts
-from postroom.accounts.passwords import PasswordPool
-from postroom.accounts.scram import KeysOfNobody
 from postroom.credentials import Knowledge, NotThatAccount
+from postroom.directory.sql_directory import IDirectoryReactor
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource
+from postroom.logins.checker import SourcesChecker
+from postroom.logins.guard import LoginGuard
+from postroom.logins.hashing import Hashing
+from postroom.logins.lockouts import SharedLockouts
+from postroom.logins.passwords import PasswordPool
+from postroom.logins.scram import DummyScramKeys
 from postroom.networks import in_networks
 from postroom.server.authentication import LoginParts
 from postroom.server.connections import peer_key
@@ -39,11 +39,11 @@ from postroom.service.tokens import make_token_checker
 
 
 @implementer(ICredentialsChecker)
-class CheckersInOrder:
-    """Asks one checker after the other, of those that take credentials of a kind."""
+class CheckerChain:
+    """Asks the checkers for one kind of credentials, one after the other."""
 
     def __init__(self, kind: type[ICredentials], checkers: Sequence[ICredentialsChecker]) -> None:
-        """Take the kind of credentials, and the checkers, the first to be asked first."""
+        """Store the kind of credentials, and the checkers; the first is asked first."""
         self.credentialInterfaces = (kind,)
         self._checkers = [each for each in checkers if kind in each.credentialInterfaces]
 
@@ -51,9 +51,9 @@ class CheckersInOrder:
         """Check a login.
 
         Returns:
-            The avatar id that the first checker gave which accepts it. Otherwise it fails as the
-            first did that could not answer; if all could, as one that found the credentials right
-            (`NotThatAccount`), or as the first; with `UnauthorizedLogin` if there is none.
+            The avatar id of the first checker that accepts the login. If none does, it fails as
+            the first that could not answer; if all answered, as one that found the credentials
+            right (`NotThatAccount`), else as the first; without a checker with `UnauthorizedLogin`.
         """
         return Deferred.fromCoroutine(self._ask(credentials))
 
@@ -73,21 +73,21 @@ class CheckersInOrder:
 
 
 def make_portal(realm: IRealm, checkers: Sequence[ICredentialsChecker]) -> Portal:
-    """Make the portal: anonymous sessions, and logins by the checkers in order."""
+    """Return the portal: anonymous sessions, and logins by the checkers in order."""
     kinds = dict.fromkeys(kind for each in checkers for kind in each.credentialInterfaces)
-    in_order = [CheckersInOrder(kind, checkers) for kind in kinds]
+    in_order = [CheckerChain(kind, checkers) for kind in kinds]
     return Portal(realm, [AllowAnonymousAccess(), *in_order])
 
 
 @dataclass(frozen=True, slots=True)
-class LoginRoom:
-    """What logins are checked with.
+class LoginServices:
+    """The services that check logins.
 
     Attributes:
-        passwords: verifies passwords; to be started and stopped.
+        passwords: the pool that verifies passwords; to be started and stopped.
         lockouts: shares lock-outs; to be started and stopped.
-        checkers: those of ours, the first to be asked first.
-        parts: what listeners get besides a portal.
+        checkers: our own; the first is asked first.
+        parts: those that listeners get besides a portal.
     """
 
     passwords: PasswordPool
@@ -102,15 +102,15 @@ def make_logins(
     storage: Storage,
     look_ups: ThreadPool,
     sources: Sequence[ICredentialSource],
-) -> LoginRoom:
-    """Put together what checks logins; nothing runs yet.
+) -> LoginServices:
+    """Return the services that check logins; nothing runs yet.
 
     Args:
         reactor: the clock of polls, and where answers are given.
-        settings: everybody's.
+        settings: those of the daemon.
         storage: opened.
-        look_ups: threads that ask the database.
-        sources: of logins, the first to be asked first.
+        look_ups: the threads that ask the database.
+        sources: of logins; the first is asked first.
 
     Raises:
         UserError: the settings of logins contradict each other, or a package is missing.
@@ -118,8 +118,8 @@ def make_logins(
     forms = settings.auth.forms
     passwords = PasswordPool(Hashing(forms=forms), reactor)
     default = next(iter(storage.domains), None)
-    nobody = KeysOfNobody(storage.login_secret, default, forms.scram_iterations)
-    checker = SourcesChecker(sources, passwords, nobody)
+    dummy_keys = DummyScramKeys(storage.login_secret, default, forms.scram_iterations)
+    checker = SourcesChecker(sources, passwords, dummy_keys)
     if Knowledge.SCRAM in checker.knows and find_spec("scramp") is None:
         raise UserError("SCRAM needs more packages: pip install 'postroom[auth]'")
     exempt = tuple(settings.auth.exempt_networks)
@@ -133,4 +133,6 @@ def make_logins(
     lockouts = SharedLockouts(guard, storage.engine, reactor, look_ups)
     tokens = make_token_checker(reactor, settings.auth.tokens, look_ups, checker)
     checkers = [checker] if tokens is None else [checker, tokens]
-    return LoginRoom(passwords, lockouts, checkers, LoginParts(checker, guard, tokens is not None))
+    return LoginServices(
+        passwords, lockouts, checkers, LoginParts(checker, guard, tokens is not None)
+    )

@@ -91,7 +91,7 @@ def _message(event: LogEvent) -> str:
 
 
 def _namespace(event: LogEvent) -> str:
-    """Say who logs; Twisted's oldest messages know only a "system"."""
+    """Return the name of the logger; Twisted's oldest messages have only a "system"."""
     namespace: str = event.get("log_namespace", "-")
     return str(event.get("system", "-")) if namespace == "log_legacy" else namespace
 
@@ -100,7 +100,7 @@ class TextFormat:
     """Lines to read: time, level, namespace, message."""
 
     def __init__(self) -> None:
-        """Begin with an empty clock."""
+        """Create a formatter with an empty cache of times."""
         self._clock = _Clock()
 
     def __call__(self, event: LogEvent) -> str:
@@ -133,7 +133,7 @@ class JSONFormat:
     """
 
     def __init__(self) -> None:
-        """Begin with an empty clock."""
+        """Create a formatter with an empty cache of times."""
         self._clock = _Clock()
 
     def __call__(self, event: LogEvent) -> str:
@@ -178,7 +178,7 @@ class StreamSink:
     """Lines into a stream that is there already, such as standard output."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Take the stream; what it cannot encode is escaped by `one_line` or replaced."""
+        """Store the stream; `one_line` escapes what it cannot encode, or it is replaced."""
         self._stream = stream
 
     def write(self, text: str) -> None:
@@ -239,7 +239,7 @@ class LineObserver:
     """Writes each event as one line, gathered for a moment; see the module's text."""
 
     def __init__(self, sink: Sink, line: Callable[[LogEvent], str]) -> None:
-        """Take where lines go and how they are made; `run_on` makes it gather."""
+        """Store the stream and the format of the lines; after `run_on` lines are collected."""
         self._sink = sink
         self._line = line
         self._lines: list[str] = []
@@ -259,7 +259,7 @@ class LineObserver:
         self.flush()
 
     def __call__(self, event: LogEvent) -> None:
-        """Take an event, on any thread."""
+        """Accept an event, on any thread."""
         reactor = self._reactor
         try:
             line = self._line(event)

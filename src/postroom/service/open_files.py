@@ -24,7 +24,7 @@ def raise_open_files_limit() -> int:
 
 
 def affordable_connections(open_files: int, outgoing: int) -> int:
-    """Say how many sessions fit.
+    """Return how many sessions fit into the limit on open files.
 
     Args:
         open_files: the limit; negative for none.

@@ -75,22 +75,22 @@ class Options(usage.Options, strcred.AuthOptionMixin):
     ]
 
     def __init__(self) -> None:
-        """Begin with nothing set."""
+        """Create the options, with none of them set."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._lists: dict[str, list[str]] = {}
         for name in ("domain", "listen", "relay-network"):
             self.docs[name] = _help(_BY_OPTION[name]) + " May be given several times."
 
     def opt_domain(self, value: str) -> None:
-        """See the setting."""
+        """Store the value; the setting of this name explains it."""
         self._append("domain", value)
 
     def opt_listen(self, value: str) -> None:
-        """See the setting."""
+        """Store the value; the setting of this name explains it."""
         self._append("listen", value)
 
     def opt_relay_network(self, value: str) -> None:
-        """See the setting."""
+        """Store the value; the setting of this name explains it."""
         self._append("relay-network", value)
 
     def opt_version(self) -> None:
@@ -139,7 +139,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
             self.opt_auth(description)  # type: ignore[no-untyped-call]
 
     def addChecker(self, checker: ICredentialsChecker) -> None:
-        """Take a checker of ``--auth``.
+        """Store a checker of ``--auth``.
 
         Twisted's ``memory:`` keeps names and passwords as text, and compares them with octets.
         """
@@ -154,7 +154,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         return found
 
     def of_twistd(self, name: str) -> Any:
-        """Give an option of ``twistd`` itself; None outside of it."""
+        """Return the value of an option of ``twistd`` itself; None outside of it."""
         return None if self.parent is None else self.parent.get(name)
 
     @property

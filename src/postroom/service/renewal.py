@@ -50,7 +50,7 @@ class Renewal:
         port: IListeningPort | None,
         afterwards: Callable[[], object],
     ) -> None:
-        """Take what is ordered; `start` begins.
+        """Store what is ordered; `start` starts the renewal.
 
         Args:
             reactor: its clock, and where results come back.
@@ -102,7 +102,7 @@ class Renewal:
             self._sleep()
 
     def take_request(self) -> bool:
-        """Tell whether the command asked for an order, once. For a worker thread."""
+        """Return once whether the command asked for an order. For a worker thread."""
         try:
             self._request.unlink()
         except OSError:

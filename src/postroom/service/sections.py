@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from postroom.accounts.guard import GuardSettings
-from postroom.accounts.hashing import Forms
-from postroom.accounts.sources.settings import (
+from postroom.directory.srs_secrets import Rotation
+from postroom.logins.guard import GuardSettings
+from postroom.logins.hashing import Forms
+from postroom.logins.tokens import TokenSettings
+from postroom.settings.declaring import part, setting, table
+from postroom.settings.values import LOOPBACK, DomainName, FilePath, Networks
+from postroom.sources.settings import (
     LDAPSettings,
     PasswdSettings,
     SQLSettings,
     StaticSettings,
     SystemSettings,
 )
-from postroom.accounts.srs_secrets import Rotation
-from postroom.accounts.tokens import TokenSettings
-from postroom.settings.declaring import part, setting, table
-from postroom.settings.values import LOOPBACK, DomainName, FilePath, Networks
 
 SourceName = Literal["database", "static", "passwd_file", "sql", "ldap", "system"]
 

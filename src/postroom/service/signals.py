@@ -18,7 +18,7 @@ _log = Logger(namespace="postroom")
 
 
 def stop_once() -> None:
-    """Have only the first SIGTERM or SIGINT stop the reactor; call it when that runs."""
+    """Let only the first SIGTERM or SIGINT stop the reactor; call it once that runs."""
     heeded: list[int] = []
 
     def wrap(number: signal.Signals) -> None:
@@ -42,7 +42,7 @@ def stop_once() -> None:
 def heed_hangup(
     reactor: ILogReactor, observer: LineObserver | None, reload: Callable[[], object]
 ) -> None:
-    """Have SIGHUP and SIGUSR1 open the log file anew, and SIGHUP call ``reload``.
+    """Make SIGHUP and SIGUSR1 reopen the log file, and SIGHUP call ``reload``.
 
     In the foreground of a terminal, without a log file, SIGHUP keeps its meaning: the daemon ends
     with its terminal.

@@ -1,6 +1,6 @@
-"""The sources of accounts that the settings name, put together in their order.
+"""The sources of accounts in the settings, in their order.
 
-Only what is named is imported: LDAP and PAM are extras, and cost more than all the rest.
+Only sources that are used are imported: LDAP and PAM are extras, and cost more than all others.
 
 Who controls the input: the administrator.
 """
@@ -12,51 +12,51 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from postroom.accounts.directory import SQLDirectory
-from postroom.accounts.sources.order import CachedDirectory, DirectoryInOrder
-from postroom.accounts.sources.profile import Maildirs
-from postroom.accounts.sources.reported import ReportedSource
-from postroom.accounts.sources.settings import PasswdSettings
-from postroom.accounts.sources.threads import ThreadedSource
+from postroom.directory.sql_directory import SQLDirectory
 from postroom.errors import UserError
 from postroom.interfaces import ICredentialSource, IDirectory
 from postroom.service.settings import Settings
+from postroom.sources.logged_source import LoggedSource
+from postroom.sources.profile import Maildirs
+from postroom.sources.settings import PasswdSettings
+from postroom.sources.source_chain import CachedDirectory, DirectoryChain
+from postroom.sources.threads import ThreadedSource
 
 DATABASE: Final = "database"
 _CACHED: Final = frozenset({"sql", "ldap", "system"})
 
 
-class Runs(Protocol):
-    """A part that is started and stopped."""
+class Startable(Protocol):
+    """A part of the daemon that is started and stopped."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def stop(self) -> "Deferred[Any] | None":
-        """End; may block, or take until the Deferred fires."""
+        """Stop; may block, or take until the Deferred fires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where accounts come from.
+    """The sources of accounts.
 
     Attributes:
-        directory: what mail is taken.
-        credentials: who may log in, in order.
-        running: what is to be started and stopped.
+        directory: finds domains and addresses.
+        credentials: find the credentials of logins, in order.
+        running: the parts to be started and stopped.
     """
 
     directory: IDirectory
     credentials: Sequence[ICredentialSource]
-    running: Sequence[Runs]
+    running: Sequence[Startable]
 
     def start(self) -> None:
-        """Begin to answer and to notice changes."""
+        """Start to answer and to notice changes."""
         for each in self.running:
             each.start()
 
     def stop(self) -> Deferred[Any]:
-        """End that; blocks for what threads do, and fires when connections are closed."""
+        """Stop; blocks for what threads do, and fires when connections are closed."""
         return gatherResults([maybeDeferred(each.stop) for each in self.running])
 
 
@@ -67,28 +67,28 @@ def make_sources(
     directory: SQLDirectory,
     own: ICredentialSource,
 ) -> Sources:
-    """Make the sources; nothing runs yet.
+    """Return the sources; nothing runs yet.
 
     Args:
-        reactor: everybody's.
-        settings: everybody's.
+        reactor: that of the daemon.
+        settings: those of the daemon.
         default_domain: of names without one: the oldest local domain.
         directory: the database's.
         own: the database's accounts, as a source of logins.
 
     Raises:
-        UserError: a source is set up wrongly, or wants an extra that is not installed.
+        UserError: the settings of a source are wrong, or it needs an extra that is not installed.
     """
     cache = settings.accounts
     directories: list[IDirectory] = []
     credentials: list[ICredentialSource] = []
-    running: list[Runs] = [directory]  # it is always there: postmasters and queue are its
+    running: list[Startable] = [directory]  # always in use, for postmasters and the queue
     for name in _names(settings):
         if name == DATABASE:
             directories.append(directory)
             credentials.append(own)
             continue
-        source = ReportedSource(name, _MAKERS[name](reactor, settings, default_domain))
+        source = LoggedSource(name, _MAKERS[name](reactor, settings, default_domain))
         running.append(source)
         credentials.append(source)
         if name in _CACHED:
@@ -96,18 +96,18 @@ def make_sources(
             directories.append(CachedDirectory(source, reactor, *times))
         else:
             directories.append(source)
-    whole = directories[0] if len(directories) == 1 else DirectoryInOrder(directories)
+    whole = directories[0] if len(directories) == 1 else DirectoryChain(directories)
     return Sources(whole, credentials, running)
 
 
 def check_sources(settings: Settings) -> list[str]:
-    """Check the sources of the settings as a start would; nobody is asked anything.
+    """Check the sources of the settings as a start would; none of them is asked anything.
 
     Returns:
-        What a daemon would only log: a line for each bad line of a passwd-file.
+        The faults that a daemon would only log: one for each bad line of a passwd-file.
 
     Raises:
-        UserError: a source is set up wrongly, or wants an extra that is not installed.
+        UserError: the settings of a source are wrong, or it needs an extra that is not installed.
     """
     default_domain = next(iter(settings.domains), None)
     faults: list[str] = []
@@ -115,7 +115,7 @@ def check_sources(settings: Settings) -> list[str]:
         if name != DATABASE:
             _MAKERS[name](None, settings, default_domain)
         if name == "passwd_file":
-            from postroom.accounts.sources.passwd_file import check_passwd_file
+            from postroom.sources.passwd_file import check_passwd_file
 
             faults += check_passwd_file(*_passwd_parts(settings, default_domain))
     return faults
@@ -124,9 +124,9 @@ def check_sources(settings: Settings) -> list[str]:
 def _names(settings: Settings) -> Sequence[str]:
     names = settings.accounts.sources
     if len(set(names)) < len(names):
-        raise UserError("accounts.sources: each source can be named once")
+        raise UserError("accounts.sources: each source can be listed only once")
     if not names:
-        raise UserError('accounts.sources: name at least one source, as in ["database"]')
+        raise UserError('accounts.sources: list at least one source, as in ["database"]')
     return names
 
 
@@ -138,7 +138,7 @@ def _maildirs(settings: Settings, name: str, template: str) -> Maildirs:
 
 
 def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.static import StaticSource
+    from postroom.sources.static import StaticSource
 
     section = settings.accounts.static
     maildirs = _maildirs(settings, "static", section.maildir)
@@ -149,7 +149,7 @@ def _static(_: Any, settings: Settings, default_domain: str | None) -> Any:
 
 
 def _passwd_file(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.passwd_file import PasswdFile
+    from postroom.sources.passwd_file import PasswdFile
 
     parts = _passwd_parts(settings, default_domain)
     try:
@@ -168,7 +168,7 @@ def _passwd_parts(
 
 
 def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.sql import SQLLookUps
+    from postroom.sources.sql import SQLLookUps
 
     section = settings.accounts.sql
     if not section.url:
@@ -186,7 +186,7 @@ def _sql(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
 
 def _ldap(reactor: Any, settings: Settings, _: str | None) -> Any:
     try:
-        from postroom.accounts.sources.ldap import LDAPSource
+        from postroom.sources.ldap import LDAPSource
     except ModuleNotFoundError as error:
         raise UserError(f'accounts.ldap needs the extra "ldap": {error}') from None
     section = settings.accounts.ldap
@@ -210,7 +210,7 @@ def _read_line(path: Path) -> str:
 
 
 def _system(reactor: Any, settings: Settings, default_domain: str | None) -> Any:
-    from postroom.accounts.sources.system import SystemUsers
+    from postroom.sources.system import SystemUsers
 
     section = settings.accounts.system
     domains = section.domains or ((default_domain,) if default_domain else ())

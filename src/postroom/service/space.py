@@ -33,7 +33,7 @@ class FreeSpace:
     def __init__(
         self, reactor: ISpaceReactor, pool: ThreadPool, directory: Path, least_octets: int
     ) -> None:
-        """Take what is needed; `start` begins to ask.
+        """Store the directory and the limit; `start` starts the checks.
 
         Args:
             reactor: the clock.
@@ -59,7 +59,7 @@ class FreeSpace:
             self._calls.stop()
 
     def has_room(self, octets: int) -> bool:
-        """Say whether a message of so many octets has room. Never blocks.
+        """Return whether the disk has room for a message of so many octets. Never blocks.
 
         RFC 1870 s6.1
         """

@@ -71,12 +71,12 @@ class Owner:
             os.setgroups(groups)
 
     def take(self, path: Path | int) -> None:
-        """Give a path or an open file to this user."""
+        """Make this user the owner of a path or of an open file."""
         if self.changes:
             os.chown(path, *self._ids())
 
     def __str__(self) -> str:
-        """Give the user's name for messages."""
+        """Return the user's name for messages."""
         uid = os.geteuid() if self.uid is None else self.uid
         try:
             return pwd.getpwuid(uid).pw_name
@@ -92,7 +92,7 @@ class StateDirectory:
     """
 
     def __init__(self, path: Path, lock: int) -> None:
-        """Take the path and the descriptor that holds the lock."""
+        """Store the path and the descriptor that holds the lock."""
         self.path = path
         self._lock = lock
 
@@ -102,7 +102,7 @@ class StateDirectory:
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
     def node_name(self) -> str:
-        """Give a name that no other daemon has and that this one keeps: made once, and kept.
+        """Return the unique name of this daemon, which is created once and stored.
 
         The machine's name is in it: a directory that was copied to another machine is another node.
 
@@ -122,7 +122,7 @@ class StateDirectory:
         return hashlib.sha256(seed + b"@" + machine).hexdigest()[:32]
 
     def close(self) -> None:
-        """Let the lock go."""
+        """Release the lock."""
         os.close(self._lock)
 
 

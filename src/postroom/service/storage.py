@@ -1,9 +1,9 @@
-"""What is kept: the state directory and the database, opened and checked before anything runs.
+"""The state directory and the database, opened and checked before anything runs.
 
-All of it is done as the user that the daemon becomes, so that what is made belongs to them and what
-they may not touch is found out now. The database is opened, brought to the newest schema and let go
-again: `twistd` may fork after this, and a connection must not live in two processes. The engine
-opens new ones when it is next used.
+This is done as the user that the daemon will run as. So new files belong to that user, and missing
+permissions are found now. The database is opened, upgraded to the newest schema, and closed again:
+`twistd` may fork after this, and a connection must not be used in two processes. The engine opens
+new connections on its next use.
 """
 
 import time
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from postroom.accounts.administration import ensure_defaults, list_domains
-from postroom.accounts.secrets import site_octets
-from postroom.accounts.srs_secrets import read_secrets
 from postroom.database import migrate, open_database
+from postroom.directory.accounts import ensure_defaults
+from postroom.directory.domains import list_domains
+from postroom.directory.srs_secrets import read_secrets
 from postroom.envelope import DomainKind
 from postroom.errors import UserError
+from postroom.logins.secrets import site_octets
 from postroom.queue.files import files_of
 from postroom.service.settings import Settings
 from postroom.service.state import Owner, StateDirectory, open_state_directory
@@ -24,17 +25,17 @@ from postroom.service.state import Owner, StateDirectory, open_state_directory
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What is kept, ready for use.
+    """The state directory and the database, ready for use.
 
     Attributes:
         state: the locked state directory.
         engine: the database, migrated; holds no connection.
-        domains: the domains whose mail is delivered here, the oldest first.
-        srs_secrets: what rewritten senders are signed with.
-        login_secret: what the salts of names that nobody has are made from.
+        domains: the local domains, the oldest first.
+        srs_secrets: sign rewritten senders.
+        login_secret: makes the salts of unknown users.
         owns_database: True if no other process can be working on the queue, because the database
             lies in the locked directory.
-        node: what the queue calls this daemon, the same after a restart.
+        node: the name of this daemon in the queue, the same after a restart.
     """
 
     state: StateDirectory
@@ -46,13 +47,13 @@ class Storage:
     node: str
 
     def close(self) -> None:
-        """Let go of the database and then of the directory."""
+        """Close the database, then the directory."""
         self.engine.dispose()
         self.state.close()
 
 
 def open_storage(settings: Settings, owner: Owner) -> Storage:
-    """Open all that is kept; makes what is missing.
+    """Open the state directory and the database; creates what is missing.
 
     Raises:
         UserError: the directory or the database cannot be used, or another process uses them.
@@ -80,7 +81,7 @@ def open_storage(settings: Settings, owner: Owner) -> Storage:
 
 
 def _import_as_ourselves() -> None:
-    """Import what a migration imports late: the user may not be able to read root's Python."""
+    """Import the modules of a migration now: the user may not be able to read root's Python."""
     import alembic.command
     import alembic.config  # noqa: F401
 
@@ -90,7 +91,7 @@ def _open_database(settings: Settings) -> Engine:
     try:
         mail_root.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{mail_root}: cannot be made: {error.strerror}") from error
+        raise UserError(f"{mail_root}: cannot be created: {error.strerror}") from error
     engine = open_database(settings.database_url())
     files = None if settings.database else files_of(engine)
     try:

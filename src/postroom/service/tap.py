@@ -65,7 +65,7 @@ def _for_the_terminal(text: str) -> str:
 
 
 def run_by_steady_clock(reactor: Any) -> None:
-    """Have a reactor's timers run by the monotonic clock; call it before there are any.
+    """Make a reactor's timers use the monotonic clock; call it before there are any.
 
     A reactor's own clock is the time of day. If that is set ahead all time-outs would pass at once,
     and if it is set back none would pass for as long.
@@ -87,8 +87,8 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         limits = settings.limits.capped(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
-        rooms = assemble(reactor, settings, storage, limits, options.checkers, realm)
-        listeners = make_listeners(reactor, settings, rooms, limits, certificates)
+        parts = assemble(reactor, settings, storage, limits, options.checkers, realm)
+        listeners = make_listeners(reactor, settings, parts, limits, certificates)
         for listener in listeners:
             bind(listener)
         watch = CertificateWatch(reactor, certificates, settings.tls.watch_seconds)
@@ -96,7 +96,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     except BaseException:
         storage.close()
         raise
-    service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
+    service = MailService(reactor, parts, listeners, storage, settings.shutdown_deadline_seconds)
     service.log = observer
     service.certificates, service.renewal = watch, renewal
     if options.parent is not None:

@@ -33,12 +33,12 @@ _log = Logger(namespace="postroom.tls")
 
 
 def now() -> datetime.datetime:
-    """Give the time of day, with its zone."""
+    """Return the time of day, with its zone."""
     return datetime.datetime.now(datetime.UTC)
 
 
 def sources_of(settings: Settings) -> list[CertificateSource]:
-    """Give the sources of certificates, the one for clients that ask for no name first.
+    """Return the sources of certificates, first that for clients that ask for no name.
 
     A self-signed one is among them while nobody else is sure to have one.
     """
@@ -96,7 +96,7 @@ class CertificateWatch:
     """Looks at the certificates' files again and again, in a thread of its own."""
 
     def __init__(self, reactor: ILogReactor, store: CertificateStore, seconds: float) -> None:
-        """Take what to watch; `start` begins.
+        """Store what to watch; `start` starts the checks.
 
         Args:
             reactor: its clock, and where results come back.
@@ -122,7 +122,7 @@ class CertificateWatch:
         self._loop.start(self._seconds)
 
     def look_now(self) -> None:
-        """Look at once; call it on the reactor's thread."""
+        """Check at once; call it on the reactor's thread."""
         if self._loop.running:
             self._look()
 

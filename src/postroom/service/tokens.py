@@ -17,11 +17,11 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 
-from postroom.accounts.introspection import IntrospectedTokens
-from postroom.accounts.signed_tokens import IssuerKeys, SignedTokens, parse_keys
-from postroom.accounts.tokens import TokenChecker
 from postroom.errors import UserError
 from postroom.interfaces import ITokenReader
+from postroom.logins.introspection import IntrospectedTokens
+from postroom.logins.signed_tokens import IssuerKeys, SignedTokens, parse_keys
+from postroom.logins.tokens import TokenChecker
 from postroom.service.sections import TokensSection
 
 MOST_OCTETS: Final = 262_144

@@ -44,8 +44,8 @@ REPLY_LINE_OCTETS: Final = 4096
 _2YZ, _2YZ_3YZ, _354, _NOTHING = range(200, 300), range(200, 400), range(354, 355), range(0)
 
 
-class Phase(Enum):
-    """What a client waits for: how to say it, and what success is.
+class ClientPhase(Enum):
+    """What a client waits for, with its wording and its success codes.
 
     Attributes:
         phrase: completes "lost connection with …" and "… timed out".
@@ -71,7 +71,7 @@ class Phase(Enum):
     IDLE = ("while idle", _NOTHING)
 
     def __init__(self, phrase: str, success: range) -> None:
-        """Spread the table's line."""
+        """Store the columns of the table as attributes."""
         self.phrase = phrase
         self.success = success
 
@@ -92,23 +92,23 @@ class State(Enum):
 
 
 # The step that a positive answer makes. A command that has no line for a state is not sent in it.
-_STEPS: Final[dict[tuple[State, Phase], State]] = {
-    (State.CONNECTED, Phase.GREETING): State.GREETED,
-    (State.GREETED, Phase.EHLO): State.READY,
-    (State.GREETED, Phase.HELO): State.READY,
-    (State.READY, Phase.STARTTLS): State.SECURING,
-    (State.READY, Phase.AUTH): State.READY,
-    (State.READY, Phase.MAIL): State.ENVELOPE,
-    (State.ENVELOPE, Phase.RCPT): State.ENVELOPE,
-    (State.ENVELOPE, Phase.DATA): State.CONTENT,
+_STEPS: Final[dict[tuple[State, ClientPhase], State]] = {
+    (State.CONNECTED, ClientPhase.GREETING): State.GREETED,
+    (State.GREETED, ClientPhase.EHLO): State.READY,
+    (State.GREETED, ClientPhase.HELO): State.READY,
+    (State.READY, ClientPhase.STARTTLS): State.SECURING,
+    (State.READY, ClientPhase.AUTH): State.READY,
+    (State.READY, ClientPhase.MAIL): State.ENVELOPE,
+    (State.ENVELOPE, ClientPhase.RCPT): State.ENVELOPE,
+    (State.ENVELOPE, ClientPhase.DATA): State.CONTENT,
     # In a group whose MAIL was refused the others follow nonetheless, and some server says yes.
-    (State.READY, Phase.RCPT): State.ENVELOPE,
-    (State.READY, Phase.DATA): State.CONTENT,
+    (State.READY, ClientPhase.RCPT): State.ENVELOPE,
+    (State.READY, ClientPhase.DATA): State.CONTENT,
     # The final dot ends the transaction whatever its answer is; a last chunk only if it is taken.
-    (State.CONTENT, Phase.FINAL_DOT): State.READY,
-    (State.ENVELOPE, Phase.CHUNK): State.ENVELOPE,
-    (State.ENVELOPE, Phase.FINAL_DOT): State.READY,
-    (State.ENVELOPE, Phase.RSET): State.READY,
+    (State.CONTENT, ClientPhase.FINAL_DOT): State.READY,
+    (State.ENVELOPE, ClientPhase.CHUNK): State.ENVELOPE,
+    (State.ENVELOPE, ClientPhase.FINAL_DOT): State.READY,
+    (State.ENVELOPE, ClientPhase.RSET): State.READY,
 }
 
 
@@ -171,18 +171,18 @@ class Transaction:
         """Assign this reply to every recipient that has none."""
         self.replies = [reply if had is None else had for had in self.replies]
 
-    def take(self, phase: Phase, reply: Reply) -> None:
+    def take(self, phase: ClientPhase, reply: Reply) -> None:
         """Record the answer to one of the transaction's commands.
 
         421 before the final dot decides nothing: the host closes, another one may take the message.
         """
-        if reply.code == 421 and phase is not Phase.FINAL_DOT:
+        if reply.code == 421 and phase is not ClientPhase.FINAL_DOT:
             return
-        if phase is Phase.RCPT:
+        if phase is ClientPhase.RCPT:
             if reply.code >= 400 and self.replies[self._answered] is None:
                 self.replies[self._answered] = _of_recipient(reply)
             self._answered += 1
-        elif phase is Phase.FINAL_DOT:
+        elif phase is ClientPhase.FINAL_DOT:
             self._judge(reply)
         elif reply.code >= 400:
             self.settle(reply)
@@ -222,13 +222,13 @@ class Transaction:
         """Record that the last chunk was sent."""
         self._ended = True
 
-    def following(self) -> tuple[Phase, bytes] | None:
+    def following(self) -> tuple[ClientPhase, bytes] | None:
         """Return the next command to send, or None if no further command makes sense."""
         if not self.wanted:
             return None
         if self._answered < len(self.rcpts):
-            return Phase.RCPT, self.rcpts[self._answered]
-        return None if self.chunked else (Phase.DATA, encode.DATA)
+            return ClientPhase.RCPT, self.rcpts[self._answered]
+        return None if self.chunked else (ClientPhase.DATA, encode.DATA)
 
 
 def _of_recipient(reply: Reply) -> Reply:
@@ -268,7 +268,7 @@ class ClientSession:
         self.state = state
         self.capabilities = NO_HOST_CAPABILITIES
         self.transaction: Transaction | None = None
-        self._awaited = deque([Phase.GREETING] if state is State.CONNECTED else [])
+        self._awaited = deque([ClientPhase.GREETING] if state is State.CONNECTED else [])
         self._reader = ReplyReader()
         # Servers say the same few things again and again: short replies are read once.
         self._known: dict[bytes, Reply] = {}
@@ -281,18 +281,18 @@ class ClientSession:
         return bool(self._awaited)
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> ClientPhase:
         """The oldest unanswered command; without one, the step that is ours to make."""
         if self._awaited:
             return self._awaited[0]
         if self.state is State.SECURING:
-            return Phase.HANDSHAKE
+            return ClientPhase.HANDSHAKE
         if self.state is State.CONTENT:
-            return Phase.CONTENT
+            return ClientPhase.CONTENT
         transaction = self.transaction
         if transaction is not None and transaction.chunked and self._awaits_chunks(transaction):
-            return Phase.CONTENT
-        return Phase.IDLE
+            return ClientPhase.CONTENT
+        return ClientPhase.IDLE
 
     def _awaits_chunks(self, transaction: Transaction) -> bool:
         return self.state is State.ENVELOPE and transaction.awaits_chunks
@@ -302,12 +302,12 @@ class ClientSession:
         *lines, self._rest = (self._rest + octets).split(b"\r\n")
         self._lines.extend(lines)
 
-    def next_answer(self) -> tuple[Phase, Reply] | None:
+    def next_answer(self) -> tuple[ClientPhase, Reply] | None:
         """Return the next complete reply, and the phase of the command that it answers.
 
         Call until it returns None. Replies that came before a violation are returned before it is
-        raised. `Phase.CONTENT` and `Phase.IDLE` mark a negative reply to nothing in particular; the
-        server will close, or has lost the thread.
+        raised. `ClientPhase.CONTENT` and `ClientPhase.IDLE` mark a negative reply that answers no
+        command: the server is about to close, or is out of step.
 
         Raises:
             ReplyViolation: the peer does not speak SMTP; close the connection.
@@ -335,7 +335,7 @@ class ClientSession:
             self._known[line] = reply
         return reply
 
-    def _match(self, reply: Reply) -> Phase:
+    def _match(self, reply: Reply) -> ClientPhase:
         """Find the command that a reply answers, and change the state accordingly."""
         if not self._awaited:
             if reply.code < 400:
@@ -343,23 +343,23 @@ class ClientSession:
             return self.phase
         phase, transaction = self._awaited[0], self.transaction
         if reply.code < 400 and reply.code not in phase.success:
-            final = phase is Phase.FINAL_DOT and transaction is not None
+            final = phase is ClientPhase.FINAL_DOT and transaction is not None
             if not (final and transaction is not None and transaction.announces(reply)):
                 raise ReplyViolation("a reply to something else", _start_of(reply))
-        if phase is Phase.RSET and reply.code >= 400:
+        if phase is ClientPhase.RSET and reply.code >= 400:
             raise ReplyViolation("RSET was refused", _start_of(reply))
         if transaction is not None:
             transaction.take(phase, reply)
-            if phase is Phase.FINAL_DOT and transaction.wanted:
+            if phase is ClientPhase.FINAL_DOT and transaction.wanted:
                 return phase  # more replies follow
         self._awaited.popleft()
-        if reply.code < 400 or (phase is Phase.FINAL_DOT and self.state is State.CONTENT):
+        if reply.code < 400 or (phase is ClientPhase.FINAL_DOT and self.state is State.CONTENT):
             self.state = _STEPS.get((self.state, phase), self.state)
-        if phase is Phase.EHLO and reply.code < 400:
+        if phase is ClientPhase.EHLO and reply.code < 400:
             self.capabilities = host_capabilities(reply)
         return phase
 
-    def command(self, phase: Phase, line: bytes) -> bytes:
+    def command(self, phase: ClientPhase, line: bytes) -> bytes:
         """Record that a command is sent on its own; return its line.
 
         Raises:
@@ -367,7 +367,7 @@ class ClientSession:
 
         RFC 5321 s4.1.4
         """
-        legal = phase is Phase.QUIT or (self.state, phase) in _STEPS
+        legal = phase is ClientPhase.QUIT or (self.state, phase) in _STEPS
         if self._awaited or not legal:
             raise LocalViolation(f"{phase.name} does not come when {self.state.value}")
         self._awaited.append(phase)
@@ -394,22 +394,22 @@ class ClientSession:
 
         RFC 2920 s3.1; RFC 5321 s3.3
         """
-        line = self.command(Phase.MAIL, transaction.mail)
+        line = self.command(ClientPhase.MAIL, transaction.mail)
         self.transaction = transaction
         if "PIPELINING" not in self.capabilities:
             return line
-        self._awaited.extend([Phase.RCPT] * len(transaction.rcpts))
+        self._awaited.extend([ClientPhase.RCPT] * len(transaction.rcpts))
         if transaction.chunked:
             return b"".join((line, *transaction.rcpts))
-        self._awaited.append(Phase.DATA)
+        self._awaited.append(ClientPhase.DATA)
         return b"".join((line, *transaction.rcpts, encode.DATA))
 
     def proceed(self) -> bytes:
         """Return what the transaction sends next, now that every command is answered.
 
         Returns:
-            Octets to send; empty if it is the content's turn (`phase` is `Phase.CONTENT`) or if the
-            transaction is over (`transaction` is None).
+            Octets to send; empty if the content is due (`phase` is `ClientPhase.CONTENT`) or if
+            the transaction is over (`transaction` is None).
 
         RFC 2920 s3.1; RFC 5321 s4.1.1.5
         """
@@ -419,14 +419,14 @@ class ClientSession:
         if self.state is State.CONTENT:
             if transaction.wanted:
                 return b""
-            return self.command(Phase.FINAL_DOT, encode.END_OF_DATA)
+            return self.command(ClientPhase.FINAL_DOT, encode.END_OF_DATA)
         if transaction.chunked and self._awaits_chunks(transaction):
             return b""
         following = transaction.following()
         if following is not None:
             return self.command(*following)
         if self.state is State.ENVELOPE:
-            return self.command(Phase.RSET, encode.RSET)
+            return self.command(ClientPhase.RSET, encode.RSET)
         self.transaction = None
         return b""
 
@@ -443,14 +443,14 @@ class ClientSession:
             raise LocalViolation(f"BDAT does not come when {self.state.value}")
         if last:
             transaction.end_chunks()
-        self._awaited.append(Phase.FINAL_DOT if last else Phase.CHUNK)
+        self._awaited.append(ClientPhase.FINAL_DOT if last else ClientPhase.CHUNK)
         return encode.bdat(octets, last)
 
     @property
     def unanswered_chunks(self) -> int:
         """The number of chunks that were sent and are not answered."""
-        return self._awaited.count(Phase.CHUNK)
+        return self._awaited.count(ClientPhase.CHUNK)
 
     def content_sent(self) -> None:
         """Record that the final dot was sent."""
-        self.command(Phase.FINAL_DOT, b"")
+        self.command(ClientPhase.FINAL_DOT, b"")

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make them, and the one row that counts changes."""
+    """Create them, and the one row that counts changes."""
     op.create_table(
         "domain",
         sa.Column("id", sa.Integer, nullable=False),

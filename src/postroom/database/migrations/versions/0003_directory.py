@@ -19,7 +19,7 @@ def _of_domain(table: str) -> sa.ForeignKeyConstraint:
 
 
 def upgrade() -> None:
-    """Make them; what is there already is of the kinds that there were."""
+    """Create them; existing rows get the kinds that there were before."""
     _widen()
     op.create_table(
         "relay_recipient",
@@ -66,7 +66,7 @@ def upgrade() -> None:
 
 
 def _widen() -> None:
-    """Add columns to the tables that there are."""
+    """Add columns to existing tables."""
     true, false = sa.true(), sa.false()
     op.add_column(
         "domain", sa.Column("kind", sa.String(16), nullable=False, server_default="local")

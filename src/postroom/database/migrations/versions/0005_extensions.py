@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the columns; what is queued has no parameters and the middle priority."""
+    """Add the columns; queued messages get no parameters and the middle priority."""
     op.add_column("message", _number("priority"))
     op.add_column("message", _number("traits"))
     op.add_column("recipient", sa.Column("rcpt_parameters", sa.JSON, nullable=True))

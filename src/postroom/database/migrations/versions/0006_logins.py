@@ -1,4 +1,4 @@
-"""What logins need: other forms of passwords, app passwords, lock-outs, secrets of the site."""
+"""Tables for logins: other forms of passwords, app passwords, lock-outs, secrets of the site."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the tables, and the one row that counts changes of lock-outs."""
+    """Create the tables, and the one row that counts changes of lock-outs."""
     op.create_table(
         "password_form",
         sa.Column("address", sa.String(320), nullable=False),

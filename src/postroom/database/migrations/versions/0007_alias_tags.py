@@ -8,6 +8,6 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Add the column; aliases that there are pass tags on."""
+    """Add the column; existing aliases pass tags on."""
     column = sa.Column("passes_tags", sa.Boolean, nullable=False, server_default=sa.true())
     op.add_column("alias", column)

@@ -1,1 +1,0 @@
-"""Domains, accounts, aliases and credentials."""

@@ -1,0 +1,1 @@
+"""Domains, accounts and aliases, and their look-up."""

@@ -1,0 +1,1 @@
+"""Logins: checking credentials and tokens, password hashes, lock-outs."""
