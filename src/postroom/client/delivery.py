@@ -66,11 +66,11 @@ class HostDelivery:
     """
 
     __slots__ = (
-        "_asks",
+        "_from_null_sender",
         "_hop",
+        "_indices",
         "_parameters",
-        "_places",
-        "_quiet",
+        "_sent_parameters",
         "_settings",
         "_usage",
         "first",
@@ -99,9 +99,10 @@ class HostDelivery:
         self._hop = hop
         self._settings = settings
         self._usage = usage
-        self._asks = False  # True once a recipient with parameters was sent
-        self._places: Sequence[int] = ()
-        self._quiet: frozenset[int] = frozenset()  # indices that are sent from the null sender
+        self._sent_parameters = False  # True once a recipient with parameters was sent
+        self._indices: Sequence[int] = ()
+        # The indices of recipients that get the message from the null sender.
+        self._from_null_sender: frozenset[int] = frozenset()
         self._parameters: ESMTPParameters
 
     @property
@@ -130,11 +131,11 @@ class HostDelivery:
         outgoing = self.message.outgoing
         self._parameters = parameters_for(outgoing, first, self._hop, self._settings, now)
         replies = self.message.replies
-        for place, rcpt in enumerate(outgoing.message.recipients):
-            if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[place] is None:
-                replies[place] = recipient_refusal(rcpt, self._hop)
+        for index, rcpt in enumerate(outgoing.message.recipients):
+            if (rcpt.parameters or not rcpt.forward_path.is_ascii) and replies[index] is None:
+                replies[index] = recipient_refusal(rcpt, self._hop)
                 if outgoing.message.sender is not None and hides_sender(rcpt, self._hop):
-                    self._quiet |= {place}
+                    self._from_null_sender |= {index}
         if len(first) < outgoing.source.size_octets:
             self.first = first
             return
@@ -160,18 +161,20 @@ class HostDelivery:
         # nothing is computed that is not sent.
         limits = self._hop.capabilities.limits
         if limits is NO_LIMITS:
-            self._places = self.message.undecided(self._settings.recipients_per_transaction)
+            self._indices = self.message.undecided(self._settings.recipients_per_transaction)
         else:
-            self._places = self._next(limits)
-            if not self._places or self._usage.is_exhausted(limits):
+            self._indices = self._next(limits)
+            if not self._indices or self._usage.is_exhausted(limits):
                 return b""
         envelope, parameters = self.message.outgoing.message, self._parameters
-        sender = self._sender_of_next(envelope.sender) if self._quiet else envelope.sender
+        sender = envelope.sender
+        if self._from_null_sender:
+            sender = self._sender_of_next(sender)
         rcpts = []
-        for place in self._places:
-            rcpt = envelope.recipients[place]
+        for index in self._indices:
+            rcpt = envelope.recipients[index]
             if rcpt.parameters:
-                self._asks = True
+                self._sent_parameters = True
                 asked = rcpt_parameters(rcpt, self._hop, self._settings)
                 rcpts.append(encode.rcpt(rcpt.forward_path, asked, parameters.utf8))
             else:
@@ -191,9 +194,11 @@ class HostDelivery:
 
     def _sender_of_next(self, sender: Mailbox | None) -> Mailbox | None:
         """Keep the chosen recipients that have the first one's sender; return that sender."""
-        quiet = self._places[0] in self._quiet
-        self._places = [place for place in self._places if (place in self._quiet) is quiet]
-        return None if quiet else sender
+        null_sender = self._indices[0] in self._from_null_sender
+        self._indices = [
+            index for index in self._indices if (index in self._from_null_sender) is null_sender
+        ]
+        return None if null_sender else sender
 
     def _next(self, limits: HostLimits) -> Sequence[int]:
         """Return the indices of undecided recipients that fit into our limits and the host's."""
@@ -204,11 +209,11 @@ class HostDelivery:
             return self.message.undecided(most)
         domains = set(self._usage.domains)
         chosen: list[int] = []
-        for place in self.message.undecided(len(self.message.replies)):
-            domain = self.message.outgoing.message.recipients[place].forward_path.domain.lower()
+        for index in self.message.undecided(len(self.message.replies)):
+            domain = self.message.outgoing.message.recipients[index].forward_path.domain.lower()
             if len(chosen) < most and (domain in domains or len(domains) < limits.domains):
                 domains.add(domain)
-                chosen.append(place)
+                chosen.append(index)
         return chosen
 
     def settle(self, reply: Reply) -> None:
@@ -226,13 +231,13 @@ class HostDelivery:
         if transaction is None:
             return
         progress = any(reply and reply.code < 400 for reply in transaction.replies)
-        reports = not self._asks or "DSN" in self._hop.capabilities
+        reports = not self._sent_parameters or "DSN" in self._hop.capabilities
         message = self.message
-        for place, reply in zip(self._places, transaction.replies, strict=True):
+        for index, reply in zip(self._indices, transaction.replies, strict=True):
             if not (progress and reply is not None and _is_too_many(reply)):
-                message.replies[place] = reply
+                message.replies[index] = reply
                 if not reports and reply is not None and reply.code < 400:
-                    message.unaware |= {place}
+                    message.unaware |= {index}
 
 
 def _is_too_many(reply: Reply) -> bool:
