@@ -29,7 +29,7 @@ def main(reactor, endpoint, *arguments):
     service = makeService(options)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
-    factory = Factory(service.rooms.portal)
+    factory = Factory(service.parts.portal)
     endpoints.serverFromString(reactor, endpoint).listen(factory)
     return Deferred()
 

@@ -27,7 +27,7 @@ def hop(*offers: str, **more: bool) -> NextHop:
     return NextHop("host[192.0.2.1]:25", HostCapabilities(extensions), **more)
 
 
-class TermsCase(SynchronousTestCase):
+class ParametersCase(SynchronousTestCase):
     now = 0.0
 
     def terms(self, message: Outgoing, *offers: str, **more: bool) -> ESMTPParameters:
@@ -41,7 +41,7 @@ class TermsCase(SynchronousTestCase):
         return caught.exception.reply.code, caught.exception.reply.enhanced
 
 
-class ParameterTests(TermsCase):
+class ParameterTests(ParametersCase):
     """Tests for parameters that go on, or do not."""
 
     def test_what_is_passed_on_is_passed_on_only_where_it_is_offered(self) -> None:
@@ -144,7 +144,7 @@ class ParameterTests(TermsCase):
         self.assertEqual(terms("X-PAINT").mail, {"X-COLOUR": "red"})
 
 
-class ContentTests(TermsCase):
+class ContentTests(ParametersCase):
     """Tests for what the content asks of a host."""
 
     def test_binary_content_goes_by_bdat_or_not_at_all(self) -> None:
@@ -200,7 +200,7 @@ class ContentTests(TermsCase):
         self.assertIsNone(recipient_refusal(other, hop("SMTPUTF8")))
 
 
-class PromiseTests(TermsCase):
+class PromiseTests(ParametersCase):
     """Tests for what a host has to promise."""
 
     def test_requiretls_goes_only_where_tls_is_and_it_is_offered(self) -> None:

@@ -3,7 +3,6 @@
 import sys
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 from twisted.cred.checkers import ANONYMOUS
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -106,8 +105,11 @@ class SiteCase(SynchronousTestCase):
         module.there = value
         package = ModuleType("mysite")
         package.__path__ = []
-        with patch.dict(sys.modules, {"mysite": package, "mysite.mail": module}):
-            return load_site_realm(f"mysite.{name}", f"--delivery mysite.{name}")
+        # Not `patch.dict`: it would forget what is imported meanwhile, and import it once more.
+        for found in (package, module):
+            sys.modules[found.__name__] = found
+            self.addCleanup(sys.modules.pop, found.__name__, None)
+        return load_site_realm(f"mysite.{name}", f"--delivery mysite.{name}")
 
     def avatar(self, realm: SiteRealm, user: object = ANONYMOUS) -> Any:
         interface, avatar, logout = realm.requestAvatar(

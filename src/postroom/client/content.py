@@ -20,6 +20,7 @@ from zope.interface import implementer
 from postroom.client import failures
 from postroom.errors import Refusal
 from postroom.interfaces import IChunkSource
+from postroom.later import result_of
 from postroom.wire.client_session import ClientSession
 from postroom.wire.encode import TextEncoder
 from postroom.wire.errors import LocalViolation
@@ -82,8 +83,7 @@ class ContentStream:
             self._write(self._encoded(chunk), sent >= self._source.size_octets)
             index += 1
             await self._wait_for_room()
-            got = self._source.chunk(index)
-            chunk = await got if isinstance(got, Deferred) else got
+            chunk = await result_of(self._source.chunk(index))
         if self._stopped:
             raise Stopped
         if sent < self._source.size_octets and not self._refused:

@@ -92,17 +92,17 @@ def too_big(remote: str, limit_octets: int) -> Reply:
 
 def no_requiretls(remote: str) -> Reply:
     """Return the reply if REQUIRETLS is needed and not offered. RFC 8689 s4.2.1."""
-    return reply(550, "5.7.30", f"The message requires TLS, and {remote} lacks REQUIRETLS")
+    return reply(550, "5.7.30", f"The message requires TLS, and {remote} does not offer REQUIRETLS")
 
 
 def no_utf8(remote: str, what: str) -> Reply:
     """Return the reply if SMTPUTF8 is needed and not offered. RFC 6531 s3.2, s3.5."""
-    return reply(553, "5.6.7", f"{what} cannot be sent to {remote}, which accepts only ASCII ones")
+    return reply(553, "5.6.7", f"{what} cannot be sent to {remote}, which does not offer SMTPUTF8")
 
 
 def no_extension(remote: str, keyword: str) -> Reply:
     """Return the reply if a plugin's extension is needed and not offered. RFC 3463 s3.7."""
-    return reply(554, "5.6.3", f"The message needs {keyword}, which {remote} lacks")
+    return reply(554, "5.6.3", f"The message needs {keyword}, which {remote} does not offer")
 
 
 def no_binary(remote: str) -> Reply:

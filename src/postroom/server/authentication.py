@@ -57,7 +57,7 @@ from postroom.wire.session import AUTH_FIRST
 AUTHENTICATED: Final = reply(235, "2.7.0", "Authentication succeeded")
 BAD_BASE64: Final = reply(501, "5.5.2", "Cannot decode base64")
 CANCELLED: Final = reply(501, "5.7.0", "Authentication cancelled")
-SERVER_BEGINS: Final = reply(501, "5.7.0", "This mechanism takes no initial response")
+SERVER_BEGINS: Final = reply(501, "5.7.0", "This mechanism accepts no initial response")
 UNKNOWN_MECHANISM: Final = reply(504, "5.5.4", "Authentication mechanism not offered")
 UNAVAILABLE: Final = reply(454, "4.7.0", "Temporary authentication failure")
 

@@ -28,7 +28,7 @@ from postroom.wire.session import (
 )
 from postroom.wire.state import NO_RECIPIENTS
 
-NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for you")
+NOT_ALLOWED: Final = reply(550, "5.7.0", "Not allowed for this client")
 SPEAK_LMTP: Final = reply(500, "5.5.1", "This is LMTP, send LHLO")
 SPEAK_SMTP: Final = reply(500, "5.5.1", "This is SMTP, send EHLO")
 NO_RECIPIENTS_OF_LMTP: Final = reply(503, "5.5.1", "No valid recipients")

@@ -17,7 +17,7 @@ from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Response
 
 BYE: Final = reply(221, "2.0.0", "Bye")
-NO_SUCH_TOPIC: Final = reply(504, "5.5.4", "No help on that")
+NO_SUCH_TOPIC: Final = reply(504, "5.5.4", "No help on this topic")
 START_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 TLS_UNAVAILABLE: Final = reply(454, "4.7.0", "TLS not available")
 TOO_MANY_HANDSHAKES: Final = reply(454, "4.7.0", "Too many TLS handshakes, try again later")

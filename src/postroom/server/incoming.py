@@ -29,7 +29,7 @@ from postroom.wire.replies import Reply, reply
 from postroom.wire.session import Chunk
 
 TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the size limit")
-CHUNK_TAKEN: Final = reply(250, "2.0.0", "Chunk taken")
+CHUNK_ACCEPTED: Final = reply(250, "2.0.0", "Chunk accepted")
 _REFUSALS: Final = {
     Flaw.BARE_CR_OR_LF: reply(550, "5.5.2", "Bare CR or LF in the content, lines end with CRLF"),
     Flaw.NUL: reply(550, "5.5.2", "NUL in the content"),
@@ -241,7 +241,7 @@ class IncomingChunks(IncomingContent):
         return chain(self._written(), self._finish)
 
     def _chunk_taken(self, _: object) -> Reply:
-        return self.refusal or CHUNK_TAKEN
+        return self.refusal or CHUNK_ACCEPTED
 
     def _finish(self, _: object) -> object:
         """Write what the decoder has kept back, and commit."""

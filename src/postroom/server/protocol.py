@@ -45,7 +45,7 @@ TOO_MUCH_IDLING: Final = reply(421, "4.7.0", "Too many commands without mail, cl
 LINE_WITHOUT_END: Final = reply(421, "4.7.0", "Line without end, closing connection")
 CONTENT_WITHOUT_END: Final = reply(421, "4.3.4", "Message without end, closing connection")
 BARE_NEWLINE: Final = reply(500, "5.5.2", "Lines end with CRLF, closing connection")
-TALKED_FIRST: Final = reply(554, "5.5.0", "You talk before the greeting, closing connection")
+TALKED_FIRST: Final = reply(554, "5.5.0", "Command sent before the greeting, closing connection")
 
 LINGER_SECONDS: Final = 10
 """How long a peer may take to close after the last reply."""

@@ -35,7 +35,7 @@ from postroom.wire.session import Capabilities, Chunk, ServerSession
 from postroom.wire.state import Phase
 
 TOO_MANY_RECIPIENTS: Final = reply(452, "4.5.3", "Too many recipients")
-OUT_OF_STEP: Final = reply(554, "5.5.0", "You did not wait for a reply, closing connection")
+OUT_OF_STEP: Final = reply(554, "5.5.0", "Improper use of command pipelining, closing connection")
 VERDICT_OVERDUE: Final = reply(451, "4.3.0", "No answer in time, try again later")
 
 _log = Logger()

@@ -19,7 +19,9 @@ from postroom.wire.replies import Reply, reply
 
 CANNOT_VERIFY: Final = reply(252, "2.0.0", "Cannot verify, send RCPT to try delivery")
 NO_SUCH_LIST: Final = reply(550, "5.1.1", "No such list here")
-NEEDS_SMTPUTF8: Final = reply(553, "5.6.7", "The answer holds addresses beyond ASCII")
+NEEDS_SMTPUTF8: Final = reply(
+    553, "5.6.7", "SMTPUTF8 is required to show addresses that are not ASCII"
+)
 
 
 def vrfy(session: Session, command: Vrfy) -> object:

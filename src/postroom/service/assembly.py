@@ -1,4 +1,4 @@
-"""Puts the rooms together: servers and deliveries, queue and client meet here and nowhere else.
+"""Puts the daemon together: servers and deliveries, queue and client meet here and nowhere else.
 
     listeners -> sessions -> portal -> deliveries -> committer (Maildirs)
                                |            |
@@ -74,7 +74,7 @@ class IServiceReactor(
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class DaemonParts:
     """The parts of a daemon that have to be started and stopped.
 
     Attributes:
@@ -181,8 +181,8 @@ def assemble(
     limits: Limits,
     checkers: Sequence[ICredentialsChecker],
     site_realm: IRealm | None = None,
-) -> Rooms:
-    """Put the rooms together.
+) -> DaemonParts:
+    """Put the parts together.
 
     Args:
         reactor: everybody's.
@@ -235,7 +235,7 @@ def assemble(
     )
     permission = SenderPermission(sources.directory, router, delivery)
     realm = site_realm or MailRealm(services, SubmissionRules(settings.submission, permission))
-    return Rooms(
+    return DaemonParts(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
         srs_secrets=srs_secrets,
@@ -256,7 +256,7 @@ def assemble(
 def make_listeners(
     reactor: IServiceReactor,
     settings: Settings,
-    rooms: Rooms,
+    parts: DaemonParts,
     limits: Limits,
     certificates: CertificateStore,
 ) -> list[Listener]:
@@ -270,10 +270,10 @@ def make_listeners(
     extensions = find_extensions()
     for listen in settings.listen:
         tls = listener_tls(certificates, listen, settings.tls)
-        policy = settings.listener(listen.role, limits, rooms.first_domain)
-        parts = rooms.logins.parts
-        sessions = ServerFactory(reactor, rooms.portal, policy, rooms.connections, tls, parts)
-        sessions.listener.environment = Environment(rooms.space.has_room, rooms.queue)
+        policy = settings.listener(listen.role, limits, parts.first_domain)
+        login_parts = parts.logins.parts
+        sessions = ServerFactory(reactor, parts.portal, policy, parts.connections, tls, login_parts)
+        sessions.listener.environment = Environment(parts.space.has_room, parts.queue)
         for extension in extensions:
             add_extension(sessions.listener, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)

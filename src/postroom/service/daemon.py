@@ -19,7 +19,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
-from postroom.service.assembly import IServiceReactor, Rooms
+from postroom.service.assembly import DaemonParts, IServiceReactor
 from postroom.service.listeners import Listener, stop_listening
 from postroom.service.logs import LineObserver
 from postroom.service.renewal import Renewal
@@ -37,7 +37,7 @@ class MailService(Service):
     """Postroom, as one service.
 
     Attributes:
-        rooms: put together, not started.
+        parts: put together, not started.
         listeners: bound.
         storage: open.
         banner: lines to log at the start.
@@ -52,7 +52,7 @@ class MailService(Service):
     def __init__(
         self,
         reactor: IServiceReactor,
-        rooms: Rooms,
+        parts: DaemonParts,
         listeners: Sequence[Listener],
         storage: Storage,
         stop_seconds: float,
@@ -61,12 +61,12 @@ class MailService(Service):
 
         Args:
             reactor: the clock of the deadline.
-            rooms: put together, not started.
+            parts: put together, not started.
             listeners: bound.
             storage: open.
             stop_seconds: how long `stopService` lets transactions run.
         """
-        self.rooms = rooms
+        self.parts = parts
         self.listeners = listeners
         self.storage = storage
         self.banner: Sequence[str] = ()
@@ -87,17 +87,17 @@ class MailService(Service):
         if self.log is not None:
             self.log.run_on(self._reactor)
         heed_hangup(self._reactor, self.log, self.certificates.look_now)
-        rooms = self.rooms
+        parts = self.parts
         self.storage.state.sign()
-        rooms.look_ups.start()
-        rooms.spools.start()
-        rooms.logins.passwords.start()
-        rooms.logins.lockouts.start()
-        rooms.store.start()
-        rooms.sources.start()
-        rooms.srs_secrets.start()
-        rooms.connections.start()
-        rooms.space.start()
+        parts.look_ups.start()
+        parts.spools.start()
+        parts.logins.passwords.start()
+        parts.logins.lockouts.start()
+        parts.store.start()
+        parts.sources.start()
+        parts.srs_secrets.start()
+        parts.connections.start()
+        parts.space.start()
         self.certificates.start()
         if self.renewal is not None:
             self.renewal.start()
@@ -106,7 +106,7 @@ class MailService(Service):
             _log.info("{line}", line=line)
 
     async def _start_relay(self) -> None:
-        store = self.rooms.store
+        store = self.parts.store
         # Where several daemons share the queue, leases of this node's name are an earlier run's:
         # the state directory that keeps the name is locked.
         alone = self.storage.owns_database
@@ -118,7 +118,7 @@ class MailService(Service):
             if ended:
                 _log.info("{count} recipients are taken up again", count=ended)
         if self.running:
-            self.rooms.relay.start()
+            self.parts.relay.start()
 
     def stopService(self) -> Deferred[None]:
         """Stop; fires when all is stored and closed."""
@@ -126,26 +126,26 @@ class MailService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        rooms = self.rooms
+        parts = self.parts
         await self._step("listening", lambda: stop_listening(self.listeners))
         if self._ready is not None:
             await self._ready
         await self._step(
-            "mail under way", lambda: gatherResults([self._drain(), rooms.relay.stop()])
+            "mail under way", lambda: gatherResults([self._drain(), parts.relay.stop()])
         )
-        rooms.connections.stop()
-        rooms.space.stop()
-        rooms.srs_secrets.stop()
-        rooms.logins.lockouts.stop()
-        await self._step("sources of accounts", rooms.sources.stop)
-        await self._step("sending", lambda: rooms.sender.stop(0))
-        await self._step("Maildirs", rooms.committer.stop)
+        parts.connections.stop()
+        parts.space.stop()
+        parts.srs_secrets.stop()
+        parts.logins.lockouts.stop()
+        await self._step("sources of accounts", parts.sources.stop)
+        await self._step("sending", lambda: parts.sender.stop(0))
+        await self._step("Maildirs", parts.committer.stop)
         if self.renewal is not None:
             await self._step("orders of certificates", self.renewal.stop)
         self.certificates.stop()
-        for pool in (rooms.spools, rooms.look_ups, rooms.logins.passwords):
+        for pool in (parts.spools, parts.look_ups, parts.logins.passwords):
             pool.stop()
-        await self._step("the queue's store", rooms.store.stop)
+        await self._step("the queue's store", parts.store.stop)
         self.storage.close()
         if self.log is not None:
             self.log.write_through()
@@ -161,14 +161,14 @@ class MailService(Service):
             _log.failure("Stopping {what} failed", what=what)
 
     async def _drained(self) -> None:
-        drained = self.rooms.connections.drain()
+        drained = self.parts.connections.drain()
         try:
             await drained.addTimeout(self._stop_seconds, self._reactor)
         except DeferredTimeout:
             _log.warn(
-                "{count} sessions were cut off at the deadline", count=len(self.rooms.connections)
+                "{count} sessions were cut off at the deadline", count=len(self.parts.connections)
             )
-            self.rooms.connections.abort()
+            self.parts.connections.abort()
 
     def _drain(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._drained())

@@ -87,8 +87,8 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
         limits = settings.limits.capped(
             affordable_connections(raise_open_files_limit(), settings.client.connections)
         )
-        rooms = assemble(reactor, settings, storage, limits, options.checkers, realm)
-        listeners = make_listeners(reactor, settings, rooms, limits, certificates)
+        parts = assemble(reactor, settings, storage, limits, options.checkers, realm)
+        listeners = make_listeners(reactor, settings, parts, limits, certificates)
         for listener in listeners:
             bind(listener)
         watch = CertificateWatch(reactor, certificates, settings.tls.watch_seconds)
@@ -96,7 +96,7 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     except BaseException:
         storage.close()
         raise
-    service = MailService(reactor, rooms, listeners, storage, settings.shutdown_deadline_seconds)
+    service = MailService(reactor, parts, listeners, storage, settings.shutdown_deadline_seconds)
     service.log = observer
     service.certificates, service.renewal = watch, renewal
     if options.parent is not None:
