@@ -298,7 +298,7 @@ class LineObserver:
             with self._lock:
                 self._sink.reopen()
         except OSError as error:
-            _log.error("The log could not be opened anew: {error}", error=error.strerror)
+            _log.error("The log could not be reopened: {error}", error=error.strerror)
 
     @property
     def has_file(self) -> bool:
