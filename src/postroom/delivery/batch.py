@@ -184,7 +184,7 @@ class BatchStore:
         self._maildirs.close()
 
     def _is_done(self, file: MaildirFile) -> bool:
-        """Return whether a file needs no more work: it is stored, or nobody can know."""
+        """Return whether a file needs no more work: it is stored, or looking for it failed."""
         try:
             write = file.write
             maildir = self._maildirs.get_for(write.maildir, write.folder)
