@@ -175,6 +175,11 @@ class TextTests(SynchronousTestCase):
             places = (ROOT / "src/postroom" / name, ROOT / name)
             self.assertTrue(any(each.exists() for each in places), name)
 
+    def test_the_architecture_names_every_room(self) -> None:
+        page = (ROOT / "docs/architecture.rst").read_text()
+        rooms = {path.parent.name for path in (ROOT / "src/postroom").glob("*/__init__.py")}
+        self.assertEqual(rooms - set(re.findall(r"``([a-z]+)``", page)), set())
+
     def test_the_tests_that_contributors_are_shown_exist(self) -> None:
         page = (ROOT / "CONTRIBUTING.rst").read_text()
         names = re.findall(r"(?m)^    (?:trial|python -m) (\S+)", page)

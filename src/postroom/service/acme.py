@@ -77,7 +77,7 @@ def listen_for_http_01(
 
 
 def run_and_note(order: "Order", plan: Plan, note: Path) -> Identity:
-    """Run an order, which blocks, and note what became of it.
+    """Run an order, which blocks, and record its result.
 
     Raises:
         UserError: there is no certificate, or it cannot be noted.

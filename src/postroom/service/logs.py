@@ -9,7 +9,7 @@ Invariants: a line holds no control character and no line separator, whatever a 
 address or a reply, and is never longer than `LINE_CHARACTERS`. What cannot be formatted is told in
 place of the event; the observer never raises.
 
-The file can be opened anew (`LineObserver.reopen`) after a rotation; if that fails, the old one is
+The file can be reopened (`LineObserver.reopen`) after a rotation; if that fails, the old one is
 kept and the failure is logged.
 
 Known limit: `SIGKILL` loses the lines of the last fifth of a second.
@@ -171,7 +171,7 @@ class Sink(Protocol):
         """Write whole lines, through to the operating system."""
 
     def reopen(self) -> None:
-        """Open the file anew after a rotation."""
+        """Reopen the file after a rotation."""
 
 
 class StreamSink:
@@ -213,7 +213,7 @@ class FileSink:
             return os.open(self._path, flags)
         except FileNotFoundError:
             descriptor = os.open(self._path, flags | os.O_CREAT, 0o640)
-            # So that the daemon can open it anew once it has shed its privileges.
+            # So that the daemon can reopen it once it has dropped its privileges.
             self._owner.take(descriptor)
             return descriptor
 
@@ -224,7 +224,7 @@ class FileSink:
             octets = octets[os.write(self._descriptor, octets) :]
 
     def reopen(self) -> None:
-        """Open the name anew; what it names now is another file.
+        """Open the name again; it names another file now.
 
         Raises:
             OSError: it cannot be opened; the old file stays open.
@@ -292,13 +292,13 @@ class LineObserver:
                     return
 
     def reopen(self) -> None:
-        """Open the file anew after a rotation; keep the old one if that fails."""
+        """Reopen the file after a rotation; keep the old one if that fails."""
         self.flush()
         try:
             with self._lock:
                 self._sink.reopen()
         except OSError as error:
-            _log.error("The log could not be opened anew: {error}", error=error.strerror)
+            _log.error("The log could not be reopened: {error}", error=error.strerror)
 
     @property
     def has_file(self) -> bool:

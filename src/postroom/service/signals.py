@@ -1,8 +1,8 @@
 """What signals do to the daemon.
 
 SIGTERM and SIGINT stop it, as Twisted has it; but a second one while it stops is ignored, where
-Twisted would log a failure. SIGHUP and SIGUSR1 open the log file anew, and SIGHUP has the
-certificates looked at.
+Twisted would log a failure. SIGHUP and SIGUSR1 reopen the log file, and SIGHUP has the certificates
+looked at.
 """
 
 import signal

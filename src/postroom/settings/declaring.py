@@ -135,7 +135,7 @@ def declared(kind: type[Any]) -> list[tuple[Field[Any], Setting | Table]]:
 
 
 def default_of(item: Field[Any]) -> object:
-    """Return the default of a field; made anew where a function makes it."""
+    """Return the default of a field; a new one where a function makes it."""
     if item.default_factory is not MISSING:
         return item.default_factory()
     return item.default
