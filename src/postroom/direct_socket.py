@@ -28,7 +28,7 @@ class DirectSocket:
         self._socket = handle if isinstance(handle, socket) else None
 
     def send(self, octets: bytes) -> bytes:
-        """Hand octets to the kernel; return those that the transport must be given.
+        """Write octets to the socket; return those that the kernel did not take.
 
         Never raises and never blocks: what is wrong with a socket the transport finds out.
         """

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from postroom.delivery import batch
 from postroom.delivery.headers import TOO_MANY_HOPS
-from postroom.delivery.local_agent import DELIVERED, LocalAgent
+from postroom.delivery.local_agent import DELIVERED, HandOver, LocalAgent
 from postroom.delivery.routing import UNKNOWN_USER
 from postroom.envelope import NewMessage
 from postroom.errors import LOCAL_ERROR
@@ -24,16 +24,21 @@ QUEUED = b"Received: from x\r\nReturn-Path: <old@x>\r\n" + MESSAGE
 
 class AgentCase(TestCase):
     def setUp(self) -> None:
-        self.services = services = make_services(self)
-        self.queue: Any = services.queue
-        self.agent = LocalAgent(
+        self.services = make_services(self)
+        self.queue: Any = self.services.queue
+        self.agent = self.make_agent()
+        verifyObject(ILocalAgent, self.agent)
+
+    def make_agent(self, hand_over: HandOver | None = None) -> LocalAgent:
+        services = self.services
+        return LocalAgent(
             services.settings,
             services.router,
             services.committer,
             services.spools,
             services.queue.enqueue,
+            hand_over,
         )
-        verifyObject(ILocalAgent, self.agent)
 
     async def deliver(
         self,
@@ -144,7 +149,7 @@ class HandingOver(AgentCase):
             self.handed.append((names, first if isinstance(first, bytes) else b""))
             return [self.answers.get(name, DELIVERED) for name in names]
 
-        self.agent.hand_over = hand_over
+        self.agent = self.make_agent(hand_over)
 
     async def test_an_account_gets_nothing_here_and_everything_there(self) -> None:
         self.assertEqual(await self.deliver("joe+tag@here.example"), DELIVERED)

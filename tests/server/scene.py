@@ -424,18 +424,18 @@ class Scene:
         self.settings = listener or settings()
         limits = self.settings.limits
         self.connections = Connections(self.clock, limit, limits.stress_timeout_seconds)
+        self.room_octets = 10**12
         self.factory = ServerFactory(
             self.clock,
             self.portal,
             self.settings,
             self.connections,
             tls,  # type: ignore[arg-type]
-        )
-        self.room_octets = 10**12
-        self.factory.listener.environment = Environment(
-            has_room=lambda octets: octets <= self.room_octets,
-            flush=self.world,
-            now=lambda: NOW,
+            environment=Environment(
+                has_room=lambda octets: octets <= self.room_octets,
+                flush=self.world,
+                now=lambda: NOW,
+            ),
         )
 
     def log_in_with(self, parts: LoginParts) -> None:

@@ -52,7 +52,7 @@ class RestartTests(SynchronousTestCase):
         self.addCleanup(hop.stop)
         nodes[0].start()
         self.assertTrue(wait_until(lambda: ["r0@there.test"] in hop.recipients))
-        taken_up = "1 recipients are taken up again"
+        taken_up = "1 recipients of an earlier run are due again"
         self.assertTrue(wait_until(lambda: taken_up in nodes[0].log()), nodes[0].log())
         # The other's claim stands: its own connection decides, nobody else's.
         self.assertNotIn("r1@there.test", nodes[0].log())

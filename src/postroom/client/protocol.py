@@ -302,7 +302,7 @@ class ClientConnection(Protocol):
         self.opened.callback(self)
 
     def _not_initiated(self, failure: Failure) -> None:
-        """Leave politely if the host still listens, and report why it is of no use."""
+        """Send QUIT if the host still listens, and report why it cannot be used."""
         error = failure.value
         if self._stage not in OVER:
             if isinstance(error, HostFailed):

@@ -47,11 +47,7 @@ HandOver = Callable[[NewMessage, IChunkSource], Awaitable[Sequence[Reply]]]
 
 @implementer(ILocalAgent)
 class LocalAgent:
-    """Delivers mail from the queue to Maildirs, or to the server that keeps the mailboxes.
-
-    Attributes:
-        hand_over: sends mail for accounts to another server; None to write Maildirs.
-    """
+    """Delivers mail from the queue to Maildirs, or to the server that keeps the mailboxes."""
 
     def __init__(
         self,
@@ -60,14 +56,24 @@ class LocalAgent:
         committer: Committer,
         spools: SpoolArea,
         enqueue: Enqueue,
+        hand_over: HandOver | None = None,
     ) -> None:
-        """Create it from parts of `DeliveryServices`; ``enqueue`` queues what aliases send away."""
+        """Create it from parts of `DeliveryServices`.
+
+        Args:
+            settings: the site's.
+            router: finds where mail goes.
+            committer: writes Maildirs.
+            spools: where content waits.
+            enqueue: queues what aliases send to other servers.
+            hand_over: sends mail for accounts to another server; None to write Maildirs.
+        """
         self._settings = settings
         self._router = router
         self._committer = committer
         self._spools = spools
         self._enqueue = enqueue
-        self.hand_over: HandOver | None = None
+        self._hand_over = hand_over
 
     def deliver_locally(
         self, message: NewMessage, recipient: Rcpt, source: IChunkSource
@@ -114,7 +120,7 @@ class LocalAgent:
     ) -> None:
         scan = await self._fill(spool, source)
         content = await result_of(spool.finish())
-        if self.hand_over is not None and route.accounts:
+        if self._hand_over is not None and route.accounts:
             await self._send_to_mailbox_server(message, recipient, route, source, content)
         else:
             await self._write(message, recipient, route, content, scan)
@@ -163,11 +169,11 @@ class LocalAgent:
 
         RFC 2033 s4.2
         """
-        assert self.hand_over is not None
+        assert self._hand_over is not None
         separator = self._settings.sub_address_separator
         addresses = tuple(account.delivery_address(separator) for account in route.accounts)
         rcpts = _rcpts(addresses, passed_on(Recipient(recipient, route), route))
-        replies = await self.hand_over(replace(message, recipients=rcpts), source)
+        replies = await self._hand_over(replace(message, recipients=rcpts), source)
         failed = [
             (rcpt, reply) for rcpt, reply in zip(rcpts, replies, strict=True) if reply.code >= 400
         ]

@@ -150,7 +150,7 @@ def full_reply(settings: DeliverySettings) -> Reply:
 
 
 def _current(maildir: str, quota: Quota, more: Usage, now: float) -> Usage:
-    """Look at a Maildir; one that is not there yet is empty. In a thread of the pool."""
+    """Return the usage of a Maildir; a missing one is empty. Runs in a thread."""
     try:
         with usage.opened(maildir) as root:
             return usage.current(root, quota, more, now)
@@ -179,7 +179,7 @@ class BatchQuotas:
         self._held = ExitStack()
 
     def __enter__(self) -> "BatchQuotas":
-        """Hold the Maildirs."""
+        """Lock the Maildirs' counts."""
         directories = []
         for path in self._maildirs:
             with suppress(OSError):

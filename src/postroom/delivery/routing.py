@@ -273,7 +273,7 @@ class Router:
         return further
 
     async def _find_local(self, mailbox: Mailbox, domain: Domain | None) -> Entry | None:
-        """Look a mailbox of a domain of ours up in every way that may find it."""
+        """Look up a mailbox of a local domain in every way that may find it."""
         if domain is not None and domain.kind is DomainKind.RELAY:
             return await self._find_relayed(mailbox, domain)
         for address, tag in self._addresses(mailbox, domain):
@@ -289,7 +289,7 @@ class Router:
         return None
 
     async def _find_relayed(self, mailbox: Mailbox, domain: Domain) -> Entry | None:
-        """Look a mailbox of a relay-only domain up; whoever runs it always has a postmaster.
+        """Look up a mailbox of a relay-only domain; its postmaster always exists.
 
         Whether the other host knows tags is not known here; our own aliases do.
         """
@@ -306,7 +306,7 @@ class Router:
         return None
 
     async def _find_target(self, target: Mailbox, domain: Domain) -> tuple[Mailbox, Entry | None]:
-        """Look an alias's target up, without its tag where a relay-only domain lists it so."""
+        """Look up an alias's target, without its tag if a relay-only domain lists it so."""
         entry = await self._find_local(target, domain)
         if entry is None and domain.kind is DomainKind.RELAY:
             user, _ = split_tag(target.local_part, self._separator)

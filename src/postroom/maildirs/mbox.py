@@ -310,7 +310,7 @@ class _Lines:
         return self._body.has_from
 
     def _look(self, distance: int, size: int) -> bytes:
-        """Look at octets at some distance from the first of the pieces."""
+        """Return octets at an offset from the first of the pieces."""
         held = b"".join(self._pieces)
         if distance >= len(held):
             return self._ahead.peek(distance - len(held), size)

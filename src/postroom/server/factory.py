@@ -17,7 +17,7 @@ from postroom.server.authentication import LoginParts
 from postroom.server.commands import COMMANDS
 from postroom.server.connections import Connections, unmapped
 from postroom.server.limits import ListenerSettings
-from postroom.server.listener import Listener, ServerTLS
+from postroom.server.listener import ALONE, Environment, Listener, ServerTLS
 from postroom.server.protocol import LINGER_SECONDS, SMTPServerProtocol
 from postroom.wire.replies import Reply
 
@@ -62,13 +62,14 @@ class ServerFactory(TwistedServerFactory):
         connections: Connections,
         tls: ServerTLS | None = None,
         logins: LoginParts | None = None,
+        environment: Environment = ALONE,
     ) -> None:
         """Create what sessions share; nothing listens yet.
 
         Raises:
             UserError: the settings name a SASL mechanism that does not exist.
         """
-        self.listener = Listener(clock, portal, settings, connections, tls, logins)
+        self.listener = Listener(*(clock, portal, settings, connections), tls, logins, environment)
         self._clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:

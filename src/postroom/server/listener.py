@@ -61,6 +61,10 @@ class Environment:
     now: Callable[[], float] = time.time
 
 
+ALONE: Final = Environment()
+"""The environment of sessions in a program that has neither a queue nor a disk to watch."""
+
+
 class Listener:
     """What the sessions of one listener share.
 
@@ -70,7 +74,7 @@ class Listener:
         tls: makes the TLS of STARTTLS; None if STARTTLS is not offered.
         greeting: the 220.
         farewell: returns a 421 with our name in front (RFC 5321 s4.2.3).
-        environment: the rest of the process; may be replaced before anybody connects.
+        environment: the rest of the process.
         seconds: returns the time of the reactor's clock.
         unwanted_solicitations: see `ListenerSettings`, in lower case.
         text_rules: which flaws of content are refused, and which are mended.
@@ -84,6 +88,7 @@ class Listener:
         connections: Connections,
         tls: ServerTLS | None = None,
         logins: LoginParts | None = None,
+        environment: Environment = ALONE,
     ) -> None:
         """Create what sessions share; nothing listens yet.
 
@@ -98,7 +103,7 @@ class Listener:
         protocol = "LMTP" if settings.role == "lmtp" else "ESMTP"
         self.greeting = reply(220, None, f"{settings.hostname} {protocol} Postroom")
         self.farewell = lru_cache(maxsize=64)(self._make_farewell)
-        self.environment = Environment()
+        self.environment = environment
         self.seconds: Callable[[], float] = clock.seconds
         self.unwanted_solicitations = frozenset(
             word.lower() for word in settings.unwanted_solicitations

@@ -223,7 +223,7 @@ class Session:
         self.facts = replace(self.facts, tls=tls_facts(self.transport.getHandle()))
 
     def restart_as(self, facts: SessionFacts, login: Login | None, destination: str | None) -> None:
-        """Turn the session into another client's, as XCLIENT asks.
+        """Restart the session as another client's, as XCLIENT asks.
 
         Args:
             facts: of the client behind the proxy.

@@ -41,7 +41,7 @@ from postroom.directory.sending_counts import SQLSendingCounts
 from postroom.directory.sql_directory import IDirectoryReactor, SQLDirectory
 from postroom.directory.srs_secrets import SRSSecrets
 from postroom.envelope import NewMessage
-from postroom.interfaces import IChunkSource, IContent, IExtension
+from postroom.interfaces import IChunkSource, IContent, IDirectory, IExtension
 from postroom.logins.database_source import SQLCredentialSource
 from postroom.queue.files import files_of
 from postroom.queue.queue import Queue
@@ -136,7 +136,7 @@ def handing_over(sender: Sender, destination: Destination) -> HandOver:
 
 
 def foreign_parameters(extensions: Sequence[IExtension]) -> Mapping[str, ForeignExtension]:
-    """Say which extension each parameter of a plugin belongs to, for the client."""
+    """Return the extension that each parameter of a plugin belongs to, for the client."""
     return {
         parameter.keyword: ForeignExtension(extension.keyword(), extension.needed_at_next_hop)
         for extension in extensions
@@ -174,6 +174,101 @@ def make_sender(reactor: IServiceReactor, settings: Settings) -> Sender:
     return Sender(reactor, Resolver(reactor, settings.dns), client)
 
 
+@dataclass(frozen=True, slots=True)
+class LocalDelivery:
+    """What sessions and the queue both deliver with.
+
+    Attributes:
+        settings: of deliveries.
+        router: finds where mail goes.
+        committer: writes Maildirs.
+        area: where content waits.
+    """
+
+    settings: DeliverySettings
+    router: Router
+    committer: Committer
+    area: SpoolArea
+
+
+def make_account_sources(
+    reactor: IServiceReactor, settings: Settings, storage: Storage, look_ups: ThreadPool
+) -> Sources:
+    """Make what knows the accounts and domains, and who may log in.
+
+    Raises:
+        UserError: a source of accounts is set up wrongly.
+    """
+    return make_sources(
+        reactor,
+        settings,
+        next(iter(storage.domains), None),
+        SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups),
+        SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms),
+    )
+
+
+def make_local_delivery(
+    reactor: IServiceReactor,
+    settings: Settings,
+    storage: Storage,
+    directory: IDirectory,
+    srs_secrets: SRSSecrets,
+    spools: ThreadPool,
+) -> LocalDelivery:
+    """Make what sessions and the queue both deliver with."""
+    delivery = settings.deliveries(next(iter(settings.domains or storage.domains), None))
+    router = Router(directory, delivery, make_rewriting(settings, delivery, srs_secrets))
+    area = SpoolArea(reactor, spools, delivery)
+    return LocalDelivery(delivery, router, Committer(reactor, delivery), area)
+
+
+def make_queue(
+    reactor: IServiceReactor,
+    settings: Settings,
+    store: SqlQueueStore,
+    sender: Sender,
+    directory: IDirectory,
+    local: LocalDelivery,
+) -> tuple[Relay, Queue]:
+    """Make the relay and the queue before it."""
+
+    def enqueue(message: NewMessage, content: IContent) -> Deferred[None]:
+        # The queue needs the relay, the relay the agent, and the agent the queue.
+        return queue.enqueue(message, content)
+
+    server = settings.lmtp
+    agent = LocalAgent(
+        *(local.settings, local.router, local.committer, local.area, enqueue),
+        hand_over=None if server is None else handing_over(sender, Destination("", server)),
+    )
+    exits = Exits(sender, next_hops(settings), directory, agent)
+    relay = Relay(store, exits, reactor, settings.relaying())
+    queue = Queue(store, relay)
+    return relay, queue
+
+
+def make_realm(
+    reactor: IServiceReactor,
+    settings: Settings,
+    storage: Storage,
+    directory: IDirectory,
+    local: LocalDelivery,
+    queue: Queue,
+    look_ups: ThreadPool,
+) -> IRealm:
+    """Make what gives each session its delivery."""
+    counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
+    services = DeliveryServices(
+        *(local.settings, local.router, local.committer, local.area, queue),
+        quotas=Quotas(reactor, look_ups, local.settings),
+        now=time.time,
+        sending=SendingLimits(directory, counts),
+    )
+    permission = SenderPermission(directory, local.router, local.settings)
+    return MailRealm(services, SubmissionRules(settings.submission, permission))
+
+
 def assemble(
     reactor: IServiceReactor,
     settings: Settings,
@@ -182,7 +277,7 @@ def assemble(
     checkers: Sequence[ICredentialsChecker],
     site_realm: IRealm | None = None,
 ) -> DaemonParts:
-    """Put the parts together.
+    """Make the parts of a daemon and connect them.
 
     Args:
         reactor: everybody's.
@@ -198,53 +293,28 @@ def assemble(
     """
     look_ups = ThreadPool(0, _LOOK_UP_THREADS, "look-ups")
     spools = ThreadPool(0, _SPOOL_THREADS, "spools")
-    sources = make_sources(
-        reactor,
-        settings,
-        next(iter(storage.domains), None),
-        SQLDirectory(storage.engine, settings.mail_root(), reactor, look_ups),
-        SQLCredentialSource(storage.engine, reactor, look_ups, settings.auth.forms),
-    )
+    sources = make_account_sources(reactor, settings, storage, look_ups)
+    directory = sources.directory
     logins = make_logins(reactor, settings, storage, look_ups, sources.credentials)
+    rotation, first = settings.srs.rotation, storage.srs_secrets
+    secrets = SRSSecrets(storage.engine, rotation, first, reactor, look_ups, time.time)
+    local = make_local_delivery(reactor, settings, storage, directory, secrets, spools)
     store = make_store(reactor, settings, storage)
     sender = make_sender(reactor, settings)
-
-    postmaster = next(iter(settings.domains or storage.domains), None)
-    delivery = settings.deliveries(postmaster)
-    rotation, first = settings.srs.rotation, storage.srs_secrets
-    srs_secrets = SRSSecrets(storage.engine, rotation, first, reactor, look_ups, time.time)
-    router = Router(sources.directory, delivery, make_rewriting(settings, delivery, srs_secrets))
-    committer = Committer(reactor, delivery)
-    area = SpoolArea(reactor, spools, delivery)
-    quotas = Quotas(reactor, look_ups, delivery)
-
-    def enqueue(message: NewMessage, content: IContent) -> Deferred[None]:
-        # The queue needs the relay, the relay the agent, and the agent the queue.
-        return queue.enqueue(message, content)
-
-    agent = LocalAgent(delivery, router, committer, area, enqueue)
-    if settings.lmtp is not None:
-        agent.hand_over = handing_over(sender, Destination("", settings.lmtp))
-    exits = Exits(sender, next_hops(settings), sources.directory, agent)
-    relay = Relay(store, exits, reactor, settings.relaying())
-    queue = Queue(store, relay)
-    counts = SQLSendingCounts(storage.engine, reactor, look_ups, time.time)
-    sending = SendingLimits(sources.directory, counts)
-    services = DeliveryServices(
-        delivery, router, committer, area, queue, quotas, time.time, sending
+    relay, queue = make_queue(reactor, settings, store, sender, directory, local)
+    realm = site_realm or make_realm(
+        *(reactor, settings, storage, directory, local, queue, look_ups)
     )
-    permission = SenderPermission(sources.directory, router, delivery)
-    realm = site_realm or MailRealm(services, SubmissionRules(settings.submission, permission))
     return DaemonParts(
         connections=Connections(reactor, limits.connections, limits.stress_timeout_seconds),
         sources=sources,
-        srs_secrets=srs_secrets,
+        srs_secrets=secrets,
         logins=logins,
         store=store,
         queue=queue,
         relay=relay,
         sender=sender,
-        committer=committer,
+        committer=local.committer,
         look_ups=look_ups,
         spools=spools,
         space=FreeSpace(reactor, spools, storage.state.path, limits.message_octets * 3 // 2),
@@ -271,9 +341,10 @@ def make_listeners(
     for listen in settings.listen:
         tls = listener_tls(certificates, listen, settings.tls)
         policy = settings.listener(listen.role, limits, parts.first_domain)
-        login_parts = parts.logins.parts
-        sessions = ServerFactory(reactor, parts.portal, policy, parts.connections, tls, login_parts)
-        sessions.listener.environment = Environment(parts.space.has_room, parts.queue)
+        sessions = ServerFactory(
+            *(reactor, parts.portal, policy, parts.connections, tls, parts.logins.parts),
+            environment=Environment(parts.space.has_room, parts.queue),
+        )
         for extension in extensions:
             add_extension(sessions.listener, extension)
         endpoint, speaks_tls = make_endpoint(reactor, listen)

@@ -1,19 +1,18 @@
-"""The running daemon: what starts in which order, and what stops in which.
+"""The running daemon: what starts in which order, and what stops in the reverse order.
 
-Start, after `twistd` has forked and shed its privileges: threads, the store, the look-ups; then the
-relay, once leases of an earlier run are ended. The ports are bound already and their backlog holds
-whoever came early.
+Start, after `twistd` has forked and dropped its privileges: the store, threads, look-ups; then the
+relay, once the leases of an earlier run are ended. The ports are bound already, and their backlog
+holds clients that connect early.
 
-Stop: nobody new is let in, idle sessions hear 421, running transactions may finish and the relay
-ends what it is sending, all within the deadline; after it sessions are cut off, which loses
-nothing, for they have not had their 250. Then the writers finish, the database is closed, and the
-lock on the state directory goes last. A step that fails is logged and does not keep the others.
+Stop: no new connection is accepted, idle sessions get 421, running transactions may finish and the
+relay ends what it is sending, all within the deadline. After it sessions are cut off, which loses
+nothing, because their messages were not answered with 250. Then the writers finish, the database is
+closed, and the lock on the state directory is released last.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import ILogObserver, Logger
@@ -22,32 +21,26 @@ from twisted.python.components import Componentized
 from postroom.service.assembly import DaemonParts, IServiceReactor
 from postroom.service.listeners import Listener, stop_listening
 from postroom.service.logs import LineObserver
+from postroom.service.ordered_services import OrderedServices, Part
 from postroom.service.renewal import Renewal
 from postroom.service.signals import heed_hangup
 from postroom.service.storage import Storage
 from postroom.service.tls import CertificateWatch
 
 _GRACE_SECONDS = 10.0
-"""How long a step of stopping may take beyond the deadline before it is left alone."""
+"""How long a part may take to stop beyond the deadline before the next one is stopped."""
 
 _log = Logger(namespace="postroom")
 
 
-class MailService(Service):
-    """Postroom, as one service.
+class MailService(OrderedServices):
+    """Postroom, as one service with its parts as services in it.
 
     Attributes:
-        parts: put together, not started.
+        parts: what the daemon consists of.
         listeners: bound.
-        storage: open.
-        banner: lines to log at the start.
         log: what `twistd` is to log with; None leaves that to `twistd`.
-        certificates: keeps them fresh.
-        renewal: orders them; None if nobody asked for that.
     """
-
-    certificates: CertificateWatch
-    renewal: Renewal | None = None
 
     def __init__(
         self,
@@ -55,25 +48,61 @@ class MailService(Service):
         parts: DaemonParts,
         listeners: Sequence[Listener],
         storage: Storage,
+        certificates: CertificateWatch,
+        renewal: Renewal | None,
+        log: LineObserver | None,
+        banner: Sequence[str],
         stop_seconds: float,
     ) -> None:
-        """Store the parts of the daemon.
+        """Store the parts of the daemon; nothing starts yet.
 
         Args:
             reactor: the clock of the deadline.
-            parts: put together, not started.
+            parts: assembled, not started.
             listeners: bound.
             storage: open.
+            certificates: loads new certificates.
+            renewal: orders certificates; None if nothing is to be ordered.
+            log: see `log`.
+            banner: lines to log at the start.
             stop_seconds: how long `stopService` lets transactions run.
         """
+        super().__init__(reactor, stop_seconds + _GRACE_SECONDS)
         self.parts = parts
         self.listeners = listeners
-        self.storage = storage
-        self.banner: Sequence[str] = ()
-        self.log: LineObserver | None = None
+        self.log = log
         self._reactor = reactor
+        self._storage = storage
+        self._certificates = certificates
+        self._banner = banner
         self._stop_seconds = stop_seconds
-        self._ready: Deferred[None] | None = None
+        self._relay_started: Deferred[None] | None = None
+        for part in self._in_order(renewal):
+            self.addService(part)  # type: ignore[no-untyped-call]
+
+    def _in_order(self, renewal: Renewal | None) -> Iterator[Part]:
+        """Yield the parts: each needs only parts before it."""
+        parts, state, certificates = self.parts, self._storage.state, self._certificates
+        logins = parts.logins
+        if self.log is not None:
+            yield Part("the log", self._start_log, self.log.write_through)
+        yield Part("the state directory", state.sign, self._storage.close)
+        yield Part("the queue's store", parts.store.start, parts.store.stop)
+        yield Part("threads for passwords", logins.passwords.start, logins.passwords.stop)
+        yield Part("threads for look-ups", parts.look_ups.start, parts.look_ups.stop)
+        yield Part("threads for spools", parts.spools.start, parts.spools.stop)
+        yield Part("certificates", certificates.start, certificates.stop)
+        if renewal is not None:
+            yield Part("orders of certificates", renewal.start, renewal.stop)
+        yield Part("Maildirs", stop=parts.committer.stop)
+        yield Part("sending", stop=lambda: parts.sender.stop(0))
+        yield Part("sources of accounts", parts.sources.start, parts.sources.stop)
+        yield Part("lockouts", logins.lockouts.start, logins.lockouts.stop)
+        yield Part("SRS secrets", parts.srs_secrets.start, parts.srs_secrets.stop)
+        yield Part("free space", parts.space.start, parts.space.stop)
+        yield Part("connections", parts.connections.start, parts.connections.stop)
+        yield Part("mail in progress", self._start_relay, self._finish_mail)
+        yield Part("listening", stop=lambda: stop_listening(self.listeners))
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, and give it our log: `twistd` asks the application for one."""
@@ -82,93 +111,45 @@ class MailService(Service):
             parent.setComponent(ILogObserver, self.log)
 
     def startService(self) -> None:
-        """Start all parts."""
+        """Start all parts, and log the banner."""
+        heed_hangup(self._reactor, self.log, self._certificates.look_now)
         super().startService()  # type: ignore[no-untyped-call]
-        if self.log is not None:
-            self.log.run_on(self._reactor)
-        heed_hangup(self._reactor, self.log, self.certificates.look_now)
-        parts = self.parts
-        self.storage.state.sign()
-        parts.look_ups.start()
-        parts.spools.start()
-        parts.logins.passwords.start()
-        parts.logins.lockouts.start()
-        parts.store.start()
-        parts.sources.start()
-        parts.srs_secrets.start()
-        parts.connections.start()
-        parts.space.start()
-        self.certificates.start()
-        if self.renewal is not None:
-            self.renewal.start()
-        self._ready = Deferred.fromCoroutine(self._start_relay())
-        for line in self.banner:
+        for line in self._banner:
             _log.info("{line}", line=line)
 
-    async def _start_relay(self) -> None:
+    def _start_log(self) -> None:
+        assert self.log is not None  # it is no part otherwise
+        self.log.run_on(self._reactor)
+
+    def _start_relay(self) -> None:
+        self._relay_started = Deferred.fromCoroutine(self._end_leases_then_relay())
+
+    async def _end_leases_then_relay(self) -> None:
         store = self.parts.store
         # Where several daemons share the queue, leases of this node's name are an earlier run's:
         # the state directory that keeps the name is locked.
-        alone = self.storage.owns_database
+        alone = self._storage.owns_database
         try:
             ended = await (store.release_all_leases() if alone else store.release_own_leases())
         except Exception:
-            _log.failure("Leases of an earlier run could not be ended; they will run out")
+            _log.failure("Leases of an earlier run could not be ended; they end by their time")
         else:
             if ended:
-                _log.info("{count} recipients are taken up again", count=ended)
+                _log.info("{count} recipients of an earlier run are due again", count=ended)
         if self.running:
             self.parts.relay.start()
 
-    def stopService(self) -> Deferred[None]:
-        """Stop; fires when all is stored and closed."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._stop())
+    async def _finish_mail(self) -> None:
+        if self._relay_started is not None:
+            await self._relay_started
+        drained = Deferred.fromCoroutine(self._drain())
+        await gatherResults([drained, self.parts.relay.stop()])
 
-    async def _stop(self) -> None:
-        parts = self.parts
-        await self._step("listening", lambda: stop_listening(self.listeners))
-        if self._ready is not None:
-            await self._ready
-        await self._step(
-            "mail under way", lambda: gatherResults([self._drain(), parts.relay.stop()])
-        )
-        parts.connections.stop()
-        parts.space.stop()
-        parts.srs_secrets.stop()
-        parts.logins.lockouts.stop()
-        await self._step("sources of accounts", parts.sources.stop)
-        await self._step("sending", lambda: parts.sender.stop(0))
-        await self._step("Maildirs", parts.committer.stop)
-        if self.renewal is not None:
-            await self._step("orders of certificates", self.renewal.stop)
-        self.certificates.stop()
-        for pool in (parts.spools, parts.look_ups, parts.logins.passwords):
-            pool.stop()
-        await self._step("the queue's store", parts.store.stop)
-        self.storage.close()
-        if self.log is not None:
-            self.log.write_through()
-
-    async def _step(self, what: str, stop: Callable[[], Awaitable[Any]]) -> None:
-        async def stopped() -> None:
-            await stop()
-
-        limit = self._stop_seconds + _GRACE_SECONDS
-        try:
-            await Deferred.fromCoroutine(stopped()).addTimeout(limit, self._reactor)
-        except Exception:
-            _log.failure("Stopping {what} failed", what=what)
-
-    async def _drained(self) -> None:
-        drained = self.parts.connections.drain()
+    async def _drain(self) -> None:
+        connections = self.parts.connections
+        drained = connections.drain()
         try:
             await drained.addTimeout(self._stop_seconds, self._reactor)
         except DeferredTimeout:
-            _log.warn(
-                "{count} sessions were cut off at the deadline", count=len(self.parts.connections)
-            )
-            self.parts.connections.abort()
-
-    def _drain(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._drained())
+            _log.warn("{count} sessions were cut off at the deadline", count=len(connections))
+            connections.abort()

@@ -163,7 +163,7 @@ class Renewal:
         )
 
     def _give_up(self, order: "Order") -> None:
-        """Leave an order alone whose server keeps us by dripping octets."""
+        """Abandon an order whose server sends its answer too slowly."""
         self._timer = None
         order.stop()
         self._order, self._plan = None, self._copy_of_plan()

@@ -18,7 +18,7 @@ _log = Logger(namespace="postroom")
 
 
 def stop_once() -> None:
-    """Let only the first SIGTERM or SIGINT stop the reactor; call it once that runs."""
+    """Make only the first SIGTERM or SIGINT stop the reactor; call this once the reactor runs."""
     heeded: list[int] = []
 
     def wrap(number: signal.Signals) -> None:

@@ -50,11 +50,11 @@ class FreeSpace:
         self._calls.clock = reactor
 
     def start(self) -> None:
-        """Ask now and every few seconds."""
+        """Measure the free space now and every few seconds."""
         self._calls.start(_SECONDS)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop measuring."""
         if self._calls.running:
             self._calls.stop()
 

@@ -96,15 +96,16 @@ def _make(options: Options, reactor: IServiceReactor) -> MailService:
     except BaseException:
         storage.close()
         raise
-    service = MailService(reactor, parts, listeners, storage, settings.shutdown_deadline_seconds)
-    service.log = observer
-    service.certificates, service.renewal = watch, renewal
     if options.parent is not None:
         reactor.callWhenRunning(stop_once)
         reactor.callWhenRunning(freeze_what_is_loaded)
     config = Path(options["config"]).absolute() if options["config"] else None
-    service.banner = list(banner(settings, config, storage.domains, listeners, certificates))
-    return service
+    return MailService(
+        *(reactor, parts, listeners, storage, watch, renewal),
+        log=observer,
+        banner=list(banner(settings, config, storage.domains, listeners, certificates)),
+        stop_seconds=settings.shutdown_deadline_seconds,
+    )
 
 
 def _site_realm(options: Options) -> SiteRealm | None:

@@ -117,7 +117,7 @@ class CertificateWatch:
         self._also, self._if_so = question, if_so
 
     def start(self) -> None:
-        """Begin, with a first look at once."""
+        """Start checking the files; the first check is made at once."""
         self._pool.start()
         self._loop.start(self._seconds)
 

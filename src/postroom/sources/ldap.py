@@ -209,7 +209,7 @@ class LDAPSource:
 
 
 def _translated(failure: Failure) -> Failure:
-    """Turn an error of the server into one of ours."""
+    """Return the error of ours that stands for an error of the server."""
     if failure.check(LDAPException):
         raise SourceDown(f"the server answers {failure.getErrorMessage()}")
     return failure
