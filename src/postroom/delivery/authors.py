@@ -32,7 +32,7 @@ FIELD_OCTETS: Final = 1000
 # from   = "From:" mailbox-list CRLF      sender = "Sender:" mailbox CRLF       RFC 5322 s3.6.2
 _FIELD = field_pattern("from", "sender")
 # As `postroom.delivery.mailbox_lines` sees them.
-_MAILBOX_LINES = re.compile(rb"(?:>{0,64}From [^\n]*+\n)*+")
+_MAILBOX_LINES = re.compile(rb"(?:>{0,64}From [^\n]*+\n)*")
 _make_header: Any = HeaderRegistry()
 
 

@@ -6,8 +6,8 @@ nothing, and never looks at a body.
 
 Theory: chunks are kept until the header section has ended, which is at the first empty line or,
 for content that has no header or a broken one, at the first line that is neither a field nor the
-continuation of one. Each whole line is matched once, by one pattern whose repetitions are all
-possessive, so that nothing is ever tried twice; a chunk that ends no line costs a search for LF.
+continuation of one. Each whole line is matched once, by one pattern that never tries anything
+twice; a chunk that ends no line costs a search for LF.
 The time is linear in the octets whatever the chunks are, and so is the memory, up to the limit.
 
 Who controls the input: the sender, every octet.

@@ -1,7 +1,9 @@
 """The field lines of a header section: where fields begin, and how those of a name are found.
 
 All who look into a header find fields with these patterns, so that all agree on what a field is.
-Each repetition is possessive: nothing is ever tried twice, and the time is linear in the octets.
+Each repetition of octets is possessive: nothing is ever tried twice, and the time is linear in the
+octets. Groups are repeated greedily, because a possessive group matches too much in Python before
+3.11.5, which Debian 12 has; nothing that could fail stands after them, so that they never go back.
 
     fields       = *(field-name ":" unstructured CRLF)
     field-name   = 1*ftext
@@ -19,7 +21,7 @@ from typing import Final
 FIELD_BEGUN: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
 """The name and the colon of a field."""
 
-FIELD_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
+FIELD_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*")
 """As many whole lines as are fields, or continuations of fields."""
 
 
@@ -36,6 +38,6 @@ def field_pattern(*names: str) -> re.Pattern[bytes]:
     """
     either = b"|".join(re.escape(name.encode("ascii")) for name in names)
     return re.compile(
-        rb"^(" + either + rb")[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?+",
+        rb"^(" + either + rb")[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?+",
         re.IGNORECASE | re.MULTILINE,
     )
