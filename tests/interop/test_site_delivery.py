@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from postroom.cli.main import cli
 from tests.daemon import ENVIRONMENT, ROOT, TWISTD, Daemon, free_port, greets, wait_until
 from tests.interop.fixtures import new_folder
-from tests.interop.mail import HARD, Folder, delivered
+from tests.interop.mail import HARD, Folder, as_sent, delivered
 
 EXAMPLES = ROOT / "docs/examples"
 ANN, BOB, PASSWORD = "ann@local.test", "bob@local.test", "correct-horse-battery"
@@ -134,7 +134,10 @@ class ESMTPTests(TestCase):
                 self.assertEqual(refused[ELSEWHERE], (550, b"5.7.1 Relaying denied"))
         for address in (ANN, BOB):
             copies = Folder(daemon.maildir(address) / "new").contents()
-            self.assertEqual(sorted(map(delivered, copies)), sorted(HARD.values()))
+            stored = [as_sent(delivered(copy)) for copy in copies]
+            # No list of contents: trial would look for hours for the difference of long ones.
+            self.assertEqual(len(stored), len(HARD))
+            self.assertEqual(set(HARD.values()) - set(stored), set())
         for mechanism in ("plain", "login"):
             with smtplib.SMTP("127.0.0.1", port, timeout=30) as peer:
                 peer.ehlo()

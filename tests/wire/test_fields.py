@@ -16,7 +16,10 @@ class FieldTests(TestCase):
 
     def test_whole_lines_of_fields_are_matched_to_the_first_that_is_none(self) -> None:
         section = b"A: b\r\n c\r\nD:\r\n"
-        for rest in (b"", b"\r\nbody", b"no field\r\nE: f\r\n", b"E: without end"):
+        no_field = (
+            b"x y: z\r\nE: f\r\n"  # Python before 3.11.5 matches its blank with some patterns
+        )
+        for rest in (b"", b"\r\nbody", no_field, b"E: without end"):
             found = FIELD_LINES.match(section + rest)
             assert found is not None
             self.assertEqual(found[0], section)
