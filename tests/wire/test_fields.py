@@ -17,7 +17,7 @@ class FieldTests(TestCase):
     def test_whole_lines_of_fields_are_matched_to_the_first_that_is_none(self) -> None:
         section = b"A: b\r\n c\r\nD:\r\n"
         no_field = (
-            b"x y: z\r\nE: f\r\n"  # Python before 3.11.5 matches its blank with some patterns
+            b"x y: z\r\nE: f\r\n"  # its blank confuses re before 3.11.5
         )
         for rest in (b"", b"\r\nbody", no_field, b"E: without end"):
             found = FIELD_LINES.match(section + rest)
