@@ -16,9 +16,7 @@ class FieldTests(TestCase):
 
     def test_whole_lines_of_fields_are_matched_to_the_first_that_is_none(self) -> None:
         section = b"A: b\r\n c\r\nD:\r\n"
-        no_field = (
-            b"x y: z\r\nE: f\r\n"  # its blank confuses re before 3.11.5
-        )
+        no_field = b"x y: z\r\nE: f\r\n"  # its blank confuses re before 3.11.5
         for rest in (b"", b"\r\nbody", no_field, b"E: without end"):
             found = FIELD_LINES.match(section + rest)
             assert found is not None
