@@ -172,12 +172,16 @@ class HostileStructure(SynchronousTestCase):
 
     def test_parameters_without_end(self) -> None:
         for junk in (b'"' + b";" * 500_000, b";a*0=b" * 100_000, b"\\" * 500_000, b"(" * 500_000):
-            text_of(b"Content-Type: text/plain; charset=" + junk + b"\n\nx\n")
-            text_of(b"Content-Disposition: attachment; filename=" + junk + b"\n\nx\n")
+            self.assertTrue(
+                text_of(b"Content-Type: text/plain; charset=" + junk + b"\n\nx\n").is_whole
+            )
+            self.assertTrue(
+                text_of(b"Content-Disposition: attachment; filename=" + junk + b"\n\nx\n").is_whole
+            )
 
     def test_brackets_without_end(self) -> None:
         for junk in (b"<" * 3_000_000, b"<style>" * 400_000, b"&#" * 1_000_000, b"<!--" * 700_000):
-            text_of(b"Content-Type: text/html\n\n" + junk)
+            self.assertTrue(text_of(b"Content-Type: text/html\n\n" + junk).is_whole)
 
 
 class Searching(MaildirCase):

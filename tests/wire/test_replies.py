@@ -129,9 +129,12 @@ class ReplyReaderTests(SynchronousTestCase):
         reader = ReplyReader()
         for line in lines:
             try:
-                reader.feed(line)
+                found = reader.feed(line)
             except ReplyViolation:
                 return
+            if found is not None:
+                self.assertTrue(200 <= found.code <= 599, found)
+            self.assertEqual(reader.within, found is None)
 
 
 class CodeTests(SynchronousTestCase):
