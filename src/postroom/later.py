@@ -53,7 +53,8 @@ def chain(
         Exception: what the answer has failed with already, or the function raises now.
     """
     known = now_or_later(answer)
-    if isinstance(known, Deferred):
+    # `isinstance` asks the abstract base class of `Deferred`, in Python: not for each answer.
+    if known is not None and isinstance(known, Deferred):
         return known.addCallback(step, *args)
     return step(known, *args)
 

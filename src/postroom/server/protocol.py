@@ -243,7 +243,9 @@ class SMTPServerProtocol(LineStream):
                 verdict = now_or_later(verdict)
         except Exception:
             verdict = self.session.reply_for_failure(Failure())
-        if isinstance(verdict, Deferred):
+        if isinstance(verdict, Reply):  # nearly always
+            self._answer(verdict)
+        elif isinstance(verdict, Deferred):
             self._await(verdict)
         else:
             self._apply(verdict)
